@@ -1,0 +1,31 @@
+#!/bin/sh
+# Without arguments: lint.sh, then the whole test suite on TensorFlow, then on JAX.
+# With arguments: only pytest, with these arguments (paths count from the repository),
+# on the backend that $KERAS_BACKEND names, TensorFlow by default:
+#   KERAS_BACKEND=jax sh run_scripts/test.sh tests/test_linalg.py -k svd
+set -eu
+dlrt_extra=dev
+. "$(dirname -- "$0")/_env.sh"
+cd "$root"
+
+run_pytest() {
+    backend=$1
+    shift
+    if [ "$backend" != tensorflow ]; then
+        set -- -m 'not tensorflow_only' "$@"
+    fi
+    printf '\nTests on %s\n' "$backend"
+    KERAS_BACKEND=$backend "$PYTHON" -m pytest "$@"
+}
+
+if [ $# -gt 0 ]; then
+    run_pytest "${KERAS_BACKEND:-tensorflow}" "$@"
+    exit
+fi
+
+# Every part runs, so that one look shows all that is wrong.
+failed=
+sh run_scripts/lint.sh || failed="$failed lint"
+run_pytest tensorflow || failed="$failed tensorflow"
+run_pytest jax || failed="$failed jax"
+[ -z "$failed" ] || fail "Failed:$failed"
