@@ -1,0 +1,141 @@
+"""Readers for the two file formats, with every defect reported alike."""
+
+import gzip
+import os
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from dlrt.datasets._errors import DatasetFileError
+
+NUM_CLASSES = 10
+_IMAGE_SHAPE = (28, 28)
+
+_IDX_UINT8 = b"\x00\x00\x08"
+
+
+class RawArrays(NamedTuple):
+    """The four arrays of a data set as they are stored."""
+
+    x_train: np.ndarray
+    y_train: np.ndarray
+    x_test: np.ndarray
+    y_test: np.ndarray
+
+
+def read_npz(path: Path) -> RawArrays:
+    """Reads and checks a data set stored as one `.npz` file.
+
+    Args:
+        path: The file, with the keys `x_train`, `y_train`, `x_test` and
+            `y_test`.
+
+    Returns:
+        The four arrays.
+
+    Raises:
+        DatasetFileError: If the file cannot be read or holds something else.
+    """
+    with _reporting(path), path.open("rb") as stream:
+        if not zipfile.is_zipfile(stream):
+            raise DatasetFileError(f"{path}: not a complete npz (zip) archive")
+        stream.seek(0)
+        with np.load(stream, allow_pickle=False) as archive:
+            missing = [key for key in RawArrays._fields if key not in archive]
+            if missing:
+                raise DatasetFileError(
+                    f"{path}: no array named {', '.join(missing)} among {archive.files}"
+                )
+            arrays = RawArrays(*(archive[key] for key in RawArrays._fields))
+    _check(arrays, path)
+    return arrays
+
+
+def read_idx_directory(directory: Path) -> RawArrays:
+    """Reads and checks a data set stored as four gzipped idx files.
+
+    Args:
+        directory: Where the four files are, under the names that MNIST and
+            Fashion-MNIST use.
+
+    Returns:
+        The four arrays.
+
+    Raises:
+        DatasetFileError: If a file cannot be read or holds something else.
+    """
+    arrays = RawArrays(
+        x_train=_read_idx(directory / "train-images-idx3-ubyte.gz"),
+        y_train=_read_idx(directory / "train-labels-idx1-ubyte.gz"),
+        x_test=_read_idx(directory / "t10k-images-idx3-ubyte.gz"),
+        y_test=_read_idx(directory / "t10k-labels-idx1-ubyte.gz"),
+    )
+    _check(arrays, directory)
+    return arrays
+
+
+def _read_idx(path: Path) -> np.ndarray:
+    with _reporting(path), gzip.open(path, "rb") as stream:
+        content = stream.read()
+    # The header: a type code, the number of axes, then each axis's length as
+    # a big-endian 32-bit integer.
+    if len(content) < 4 or content[:3] != _IDX_UINT8:
+        raise DatasetFileError(f"{path}: not an idx file of unsigned bytes")
+    start = 4 + 4 * content[3]
+    shape = tuple(
+        int.from_bytes(content[at : at + 4], "big") for at in range(4, start, 4)
+    )
+    size = len(content) - start
+    expected = int(np.prod(shape, dtype=object))
+    if size != expected:
+        raise DatasetFileError(
+            f"{path}: the header promises shape {shape}, {expected} bytes, "
+            f"but {max(size, 0)} bytes follow"
+        )
+    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+
+
+@contextmanager
+def _reporting(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except DatasetFileError:
+        raise
+    # Nearly any exception can come out of numpy, zipfile or gzip when the bytes
+    # of a file are damaged.
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DatasetFileError(f"{path}: cannot be read: {reason}") from error
+
+
+def _check(arrays: RawArrays, where: os.PathLike[str]) -> None:
+    for part in ("train", "test"):
+        images = getattr(arrays, f"x_{part}")
+        labels = getattr(arrays, f"y_{part}")
+        if images.dtype != np.uint8:
+            raise DatasetFileError(
+                f"{where}: x_{part} must be uint8, but is {images.dtype}"
+            )
+        if images.shape[1:] != _IMAGE_SHAPE or len(images) == 0:
+            raise DatasetFileError(
+                f"{where}: x_{part} must have shape (N, 28, 28) with N > 0, "
+                f"but has {images.shape}"
+            )
+        if not np.issubdtype(labels.dtype, np.integer):
+            raise DatasetFileError(
+                f"{where}: y_{part} must hold integers, but is {labels.dtype}"
+            )
+        if labels.shape != (len(images),):
+            raise DatasetFileError(
+                f"{where}: y_{part} must have shape ({len(images)},), one label "
+                f"for each image, but has {labels.shape}"
+            )
+        if labels.min() < 0 or labels.max() >= NUM_CLASSES:
+            raise DatasetFileError(
+                f"{where}: y_{part} must lie in [0, {NUM_CLASSES}), but goes "
+                f"from {labels.min()} to {labels.max()}"
+            )
