@@ -1,0 +1,116 @@
+"""Matrix differential equations: `Ẇ = F(t, W)` on low-rank matrices."""
+
+from collections.abc import Callable
+from typing import Any
+
+from dlrt.factors import Factors
+from dlrt.integrators._integrator import Integrator, Truncation, get
+from dlrt.linalg import transpose
+
+Tensor = Any
+Field = Callable[[float, Tensor], Tensor]
+
+
+def euler(field: Field, t: float, y: Tensor, h: float) -> Tensor:
+    """The increment of one explicit Euler step."""
+    return h * field(t, y)
+
+
+def runge_kutta(field: Field, t: float, y: Tensor, h: float) -> Tensor:
+    """The increment of one step of the classical Runge-Kutta method of order 4."""
+    k1 = field(t, y)
+    k2 = field(t + h / 2, y + h / 2 * k1)
+    k3 = field(t + h / 2, y + h / 2 * k2)
+    k4 = field(t + h, y + h * k3)
+    return h / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
+
+
+def step(
+    integrator: str | Integrator,
+    field: Field,
+    t: float,
+    factors: Factors,
+    h: float,
+    truncation: Truncation | None = None,
+    substep: Callable[[Field, float, Tensor, float], Tensor] = runge_kutta,
+) -> Factors:
+    """One time step of a low-rank integrator.
+
+    Args:
+        integrator: An `Integrator` or its name.
+        field: `F(t, W)`, both `W` and the result dense `(n, m)`.
+        t: Time at the start of the step.
+        factors: The matrix at time `t`.
+        h: Step size.
+        truncation: The rule for the next rank, for rank-adaptive integrators.
+        substep: How the small differential equations for `K`, `L` and `S` are
+            stepped: `euler` or `runge_kutta`.
+
+    Returns:
+        The matrix at time `t + h`.
+
+    Raises:
+        ValueError: If `truncation` is given for an integrator of fixed rank.
+    """
+    integrator = get(integrator)
+    if truncation is not None and not integrator.rank_adaptive:
+        raise ValueError(
+            f"`truncation` needs a rank-adaptive integrator. Received: "
+            f"integrator={integrator.name!r}, truncation={truncation}"
+        )
+    factors = integrator.prepare(factors)
+    for index, phase in enumerate(integrator.phases):
+        u, _, v = factors
+        projected: dict[str, Field] = {
+            "u": lambda t, k, v=v: field(t, k @ transpose(v)) @ v,
+            "v": lambda t, l, u=u: transpose(field(t, u @ transpose(l))) @ u,
+            "s": lambda t, s, u=u, v=v: (
+                transpose(u) @ field(t, u @ s @ transpose(v)) @ v
+            ),
+        }
+        increments = {
+            name: _increment(projected[name], t, point, h, phase.direction, substep)
+            for name, point in integrator.points(index, factors).items()
+        }
+        factors = integrator.update(index, factors, increments, truncation).factors
+    return factors
+
+
+def integrate(
+    integrator: str | Integrator,
+    field: Field,
+    factors: Factors,
+    t_span: tuple[float, float],
+    steps: int,
+    truncation: Truncation | None = None,
+    substep: Callable[[Field, float, Tensor, float], Tensor] = runge_kutta,
+) -> Factors:
+    """Integrates `Ẇ = F(t, W)` over a time span with equal steps.
+
+    Arguments as for `dlrt.integrators.step`; `t_span` is `(start, end)` and `steps`
+    the number of steps, at least 1.
+
+    Example:
+
+    >>> start = dlrt.Factors.from_dense(np.diag([2.0, 1.0, 0.0]), rank=2)
+    >>> end = dlrt.integrators.integrate(
+    ...     "parallel_bug", lambda t, w: -w, start, (0.0, 1.0), steps=100)
+    >>> round(float(end.to_dense()[0, 0]), 3)
+    0.736
+    """
+    if steps < 1:
+        raise ValueError(f"`steps` must be at least 1. Received: steps={steps}")
+    start, end = t_span
+    h = (end - start) / steps
+    for index in range(steps):
+        factors = step(
+            integrator, field, start + index * h, factors, h, truncation, substep
+        )
+    return factors
+
+
+def _increment(
+    field: Field, t: float, point: Tensor, h: float, direction: int, substep: Callable
+) -> Tensor:
+    """Forwards over `[t, t + h]`, or the time-reversed equation over the same span."""
+    return substep(lambda time, y: direction * field(time, y), t, point, h)

@@ -1,0 +1,163 @@
+"""What every integrator offers: phases, the values they step, and what follows."""
+
+from typing import Any, ClassVar, NamedTuple
+
+import keras
+
+from dlrt import linalg
+from dlrt.factors import Factors
+
+Tensor = Any
+
+
+class Phase(NamedTuple):
+    """One gradient evaluation of an integrator.
+
+    Attributes:
+        steps: Names of the factors stepped with that gradient: `"u"` for `K = U S`
+            with `G V`, `"v"` for `L = V Sᵀ` with `Gᵀ U`, `"s"` for `S` with `Uᵀ G V`.
+        direction: `+1`, or `-1` for a step backwards in time.
+    """
+
+    steps: tuple[str, ...]
+    direction: int = 1
+
+
+class Truncation(NamedTuple):
+    """How a rank-adaptive integrator chooses the next rank.
+
+    Attributes:
+        tolerance: Relative tolerance in `[0, 1)`, see `linalg.truncation_rank`. May be
+            a scalar tensor.
+        min_rank: Smallest rank.
+        max_rank: Largest rank, at most the width of the result.
+        width: Number of columns of the resulting factors. `None`: exactly as many as
+            the rank, which needs a backend with dynamic shapes, or eager execution.
+    """
+
+    tolerance: Any
+    min_rank: int = 1
+    max_rank: int | None = None
+    width: int | None = None
+
+
+class Update(NamedTuple):
+    """What a phase of an integrator results in.
+
+    Attributes:
+        factors: The new factors.
+        left: Overlap `Uᵀ U1` of the old with the new basis.
+        right: Overlap `Vᵀ V1`.
+    """
+
+    factors: Factors
+    left: Tensor | None = None
+    right: Tensor | None = None
+
+
+class Integrator:
+    """Base class of the integrators for `Ẇ = F(t, W)` on low-rank matrices.
+
+    An integrator has no state. A time step runs its `phases` one after another; in
+    each, `points` names the values to be stepped, the caller steps them (a
+    differential equation solver in `dlrt.integrators.integrate`, an optimizer in
+    `dlrt.optimizers.LowRank`), and `update` turns the stepped values into new factors.
+
+    Attributes:
+        name: The name under which `dlrt.integrators.get` knows it.
+        phases: One `Phase` for each gradient of a time step.
+        rank_adaptive: Whether it can follow a `Truncation`.
+        growth: Width of the factors within a time step, relative to the rank.
+        orthonormal: Whether the bases of its factors are orthonormal.
+    """
+
+    name: ClassVar[str]
+    phases: ClassVar[tuple[Phase, ...]]
+    rank_adaptive: ClassVar[bool] = False
+    growth: ClassVar[int] = 1
+    orthonormal: ClassVar[bool] = True
+
+    def prepare(self, factors: Factors) -> Factors:
+        """The same matrix in the form in which this integrator keeps it."""
+        return factors
+
+    def gradients(
+        self, factors: Factors, gradients: dict[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """Turns Galerkin gradients at `factors` into those of the stepped values."""
+        return gradients
+
+    def points(self, phase: int, factors: Factors) -> dict[str, Tensor]:
+        """The values that a phase steps, by name (see `Phase`)."""
+        u, s, v = factors
+        values = {
+            "u": lambda: u @ s,
+            "s": lambda: s,
+            "v": lambda: v @ linalg.transpose(s),
+        }
+        return {name: values[name]() for name in self.phases[phase].steps}
+
+    def update(
+        self,
+        phase: int,
+        factors: Factors,
+        increments: dict[str, Tensor],
+        truncation: Truncation | None = None,
+    ) -> Update:
+        """New factors from the increments of the stepped values.
+
+        Args:
+            phase: Index into `phases`.
+            factors: The factors at which `points` was evaluated.
+            increments: Stepped value minus point, by name.
+            truncation: The rule for the next rank, looked at in the last phase;
+                `None` keeps the rank.
+        """
+        raise NotImplementedError
+
+    def get_config(self) -> dict[str, Any]:
+        return {}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "Integrator":
+        return cls(**config)
+
+
+def register(cls: type[Integrator]) -> type[Integrator]:
+    """Makes an integrator serialisable by Keras and known to `get` by its name."""
+    _REGISTRY[cls.name] = cls
+    return keras.saving.register_keras_serializable(package="dlrt")(cls)
+
+
+def names() -> tuple[str, ...]:
+    """The names that `get` understands."""
+    return tuple(_REGISTRY)
+
+
+def get(identifier: str | Integrator) -> Integrator:
+    """Resolves an integrator from its name.
+
+    Args:
+        identifier: An `Integrator`, its name, or its serialised configuration.
+
+    Raises:
+        ValueError: If there is no such integrator.
+
+    Example:
+
+    >>> dlrt.integrators.get("parallel_bug").name
+    'parallel_bug'
+    """
+    if isinstance(identifier, Integrator):
+        return identifier
+    if isinstance(identifier, dict):
+        return keras.saving.deserialize_keras_object(identifier)
+    if identifier in _REGISTRY:
+        return _REGISTRY[identifier]()
+    raise ValueError(
+        f"`integrator` must be one of {', '.join(map(repr, _REGISTRY))} or an "
+        f"Integrator. Received: integrator={identifier!r}"
+    )
+
+
+_REGISTRY: dict[str, type[Integrator]] = {}

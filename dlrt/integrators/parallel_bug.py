@@ -1,0 +1,59 @@
+"""The parallel basis-update & Galerkin integrator: one gradient a step."""
+
+from typing import Any
+
+from keras import ops
+
+from dlrt import linalg
+from dlrt.factors import Factors
+from dlrt.integrators._augmentation import truncate_to
+from dlrt.integrators._integrator import (
+    Integrator,
+    Phase,
+    Truncation,
+    Update,
+    register,
+)
+
+Tensor = Any
+
+
+@register
+class ParallelBUG(Integrator):
+    """Steps `K`, `L` and `S` from the same point, then truncates.
+
+    With `Û = [U, Ũ]` and `V̂ = [V, Ṽ]` the bases augmented by the stepped `K1` and
+    `L1`, the next matrix is the best approximation of
+
+    `Û [[S1, L1ᵀ Ṽ], [Ũᵀ K1, 0]] V̂ᵀ`
+
+    at the old rank or within a tolerance. First order, with an error that does not
+    depend on the size of the singular values.
+
+    References:
+        - Ceruti, Kusch & Lubich, A parallel rank-adaptive integrator for dynamical
+          low-rank approximation, SIAM J. Sci. Comput. 46 (2024), Section 3.
+        - Schotthöfer et al., GeoLoRA, arXiv:2410.18720.
+    """
+
+    name = "parallel_bug"
+    phases = (Phase(("u", "s", "v")),)
+    rank_adaptive = True
+
+    def update(
+        self,
+        phase: int,
+        factors: Factors,
+        increments: dict[str, Tensor],
+        truncation: Truncation | None = None,
+    ) -> Update:
+        left = linalg.complement(factors.u, increments["u"])
+        right = linalg.complement(factors.v, increments["v"])
+        top = ops.concatenate(
+            [factors.s + increments["s"], linalg.transpose(right.remainder)], axis=1
+        )
+        bottom = ops.concatenate(
+            [left.remainder, ops.zeros_like(factors.s)], axis=1
+        )
+        core = ops.concatenate([top, bottom], axis=0)
+        return truncate_to(factors, left, right, core, truncation)
