@@ -1,0 +1,22 @@
+"""dlrt: dynamical low-rank training for Keras."""
+
+from importlib import metadata
+
+from dlrt import callbacks as callbacks
+from dlrt import integrators as integrators
+from dlrt import layers as layers
+from dlrt import linalg as linalg
+from dlrt import optimizers as optimizers
+from dlrt.capacity import compact as compact
+from dlrt.capacity import resize as resize
+from dlrt.convert import convert as convert
+from dlrt.convert import merge as merge
+from dlrt.convert import to_dense as to_dense
+from dlrt.factors import Factors as Factors
+from dlrt.model import Model as Model
+
+try:
+    __version__ = metadata.version("dlrt")
+except metadata.PackageNotFoundError:
+    # A checkout that is used without having been installed.
+    __version__ = "0.1.0"

@@ -1,0 +1,60 @@
+"""Ranks and parameter counts of models, for logs and reports."""
+
+import keras
+import numpy as np
+
+from dlrt.layers import LowRankDense
+
+
+def low_rank_layers(model: keras.Model) -> list[LowRankDense]:
+    """All low-rank layers of a model, nested ones included, in order."""
+    return [
+        layer
+        for layer in model._flatten_layers(include_self=False)
+        if isinstance(layer, LowRankDense) and layer.built
+    ]
+
+
+def ranks(model: keras.Model) -> dict[str, int]:
+    """The current rank of each low-rank layer, by the name of the layer."""
+    return {layer.name: layer.rank for layer in low_rank_layers(model)}
+
+
+def parameter_count(model: keras.Model, training: bool = False) -> int:
+    """Number of parameters at the current ranks, whatever the buffers hold.
+
+    Args:
+        model: A built model.
+        training: Count `U`, `S` and `V`, `r (n + m + r)` for a kernel, as kept for
+            training; otherwise the two factors needed for prediction, `r (n + m)`,
+            or the `n m` of the dense kernel where that is less.
+    """
+    total = _size(model.weights)
+    for layer in low_rank_layers(model):
+        n, m = layer.kernel_shape
+        rank = layer.rank
+        buffers = _size([layer.u, layer.s, layer.v])
+        factors = rank * (n + m)
+        total += (factors + rank**2 if training else min(factors, n * m)) - buffers
+    return total
+
+
+def dense_parameter_count(model: keras.Model) -> int:
+    """Number of parameters of the model with every low-rank kernel made dense."""
+    total = _size(model.weights)
+    for layer in low_rank_layers(model):
+        n, m = layer.kernel_shape
+        total += n * m - _size([layer.u, layer.s, layer.v])
+    return total
+
+
+def compression(model: keras.Model) -> float:
+    """The share of the dense model's parameters that prediction does without.
+
+    `1 - parameters / dense parameters`, in `[0, 1)`: 0.9 is ten times smaller.
+    """
+    return 1.0 - parameter_count(model) / dense_parameter_count(model)
+
+
+def _size(variables: list) -> int:
+    return int(sum(np.prod(variable.shape, dtype=np.int64) for variable in variables))

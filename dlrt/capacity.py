@@ -1,0 +1,130 @@
+"""Room for the factors of low-rank layers, and its changes.
+
+A Keras variable has a fixed shape, so factors of changing rank live in variables with
+room for `capacity` columns, zero beyond the rank. Between epochs and after training
+the variables are replaced by ones that fit, together with the optimizer's slots, and
+compiled functions are traced anew.
+"""
+
+from typing import Any
+
+import keras
+
+from dlrt import accounting
+from dlrt.layers import LowRankDense
+from dlrt.optimizers import LowRank, _slots
+
+
+def low_rank_optimizer(model: keras.Model) -> LowRank | None:
+    """The `LowRank` optimizer that a model is compiled with, if any."""
+    optimizer = getattr(model, "optimizer", None)
+    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        optimizer = optimizer.inner_optimizer
+    return optimizer if isinstance(optimizer, LowRank) else None
+
+
+def resize(model: keras.Model, capacities: dict[str, int]) -> bool:
+    """Gives low-rank layers room for another number of columns.
+
+    Optimizer slots keep their values, and compiled functions are dropped. Safe between
+    epochs of a `fit` (in a callback's `on_epoch_end`) and outside of it.
+
+    Args:
+        model: A model with built low-rank layers.
+        capacities: The new capacity by layer name, at least the rank of the layer.
+
+    Returns:
+        Whether anything changed.
+    """
+    changed = False
+    for layer in accounting.low_rank_layers(model):
+        capacity = capacities.get(layer.name, layer.capacity)
+        if capacity != layer.capacity:
+            layer.set_factors(layer.factors, capacity)
+            changed = True
+    if changed:
+        refresh(model)
+    return changed
+
+
+def refresh(model: keras.Model) -> None:
+    """Makes optimizer and compiled functions follow replaced variables."""
+    optimizer = low_rank_optimizer(model)
+    if optimizer is not None and optimizer.built:
+        variables = model.trainable_variables
+        _slots.rebuild(optimizer.inner_optimizer, variables)
+        _slots.follow(optimizer, variables)
+        if model.optimizer is not optimizer:
+            _slots.follow(model.optimizer, variables)
+    for name in ("train", "test", "predict"):
+        if getattr(model, f"{name}_function", None) is not None:
+            setattr(model, f"{name}_function", None)
+    model._jax_state_synced = True
+
+
+def compact(model: keras.Model) -> bool:
+    """Shrinks every low-rank layer's variables to its rank, see `resize`."""
+    return resize(
+        model, {name: rank for name, rank in accounting.ranks(model).items()}
+    )
+
+
+def compact_trained(optimizer: LowRank, variables: list) -> None:
+    """Compacts the model that an optimizer has trained, if it can be told.
+
+    Keras calls an optimizer at the end of `fit`, but does not say for which model. A
+    layer knows the outermost model that called it last; it is the one only if it was
+    compiled with this optimizer. Otherwise the variables keep their room, which is
+    correct and merely larger.
+    """
+    for variable in variables:
+        reference = getattr(variable, "low_rank_layer", None)
+        layer: LowRankDense | None = None if reference is None else reference()
+        model = None if layer is None else layer.outermost_model
+        if model is not None and low_rank_optimizer(model) is optimizer:
+            if compact(model):
+                model.make_train_function()
+            return
+
+
+def reserve(model: keras.Model) -> bool:
+    """Makes room for the augmented factors of the integrator, see `resize`."""
+    optimizer = low_rank_optimizer(model)
+    if optimizer is None or optimizer.integrator.growth == 1:
+        return False
+    growth = optimizer.integrator.growth
+    return resize(
+        model,
+        {
+            layer.name: max(layer.capacity, growth * layer.rank)
+            for layer in _trained_layers(model)
+        },
+    )
+
+
+def adapt(model: keras.Model) -> bool:
+    """Follows adapted ranks in a few large moves, see `resize`.
+
+    The room is halved where the rank has fallen below half of it, and doubled, up to
+    the layer's largest rank, where truncation presses against it.
+    """
+    optimizer = low_rank_optimizer(model)
+    if optimizer is None:
+        return False
+    growth = optimizer.integrator.growth
+    capacities: dict[str, int] = {}
+    for layer in _trained_layers(model):
+        bound = optimizer.truncation_of(layer)
+        if bound is None:
+            continue
+        rank, columns = layer.rank, layer.capacity // growth
+        if 2 * rank <= columns:
+            # A little room, so that the rank can recover before the next move.
+            capacities[layer.name] = growth * min(columns, rank + max(2, rank // 4))
+        elif rank >= columns and columns < bound[1]:
+            capacities[layer.name] = growth * min(2 * columns, bound[1])
+    return resize(model, capacities)
+
+
+def _trained_layers(model: keras.Model) -> list[Any]:
+    return [layer for layer in accounting.low_rank_layers(model) if layer.trainable]

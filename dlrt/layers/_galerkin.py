@@ -1,0 +1,90 @@
+"""Products with a low-rank matrix whose gradients are Galerkin gradients.
+
+With `G = ∂loss/∂W` for `W = U S Vᵀ`, the gradients reported for the variables `U`, `S`
+and `V` are those that the integrators ask for: `G V`, `Uᵀ G V` and `Gᵀ U`. They come
+out of one backward pass at the cost of a two-factor layer; `G` is never formed.
+"""
+
+from typing import Any
+
+from keras import ops
+
+from dlrt.linalg import polar_factor, svd, transpose
+
+Tensor = Any
+
+
+def low_rank_matmul(x: Tensor, u: Tensor, s: Tensor, v: Tensor) -> Tensor:
+    """`x @ U @ S @ Vᵀ`.
+
+    Args:
+        x: `(batch, n)`.
+        u: `(n, r)`.
+        s: `(r, r)`.
+        v: `(m, r)`.
+
+    Returns:
+        `(batch, m)`. Its gradients for `u`, `s`, `v` are `G V`, `Uᵀ G V`, `Gᵀ U`.
+    """
+
+    @ops.custom_gradient
+    def matmul(x: Tensor, u: Tensor, s: Tensor, v: Tensor) -> tuple[Tensor, Any]:
+        xu = x @ u
+
+        def gradient(dy: Tensor) -> tuple[Tensor, ...]:
+            dyv = dy @ v
+            return (
+                dyv @ transpose(s) @ transpose(u),
+                transpose(x) @ dyv,
+                transpose(xu) @ dyv,
+                transpose(dy) @ xu,
+            )
+
+        return xu @ s @ transpose(v), gradient
+
+    return matmul(x, u, s, v)
+
+
+def represented(u: Tensor, s: Tensor, v: Tensor) -> Tensor:
+    """The dense matrix `U S Vᵀ`, with Galerkin gradients."""
+
+    @ops.custom_gradient
+    def matrix(u: Tensor, s: Tensor, v: Tensor) -> tuple[Tensor, Any]:
+        def gradient(g: Tensor) -> tuple[Tensor, ...]:
+            gv = g @ v
+            return gv, transpose(u) @ gv, transpose(g) @ u
+
+        return u @ s @ transpose(v), gradient
+
+    return matrix(u, s, v)
+
+
+def schatten_penalty(u: Tensor, s: Tensor, v: Tensor, l1: float, l2: float) -> Tensor:
+    """`l1 ‖W‖_* + l2 ‖W‖_F²`, from the coefficients alone, with Galerkin gradients.
+
+    Both norms are functions of the singular values of `W`, which are those of `S` when
+    `U` and `V` are orthonormal; nothing of size `(n, m)` is formed.
+
+    Args:
+        u: `(n, r)`, orthonormal columns.
+        s: `(r, r)`.
+        v: `(m, r)`, orthonormal columns.
+        l1: Factor of the nuclear norm, the sum of the singular values.
+        l2: Factor of the squared Frobenius norm.
+    """
+
+    @ops.custom_gradient
+    def penalty(u: Tensor, s: Tensor, v: Tensor) -> tuple[Tensor, Any]:
+        value = l2 * ops.sum(ops.square(s))
+        g = 2 * l2 * s
+        if l1:
+            value = value + l1 * ops.sum(svd(s)[1])
+            g = g + l1 * polar_factor(s)
+
+        def gradient(upstream: Tensor) -> tuple[Tensor, ...]:
+            scaled = upstream * g
+            return u @ scaled, scaled, v @ transpose(scaled)
+
+        return value, gradient
+
+    return penalty(u, s, v)

@@ -1,0 +1,92 @@
+"""Initial factors that match a kernel initializer."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from keras import initializers, ops
+
+from dlrt.factors import Factors
+
+Initializer = Callable[..., Any]
+
+# Variance left by a normal distribution cut at two standard deviations, where Keras
+# cuts it: 1 - 4 φ(2) / (2 Φ(2) - 1).
+_TRUNCATED_VARIANCE = 0.7737
+
+
+def factor_initializers(
+    kernel_initializer: Any, shape: tuple[int, int], rank: int
+) -> tuple[Initializer, Initializer, Initializer]:
+    """Initializers of `U`, `S` and `V` for a kernel initializer.
+
+    Args:
+        kernel_initializer: A Keras initializer of dense kernels.
+        shape: Shape `(n, m)` of the kernel.
+        rank: Rank of the factors.
+    """
+    variance = entry_variance(kernel_initializer, shape)
+    if variance is None:
+        return _approximation(kernel_initializer, shape, rank)
+    # ‖W‖_F² = r σ² shall be that of the dense kernel, n m times the variance.
+    sigma = math.sqrt(shape[0] * shape[1] * variance / rank)
+    seed = getattr(kernel_initializer, "seed", None)
+    second = seed + 1 if isinstance(seed, int) else seed
+    return (
+        _orthonormal(seed),
+        lambda shape, dtype=None: ops.cast(sigma * ops.eye(shape[0]), dtype),
+        _orthonormal(second),
+    )
+
+
+def entry_variance(kernel_initializer: Any, shape: tuple[int, int]) -> float | None:
+    """Variance of a kernel's independent, centred entries.
+
+    `None` for initializers whose entries are not so.
+    """
+    fan_in, fan_out = shape
+    if isinstance(kernel_initializer, initializers.VarianceScaling):
+        fans = {
+            "fan_in": fan_in,
+            "fan_out": fan_out,
+            "fan_avg": (fan_in + fan_out) / 2,
+        }
+        return kernel_initializer.scale / max(1.0, fans[kernel_initializer.mode])
+    config = getattr(kernel_initializer, "get_config", dict)()
+    if isinstance(kernel_initializer, initializers.RandomNormal):
+        return config["stddev"] ** 2 if config["mean"] == 0 else None
+    if isinstance(kernel_initializer, initializers.TruncatedNormal):
+        if config["mean"] != 0:
+            return None
+        return _TRUNCATED_VARIANCE * config["stddev"] ** 2
+    if isinstance(kernel_initializer, initializers.RandomUniform):
+        low, high = config["minval"], config["maxval"]
+        return high**2 / 3 if low == -high else None
+    return None
+
+
+def _orthonormal(seed: Any) -> Initializer:
+    orthogonal = initializers.Orthogonal(seed=seed)
+    # The QR decomposition inside exists from float32 on.
+    return lambda shape, dtype=None: ops.cast(orthogonal(shape, "float32"), dtype)
+
+
+def _approximation(
+    kernel_initializer: Any, shape: tuple[int, int], rank: int
+) -> tuple[Initializer, Initializer, Initializer]:
+    """The three factors of one drawn kernel."""
+    drawn: list[Factors] = []
+
+    def factor(index: int) -> Initializer:
+        def initialize(_shape: Any, dtype: Any = None) -> Any:
+            if not drawn:
+                kernel = np.asarray(
+                    ops.convert_to_numpy(kernel_initializer(shape, "float32"))
+                )
+                drawn.append(Factors.from_dense(kernel, rank))
+            return ops.cast(drawn[0][index], dtype)
+
+        return initialize
+
+    return factor(0), factor(1), factor(2)

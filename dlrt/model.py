@@ -1,0 +1,119 @@
+"""A Keras model for integrators with several gradients a step."""
+
+from typing import Any
+
+import keras
+from keras.src.models.functional import Functional  # not exported by Keras
+
+from dlrt import capacity
+from dlrt.callbacks.adapt_capacity import AdaptCapacity
+from dlrt.layers import LowRankDense
+
+
+def _functional_arguments(args: tuple, kwargs: dict) -> bool:
+    return len(args) >= 2 or {"inputs", "outputs"} <= kwargs.keys() | (
+        {"inputs"} if args else set()
+    )
+
+
+@keras.saving.register_keras_serializable(package="dlrt")
+class Model(keras.Model):
+    """`keras.Model` that trains with every integrator.
+
+    Use it as `keras.Model`, with inputs and outputs or as a base class. `fit`
+    evaluates as many gradients a step as the integrator of its
+    `dlrt.optimizers.LowRank` asks for, all on the same batch; loss and metrics are
+    those of the first, at the weights before the step. Layers with random or moving
+    state (dropout, batch normalisation) are run once for each gradient.
+
+    While the ranks of a model adapt, `fit` also fits its variables to the ranks
+    between epochs, so that the cost of a step follows the rank and ranks can grow
+    beyond their start.
+
+    Example:
+
+    >>> inputs = keras.Input((784,))
+    >>> hidden = dlrt.layers.LowRankDense(500, rank=40, activation="relu")(inputs)
+    >>> model = dlrt.Model(inputs, keras.layers.Dense(10)(hidden))
+    >>> model.compile(
+    ...     dlrt.optimizers.LowRank(keras.optimizers.Adam(1e-3), integrator="kls"),
+    ...     keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    """
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> "Model":
+        if cls is Model and _functional_arguments(args, kwargs):
+            return keras.Model.__new__(FunctionalModel)
+        return keras.Model.__new__(cls)
+
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        verbose: Any = "auto",
+        callbacks: Any = None,
+        *args: Any,
+        **kwargs: Any,
+    ) -> keras.callbacks.History:
+        optimizer = capacity.low_rank_optimizer(self)
+        if optimizer is not None and not isinstance(
+            callbacks, keras.callbacks.CallbackList
+        ):
+            callbacks = [AdaptCapacity(), *_listed(callbacks)]
+        return super().fit(x, y, batch_size, epochs, verbose, callbacks, *args, **kwargs)
+
+    def make_train_function(self, force: bool = False) -> Any:
+        changed = capacity.reserve(self)
+        return super().make_train_function(force=force or changed)
+
+    def set_weights(self, weights: list[Any]) -> None:
+        """Sets all weights; factors may have any rank."""
+        fit_layers(self, weights)
+        super().set_weights(weights)
+
+    def train_step(self, *args: Any, **kwargs: Any) -> Any:
+        optimizer = capacity.low_rank_optimizer(self)
+        if optimizer is None or len(optimizer.integrator.phases) == 1:
+            return super().train_step(*args, **kwargs)
+        if keras.backend.backend() == "tensorflow":
+            from dlrt._train_step_tensorflow import train_step
+        elif keras.backend.backend() == "jax":
+            from dlrt._train_step_jax import train_step
+        else:
+            raise ValueError(
+                f"The integrator {optimizer.integrator.name!r} needs the TensorFlow "
+                f"or JAX backend. Received: backend={keras.backend.backend()!r}"
+            )
+        return train_step(self, optimizer, *args, **kwargs)
+
+
+@keras.saving.register_keras_serializable(package="dlrt")
+class FunctionalModel(Model, Functional):
+    """What `dlrt.Model(inputs, outputs)` is an instance of."""
+
+
+def fit_layers(model: keras.Model, weights: list[Any]) -> None:
+    """Makes room in low-rank layers for the shapes of a list of weights."""
+    if len(weights) != len(model.weights):
+        return
+    shapes = {
+        id(variable): value.shape
+        for variable, value in zip(model.weights, weights, strict=True)
+    }
+    wanted = {}
+    for layer in model._flatten_layers(include_self=False):
+        if isinstance(layer, LowRankDense):
+            columns = shapes[id(layer.s)][0]
+            if columns != layer.capacity:
+                wanted[layer.name] = columns
+                layer.set_factors(layer.factors.truncated(columns), columns)
+    if wanted:
+        capacity.refresh(model)
+
+
+def _listed(callbacks: Any) -> list[Any]:
+    if callbacks is None:
+        return []
+    return list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
+

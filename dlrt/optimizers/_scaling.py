@@ -1,0 +1,52 @@
+"""How far a step in `K` or `L` moves the represented matrix."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+# Optimizers whose step is a fixed multiple of the gradient, or relative to the norm of
+# the variable: both mean the same for a matrix and for its factors.
+_INVARIANT = (
+    keras.optimizers.SGD,
+    keras.optimizers.Lamb,
+    keras.optimizers.Adafactor,
+)
+
+RULES = ("auto", "dense", "none")
+
+
+def resolve(rule: str, optimizer: keras.optimizers.Optimizer) -> bool:
+    """Whether the steps of `K` and `L` are to be scaled.
+
+    Raises:
+        ValueError: If `rule` is not one of `RULES`.
+    """
+    if rule not in RULES:
+        raise ValueError(
+            f"`update_scaling` must be one of {', '.join(map(repr, RULES))}. "
+            f"Received: update_scaling={rule!r}"
+        )
+    if rule == "auto":
+        return not isinstance(optimizer, _INVARIANT)
+    return rule == "dense"
+
+
+def step_scales(shape: tuple[int, int], rank: Any, dtype: str) -> dict[str, Any]:
+    """Factors for the steps of `K`, `L` and `S` that make them as long as dense ones.
+
+    An optimizer that normalises its gradient entrywise, as Adam does, moves every
+    entry of a variable by about the learning rate `η`. A dense kernel then moves by
+    `‖ΔW‖_F ≈ η √(n m)`, but `K: (n, r)` moves it by `η √(n r)` and `L: (m, r)` by
+    `η √(m r)`: a learning rate that suits the dense network is too small by `√(m / r)`
+    and `√(n / r)`. Coefficients need no scaling: for `ΔW` with independent entries of
+    size `η`, those of `Uᵀ ΔW V` have size `η` too.
+
+    Args:
+        shape: `(n, m)`, the shape of the kernel.
+        rank: The current rank `r`, an int or a scalar tensor.
+        dtype: Dtype of the result.
+    """
+    n, m = shape
+    rank = ops.maximum(ops.cast(rank, dtype), 1)
+    return {"u": ops.sqrt(m / rank), "v": ops.sqrt(n / rank), "s": 1.0}

@@ -1,0 +1,113 @@
+"""The variables that a Keras optimizer keeps for each weight.
+
+Any optimizer can be wrapped, so nothing is assumed of its slots but what Keras says:
+lists as long as the list of weights, made by `build`.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+
+# Slots that accumulate squares or magnitudes, not directions. They carry over to
+# rotated coordinates as variances do.
+_MAGNITUDES = ("velocit", "accumul", "norm", "average_grad")
+_DIRECTIONS = ("gradient_accumulator",)
+
+
+def slot_lists(
+    optimizer: keras.optimizers.Optimizer,
+) -> Iterator[tuple[str, list]]:
+    """The optimizer's lists of slots, one entry a weight, by attribute name."""
+    weights = optimizer._trainable_variables
+    for name, value in vars(optimizer).items():
+        if (
+            name not in ("_trainable_variables", "_variables")
+            and isinstance(value, (list, tuple))
+            and len(value) == len(weights) > 0
+            and all(v is None or isinstance(v, keras.Variable) for v in value)
+        ):
+            yield name, list(value)
+
+
+def slots_of(optimizer: keras.optimizers.Optimizer, index: int) -> list[keras.Variable]:
+    """The slots of one weight that have the shape of the weight."""
+    shape = tuple(optimizer._trainable_variables[index].shape)
+    return [
+        slots[index]
+        for _, slots in slot_lists(optimizer)
+        if slots[index] is not None and tuple(slots[index].shape) == shape
+    ]
+
+
+def holds_magnitudes(slot: keras.Variable) -> bool:
+    """Whether a slot holds squares or magnitudes rather than directions."""
+    name = slot.name
+    if any(part in name for part in _DIRECTIONS):
+        return False
+    return any(part in name for part in _MAGNITUDES)
+
+
+def crop_or_pad(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """The leading part of an array, filled up with zeros."""
+    cropped = array[tuple(slice(size) for size in shape)]
+    return np.pad(
+        cropped,
+        [(0, size - have) for size, have in zip(shape, cropped.shape, strict=True)],
+    )
+
+
+def rebuild(
+    optimizer: keras.optimizers.Optimizer, variables: list[keras.Variable]
+) -> None:
+    """Makes an optimizer follow weights of which some have been replaced.
+
+    The slots are those of a fresh optimizer of the same configuration, filled with the
+    old values cropped or padded. Iteration counter and learning rate stay the same
+    objects, since schedules and callbacks hold on to them.
+
+    Args:
+        optimizer: A built optimizer that wraps no other.
+        variables: The weights, in the order in which it was built.
+    """
+    fresh = type(optimizer).from_config(optimizer.get_config())
+    for name in ("_exclude_from_weight_decay", "_exclude_from_weight_decay_pattern"):
+        if hasattr(optimizer, name):
+            setattr(fresh, name, getattr(optimizer, name))
+    fresh.build(variables)
+    kept = [optimizer._iterations]
+    if isinstance(optimizer._learning_rate, keras.Variable):
+        kept.append(optimizer._learning_rate)
+    old_slots = optimizer.variables[len(kept) :]
+    new_slots = fresh.variables[len(kept) :]
+    for old, new in zip(old_slots, new_slots, strict=True):
+        new.assign(crop_or_pad(old.numpy(), tuple(new.shape)))
+        optimizer._tracker.untrack(old)
+    # Past `__setattr__`, which would track the variables in the order of the lists.
+    vars(optimizer).update(
+        {name: value for name, value in vars(fresh).items() if _holds_slots(name, value)}
+    )
+    # In the order of a fresh optimizer, which is the order in which they are saved.
+    for new in new_slots:
+        optimizer._track_variable(new)
+    follow(optimizer, variables)
+
+
+def follow(
+    optimizer: keras.optimizers.Optimizer, variables: list[keras.Variable]
+) -> None:
+    """Tells an optimizer which weights it is for, slots aside."""
+    vars(optimizer)["_trainable_variables"] = variables[:]
+    vars(optimizer)["_trainable_variables_indices"] = {
+        optimizer._var_key(variable): i for i, variable in enumerate(variables)
+    }
+
+
+def _holds_slots(name: str, value: Any) -> bool:
+    if name in ("_iterations", "_learning_rate", "_variables", "_trainable_variables"):
+        return False
+    values = value if isinstance(value, (list, tuple)) else [value]
+    return len(values) > 0 and all(
+        v is None or isinstance(v, keras.Variable) for v in values
+    ) and any(v is not None for v in values)

@@ -1,0 +1,581 @@
+"""The optimizer that trains low-rank layers."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+from keras import ops
+
+from dlrt import integrators, linalg
+from dlrt.factors import Factors
+from dlrt.integrators import Integrator, Truncation, Update
+from dlrt.layers import LowRankDense
+from dlrt.optimizers import _scaling, _slots
+
+Tensor = Any
+
+
+@keras.saving.register_keras_serializable(package="dlrt")
+class LowRank(keras.optimizers.Optimizer):
+    """Trains low-rank layers with any Keras optimizer and an integrator.
+
+    The inner optimizer steps `K = U S`, `L = V Sᵀ` and `S` of every low-rank layer,
+    each with its Galerkin gradient, and all other weights as usual. The integrator
+    then turns the stepped values into the next `U`, `S` and `V`, in the gauge nearest
+    to the old bases, so that moments keep their meaning. Where the rank changes,
+    moments are carried over to the new coordinates.
+
+    Args:
+        inner_optimizer: A `keras.optimizers.Optimizer`. Schedules, clipping, weight
+            decay and gradient accumulation are set there. Moving averages of the
+            weights (`use_ema`) are refused: averages of bases are not bases.
+        integrator: Name of an integrator or a `dlrt.integrators.Integrator`. One that
+            needs several gradients a step (`"kls"`, `"augmented_bug"`,
+            `"projector_splitting"`) needs a `dlrt.Model`.
+        tolerance: Float in `(0, 1)`: makes the rank adaptive. After a step the rank
+            becomes the smallest one with a truncation error of at most `tolerance`
+            times the norm of the kernel (both Frobenius). Layers can override it.
+            Defaults to `None`, ranks stay as they are.
+        min_rank: Smallest rank of an adaptive layer. Defaults to 2.
+        max_rank: Largest rank of an adaptive layer; layers can override it. Defaults
+            to `None`, no bound. A plain `keras.Model` can't enlarge variables during
+            `fit`: there the starting rank is a bound as well. `dlrt.Model` can.
+        truncation_start: Step number from which on ranks are truncated. Before it the
+            ranks stay as they are, while the singular values become meaningful.
+            Defaults to 0.
+        truncation_interval: Number of steps from one truncation to the next; between
+            them the rank stays. Defaults to 1, the rule of the paper.
+        truncation_stop: Step number from which on the rank stays. Defaults to `None`,
+            never.
+        update_scaling: `"dense"` scales the steps of `K` and `L` so that they move the
+            kernel as far as the same optimizer moves a dense kernel, which lets the
+            learning rate of a dense network carry over; `"none"` leaves them;
+            `"auto"` (default) scales unless the inner optimizer's step is
+            proportional to the gradient (SGD) or to the norm of the variable.
+        name: Name of the optimizer.
+
+    Raises:
+        ValueError: If an argument is outside of its range, or options exclude each
+            other.
+
+    Example:
+
+    >>> optimizer = dlrt.optimizers.LowRank(
+    ...     keras.optimizers.Adam(1e-3), integrator="parallel_bug", tolerance=0.1)
+    >>> optimizer.inner_optimizer.name
+    'adam'
+
+    References:
+        - Schotthöfer et al., Low-rank lottery tickets, NeurIPS 2022,
+          arXiv:2205.13571.
+        - Ceruti, Kusch & Lubich, SIAM J. Sci. Comput. 46 (2024).
+    """
+
+    def __init__(
+        self,
+        inner_optimizer: keras.optimizers.Optimizer,
+        integrator: str | Integrator = "parallel_bug",
+        tolerance: float | None = None,
+        min_rank: int = 2,
+        max_rank: int | None = None,
+        truncation_start: int = 0,
+        truncation_interval: int = 1,
+        truncation_stop: int | None = None,
+        update_scaling: str = "auto",
+        name: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        for argument in kwargs:
+            raise ValueError(
+                f"LowRank does not take `{argument}`. Set it on `inner_optimizer`."
+            )
+        super().__init__(learning_rate=0.0, name=name)
+        self.inner_optimizer = keras.optimizers.get(inner_optimizer)
+        self.integrator = integrators.get(integrator)
+        self.tolerance = tolerance
+        self.min_rank = min_rank
+        self.max_rank = max_rank
+        self.truncation_start = truncation_start
+        self.truncation_interval = truncation_interval
+        self.truncation_stop = truncation_stop
+        self.update_scaling = update_scaling
+        self._scaled = _scaling.resolve(update_scaling, self.inner_optimizer)
+        self._phase: int | None = None
+        self._check_arguments()
+
+    def _check_arguments(self) -> None:
+        inner = self.inner_optimizer
+        if isinstance(inner, (LowRank, keras.optimizers.LossScaleOptimizer)):
+            raise ValueError(
+                "`inner_optimizer` must be an optimizer that wraps no other. "
+                f"Received: inner_optimizer={type(inner).__name__}. "
+                "LossScaleOptimizer goes around LowRank, not inside."
+            )
+        if inner.use_ema:
+            raise ValueError(
+                "`inner_optimizer` must not use `use_ema=True`: averages of "
+                "orthonormal bases are not orthonormal."
+            )
+        if inner.gradient_accumulation_steps and len(self.integrator.phases) > 1:
+            raise ValueError(
+                "`gradient_accumulation_steps` needs an integrator with one gradient "
+                "a step, such as 'parallel_bug'. Received: "
+                f"integrator={self.integrator.name!r}"
+            )
+        if self.tolerance is not None:
+            if not 0 < self.tolerance < 1:
+                raise ValueError(
+                    "`tolerance` must lie in (0, 1). Received: "
+                    f"tolerance={self.tolerance}"
+                )
+            if not self.integrator.rank_adaptive:
+                raise ValueError(
+                    "`tolerance` needs a rank-adaptive integrator, 'parallel_bug' or "
+                    f"'augmented_bug'. Received: integrator={self.integrator.name!r}, "
+                    f"tolerance={self.tolerance}"
+                )
+        if self.min_rank < 1:
+            raise ValueError(
+                f"`min_rank` must be at least 1. Received: min_rank={self.min_rank}"
+            )
+        if self.max_rank is not None and self.max_rank < self.min_rank:
+            raise ValueError(
+                "`max_rank` must be at least `min_rank`. Received: "
+                f"max_rank={self.max_rank}, min_rank={self.min_rank}"
+            )
+        if self.truncation_start < 0 or self.truncation_interval < 1:
+            raise ValueError(
+                "`truncation_start` must be at least 0 and `truncation_interval` at "
+                f"least 1. Received: truncation_start={self.truncation_start}, "
+                f"truncation_interval={self.truncation_interval}"
+            )
+        stop = self.truncation_stop
+        if stop is not None and stop <= self.truncation_start:
+            raise ValueError(
+                "`truncation_stop` must be greater than `truncation_start`, or no "
+                f"truncation ever happens. Received: truncation_stop={stop}, "
+                f"truncation_start={self.truncation_start}"
+            )
+
+    def build(self, variables: list[keras.Variable]) -> None:
+        if self.built:
+            return
+        for layer in _layers_of(variables):
+            if layer.tolerance is not None and not self.integrator.rank_adaptive:
+                raise ValueError(
+                    f"Layer {layer.name!r} has tolerance={layer.tolerance}, which "
+                    "needs a rank-adaptive integrator, 'parallel_bug' or "
+                    f"'augmented_bug'. Received: integrator={self.integrator.name!r}"
+                )
+        # Between the phases of an augmenting integrator the factors no longer tell the
+        # rank that the step began with.
+        self._ranks = []
+        if self.integrator.growth > 1:
+            self._ranks = [
+                self.add_variable(shape=(), name=f"{layer.name}_rank")
+                for layer in _layers_of(variables)
+            ]
+        self.inner_optimizer.build(variables)
+        super().build(variables)
+
+    @property
+    def variables(self) -> list[keras.Variable]:
+        return self._variables + self.inner_optimizer.variables
+
+    @property
+    def iterations(self) -> Any:
+        return self.inner_optimizer.iterations
+
+    @property
+    def learning_rate(self) -> Any:
+        return self.inner_optimizer.learning_rate
+
+    @learning_rate.setter
+    def learning_rate(self, learning_rate: Any) -> None:
+        self.inner_optimizer.learning_rate = learning_rate
+
+    def scale_loss(self, loss: Tensor) -> Tensor:
+        return self.inner_optimizer.scale_loss(loss)
+
+    @contextlib.contextmanager
+    def phase(self, index: int) -> Iterator[None]:
+        """Within this context `apply` runs one phase of the integrator.
+
+        `dlrt.Model` enters it once for each gradient of a step.
+        """
+        self._phase = index
+        try:
+            yield
+        finally:
+            self._phase = None
+
+    def apply(
+        self, grads: list[Tensor], trainable_variables: list | None = None
+    ) -> None:
+        """Runs one step, or the phase of a step named by `phase`.
+
+        Args:
+            grads: Gradients; Galerkin gradients for the factors of low-rank layers.
+            trainable_variables: The weights; needed on the first call only.
+        """
+        variables = list(
+            self._trainable_variables
+            if trainable_variables is None
+            else trainable_variables
+        )
+        if not self.built:
+            with keras.name_scope(self.name):
+                self.build(variables)
+        phases = self.integrator.phases
+        if self._phase is None and len(phases) > 1:
+            raise ValueError(
+                f"The integrator {self.integrator.name!r} evaluates {len(phases)} "
+                "gradients a step and needs a `dlrt.Model` in place of keras.Model. "
+                "'parallel_bug' works with any Keras model."
+            )
+        index = self._phase or 0
+        last = index == len(phases) - 1
+        inner = self.inner_optimizer
+        by_id = {id(v): g for v, g in zip(variables, grads, strict=True)}
+        steps = [
+            step for step in self._steps(variables, index) if step.collect(by_id)
+        ]
+        factor_ids = {id(v) for v in variables if _layer_of(v) is not None}
+        pairs = [pair for step in steps for pair in step.begin()]
+        if last:
+            pairs += [
+                (g, v)
+                for v, g in zip(variables, grads, strict=True)
+                if g is not None and id(v) not in factor_ids
+            ]
+        iteration = ops.copy(ops.convert_to_tensor(inner.iterations))
+        accumulated = inner.gradient_accumulation_steps
+        updating = (
+            (ops.convert_to_tensor(inner._iterations) + 1) % accumulated == 0
+            if accumulated
+            else None
+        )
+        if pairs:
+            inner.apply([g for g, _ in pairs], [v for _, v in pairs])
+            if not last:
+                # One step of the user's optimizer, whatever the number of phases.
+                inner.iterations.assign_sub(1)
+        for step in steps:
+            step.finish(iteration, updating)
+
+    def _steps(self, variables: list, index: int) -> list["_LayerStep"]:
+        """One `_LayerStep` for each low-rank layer among the variables."""
+        known = [id(layer) for layer in _layers_of(self._trainable_variables)]
+        return [
+            _LayerStep(
+                self,
+                layer,
+                index,
+                self._ranks[known.index(id(layer))] if self._ranks else None,
+            )
+            for layer in _layers_of(variables)
+        ]
+
+    def truncation_of(self, layer: LowRankDense) -> tuple[float, int] | None:
+        """Tolerance and largest rank of a layer, `None` if its rank is fixed."""
+        tolerance = self.tolerance if layer.tolerance is None else layer.tolerance
+        if tolerance is None:
+            return None
+        bound = self.max_rank if layer.max_rank is None else layer.max_rank
+        limit = min(layer.kernel_shape)
+        return tolerance, limit if bound is None else min(bound, limit)
+
+    def finalize_variable_values(self, var_list: list) -> None:
+        from dlrt.capacity import compact_trained
+
+        compact_trained(self, var_list)
+
+    def __dir__(self) -> list[str]:
+        # Keras saves the objects that it finds here; the inner optimizer's variables
+        # are saved by `save_own_variables`, at the current rank.
+        return [name for name in super().__dir__() if name != "inner_optimizer"]
+
+    def save_own_variables(self, store: Any) -> None:
+        shapes = {}
+        for index, weight in enumerate(self._trainable_variables):
+            layer = _layer_of(weight)
+            if layer is not None:
+                rank = layer.rank
+                for _, slots in _slots.slot_lists(self.inner_optimizer):
+                    if slots[index] is not None:
+                        shapes[id(slots[index])] = tuple(
+                            rank if size == layer.capacity and axis > 0 else size
+                            for axis, size in enumerate(slots[index].shape)
+                        )
+        for index, variable in enumerate(self.variables):
+            value = variable.numpy()
+            shape = shapes.get(id(variable), value.shape)
+            store[str(index)] = _slots.crop_or_pad(value, shape)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            "inner_optimizer": keras.saving.serialize_keras_object(
+                self.inner_optimizer
+            ),
+            "integrator": self.integrator.name,
+            "tolerance": self.tolerance,
+            "min_rank": self.min_rank,
+            "max_rank": self.max_rank,
+            "truncation_start": self.truncation_start,
+            "truncation_interval": self.truncation_interval,
+            "truncation_stop": self.truncation_stop,
+            "update_scaling": self.update_scaling,
+            "name": self.name,
+        }
+
+    @classmethod
+    def from_config(
+        cls, config: dict[str, Any], custom_objects: Any = None
+    ) -> "LowRank":
+        config = dict(config)
+        config["inner_optimizer"] = keras.saving.deserialize_keras_object(
+            config["inner_optimizer"], custom_objects=custom_objects
+        )
+        return cls(**config)
+
+
+def _layer_of(variable: Any) -> LowRankDense | None:
+    """The low-rank layer that a variable is a factor of."""
+    reference = getattr(variable, "low_rank_layer", None)
+    return None if reference is None else reference()
+
+
+def phase_variables(optimizer: LowRank, index: int, variables: list) -> set[int]:
+    """Ids of the weights whose gradients a phase of the integrator needs."""
+    phases = optimizer.integrator.phases
+    wanted = set()
+    for variable in variables:
+        layer = _layer_of(variable)
+        if layer is None:
+            # Ordinary weights are stepped once, with the last gradient.
+            needed = index == len(phases) - 1
+        else:
+            needed = any(
+                variable is getattr(layer, name) for name in phases[index].steps
+            )
+        if needed:
+            wanted.add(id(variable))
+    return wanted
+
+
+def _layers_of(variables: list) -> list[LowRankDense]:
+    """The low-rank layers that variables belong to, in order, each once."""
+    layers = {}
+    for variable in variables:
+        layer = _layer_of(variable)
+        if layer is not None:
+            layers[id(layer)] = layer
+    return list(layers.values())
+
+
+class _LayerStep:
+    """One phase of a step of one layer: before and after the inner optimizer."""
+
+    def __init__(
+        self,
+        optimizer: LowRank,
+        layer: LowRankDense,
+        phase: int,
+        initial_rank: keras.Variable | None,
+    ) -> None:
+        self._optimizer = optimizer
+        self._integrator = optimizer.integrator
+        self._layer = layer
+        self._phase = phase
+        self._initial_rank = initial_rank
+        self._bound = optimizer.truncation_of(layer)
+        self._variables = {"u": layer.u, "s": layer.s, "v": layer.v}
+
+    def collect(self, grads: dict[int, Tensor]) -> bool:
+        """Takes the gradients of this layer; false if it has none."""
+        names = self._integrator.phases[self._phase].steps
+        self._grads = {
+            name: grads.get(id(variable)) for name, variable in self._variables.items()
+        }
+        return all(self._grads[name] is not None for name in names)
+
+    def begin(self) -> list[tuple[Tensor, keras.Variable]]:
+        """Puts the values to be stepped in place of the factors."""
+        integrator = self._integrator
+        self._width = self._active_width()
+        self._old = Factors(*(self._read(name) for name in "usv"))
+        self._prepared = integrator.prepare(self._old)
+        self._points = integrator.points(self._phase, self._prepared)
+        grads = integrator.gradients(
+            self._old,
+            {
+                name: self._crop(g, name)
+                for name, g in self._grads.items()
+                if g is not None
+            },
+        )
+        direction = integrator.phases[self._phase].direction
+        pairs = []
+        for name, point in self._points.items():
+            variable = self._variables[name]
+            self._write(name, point)
+            pairs.append((self._pad(direction * grads[name], variable), variable))
+        return pairs
+
+    def finish(self, iteration: Tensor, updating: Tensor | None) -> None:
+        """Turns the stepped values into factors and moves the slots along."""
+        layer = self._layer
+        increments = {
+            name: self._read(name) - point for name, point in self._points.items()
+        }
+        rank = self._rank()
+        if self._optimizer._scaled and self._integrator.orthonormal:
+            scales = _scaling.step_scales(layer.kernel_shape, rank, layer.s.dtype)
+            increments = {name: scales[name] * d for name, d in increments.items()}
+        last = self._phase == len(self._integrator.phases) - 1
+        truncation = self._truncation(rank, iteration) if last else None
+        update = self._integrator.update(
+            self._phase, self._prepared, increments, truncation
+        )
+        padded = {
+            name: self._pad(getattr(update.factors, name), variable)
+            for name, variable in self._variables.items()
+        }
+        if updating is not None:
+            padded = {
+                name: ops.where(
+                    updating,
+                    value,
+                    self._pad(getattr(self._old, name), self._variables[name]),
+                )
+                for name, value in padded.items()
+            }
+        for name, value in padded.items():
+            self._variables[name].assign(value)
+        if truncation is not None:
+            self._transport(update, rank, padded)
+
+    def _truncation(self, rank: Tensor, iteration: Tensor) -> Truncation | None:
+        """The rule for the next rank; the present one where it is not to change."""
+        optimizer, layer = self._optimizer, self._layer
+        columns = layer.capacity // self._integrator.growth
+        if self._bound is None:
+            if self._integrator.growth == 1:
+                return None
+            return Truncation(0.0, columns, columns, columns)
+        tolerance, max_rank = self._bound
+        now = iteration >= optimizer.truncation_start
+        if optimizer.truncation_interval > 1:
+            since = iteration - optimizer.truncation_start
+            now = ops.logical_and(now, since % optimizer.truncation_interval == 0)
+        if optimizer.truncation_stop is not None:
+            now = ops.logical_and(now, iteration < optimizer.truncation_stop)
+        upper = min(max_rank, columns)
+        return Truncation(
+            tolerance,
+            ops.where(now, min(optimizer.min_rank, upper), rank),
+            ops.where(now, upper, rank),
+            None if _dynamic_shapes() else columns,
+        )
+
+    def _transport(
+        self, update: Update, rank: Tensor, padded: dict[str, Tensor]
+    ) -> None:
+        """Carries the slots of the inner optimizer over to the new coordinates.
+
+        While the rank stays the gauge is the nearest one and only the coefficients of
+        dropped directions are cleared. When it changes, first moments rotate, and
+        second moments propagate as the variances of independent entries.
+        """
+        inner = self._optimizer.inner_optimizer
+        indices = {
+            name: inner._get_variable_index(variable)
+            for name, variable in self._variables.items()
+        }
+        new_rank = _rank_of(padded["u"])
+        changed = ops.not_equal(new_rank, rank)
+        kept = ops.cast(
+            ops.arange(ops.shape(padded["s"])[0]) < new_rank, padded["s"].dtype
+        )
+        for name, index in indices.items():
+            for slot in _slots.slots_of(inner, index):
+                value = ops.copy(ops.convert_to_tensor(slot))
+                rows = ops.expand_dims(kept, 1) if name == "s" else 1.0
+                magnitudes = _slots.holds_magnitudes(slot)
+
+                def moved(
+                    name: str = name,
+                    value: Tensor = value,
+                    magnitudes: bool = magnitudes,
+                ) -> Tensor:
+                    left, right = update.left, update.right
+                    if magnitudes:
+                        left, right = ops.square(left), ops.square(right)
+                    cropped = self._crop(value, name)
+                    if name == "u":
+                        cropped = cropped @ right
+                    elif name == "v":
+                        cropped = cropped @ left
+                    else:
+                        cropped = linalg.transpose(left) @ cropped @ right
+                    return self._pad(cropped, self._variables[name])
+
+                stayed = value * kept * rows
+                slot.assign(ops.cond(changed, moved, lambda value=stayed: value))
+
+    def _active_width(self) -> Tensor | int:
+        """Number of columns to compute with: the rank, where shapes can be dynamic."""
+        layer = self._layer
+        if self._bound is not None and _dynamic_shapes():
+            return _rank_of(ops.convert_to_tensor(layer.u))
+        growth = self._integrator.growth if self._phase == 0 else 1
+        return layer.capacity // growth
+
+    def _rank(self) -> Tensor | int:
+        """The rank at the start of the step."""
+        if self._bound is None:
+            return self._layer.capacity // self._integrator.growth
+        if self._initial_rank is None:
+            return _rank_of(self._old.u)
+        if self._phase == 0:
+            self._initial_rank.assign(ops.cast(_rank_of(self._old.u), "float32"))
+        return ops.cast(self._initial_rank, "int32")
+
+    def _read(self, name: str) -> Tensor:
+        value = ops.copy(ops.convert_to_tensor(self._variables[name]))
+        return self._crop(value, name)
+
+    def _write(self, name: str, value: Tensor) -> None:
+        variable = self._variables[name]
+        variable.assign(self._pad(value, variable))
+
+    def _crop(self, value: Tensor, name: str) -> Tensor:
+        """The columns in use (and rows, for coefficients)."""
+        if isinstance(self._width, int) and self._width == value.shape[1]:
+            return value
+        if name == "s":
+            return value[: self._width, : self._width]
+        return value[:, : self._width]
+
+    @staticmethod
+    def _pad(value: Tensor, variable: keras.Variable) -> Tensor:
+        """Zero columns (and rows) up to the shape of the variable."""
+        shape = tuple(variable.shape)
+        if tuple(value.shape) == shape:
+            return value
+        have = ops.shape(value)
+        padded = ops.pad(
+            value, [[0, size - h] for size, h in zip(shape, have, strict=True)]
+        )
+        return ops.reshape(padded, shape)
+
+
+def _rank_of(basis: Tensor) -> Tensor:
+    """Number of columns of a basis that are in use."""
+    return ops.sum(ops.cast(ops.any(basis != 0, axis=0), "int32"))
+
+
+def _dynamic_shapes() -> bool:
+    """Whether compiled functions may compute with shapes known at run time only."""
+    return keras.backend.backend() == "tensorflow"
