@@ -1,0 +1,301 @@
+"""A training log in an Excel workbook."""
+
+import errno
+import os
+import time
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from dlrt import accounting
+from dlrt.callbacks import _atomic_file, _environment
+from dlrt.callbacks._workbook import Row, decode, encode, read_history, render
+
+__all__ = ["HistoryLog", "read_history"]
+
+_SESSION = "session"
+_RESUMED = "resumed "
+_COLUMN_OF_LOG = {
+    "parameters": "parameters prediction",
+    "learning_rate": "learning rate",
+}
+
+
+class HistoryLog(keras.callbacks.Callback):
+    """Writes one row an epoch to an Excel workbook.
+
+    The sheet `history` has the columns `epoch` (counted from 1), `seconds`
+    (validation included), everything in Keras's `logs`, the rank of every low-rank
+    layer (`rank <layer>`), the numbers of parameters for prediction and for training,
+    the compression, and the learning rate at the end of the epoch. The sheet
+    `configuration` has `configuration`, then versions, machine, start time and git
+    commit.
+
+    The workbook is replaced as a whole after every epoch, so a process that is killed
+    at any moment leaves a valid file with every finished epoch. Numbers that are not
+    finite are written as the texts "nan", "inf" and "-inf"; a value that an epoch does
+    not have is written as "NA".
+
+    A callback that adds to `logs`, such as one that measures accuracy on a test set,
+    must stand before this one in the list of callbacks.
+
+    Args:
+        path: Name of the workbook, which must end in `.xlsx`. Missing directories
+            are created. A file that exists is never overwritten.
+        configuration: Optional dictionary of JSON-like values to record, the random
+            seed and the hyperparameters for instance. Nested values are written as
+            JSON text.
+        resume: If `True`, a workbook that exists is continued. Its configuration must
+            equal `configuration`. Rows of epochs after the one that `fit` starts at,
+            which were logged after the last checkpoint, are dropped.
+
+    Example:
+
+    ```python
+    log = dlrt.callbacks.HistoryLog("logs/net.xlsx", {"seed": 0, "rank": 20})
+    model.fit(x, y, epochs=5, callbacks=[log])
+    model.fit(x, y, epochs=8, initial_epoch=5, callbacks=[log])
+    rows, configuration = dlrt.callbacks.read_history("logs/net.xlsx")
+    ```
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        configuration: Mapping[str, Any] | None = None,
+        resume: bool = False,
+    ) -> None:
+        self.path = Path(path).absolute()
+        if self.path.suffix != ".xlsx":
+            raise ValueError(f"`path` must end in '.xlsx'. Received: path={str(path)}")
+        self._settings = _checked(configuration or {})
+        super().__init__()
+        self.resume = resume
+        self._facts: dict[str, Any] = {}
+        self._rows: list[Row] = []
+        self._opened = False
+        self._session = uuid.uuid4().hex
+        # State and session of the file when this object last read or wrote it.
+        self._seen: tuple[int, ...] | None = None
+        self._seen_session: str | None = None
+        self._fit_begins = False
+        self._epoch_start = 0.0
+
+    def open(self) -> None:
+        """Claims the workbook: creates it, or reads the one to be continued.
+
+        Called by itself when it is needed first. A call before a long preparation
+        shows early that the name is taken or the directory is not writable.
+
+        Raises:
+            FileExistsError: The file exists and `resume` is `False`.
+            ValueError: The file to be continued is no such workbook, or has another
+                configuration.
+            OSError: The file cannot be written.
+        """
+        if self._opened:
+            return
+        with _atomic_file.naming(self.path):
+            _make_directory(self.path.parent)
+            if self.resume and self.path.exists():
+                self._load()
+            else:
+                self._create()
+            _atomic_file.remove_leftovers(self.path)
+        self._opened = True
+
+    def append(
+        self,
+        epoch: int,
+        seconds: float,
+        logs: Mapping[str, Any] | None = None,
+        model: keras.Model | None = None,
+    ) -> None:
+        """Logs one row; `fit` does so after every epoch.
+
+        Args:
+            epoch: Number of the row, above that of the last one. Use 0 for what was
+                measured before training.
+            seconds: Duration.
+            logs: Values by name, as Keras hands them to callbacks.
+            model: The model to take ranks, counts and the learning rate from. Defaults
+                to the model in training; without either, these read "NA".
+        """
+        self.open()
+        last = self._rows[-1]["epoch"] if self._rows else -1
+        if epoch <= last:
+            raise ValueError(
+                f"`epoch` must be above {last}, the last one in {self.path}. "
+                f"Received: epoch={epoch}"
+            )
+        row: Row = {"epoch": int(epoch), "seconds": round(float(seconds), 3)}
+        for name, value in (logs or {}).items():
+            column = _column(name)
+            if column in row:
+                raise ValueError(
+                    f"`logs` must not use the name of another column. Received: {name}"
+                )
+            row[column] = _plain(value)
+        model = self.model if model is None else model
+        if model is not None:
+            row |= _measure(model)
+        self._write([*self._rows, row])
+
+    def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
+        """Claims the workbook before any work is done."""
+        self.open()
+        self._fit_begins = True
+
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Starts the clock, and at the first epoch drops the rows beyond it."""
+        if self._fit_begins:
+            self._fit_begins = False
+            self._begin_at(epoch)
+        self._epoch_start = time.perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Writes the row of the epoch."""
+        self.append(epoch + 1, time.perf_counter() - self._epoch_start, logs)
+
+    def _begin_at(self, initial_epoch: int) -> None:
+        kept = [row for row in self._rows if row["epoch"] <= initial_epoch]
+        if len(kept) < len(self._rows) and not self.resume:
+            last = self._rows[-1]["epoch"]
+            raise ValueError(
+                f"`initial_epoch` of fit must be at least {last}, the last epoch in "
+                f"{self.path}, unless the log has `resume=True`, which drops the "
+                f"epochs beyond. Received: initial_epoch={initial_epoch}"
+            )
+        self._write(kept)
+
+    def _create(self) -> None:
+        facts = _environment.describe()
+        content = render([], self._settings | facts | {_SESSION: self._session})
+        try:
+            _atomic_file.create(self.path, content)
+        except FileExistsError as error:
+            raise FileExistsError(
+                f"`path` exists already, and a log is never overwritten; pass "
+                f"`resume=True` to continue it, or another name. Received: "
+                f"path={self.path}"
+            ) from error
+        self._facts = facts
+        self._remember()
+
+    def _load(self) -> None:
+        self._seen = _state(self.path)
+        rows, stored = read_history(self.path)
+        self._seen_session = stored.pop(_SESSION, None)
+        facts = {key: stored.pop(key) for key in list(stored) if _is_reserved(key)}
+        _compare(self.path, stored, self._settings)
+        times = sum(key.startswith(_RESUMED) for key in facts)
+        self._facts = facts | {f"{_RESUMED}{times + 1}": _environment.describe()}
+        self._rows = rows
+
+    def _write(self, rows: list[Row]) -> None:
+        configuration = self._settings | self._facts | {_SESSION: self._session}
+        with _atomic_file.naming(self.path):
+            self._refuse_foreign_file()
+            _atomic_file.replace(self.path, render(rows, configuration))
+            self._remember()
+        self._rows = rows
+
+    def _remember(self) -> None:
+        self._seen = _state(self.path)
+        self._seen_session = self._session
+
+    def _refuse_foreign_file(self) -> None:
+        """Raises if another run has continued or replaced the workbook meanwhile."""
+        if _state(self.path) in (None, self._seen):
+            return
+        # It may also have been saved by somebody who looked at it.
+        try:
+            session = read_history(self.path)[1].get(_SESSION)
+        except ValueError:
+            session = None
+        if session is None or session != self._seen_session:
+            raise FileExistsError(
+                f"another run has taken over this log, or another file has its name: "
+                f"{self.path}"
+            )
+
+
+def _checked(configuration: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what a workbook will give back for `configuration`."""
+    checked = {}
+    for key, value in configuration.items():
+        if not isinstance(key, str) or not key or _is_reserved(key):
+            raise ValueError(
+                f"`configuration` must have texts as keys, and none that the log adds "
+                f"by itself. Received: {key!r}"
+            )
+        try:
+            checked[key] = encode(value)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"`configuration` at key {key!r}: {error}") from error
+    return {key: decode(cell) for key, cell in checked.items()}
+
+
+def _is_reserved(key: str) -> bool:
+    return key in _environment.KEYS or key == _SESSION or key.startswith(_RESUMED)
+
+
+def _compare(path: Path, stored: dict[str, Any], given: dict[str, Any]) -> None:
+    for key in stored | given:
+        if key in stored and key in given:
+            old, new = encode(stored[key]), encode(given[key])
+            # Excel's 2 is as good as 2.0, but True is not 1.
+            if old == new and isinstance(old, bool) == isinstance(new, bool):
+                continue
+        raise ValueError(
+            f"`configuration` must equal the one stored in {path}. At key {key!r}, "
+            f"{_shown(stored, key)} is stored. Received: {_shown(given, key)}"
+        )
+
+
+def _shown(configuration: dict[str, Any], key: str) -> str:
+    return repr(configuration[key]) if key in configuration else "nothing"
+
+
+def _column(name: str) -> str:
+    if name.startswith("rank/"):
+        return name.replace("rank/", "rank ", 1)
+    return _COLUMN_OF_LOG.get(name, name)
+
+
+def _plain(value: Any) -> Any:
+    if value is None or isinstance(value, str | int | float):
+        return value
+    return np.asarray(value).tolist()
+
+
+def _measure(model: keras.Model) -> Row:
+    ranks = accounting.ranks(model)
+    rate = getattr(getattr(model, "optimizer", None), "learning_rate", None)
+    return {f"rank {layer}": int(rank) for layer, rank in ranks.items()} | {
+        "parameters prediction": int(accounting.parameter_count(model, False)),
+        "parameters training": int(accounting.parameter_count(model, True)),
+        "compression": float(accounting.compression(model)),
+        "learning rate": None if rate is None else float(rate),
+    }
+
+
+def _make_directory(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise NotADirectoryError(
+            errno.ENOTDIR, os.strerror(errno.ENOTDIR), error.filename
+        ) from error
+
+
+def _state(path: Path) -> tuple[int, ...] | None:
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_ino, status.st_mtime_ns, status.st_size
