@@ -6,7 +6,8 @@ precision only, so every decomposition here is computed in at least float32 and 
 back. Non-finite input gives NaN output, never an exception out of a compiled graph.
 
 A *basis* is an `(n, r)` matrix whose columns are orthonormal, or zero: zero columns
-are directions that are not in use. All functions accept them.
+are directions that are not in use. All functions accept them. Leading dimensions, if
+any, are batch dimensions: equal-shaped layers share one small decomposition.
 """
 
 from typing import Any, NamedTuple
@@ -59,9 +60,9 @@ def transpose(matrix: Tensor) -> Tensor:
 
 def frobenius_norm(matrix: Tensor) -> Tensor:
     """`‖A‖_F`, without overflow or underflow of the squares."""
-    scale = ops.max(ops.absolute(matrix))
-    safe = ops.where(scale > 0, scale, ops.ones_like(scale))
-    return safe * ops.sqrt(ops.sum(ops.square(matrix / safe)))
+    scale = _magnitude(matrix)
+    norm = ops.sqrt(ops.sum(ops.square(matrix / scale), axis=(-2, -1)))
+    return norm * scale[..., 0, 0]
 
 
 def svd(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -73,16 +74,18 @@ def svd(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     Returns:
         `u: (n, k)`, `s: (k,)` in descending order and `vh: (k, m)`, `k = min(n, m)`.
     """
-    prepared, finish = _prepare(matrix)
-    u, s, vh = ops.svd(prepared, full_matrices=False)
-    return finish(u), finish(s), finish(vh)
+    u, s, vh = ops.svd(_decomposable(matrix), full_matrices=False)
+    return _cast(u, matrix), _cast(s, matrix), _cast(vh, matrix)
 
 
 def eigh(matrix: Tensor) -> tuple[Tensor, Tensor]:
     """Eigenvalues (ascending) and eigenvectors (columns) of a symmetric matrix."""
-    prepared, finish = _prepare(matrix)
-    values, vectors = ops.eigh(prepared)
-    return finish(values), finish(vectors)
+    prepared = _decomposable(matrix)
+    # TensorFlow raises for non-finite input here, in the middle of a training step.
+    finite = ops.all(ops.isfinite(prepared), axis=(-2, -1), keepdims=True)
+    values, vectors = ops.eigh(ops.where(finite, prepared, ops.zeros_like(prepared)))
+    values = ops.where(finite[..., 0], values, ops.full_like(values, float("nan")))
+    return _cast(values, matrix), _cast(vectors, matrix)
 
 
 def orthonormalize(matrix: Tensor) -> Tensor:
@@ -98,16 +101,34 @@ def orthonormalize(matrix: Tensor) -> Tensor:
     Returns:
         `(n, r)` with orthonormal columns.
     """
-    prepared, finish = _prepare(matrix)
-    scale = ops.max(ops.absolute(prepared))
-    q, _ = ops.qr(prepared / ops.where(scale > 0, scale, ops.ones_like(scale)))
-    return finish(q)
+    prepared = _decomposable(matrix)
+    scale = _magnitude(prepared)
+    q, _ = ops.qr(prepared / scale)
+    # Some kernels overlook NaN and infinity; the scale does not.
+    return _cast(q + 0 * scale, matrix)
 
 
 def polar_factor(matrix: Tensor) -> Tensor:
-    """The orthogonal matrix nearest to a square one (orthogonal Procrustes)."""
-    u, _, vh = svd(matrix)
-    return u @ vh
+    """The orthogonal matrix nearest to a square one (orthogonal Procrustes).
+
+    By SVD, unless the matrix is so nearly orthogonal that a Newton-Schulz iteration
+    reaches it to double precision in four steps, as after a small time step.
+    """
+    identity = ops.eye(ops.shape(matrix)[-1], dtype=matrix.dtype)
+    departure = transpose(matrix) @ matrix - identity
+    near = ops.max(ops.sum(ops.square(departure), axis=(-2, -1))) < 0.01
+
+    def iterate() -> Tensor:
+        factor = matrix @ (identity - 0.5 * departure)
+        for _ in range(3):
+            factor = factor @ (1.5 * identity - 0.5 * transpose(factor) @ factor)
+        return factor
+
+    def decompose() -> Tensor:
+        u, _, vh = svd(matrix)
+        return u @ vh
+
+    return ops.cond(near, iterate, decompose)
 
 
 def complement(basis: Tensor, increment: Tensor) -> Complement:
@@ -124,30 +145,29 @@ def complement(basis: Tensor, increment: Tensor) -> Complement:
         increment: `D: (n, r)`, of any size.
     """
     eps = epsilon(increment)
-    scale = ops.max(ops.absolute(increment))
-    safe_scale = ops.where(scale > 0, scale, ops.ones_like(scale))
-    scaled = increment / safe_scale
+    scale = _magnitude(increment)
+    scaled = increment / scale
     overlap = transpose(basis) @ scaled
     perpendicular = scaled - basis @ overlap
     values, vectors = eigh(transpose(perpendicular) @ perpendicular)
     # Descending, so that dropped directions come last.
-    values, vectors = ops.flip(values), ops.flip(vectors, axis=1)
+    values, vectors = ops.flip(values, axis=-1), ops.flip(vectors, axis=-1)
     # The Gram matrix squares the condition number: an eigenvalue is meaningful down
     # to eps times the largest, and down to the rounding error of the projection.
-    rounding = ops.square(100 * eps * frobenius_norm(scaled))
-    floor = ops.maximum(16 * eps * values[0], rounding)
+    rounding = (100 * eps) ** 2 * ops.sum(ops.square(scaled), axis=(-2, -1))
+    floor = ops.maximum(16 * eps * values[..., :1], rounding[..., None])
     active = ops.cast(values > floor, increment.dtype)
     root = ops.sqrt(ops.where(values > floor, values, ops.ones_like(values)))
     return Complement(
         perpendicular=perpendicular,
-        whitening=vectors * (active / root),
-        overlap=overlap * safe_scale,
-        remainder=ops.expand_dims(active * root, 1) * transpose(vectors) * safe_scale,
+        whitening=vectors * (active / root)[..., None, :],
+        overlap=overlap * scale,
+        remainder=(active * root)[..., :, None] * transpose(vectors) * scale,
         active=active,
     )
 
 
-def reorthonormalize(basis: Tensor, iterations: int = 5) -> tuple[Tensor, Tensor]:
+def reorthonormalize(basis: Tensor, iterations: int = 3) -> tuple[Tensor, Tensor]:
     """Removes the departure from orthonormality of a nearly orthonormal basis.
 
     Symmetric (Löwdin) orthonormalisation `A (AᵀA)^(-1/2)`, which moves every column
@@ -162,11 +182,12 @@ def reorthonormalize(basis: Tensor, iterations: int = 5) -> tuple[Tensor, Tensor
     Returns:
         The orthonormal basis `Q: (n, r)` and the root `(r, r)`, with `A = Q @ root`.
     """
-    identity = ops.eye(ops.shape(basis)[1], dtype=basis.dtype)
-    root = transpose(basis) @ basis
-    inverse = identity
-    for _ in range(iterations):
-        update = 1.5 * identity - 0.5 * (inverse @ root)
+    identity = 1.5 * ops.eye(ops.shape(basis)[-1], dtype=basis.dtype)
+    gram = transpose(basis) @ basis
+    inverse = identity - 0.5 * gram
+    root = gram @ inverse
+    for _ in range(iterations - 1):
+        update = identity - 0.5 * (inverse @ root)
         root, inverse = root @ update, update @ inverse
     return basis @ inverse, root
 
@@ -202,14 +223,16 @@ def truncation_rank(
     return ops.minimum(ops.maximum(rank, min_rank), upper)
 
 
-def _prepare(matrix: Tensor) -> tuple[Tensor, Any]:
-    """Casts to a decomposable dtype and keeps NaN away from LAPACK."""
-    dtype = matrix.dtype
-    matrix = ops.cast(matrix, at_least_float32(dtype))
-    finite = ops.all(ops.isfinite(matrix))
-    poison = ops.where(finite, 0.0, float("nan"))
+def _magnitude(matrix: Tensor) -> Tensor:
+    """The largest absolute entry, one for a zero matrix, as a `(1, 1)` matrix."""
+    scale = ops.max(ops.absolute(matrix), axis=(-2, -1), keepdims=True)
+    return ops.where(scale == 0, ops.ones_like(scale), scale)
 
-    def finish(result: Tensor) -> Tensor:
-        return ops.cast(result + ops.cast(poison, result.dtype), dtype)
 
-    return ops.where(finite, matrix, ops.zeros_like(matrix)), finish
+def _decomposable(matrix: Tensor) -> Tensor:
+    dtype = at_least_float32(matrix.dtype)
+    return matrix if matrix.dtype == dtype else ops.cast(matrix, dtype)
+
+
+def _cast(result: Tensor, like: Tensor) -> Tensor:
+    return result if result.dtype == like.dtype else ops.cast(result, like.dtype)

@@ -6,7 +6,7 @@ from keras import ops
 
 from dlrt import linalg
 from dlrt.factors import Factors
-from dlrt.integrators._augmentation import truncate_to
+from dlrt.integrators._augmentation import truncate
 from dlrt.integrators._integrator import (
     Integrator,
     Phase,
@@ -52,7 +52,7 @@ class AugmentedBUG(Integrator):
                 # The augmented factors are twice as wide as the rank they came from.
                 half = ops.shape(core)[0] // 2
                 truncation = Truncation(0.0, half, half, half)
-            return truncate_to(factors, None, None, core, truncation)
+            return truncate(factors, None, None, core, truncation)
         u, root_u = self._augmented(factors.u, increments["u"])
         v, root_v = self._augmented(factors.v, increments["v"])
         width = ops.shape(factors.s)[0]

@@ -36,7 +36,9 @@ class Factorized(Integrator):
 
     def prepare(self, factors: Factors) -> Factors:
         left, right = self._balance(factors.s)
-        identity = ops.eye(ops.shape(factors.s)[0], dtype=factors.s.dtype)
+        identity = ops.zeros_like(factors.s) + ops.eye(
+            ops.shape(factors.s)[-1], dtype=factors.s.dtype
+        )
         return Factors(factors.u @ left, identity, factors.v * right)
 
     def gradients(
@@ -62,8 +64,7 @@ class Factorized(Integrator):
         For `S` the identity both are the identity, hence nothing changes after the
         first step.
         """
-        mean = frobenius_norm(core) / ops.sqrt(
-            ops.cast(ops.shape(core)[0], core.dtype)
-        )
+        rank = ops.cast(ops.shape(core)[-1], core.dtype)
+        mean = frobenius_norm(core)[..., None, None] / ops.sqrt(rank)
         right = ops.sqrt(ops.where(mean > 0, mean, ops.ones_like(mean)))
         return core / right, right

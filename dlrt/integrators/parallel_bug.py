@@ -6,7 +6,7 @@ from keras import ops
 
 from dlrt import linalg
 from dlrt.factors import Factors
-from dlrt.integrators._augmentation import truncate_to
+from dlrt.integrators._augmentation import both, truncate
 from dlrt.integrators._integrator import (
     Integrator,
     Phase,
@@ -47,13 +47,16 @@ class ParallelBUG(Integrator):
         increments: dict[str, Tensor],
         truncation: Truncation | None = None,
     ) -> Update:
-        left = linalg.complement(factors.u, increments["u"])
-        right = linalg.complement(factors.v, increments["v"])
+        left, right = both(
+            linalg.complement,
+            (factors.u, increments["u"]),
+            (factors.v, increments["v"]),
+        )
         top = ops.concatenate(
-            [factors.s + increments["s"], linalg.transpose(right.remainder)], axis=1
+            [factors.s + increments["s"], linalg.transpose(right.remainder)], axis=-1
         )
         bottom = ops.concatenate(
-            [left.remainder, ops.zeros_like(factors.s)], axis=1
+            [left.remainder, ops.zeros_like(factors.s)], axis=-1
         )
-        core = ops.concatenate([top, bottom], axis=0)
-        return truncate_to(factors, left, right, core, truncation)
+        core = ops.concatenate([top, bottom], axis=-2)
+        return truncate(factors, left, right, core, truncation)

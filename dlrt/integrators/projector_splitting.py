@@ -6,11 +6,7 @@ from keras import ops
 
 from dlrt import linalg
 from dlrt.factors import Factors
-from dlrt.integrators._augmentation import (
-    active_directions,
-    compose,
-    orthonormal_coordinates,
-)
+from dlrt.integrators._augmentation import compose, nearest_gauge
 from dlrt.integrators._integrator import (
     Integrator,
     Phase,
@@ -61,7 +57,7 @@ class ProjectorSplitting(Integrator):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """`basis @ core + increment = Q R`, with the overlap of `basis` and `Q`."""
         new = linalg.complement(basis, increment)
-        stepped = ops.concatenate([core + new.overlap, new.remainder], axis=0)
-        p = orthonormal_coordinates(stepped, active_directions(basis, new))
+        stepped = ops.concatenate([core + new.overlap, new.remainder], axis=-2)
+        p = nearest_gauge(linalg.orthonormalize(stepped))
         updated, root = linalg.reorthonormalize(compose(basis, new, p))
-        return updated, root @ (transpose(p) @ stepped), p[: ops.shape(core)[0]]
+        return updated, root @ (transpose(p) @ stepped), p[..., : ops.shape(core)[-1], :]

@@ -261,8 +261,8 @@ class LowRank(keras.optimizers.Optimizer):
             if not last:
                 # One step of the user's optimizer, whatever the number of phases.
                 inner.iterations.assign_sub(1)
-        for step in steps:
-            step.finish(iteration, updating)
+        for alike in _grouped(steps):
+            _finish(alike, iteration, updating)
 
     def _steps(self, variables: list, index: int) -> list["_LayerStep"]:
         """One `_LayerStep` for each low-rank layer among the variables."""
@@ -374,6 +374,36 @@ def _layers_of(variables: list) -> list[LowRankDense]:
     return list(layers.values())
 
 
+def _grouped(steps: list["_LayerStep"]) -> list[list["_LayerStep"]]:
+    """Steps of equal shapes together: their small decompositions run as one."""
+    groups: dict[Any, list[_LayerStep]] = {}
+    for step in steps:
+        shapes = step.shapes()
+        groups.setdefault(id(step) if shapes is None else shapes, []).append(step)
+    return list(groups.values())
+
+
+def _finish(
+    steps: list["_LayerStep"], iteration: Tensor, updating: Tensor | None
+) -> None:
+    """Turns the stepped values of layers of equal shapes into factors."""
+    first = steps[0]
+    increments = [step.increments() for step in steps]
+    truncation = first.truncation(iteration)
+    if len(steps) == 1:
+        update = first.update(first.prepared, increments[0], truncation)
+        first.finish(update, truncation, updating)
+        return
+    stacked = first.update(
+        Factors(*(ops.stack(f) for f in zip(*(s.prepared for s in steps), strict=True))),
+        {name: ops.stack([i[name] for i in increments]) for name in increments[0]},
+        truncation,
+    )
+    for index, step in enumerate(steps):
+        factors = Factors(*(factor[index] for factor in stacked.factors))
+        step.finish(Update(factors), truncation, updating)
+
+
 class _LayerStep:
     """One phase of a step of one layer: before and after the inner optimizer."""
 
@@ -405,8 +435,8 @@ class _LayerStep:
         integrator = self._integrator
         self._width = self._active_width()
         self._old = Factors(*(self._read(name) for name in "usv"))
-        self._prepared = integrator.prepare(self._old)
-        self._points = integrator.points(self._phase, self._prepared)
+        self.prepared = integrator.prepare(self._old)
+        self.points = integrator.points(self._phase, self.prepared)
         grads = integrator.gradients(
             self._old,
             {
@@ -417,27 +447,48 @@ class _LayerStep:
         )
         direction = integrator.phases[self._phase].direction
         pairs = []
-        for name, point in self._points.items():
+        for name, point in self.points.items():
             variable = self._variables[name]
             self._write(name, point)
             pairs.append((self._pad(direction * grads[name], variable), variable))
         return pairs
 
-    def finish(self, iteration: Tensor, updating: Tensor | None) -> None:
-        """Turns the stepped values into factors and moves the slots along."""
-        layer = self._layer
+    def increments(self) -> dict[str, Tensor]:
+        """How far the inner optimizer has moved the stepped values, scaled."""
         increments = {
-            name: self._read(name) - point for name, point in self._points.items()
+            name: self._read(name) - point for name, point in self.points.items()
         }
-        rank = self._rank()
         if self._optimizer._scaled and self._integrator.orthonormal:
-            scales = _scaling.step_scales(layer.kernel_shape, rank, layer.s.dtype)
+            scales = _scaling.step_scales(
+                self._layer.kernel_shape, self._rank(), self._layer.s.dtype
+            )
             increments = {name: scales[name] * d for name, d in increments.items()}
-        last = self._phase == len(self._integrator.phases) - 1
-        truncation = self._truncation(rank, iteration) if last else None
-        update = self._integrator.update(
-            self._phase, self._prepared, increments, truncation
-        )
+        return increments
+
+    def update(
+        self,
+        factors: Factors,
+        increments: dict[str, Tensor],
+        truncation: Truncation | None,
+    ) -> Update:
+        return self._integrator.update(self._phase, factors, increments, truncation)
+
+    def truncation(self, iteration: Tensor) -> Truncation | None:
+        """The rule for the next rank, `None` if it stays or in an early phase."""
+        if self._phase < len(self._integrator.phases) - 1:
+            return None
+        return self._truncation(self._rank(), iteration)
+
+    def shapes(self) -> tuple | None:
+        """What layers must share to be updated together, `None` for those that can't."""
+        if self._bound is not None or self._integrator.growth > 1:
+            return None
+        return tuple(tuple(v.shape) for v in self._variables.values())
+
+    def finish(
+        self, update: Update, truncation: Truncation | None, updating: Tensor | None
+    ) -> None:
+        """Writes the new factors and moves the slots along."""
         padded = {
             name: self._pad(getattr(update.factors, name), variable)
             for name, variable in self._variables.items()
@@ -454,7 +505,7 @@ class _LayerStep:
         for name, value in padded.items():
             self._variables[name].assign(value)
         if truncation is not None:
-            self._transport(update, rank, padded)
+            self._transport(update, self._rank(), padded)
 
     def _truncation(self, rank: Tensor, iteration: Tensor) -> Truncation | None:
         """The rule for the next rank; the present one where it is not to change."""

@@ -1,0 +1,1 @@
+"""Timings of training, as ratios measured side by side."""

@@ -1,0 +1,1 @@
+"""Experiments with dlrt: one file each, started from the command line."""

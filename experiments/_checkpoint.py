@@ -1,0 +1,90 @@
+"""A run's models on disk: each file complete, or not there."""
+
+import json
+import os
+import re
+import secrets
+import zipfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import keras
+
+import dlrt
+from dlrt import accounting
+
+_STATE = "experiment.json"
+
+
+@dataclass(frozen=True)
+class State:
+    """Where a run stands, beside its weights.
+
+    Args:
+        epoch: Number of finished epochs.
+        phase: Index of the phase of training.
+        phase_start: Number of epochs that had been finished when it began.
+        capacities: Room of every low-rank layer, which bounds its rank until the
+            next epoch.
+    """
+
+    epoch: int
+    phase: int
+    phase_start: int
+    capacities: dict[str, int]
+
+
+def capacities(model: keras.Model) -> dict[str, int]:
+    """The room of every low-rank layer, by name."""
+    return {layer.name: layer.capacity for layer in accounting.low_rank_layers(model)}
+
+
+def save(model: keras.Model, path: Path, state: State | None = None) -> None:
+    """Writes a model, with its optimizer, in the place of an earlier one."""
+    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(8)}.tmp.keras")
+    try:
+        model.save(temporary)
+        if state is not None:
+            # Within the file, so that weights and state can't be of two epochs.
+            with zipfile.ZipFile(temporary, "a") as archive:
+                archive.writestr(_STATE, json.dumps(asdict(state)))
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load(path: Path) -> tuple[keras.Model, State]:
+    """Reads a compiled model and the state that was saved with it.
+
+    Raises:
+        ValueError: If it is not a checkpoint of a run.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            state = State(**json.loads(archive.read(_STATE)))
+        model = keras.saving.load_model(path)
+    except Exception as error:
+        # A damaged file makes zip, HDF5 and JSON raise whatever they like.
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(
+            f"`--resume` needs the run's last checkpoint, which can't be read: {reason} "
+            f"Received: {path}"
+        ) from error
+    dlrt.resize(model, state.capacities)
+    return model, state
+
+
+def copy_state(
+    source: keras.optimizers.Optimizer, target: keras.optimizers.Optimizer
+) -> None:
+    """Gives an optimizer the moments and the step number of another of its kind."""
+    for old, new in zip(source.variables, target.variables, strict=True):
+        new.assign(old)
+
+
+def remove_leftovers(directory: Path) -> None:
+    """Removes temporary files that a killed run has left behind."""
+    pattern = re.compile(r"\..+\.[0-9a-f]{16}\.tmp\.keras")
+    for candidate in directory.iterdir():
+        if pattern.fullmatch(candidate.name):
+            candidate.unlink(missing_ok=True)

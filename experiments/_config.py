@@ -1,0 +1,282 @@
+"""What an MNIST run can be told: settings, their defaults and their bounds."""
+
+import math
+import re
+from collections.abc import Collection
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+NUM_INPUTS = 28 * 28
+NUM_HIDDEN = 4
+
+DATASETS = ("auto", "mnist", "fashion_mnist", "digits")
+OPTIMIZERS = ("adam", "adamw", "nadam", "rmsprop", "sgd")
+SCHEDULES = ("constant", "cosine")
+REGULARIZERS = ("none", "l1", "l2", "l1l2")
+# Written out, so that help and mistyped options don't wait for Keras to start.
+INTEGRATORS = (
+    "augmented_bug",
+    "factorized",
+    "kls",
+    "parallel_bug",
+    "projector_splitting",
+)
+ADAPTIVE_INTEGRATORS = ("augmented_bug", "parallel_bug")
+
+LOG_DIR = Path(__file__).resolve().parents[1] / "history_logs"
+
+# They say where a run is and how it shows, not what it computes.
+_NOT_RECORDED = ("run_name", "log_dir", "resume", "verbose")
+
+
+@dataclass(frozen=True)
+class Config:
+    """The settings of one run; `None` where a subcommand has no such setting.
+
+    Args:
+        subcommand: Which of the runs.
+        epochs: Number of epochs; of the adaptive phase, at most, when fine-tuning.
+        start_rank: Rank of the hidden layers at the start. `None` with `load_model`:
+            the ranks of the loaded low-rank network.
+        tolerance: Relative truncation tolerance.
+        max_rank: Upper bound of adapted ranks.
+        integrator: Name of the integrator.
+        fine_tune_epochs: Number of epochs at fixed rank after the adaptive phase.
+        patience_ranks: Epochs that ranks must stay the same to count as settled.
+        load_model: File or folder to take weights from.
+        train: Whether to train, or only to evaluate what was loaded.
+        dim_layer: Width of the hidden layers.
+        batch_size: Images in a step.
+        learning_rate: Learning rate, at the start of its schedule.
+        optimizer: One of `OPTIMIZERS`.
+        schedule: One of `SCHEDULES`.
+        dataset: One of `DATASETS`; the real name once the data are loaded.
+        dataset_size: Share of the images to use.
+        noise: Share of the training labels to replace by random ones.
+        regularizer: One of `REGULARIZERS`, for the kernels of the hidden layers.
+        regularizer_amount: Its factor.
+        val_size: Number or share of the training images to validate with.
+        seed: Seed of initial weights, split, noise and order of the images.
+        run_name: Name of the run's folder. Defaults to one made from the settings.
+        log_dir: Folder of the runs.
+        resume: Whether to continue a run.
+        verbose: Keras's `verbose`. Defaults to what suits the terminal.
+    """
+
+    subcommand: str
+    epochs: int = 20
+    start_rank: int | None = None
+    tolerance: float | None = None
+    max_rank: int | None = None
+    integrator: str | None = "parallel_bug"
+    fine_tune_epochs: int | None = None
+    patience_ranks: int | None = None
+    load_model: Path | None = None
+    train: bool = True
+    dim_layer: int = 500
+    batch_size: int = 256
+    learning_rate: float = 1e-3
+    optimizer: str = "adam"
+    schedule: str = "cosine"
+    dataset: str = "auto"
+    dataset_size: float = 1.0
+    noise: float = 0.0
+    regularizer: str = "none"
+    regularizer_amount: float = 1e-4
+    # A sixth of MNIST's 60,000 training images are the usual 10,000.
+    val_size: int | float = 1 / 6
+    seed: int = 0
+    run_name: str | None = None
+    log_dir: Path = LOG_DIR
+    resume: bool = False
+    verbose: int | None = None
+
+    @property
+    def full_rank(self) -> int:
+        """The largest rank that every hidden layer can have."""
+        return min(NUM_INPUTS, self.dim_layer)
+
+    @property
+    def dense(self) -> bool:
+        """Whether the network has no low-rank layers."""
+        return self.subcommand == "dense-reference"
+
+    @property
+    def network(self) -> str:
+        """What is trained on what; the workbook has this name."""
+        kind = "dense" if self.dense else "low-rank"
+        return f"{kind}-{NUM_HIDDEN}x{self.dim_layer}-{self.dataset}"
+
+    @property
+    def base_name(self) -> str:
+        """The run's name, if it gets no other and is the first of its kind."""
+        parts = [self.subcommand, self.dataset, f"d{self.dim_layer}"]
+        if self.tolerance is not None:
+            parts.append(f"t{self.tolerance:g}")
+        elif self.start_rank is not None:
+            parts.append(f"r{self.start_rank}")
+        return "-".join([*parts, f"seed{self.seed}"])
+
+    def record(self) -> dict[str, Any]:
+        """The settings that the log keeps."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        if self.load_model is not None:
+            values["load_model"] = str(self.load_model)
+        return {
+            name: value for name, value in values.items() if name not in _NOT_RECORDED
+        }
+
+
+DEFAULTS = {
+    config.subcommand: config
+    for config in (
+        Config("dense-reference", epochs=20, integrator=None),
+        Config("fixed-rank", epochs=20, start_rank=20),
+        Config("rank-adaptive", epochs=25, start_rank=100, tolerance=0.1),
+        Config(
+            "fine-tune",
+            epochs=25,
+            start_rank=100,
+            tolerance=0.1,
+            fine_tune_epochs=20,
+            patience_ranks=3,
+        ),
+        Config("train-from-prune", epochs=20, start_rank=20),
+    )
+}
+
+
+def truncation_schedule(epochs: int, steps_per_epoch: int) -> dict[str, int | None]:
+    """When an adaptive run of this length truncates: arguments of `LowRank`."""
+    return {
+        "truncation_start": steps_per_epoch,
+        "truncation_interval": 1,
+        "truncation_stop": None,
+    }
+
+
+def resolve(subcommand: str, given: dict[str, Any]) -> Config:
+    """Fills the given settings up with the defaults of a subcommand.
+
+    Args:
+        subcommand: A key of `DEFAULTS`.
+        given: The settings that are not left to the defaults, by name.
+
+    Raises:
+        ValueError: If a setting is outside of its bounds.
+    """
+    values = vars(DEFAULTS[subcommand]) | given
+    config = Config(**values)
+    _check(config)
+    if "start_rank" not in given and config.start_rank is not None:
+        if config.load_model is not None and subcommand != "train-from-prune":
+            values["start_rank"] = None
+        else:
+            # The default suits the default width; a narrow layer has no such rank.
+            bound = config.max_rank or config.full_rank
+            values["start_rank"] = min(config.start_rank, config.full_rank, bound)
+    if "fine_tune_epochs" not in given and config.fine_tune_epochs is not None:
+        values["fine_tune_epochs"] = min(config.fine_tune_epochs, config.epochs)
+    if config.load_model is not None:
+        values["load_model"] = config.load_model.expanduser().absolute()
+    config = Config(**values)
+    _check_ranks(config)
+    return config
+
+
+def default_start_rank(config: Config) -> int:
+    """The rank for a loaded network that is dense, where none was given."""
+    default = config.start_rank or DEFAULTS[config.subcommand].start_rank or 1
+    return min(default, config.full_rank, config.max_rank or config.full_rank)
+
+
+def _check(config: Config) -> None:
+    for name in ("epochs", "fine_tune_epochs", "patience_ranks", "dim_layer"):
+        _at_least_one(config, name)
+    _at_least_one(config, "batch_size")
+    _require(config.tolerance is None or 0 < config.tolerance < 1, config, "tolerance")
+    rate = config.learning_rate
+    _require(math.isfinite(rate) and rate > 0, config, "learning_rate")
+    _require(0 < config.dataset_size <= 1, config, "dataset_size")
+    _require(0 <= config.noise < 1, config, "noise")
+    amount = config.regularizer_amount
+    _require(math.isfinite(amount) and amount >= 0, config, "regularizer_amount")
+    size = config.val_size
+    valid = size > 0 if isinstance(size, int) else 0 < size < 1
+    _require(valid, config, "val_size")
+    _require(0 <= config.seed < 2**32, config, "seed")
+    _one_of(config, "dataset", DATASETS)
+    _one_of(config, "optimizer", OPTIMIZERS)
+    _one_of(config, "schedule", SCHEDULES)
+    _one_of(config, "regularizer", REGULARIZERS)
+    if not config.dense:
+        adaptive = config.tolerance is not None
+        _one_of(config, "integrator", ADAPTIVE_INTEGRATORS if adaptive else INTEGRATORS)
+    name = config.run_name
+    _require(
+        name is None or re.fullmatch(r"\w[\w.+-]*", name) is not None,
+        config,
+        "run_name",
+    )
+    if not config.train and config.load_model is None:
+        _require(config.subcommand == "train-from-prune", config, "train")
+
+
+def _check_ranks(config: Config) -> None:
+    limit = config.full_rank
+    for name in ("start_rank", "max_rank"):
+        rank = getattr(config, name)
+        if rank is not None and not 1 <= rank <= limit:
+            raise ValueError(
+                f"`{option(name)}` must lie between 1 and {limit}, the full rank of "
+                f"a hidden layer with `--dim-layer {config.dim_layer}`. "
+                f"Received: {option(name)} {rank}"
+            )
+    if config.max_rank is None:
+        return
+    if config.max_rank < max(2, config.start_rank or 2):
+        raise ValueError(
+            "`--max-rank` must be at least 2 and at least `--start-rank`. Received: "
+            f"--max-rank {config.max_rank}, --start-rank {config.start_rank}"
+        )
+
+
+def option(name: str) -> str:
+    """The command line's word for a setting."""
+    return "--" + name.replace("_", "-")
+
+
+_ALLOWED = {
+    "tolerance": "lie in (0, 1)",
+    "learning_rate": "be a positive number",
+    "dataset_size": "lie in (0, 1]",
+    "noise": "lie in [0, 1)",
+    "regularizer_amount": "be a number that is not negative",
+    "val_size": "be a positive number of images or a share in (0, 1)",
+    "seed": "lie between 0 and 2**32 - 1",
+    "run_name": "be a folder's name of letters, digits and . _ + -",
+    "train": "be 1 where `--load-model` names nothing to evaluate",
+}
+
+
+def _require(condition: bool, config: Config, name: str) -> None:
+    if not condition:
+        raise ValueError(_message(config, name, _ALLOWED[name]))
+
+
+def _at_least_one(config: Config, name: str) -> None:
+    value = getattr(config, name)
+    if value is not None and value < 1:
+        raise ValueError(_message(config, name, "be at least 1"))
+
+
+def _one_of(config: Config, name: str, allowed: Collection[str]) -> None:
+    if getattr(config, name) not in allowed:
+        raise ValueError(_message(config, name, f"be one of {', '.join(allowed)}"))
+
+
+def _message(config: Config, name: str, allowed: str) -> str:
+    value = getattr(config, name)
+    value = int(value) if isinstance(value, bool) else value
+    return f"`{option(name)}` must {allowed}. Received: {option(name)} {value}"

@@ -1,0 +1,117 @@
+"""The images of a run, and the order in which they are trained on."""
+
+import sys
+import warnings
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import numpy as np
+
+from dlrt import datasets
+from experiments._config import NUM_INPUTS, Config
+
+# Large, because evaluation keeps no activations for a backward pass.
+EVALUATION_BATCH = 2000
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """A data set in three parts, with images as vectors.
+
+    Args:
+        name: The data set's real name, whatever was asked for.
+        num_classes: Number of classes.
+        train: Images and labels to train on.
+        val: Images and labels to select the best epoch by.
+        test: Images and labels to report.
+    """
+
+    name: str
+    num_classes: int
+    train: tuple[np.ndarray, np.ndarray] = field(repr=False)
+    val: tuple[np.ndarray, np.ndarray] = field(repr=False)
+    test: tuple[np.ndarray, np.ndarray] = field(repr=False)
+
+
+def load(config: Config) -> Data:
+    """Loads and splits the data set of a run; says so where it is another one.
+
+    Raises:
+        ValueError: If a file of the data set or a setting is wrong.
+        OSError: If the data set can't be had.
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        dataset = datasets.load(config.dataset)
+    for warning in caught:
+        # A line of its own, not one that looks like an accident in the source.
+        print(f"WARNING: {warning.message}", file=sys.stderr, flush=True)
+    splits = datasets.split(
+        dataset,
+        val_size=config.val_size,
+        seed=config.seed,
+        fraction=config.dataset_size,
+        label_noise=config.noise,
+    )
+    return Data(
+        dataset.name,
+        dataset.num_classes,
+        (_flat(splits.x_train), splits.y_train),
+        (_flat(splits.x_val), splits.y_val),
+        (_flat(splits.x_test), splits.y_test),
+    )
+
+
+def _flat(images: np.ndarray) -> np.ndarray:
+    return images.reshape(-1, NUM_INPUTS)
+
+
+class ShuffledBatches(keras.utils.PyDataset):
+    """Training batches in an order that depends on seed and epoch only.
+
+    Keras's own shuffling continues a random state that is not saved, so a resumed
+    run would see other batches. `follow()` gives the callback that keeps the epoch.
+
+    Args:
+        x: Images.
+        y: Labels.
+        batch_size: Images in a batch; the last one of an epoch may have fewer.
+        seed: A non-negative integer.
+    """
+
+    def __init__(
+        self, x: np.ndarray, y: np.ndarray, batch_size: int, seed: int
+    ) -> None:
+        super().__init__()
+        self._x = x
+        self._y = y
+        self._batch_size = batch_size
+        self._seed = seed
+        self.begin_epoch(0)
+
+    def __len__(self) -> int:
+        return -(-len(self._x) // self._batch_size)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        start = index * self._batch_size
+        chosen = self._order[start : start + self._batch_size]
+        return self._x[chosen], self._y[chosen]
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Shuffles for an epoch."""
+        rng = np.random.default_rng([self._seed, epoch])
+        self._order = rng.permutation(len(self._x))
+
+    def follow(self) -> keras.callbacks.Callback:
+        """A callback of `fit` that shuffles for every epoch."""
+        return _BeginEpoch(self)
+
+
+class _BeginEpoch(keras.callbacks.Callback):
+    def __init__(self, batches: ShuffledBatches) -> None:
+        super().__init__()
+        self._batches = batches
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self._batches.begin_epoch(epoch)

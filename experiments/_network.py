@@ -1,0 +1,179 @@
+"""The network of the MNIST runs: four hidden layers, then the classes."""
+
+from pathlib import Path
+from typing import Any
+
+import keras
+
+import dlrt
+from experiments import _dense_weights
+from experiments._config import (
+    NUM_HIDDEN,
+    NUM_INPUTS,
+    Config,
+    default_start_rank,
+    truncation_schedule,
+)
+
+HIDDEN_NAMES = [f"hidden_{number}" for number in range(1, NUM_HIDDEN + 1)]
+_OUTPUT_NAME = "output"
+_MOMENTUM = 0.9
+
+
+def build(config: Config, num_classes: int, weights: Path | None) -> keras.Model:
+    """Makes the network at the start of a run.
+
+    Args:
+        config: The settings of the run.
+        num_classes: Number of outputs.
+        weights: File or folder to take the weights from, see `_dense_weights.read`.
+
+    Raises:
+        ValueError: If the weights don't fit.
+    """
+    keras.utils.set_random_seed(config.seed)
+    if weights is not None:
+        return _load(config, num_classes, weights)
+    if config.dense:
+        return _dense(config, num_classes)
+    ranks = [default_start_rank(config)] * NUM_HIDDEN
+    return _low_rank(config, num_classes, ranks)
+
+
+def compile_model(
+    model: keras.Model,
+    config: Config,
+    epochs: int,
+    steps_per_epoch: int,
+    adaptive: bool,
+) -> None:
+    """Compiles the network for a phase of training.
+
+    Args:
+        model: What `build` made.
+        config: The settings of the run.
+        epochs: Number of epochs of the phase.
+        steps_per_epoch: Number of batches.
+        adaptive: Whether ranks change in this phase.
+    """
+    optimizer = _optimizer(config, epochs * steps_per_epoch)
+    if not config.dense:
+        adaptation: dict[str, Any] = {}
+        if adaptive:
+            adaptation = {
+                "tolerance": config.tolerance,
+                "max_rank": config.max_rank,
+                **truncation_schedule(epochs, steps_per_epoch),
+            }
+        optimizer = dlrt.optimizers.LowRank(
+            optimizer, integrator=config.integrator, **adaptation
+        )
+    optimizer.build(model.trainable_variables)
+    model.compile(
+        optimizer,
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+
+
+def _optimizer(config: Config, steps: int) -> keras.optimizers.Optimizer:
+    rate: Any = config.learning_rate
+    if config.schedule == "cosine":
+        rate = keras.optimizers.schedules.CosineDecay(rate, decay_steps=steps)
+    if config.optimizer == "sgd":
+        return keras.optimizers.SGD(rate, momentum=_MOMENTUM)
+    return {
+        "adam": keras.optimizers.Adam,
+        "adamw": keras.optimizers.AdamW,
+        "nadam": keras.optimizers.Nadam,
+        "rmsprop": keras.optimizers.RMSprop,
+    }[config.optimizer](rate)
+
+
+def _regularizer(config: Config) -> keras.regularizers.Regularizer | None:
+    amount = config.regularizer_amount
+    if config.regularizer == "l1":
+        return keras.regularizers.L1(amount)
+    if config.regularizer == "l2":
+        return keras.regularizers.L2(amount)
+    if config.regularizer == "l1l2":
+        return keras.regularizers.L1L2(amount, amount)
+    return None
+
+
+def _dense(config: Config, num_classes: int) -> keras.Model:
+    inputs = x = keras.Input((NUM_INPUTS,))
+    for name in HIDDEN_NAMES:
+        x = keras.layers.Dense(
+            config.dim_layer,
+            activation="relu",
+            kernel_regularizer=_regularizer(config),
+            name=name,
+        )(x)
+    return keras.Model(inputs, keras.layers.Dense(num_classes, name=_OUTPUT_NAME)(x))
+
+
+def _low_rank(config: Config, num_classes: int, ranks: list[int]) -> dlrt.Model:
+    inputs = x = keras.Input((NUM_INPUTS,))
+    for name, rank in zip(HIDDEN_NAMES, ranks, strict=True):
+        x = dlrt.layers.LowRankDense(
+            config.dim_layer,
+            rank=rank,
+            activation="relu",
+            kernel_regularizer=_regularizer(config),
+            name=name,
+        )(x)
+    return dlrt.Model(inputs, keras.layers.Dense(num_classes, name=_OUTPUT_NAME)(x))
+
+
+def _load(config: Config, num_classes: int, path: Path) -> keras.Model:
+    width = config.dim_layer
+    shapes = [(NUM_INPUTS, width), *[(width, width)] * (NUM_HIDDEN - 1)]
+    layers = _dense_weights.read(path, [*shapes, (width, num_classes)])
+    *hidden, output = layers
+    low_rank = [isinstance(layer.kernel, dlrt.Factors) for layer in layers]
+    if not any(low_rank):
+        model = _dense(config, num_classes)
+        for name, layer in zip([*HIDDEN_NAMES, _OUTPUT_NAME], layers, strict=True):
+            model.get_layer(name).set_weights(list(layer))
+        if config.dense:
+            return model
+        pruned = dlrt.convert(
+            model, rank=default_start_rank(config), layers=HIDDEN_NAMES
+        )
+        hidden = [
+            layer._replace(kernel=pruned.get_layer(name).factors)
+            for name, layer in zip(HIDDEN_NAMES, hidden, strict=True)
+        ]
+    elif low_rank != [True] * NUM_HIDDEN + [False] or config.subcommand in (
+        "dense-reference",
+        "train-from-prune",
+    ):
+        raise ValueError(
+            f"`--load-model` must hold {_wanted(config)}, but has low-rank layers at "
+            f"{[i for i, is_low in enumerate(low_rank, 1) if is_low]} of {len(layers)}. "
+            f"Received: --load-model {path}"
+        )
+    return _with_weights(config, hidden, output)
+
+
+def _with_weights(
+    config: Config,
+    hidden: list[_dense_weights.LayerWeights],
+    output: _dense_weights.LayerWeights,
+) -> dlrt.Model:
+    bound = min(config.start_rank or config.full_rank, config.max_rank or config.full_rank)
+    factors = [layer.kernel.truncated(bound) for layer in hidden]
+    model = _low_rank(config, len(output.bias), [len(kept.s) for kept in factors])
+    for name, kept, layer in zip(HIDDEN_NAMES, factors, hidden, strict=True):
+        low_rank_layer = model.get_layer(name)
+        low_rank_layer.set_factors(kept)
+        low_rank_layer.bias.assign(layer.bias)
+    model.get_layer(_OUTPUT_NAME).set_weights(list(output))
+    return model
+
+
+def _wanted(config: Config) -> str:
+    if config.subcommand in ("dense-reference", "train-from-prune"):
+        return "a dense network"
+    return "a dense network or one with low-rank hidden layers only"
