@@ -154,8 +154,10 @@ def complement(basis: Tensor, increment: Tensor) -> Complement:
     values, vectors = ops.flip(values, axis=-1), ops.flip(vectors, axis=-1)
     # The Gram matrix squares the condition number: an eigenvalue is meaningful down
     # to eps times the largest, and down to the rounding error of the projection.
-    rounding = (100 * eps) ** 2 * ops.sum(ops.square(scaled), axis=(-2, -1))
-    floor = ops.maximum(16 * eps * values[..., :1], rounding[..., None])
+    # The norm of the increment, by Pythagoras.
+    square = ops.sum(values, -1) + ops.sum(ops.square(overlap), axis=(-2, -1))
+    rounding = (100 * eps) ** 2 * square[..., None]
+    floor = ops.maximum(16 * eps * values[..., :1], rounding)
     active = ops.cast(values > floor, increment.dtype)
     root = ops.sqrt(ops.where(values > floor, values, ops.ones_like(values)))
     return Complement(
@@ -167,13 +169,14 @@ def complement(basis: Tensor, increment: Tensor) -> Complement:
     )
 
 
-def reorthonormalize(basis: Tensor, iterations: int = 3) -> tuple[Tensor, Tensor]:
+def reorthonormalize(basis: Tensor, iterations: int = 2) -> tuple[Tensor, Tensor]:
     """Removes the departure from orthonormality of a nearly orthonormal basis.
 
     Symmetric (Löwdin) orthonormalisation `A (AᵀA)^(-1/2)`, which moves every column
     the least. The inverse root is found by a coupled Newton-Schulz iteration on the
     `(r, r)` Gram matrix (Higham, Functions of Matrices, 2008, eq. 6.35), convergent
-    for `‖AᵀA - I‖ < 1`. Zero columns stay zero.
+    for `‖AᵀA - I‖ < 1`. Zero columns stay zero. Two iterations bring the worst that
+    `complement` leaves, 0.06, below 1e-5.
 
     Args:
         basis: `A: (n, r)`.

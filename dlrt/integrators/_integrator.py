@@ -68,6 +68,9 @@ class Integrator:
         phases: One `Phase` for each gradient of a time step.
         rank_adaptive: Whether it can follow a `Truncation`.
         growth: Width of the factors within a time step, relative to the rank.
+        perpendicular: Whether steps of `K` and `L` count only by their part outside of
+            the bases. Then `U` and `V` may stand in for `K` and `L` as the point of a
+            step that does not depend on its point.
         orthonormal: Whether the bases of its factors are orthonormal.
     """
 
@@ -75,6 +78,7 @@ class Integrator:
     phases: ClassVar[tuple[Phase, ...]]
     rank_adaptive: ClassVar[bool] = False
     growth: ClassVar[int] = 1
+    perpendicular: ClassVar[bool] = False
     orthonormal: ClassVar[bool] = True
 
     def prepare(self, factors: Factors) -> Factors:

@@ -39,6 +39,7 @@ class ParallelBUG(Integrator):
     name = "parallel_bug"
     phases = (Phase(("u", "s", "v")),)
     rank_adaptive = True
+    perpendicular = True
 
     def update(
         self,

@@ -13,6 +13,14 @@ _INVARIANT = (
     keras.optimizers.Adafactor,
 )
 
+# Optimizers whose step depends on the value of the variable, weight decay aside (which
+# stays in the span of the bases).
+_VALUE_DEPENDENT = (
+    keras.optimizers.Lamb,
+    keras.optimizers.Adafactor,
+    keras.optimizers.Ftrl,
+)
+
 RULES = ("auto", "dense", "none")
 
 
@@ -30,6 +38,15 @@ def resolve(rule: str, optimizer: keras.optimizers.Optimizer) -> bool:
     if rule == "auto":
         return not isinstance(optimizer, _INVARIANT)
     return rule == "dense"
+
+
+def depends_on_values(optimizer: keras.optimizers.Optimizer) -> bool:
+    """Whether a step depends on the point, other than by weight decay.
+
+    Only optimizers that are known not to are trusted.
+    """
+    independent = type(optimizer).__module__.startswith("keras.")
+    return not independent or isinstance(optimizer, _VALUE_DEPENDENT)
 
 
 def step_scales(shape: tuple[int, int], rank: Any, dtype: str) -> dict[str, Any]:

@@ -101,6 +101,7 @@ class LowRank(keras.optimizers.Optimizer):
         self.truncation_stop = truncation_stop
         self.update_scaling = update_scaling
         self._scaled = _scaling.resolve(update_scaling, self.inner_optimizer)
+        self._value_dependent = _scaling.depends_on_values(self.inner_optimizer)
         self._phase: int | None = None
         self._check_arguments()
 
@@ -436,7 +437,13 @@ class _LayerStep:
         self._width = self._active_width()
         self._old = Factors(*(self._read(name) for name in "usv"))
         self.prepared = integrator.prepare(self._old)
-        self.points = integrator.points(self._phase, self.prepared)
+        if integrator.perpendicular and not self._optimizer._value_dependent:
+            # Saves the products K = U S and L = V Sᵀ, and four writes.
+            self.points = self.prepared._asdict()
+        else:
+            self.points = integrator.points(self._phase, self.prepared)
+            for name, point in self.points.items():
+                self._write(name, point)
         grads = integrator.gradients(
             self._old,
             {
@@ -447,9 +454,8 @@ class _LayerStep:
         )
         direction = integrator.phases[self._phase].direction
         pairs = []
-        for name, point in self.points.items():
+        for name in self.points:
             variable = self._variables[name]
-            self._write(name, point)
             pairs.append((self._pad(direction * grads[name], variable), variable))
         return pairs
 
