@@ -6,7 +6,7 @@ import jax
 import keras
 
 from dlrt.optimizers import LowRank
-from dlrt.optimizers.low_rank import phase_variables
+from dlrt.optimizers._layer_step import phase_variables
 
 
 def train_step(
@@ -16,20 +16,21 @@ def train_step(
     trainable, non_trainable, optimizer_variables, metrics_variables = state
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
     gradient_function = jax.value_and_grad(model.compute_loss_and_updates, has_aux=True)
-    first = None
+    first: Any = None
     for index in range(len(optimizer.integrator.phases)):
         wanted = phase_variables(optimizer, index, model.trainable_variables)
-        (_, (unscaled_loss, prediction, non_trainable, metrics_variables)), gradients = (
-            gradient_function(
-                trainable,
-                non_trainable,
-                metrics_variables,
-                x,
-                y,
-                sample_weight,
-                training=True,
-                optimizer_variables=optimizer_variables,
-            )
+        (
+            (_, (unscaled_loss, prediction, non_trainable, metrics_variables)),
+            gradients,
+        ) = gradient_function(
+            trainable,
+            non_trainable,
+            metrics_variables,
+            x,
+            y,
+            sample_weight,
+            training=True,
+            optimizer_variables=optimizer_variables,
         )
         first = first or (unscaled_loss, prediction)
         gradients = [

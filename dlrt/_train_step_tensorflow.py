@@ -7,7 +7,7 @@ import tensorflow as tf
 from keras import tree
 
 from dlrt.optimizers import LowRank
-from dlrt.optimizers.low_rank import phase_variables
+from dlrt.optimizers._layer_step import phase_variables
 
 
 def train_step(model: keras.Model, optimizer: LowRank, data: Any) -> dict[str, Any]:

@@ -64,9 +64,7 @@ def refresh(model: keras.Model) -> None:
 
 def compact(model: keras.Model) -> bool:
     """Shrinks every low-rank layer's variables to its rank, see `resize`."""
-    return resize(
-        model, {name: rank for name, rank in accounting.ranks(model).items()}
-    )
+    return resize(model, {name: rank for name, rank in accounting.ranks(model).items()})
 
 
 def compact_trained(optimizer: LowRank, variables: list) -> None:

@@ -238,8 +238,8 @@ def _rank_for(
 def _check_amount(
     rank: int | None, tolerance: float | None, ratio: float | None
 ) -> None:
-    given = {"rank": rank, "tolerance": tolerance, "ratio": ratio}
-    given = {name: value for name, value in given.items() if value is not None}
+    amounts = {"rank": rank, "tolerance": tolerance, "ratio": ratio}
+    given = {name: value for name, value in amounts.items() if value is not None}
     if len(given) != 1:
         raise ValueError(
             "Exactly one of `rank`, `tolerance` and `ratio` must be given. "

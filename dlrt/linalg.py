@@ -46,7 +46,9 @@ class Complement(NamedTuple):
 
 def at_least_float32(dtype: Any) -> str:
     """The dtype in which a tensor of `dtype` is decomposed."""
-    return "float64" if keras.backend.standardize_dtype(dtype) == "float64" else "float32"
+    return (
+        "float64" if keras.backend.standardize_dtype(dtype) == "float64" else "float32"
+    )
 
 
 def epsilon(tensor: Tensor) -> float:
@@ -55,6 +57,7 @@ def epsilon(tensor: Tensor) -> float:
 
 
 def transpose(matrix: Tensor) -> Tensor:
+    """Swaps rows and columns; batch dimensions stay."""
     return ops.swapaxes(matrix, -1, -2)
 
 
@@ -220,7 +223,7 @@ def truncation_rank(
     tail = ops.flip(ops.cumsum(ops.flip(ops.square(relative))))
     # tail[j] is the squared error of keeping j singular values.
     bound = ops.square(ops.cast(tolerance, tail.dtype)) * tail[0]
-    rank = ops.sum(ops.cast(tail > bound, "int32"))
+    rank = ops.cast(ops.sum(ops.cast(tail > bound, "int32")), "int32")
     count = ops.shape(singular_values)[0]
     upper = count if max_rank is None else ops.minimum(max_rank, count)
     return ops.minimum(ops.maximum(rank, min_rank), upper)

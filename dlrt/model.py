@@ -1,5 +1,6 @@
 """A Keras model for integrators with several gradients a step."""
 
+import importlib
 from typing import Any
 
 import keras
@@ -61,7 +62,9 @@ class Model(keras.Model):
             callbacks, keras.callbacks.CallbackList
         ):
             callbacks = [AdaptCapacity(), *_listed(callbacks)]
-        return super().fit(x, y, batch_size, epochs, verbose, callbacks, *args, **kwargs)
+        return super().fit(
+            x, y, batch_size, epochs, verbose, callbacks, *args, **kwargs
+        )
 
     def make_train_function(self, force: bool = False) -> Any:
         changed = capacity.reserve(self)
@@ -76,16 +79,14 @@ class Model(keras.Model):
         optimizer = capacity.low_rank_optimizer(self)
         if optimizer is None or len(optimizer.integrator.phases) == 1:
             return super().train_step(*args, **kwargs)
-        if keras.backend.backend() == "tensorflow":
-            from dlrt._train_step_tensorflow import train_step
-        elif keras.backend.backend() == "jax":
-            from dlrt._train_step_jax import train_step
-        else:
+        backend = keras.backend.backend()
+        if backend not in ("tensorflow", "jax"):
             raise ValueError(
                 f"The integrator {optimizer.integrator.name!r} needs the TensorFlow "
-                f"or JAX backend. Received: backend={keras.backend.backend()!r}"
+                f"or JAX backend. Received: backend={backend!r}"
             )
-        return train_step(self, optimizer, *args, **kwargs)
+        module = importlib.import_module(f"dlrt._train_step_{backend}")
+        return module.train_step(self, optimizer, *args, **kwargs)
 
 
 @keras.saving.register_keras_serializable(package="dlrt")
@@ -116,4 +117,3 @@ def _listed(callbacks: Any) -> list[Any]:
     if callbacks is None:
         return []
     return list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
-

@@ -4,7 +4,7 @@ import errno
 import os
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,9 @@ class HistoryLog(keras.callbacks.Callback):
         resume: If `True`, a workbook that exists is continued. Its configuration must
             equal `configuration`. Rows of epochs after the one that `fit` starts at,
             which were logged after the last checkpoint, are dropped.
+        changeable: Keys of `configuration` that may have another value when a
+            workbook is continued, the number of epochs for instance. The new value
+            takes the place of the old one.
 
     Example:
 
@@ -68,6 +71,7 @@ class HistoryLog(keras.callbacks.Callback):
         path: str | os.PathLike[str],
         configuration: Mapping[str, Any] | None = None,
         resume: bool = False,
+        changeable: Collection[str] = (),
     ) -> None:
         self.path = Path(path).absolute()
         if self.path.suffix != ".xlsx":
@@ -75,6 +79,7 @@ class HistoryLog(keras.callbacks.Callback):
         self._settings = _checked(configuration or {})
         super().__init__()
         self.resume = resume
+        self._changeable = frozenset(changeable)
         self._facts: dict[str, Any] = {}
         self._rows: list[Row] = []
         self._opened = False
@@ -191,7 +196,11 @@ class HistoryLog(keras.callbacks.Callback):
         rows, stored = read_history(self.path)
         self._seen_session = stored.pop(_SESSION, None)
         facts = {key: stored.pop(key) for key in list(stored) if _is_reserved(key)}
-        _compare(self.path, stored, self._settings)
+        fixed, given = (
+            {key: value for key, value in part.items() if key not in self._changeable}
+            for part in (stored, self._settings)
+        )
+        _compare(self.path, fixed, given)
         times = sum(key.startswith(_RESUMED) for key in facts)
         self._facts = facts | {f"{_RESUMED}{times + 1}": _environment.describe()}
         self._rows = rows

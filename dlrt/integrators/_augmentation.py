@@ -62,7 +62,7 @@ def nearest_gauge(columns: Tensor, kept: Tensor | None = None) -> Tensor:
     if kept is None:
         return columns @ linalg.polar_factor(overlap)
     # Ones on the diagonal keep the unused columns out of the rotation of the others.
-    overlap = overlap * ops.expand_dims(kept, 1) * kept + ops.diag(1 - kept)
+    overlap = overlap * kept[:, None] * kept + ops.diag(1 - kept)
     return (columns * kept) @ (linalg.polar_factor(overlap) * kept)
 
 
@@ -87,15 +87,16 @@ def truncate(
         core: Coefficients in the augmented bases.
         truncation: The rule for the rank, or `None` for the width of `factors`.
     """
+    old = ops.shape(factors.s)[-1]
     if truncation is None:
-        p, q = _dominant_subspaces(core, ops.shape(factors.s)[-1])
-        p, q = both(nearest_gauge, (p,), (q,))
+        p, q = both(nearest_gauge, *_dominant_subspaces(core, old))
+    elif truncation.now is True:
+        p, q = _singular_subspaces(factors, left, right, core, truncation)
     else:
-        p, q = _singular_subspaces(
-            core,
-            _active_directions(factors.u, left),
-            _active_directions(factors.v, right),
-            truncation,
+        p, q = ops.cond(
+            truncation.now,
+            lambda: _singular_subspaces(factors, left, right, core, truncation),
+            lambda: _same_rank_subspaces(factors, core),
         )
     (u, root_u), (v, root_v) = both(
         linalg.reorthonormalize,
@@ -103,18 +104,28 @@ def truncate(
         (compose(factors.v, right, q),),
     )
     s = root_u @ (transpose(p) @ core @ q) @ transpose(root_v)
-    old = ops.shape(factors.s)[-1]
     return Update(Factors(u, s, v), p[..., :old, :], q[..., :old, :])
 
 
-def _dominant_subspaces(core: Tensor, width: int) -> tuple[Tensor, Tensor]:
+def _dominant_subspaces(core: Tensor, width: int) -> tuple[tuple, tuple]:
     """Left and right subspaces of dominant singular values, by subspace iteration."""
     p = linalg.orthonormalize(core[..., :width])
-    return p, linalg.orthonormalize(transpose(core) @ p)
+    return (p,), (linalg.orthonormalize(transpose(core) @ p),)
+
+
+def _same_rank_subspaces(factors: Factors, core: Tensor) -> tuple[Tensor, Tensor]:
+    """`_dominant_subspaces` for factors that may have zero columns."""
+    kept = _used_columns(factors.u)
+    (p,), (q,) = _dominant_subspaces(core, ops.shape(factors.s)[-1])
+    return nearest_gauge(p, kept), nearest_gauge(q, kept)
 
 
 def _singular_subspaces(
-    core: Tensor, left_active: Tensor, right_active: Tensor, truncation: Truncation
+    factors: Factors,
+    left: Complement | None,
+    right: Complement | None,
+    core: Tensor,
+    truncation: Truncation,
 ) -> tuple[Tensor, Tensor]:
     """Leading singular vectors up to the rank that the rule gives, nearest gauge."""
     p, singular_values, qh = linalg.svd(core)
@@ -127,15 +138,17 @@ def _singular_subspaces(
     width = rank if truncation.width is None else truncation.width
     kept = ops.cast(ops.arange(width) < rank, core.dtype)
 
-    def prepare(vectors: Tensor, active: Tensor) -> Tensor:
+    def prepare(vectors: Tensor, basis: Tensor, new: Complement | None) -> Tensor:
+        active = _used_columns(basis)
+        if new is not None:
+            active = ops.concatenate([active, new.active])
         # Singular vectors of value zero may lie in directions that are not in use.
-        masked = vectors[:, :width] * ops.expand_dims(active, 1)
+        masked = vectors[:, :width] * active[:, None]
         return nearest_gauge(linalg.orthonormalize(masked), kept)
 
-    return prepare(p, left_active), prepare(transpose(qh), right_active)
+    return prepare(p, factors.u, left), prepare(transpose(qh), factors.v, right)
 
 
-def _active_directions(basis: Tensor, new: Complement | None) -> Tensor:
-    """Ones for the columns of an augmented basis in use, zeros for zero columns."""
-    used = ops.cast(ops.any(basis != 0, axis=0), basis.dtype)
-    return used if new is None else ops.concatenate([used, new.active])
+def _used_columns(basis: Tensor) -> Tensor:
+    """Ones for the columns of a basis in use, zeros for zero columns."""
+    return ops.cast(ops.any(basis != 0, axis=0), basis.dtype)

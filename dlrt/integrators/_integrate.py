@@ -61,15 +61,8 @@ def step(
     factors = integrator.prepare(factors)
     for index, phase in enumerate(integrator.phases):
         u, _, v = factors
-        projected: dict[str, Field] = {
-            "u": lambda t, k, v=v: field(t, k @ transpose(v)) @ v,
-            "v": lambda t, l, u=u: transpose(field(t, u @ transpose(l))) @ u,
-            "s": lambda t, s, u=u, v=v: (
-                transpose(u) @ field(t, u @ s @ transpose(v)) @ v
-            ),
-        }
         increments = {
-            name: _increment(projected[name], t, point, h, phase.direction, substep)
+            name: substep(_projected(field, name, u, v, phase.direction), t, point, h)
             for name, point in integrator.points(index, factors).items()
         }
         factors = integrator.update(index, factors, increments, truncation).factors
@@ -109,8 +102,16 @@ def integrate(
     return factors
 
 
-def _increment(
-    field: Field, t: float, point: Tensor, h: float, direction: int, substep: Callable
-) -> Tensor:
-    """Forwards over `[t, t + h]`, or the time-reversed equation over the same span."""
-    return substep(lambda time, y: direction * field(time, y), t, point, h)
+def _projected(field: Field, name: str, u: Tensor, v: Tensor, direction: int) -> Field:
+    """The Galerkin field of `K`, `L` or `S`; reversed in time for a step backwards."""
+
+    def of_k(t: float, k: Tensor) -> Tensor:
+        return direction * field(t, k @ transpose(v)) @ v
+
+    def of_l(t: float, l: Tensor) -> Tensor:  # noqa: E741
+        return direction * transpose(field(t, u @ transpose(l))) @ u
+
+    def of_s(t: float, s: Tensor) -> Tensor:
+        return direction * transpose(u) @ field(t, u @ s @ transpose(v)) @ v
+
+    return {"u": of_k, "v": of_l, "s": of_s}[name]

@@ -31,6 +31,8 @@ class Truncation(NamedTuple):
             a scalar tensor.
         min_rank: Smallest rank.
         max_rank: Largest rank, at most the width of the result.
+        now: Whether the rank is chosen at this step, a boolean or a scalar tensor;
+            otherwise it stays, which spares the singular value decomposition.
         width: Number of columns of the resulting factors. `None`: exactly as many as
             the rank, which needs a backend with dynamic shapes, or eager execution.
     """
@@ -38,6 +40,7 @@ class Truncation(NamedTuple):
     tolerance: Any
     min_rank: int = 1
     max_rank: int | None = None
+    now: Any = True
     width: int | None = None
 
 

@@ -51,7 +51,7 @@ class AugmentedBUG(Integrator):
             if truncation is None:
                 # The augmented factors are twice as wide as the rank they came from.
                 half = ops.shape(core)[0] // 2
-                truncation = Truncation(0.0, half, half, half)
+                truncation = Truncation(0.0, half, half, True, half)
             return truncate(factors, None, None, core, truncation)
         u, root_u = self._augmented(factors.u, increments["u"])
         v, root_v = self._augmented(factors.v, increments["v"])

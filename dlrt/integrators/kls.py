@@ -46,9 +46,7 @@ class KLS(Integrator):
         if phase == 1:
             return Update(factors._replace(s=factors.s + increments["s"]))
         u, root_u, p = self._new_basis(factors.u, factors.s, increments["u"])
-        v, root_v, q = self._new_basis(
-            factors.v, transpose(factors.s), increments["v"]
-        )
+        v, root_v, q = self._new_basis(factors.v, transpose(factors.s), increments["v"])
         s = root_u @ (transpose(p) @ factors.s @ q) @ transpose(root_v)
         return Update(Factors(u, s, v), p, q)
 
@@ -56,7 +54,7 @@ class KLS(Integrator):
     def _new_basis(
         basis: Tensor, core: Tensor, increment: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """`orth(basis @ core + increment)`, its correction, its overlap with `basis`."""
+        """`orth(basis @ core + increment)`, its correction and overlap with `basis`."""
         new = linalg.complement(basis, increment)
         stepped = ops.concatenate([core + new.overlap, new.remainder], axis=-2)
         p = nearest_gauge(linalg.orthonormalize(stepped))

@@ -56,8 +56,6 @@ class ParallelBUG(Integrator):
         top = ops.concatenate(
             [factors.s + increments["s"], linalg.transpose(right.remainder)], axis=-1
         )
-        bottom = ops.concatenate(
-            [left.remainder, ops.zeros_like(factors.s)], axis=-1
-        )
+        bottom = ops.concatenate([left.remainder, ops.zeros_like(factors.s)], axis=-1)
         core = ops.concatenate([top, bottom], axis=-2)
         return truncate(factors, left, right, core, truncation)

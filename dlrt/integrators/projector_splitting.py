@@ -60,4 +60,8 @@ class ProjectorSplitting(Integrator):
         stepped = ops.concatenate([core + new.overlap, new.remainder], axis=-2)
         p = nearest_gauge(linalg.orthonormalize(stepped))
         updated, root = linalg.reorthonormalize(compose(basis, new, p))
-        return updated, root @ (transpose(p) @ stepped), p[..., : ops.shape(core)[-1], :]
+        return (
+            updated,
+            root @ (transpose(p) @ stepped),
+            p[..., : ops.shape(core)[-1], :],
+        )

@@ -53,16 +53,14 @@ def entry_variance(kernel_initializer: Any, shape: tuple[int, int]) -> float | N
             "fan_avg": (fan_in + fan_out) / 2,
         }
         return kernel_initializer.scale / max(1.0, fans[kernel_initializer.mode])
-    config = getattr(kernel_initializer, "get_config", dict)()
-    if isinstance(kernel_initializer, initializers.RandomNormal):
-        return config["stddev"] ** 2 if config["mean"] == 0 else None
-    if isinstance(kernel_initializer, initializers.TruncatedNormal):
-        if config["mean"] != 0:
-            return None
-        return _TRUNCATED_VARIANCE * config["stddev"] ** 2
+    normal = (initializers.RandomNormal, initializers.TruncatedNormal)
+    if isinstance(kernel_initializer, normal) and kernel_initializer.mean == 0:
+        truncated = isinstance(kernel_initializer, initializers.TruncatedNormal)
+        share = _TRUNCATED_VARIANCE if truncated else 1.0
+        return share * kernel_initializer.stddev**2
     if isinstance(kernel_initializer, initializers.RandomUniform):
-        low, high = config["minval"], config["maxval"]
-        return high**2 / 3 if low == -high else None
+        high = kernel_initializer.maxval
+        return high**2 / 3 if kernel_initializer.minval == -high else None
     return None
 
 

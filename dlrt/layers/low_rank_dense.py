@@ -225,9 +225,7 @@ class LowRankDense(keras.layers.Layer):
             np.pad(arrays[2], [(0, 0), (0, extra)]),
         ]
         if capacity == self.capacity:
-            for variable, value in zip(
-                (self.u, self.s, self.v), padded, strict=True
-            ):
+            for variable, value in zip((self.u, self.s, self.v), padded, strict=True):
                 variable.assign(value)
             return
         old = (self.u, self.s, self.v)
@@ -330,7 +328,9 @@ class LowRankDense(keras.layers.Layer):
 
 def _check_positive_integer(name: str, value: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise ValueError(f"`{name}` must be a positive integer. Received: {name}={value}")
+        raise ValueError(
+            f"`{name}` must be a positive integer. Received: {name}={value}"
+        )
 
 
 def _constant(value: np.ndarray) -> Any:
@@ -340,4 +340,3 @@ def _constant(value: np.ndarray) -> Any:
 def _used_columns(basis: np.ndarray) -> int:
     """The rank that a basis padded with zero columns stands for."""
     return max(1, int(np.count_nonzero(np.any(basis != 0, axis=0))))
-

@@ -49,6 +49,21 @@ def depends_on_values(optimizer: keras.optimizers.Optimizer) -> bool:
     return not independent or isinstance(optimizer, _VALUE_DEPENDENT)
 
 
+def new_direction_scale(shape: tuple[int, int], rank: Any, dtype: str) -> Any:
+    """Factor for the steps of coefficients in directions that a basis was augmented by.
+
+    There an `(r, r)` block of coefficients takes the place of `K` or `L`, and must be
+    as long as their scaled steps, `η √(n m)`: the factor is `√(n m) / r`.
+
+    Args:
+        shape: `(n, m)`, the shape of the kernel.
+        rank: The rank `r` before the augmentation, an int or a scalar tensor.
+        dtype: Dtype of the result.
+    """
+    n, m = shape
+    return (n * m) ** 0.5 / ops.maximum(ops.cast(rank, dtype), 1)
+
+
 def step_scales(shape: tuple[int, int], rank: Any, dtype: str) -> dict[str, Any]:
     """Factors for the steps of `K`, `L` and `S` that make them as long as dense ones.
 

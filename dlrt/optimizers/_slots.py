@@ -51,6 +51,8 @@ def holds_magnitudes(slot: keras.Variable) -> bool:
 
 def crop_or_pad(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """The leading part of an array, filled up with zeros."""
+    if array.shape == tuple(shape):
+        return array
     cropped = array[tuple(slice(size) for size in shape)]
     return np.pad(
         cropped,
@@ -86,7 +88,11 @@ def rebuild(
         optimizer._tracker.untrack(old)
     # Past `__setattr__`, which would track the variables in the order of the lists.
     vars(optimizer).update(
-        {name: value for name, value in vars(fresh).items() if _holds_slots(name, value)}
+        {
+            name: value
+            for name, value in vars(fresh).items()
+            if _holds_slots(name, value)
+        }
     )
     # In the order of a fresh optimizer, which is the order in which they are saved.
     for new in new_slots:
@@ -108,6 +114,8 @@ def _holds_slots(name: str, value: Any) -> bool:
     if name in ("_iterations", "_learning_rate", "_variables", "_trainable_variables"):
         return False
     values = value if isinstance(value, (list, tuple)) else [value]
-    return len(values) > 0 and all(
-        v is None or isinstance(v, keras.Variable) for v in values
-    ) and any(v is not None for v in values)
+    return (
+        len(values) > 0
+        and all(v is None or isinstance(v, keras.Variable) for v in values)
+        and any(v is not None for v in values)
+    )

@@ -1,0 +1,328 @@
+"""One step of one low-rank layer, around the step of the inner optimizer."""
+
+from typing import TYPE_CHECKING, Any
+
+import keras
+from keras import ops
+
+from dlrt import linalg
+from dlrt.factors import Factors
+from dlrt.integrators import Truncation, Update
+from dlrt.layers import LowRankDense
+from dlrt.optimizers import _scaling, _slots
+
+if TYPE_CHECKING:
+    from dlrt.optimizers.low_rank import LowRank
+
+Tensor = Any
+
+
+def layer_of(variable: Any) -> LowRankDense | None:
+    """The low-rank layer that a variable is a factor of."""
+    reference = getattr(variable, "low_rank_layer", None)
+    return None if reference is None else reference()
+
+
+def phase_variables(optimizer: "LowRank", index: int, variables: list) -> set[int]:
+    """Ids of the weights whose gradients a phase of the integrator needs."""
+    phases = optimizer.integrator.phases
+    wanted = set()
+    for variable in variables:
+        layer = layer_of(variable)
+        if layer is None:
+            # Ordinary weights are stepped once, with the last gradient.
+            needed = index == len(phases) - 1
+        else:
+            needed = any(
+                variable is getattr(layer, name) for name in phases[index].steps
+            )
+        if needed:
+            wanted.add(id(variable))
+    return wanted
+
+
+def layers_of(variables: list) -> list[LowRankDense]:
+    """The low-rank layers that variables belong to, in order, each once."""
+    layers = {}
+    for variable in variables:
+        layer = layer_of(variable)
+        if layer is not None:
+            layers[id(layer)] = layer
+    return list(layers.values())
+
+
+def grouped(steps: list["LayerStep"]) -> list[list["LayerStep"]]:
+    """Steps of equal shapes together: their small decompositions run as one."""
+    groups: dict[Any, list[LayerStep]] = {}
+    for step in steps:
+        shapes = step.shapes()
+        groups.setdefault(id(step) if shapes is None else shapes, []).append(step)
+    return list(groups.values())
+
+
+def finish_together(
+    steps: list["LayerStep"], iteration: Tensor, updating: Tensor | None
+) -> None:
+    """Turns the stepped values of layers of equal shapes into factors."""
+    first = steps[0]
+    increments = [step.increments() for step in steps]
+    truncation = first.truncation(iteration)
+    if len(steps) == 1:
+        update = first.update(first.prepared, increments[0], truncation)
+        first.finish(update, truncation, updating)
+        return
+    stacked = first.update(
+        Factors(
+            *(ops.stack(f) for f in zip(*(s.prepared for s in steps), strict=True))
+        ),
+        {name: ops.stack([i[name] for i in increments]) for name in increments[0]},
+        truncation,
+    )
+    for index, step in enumerate(steps):
+        factors = Factors(*(factor[index] for factor in stacked.factors))
+        step.finish(Update(factors), truncation, updating)
+
+
+class LayerStep:
+    """One phase of a step of one layer: before and after the inner optimizer."""
+
+    def __init__(
+        self,
+        optimizer: "LowRank",
+        layer: LowRankDense,
+        phase: int,
+        initial_rank: keras.Variable | None,
+    ) -> None:
+        self._optimizer = optimizer
+        self._integrator = optimizer.integrator
+        self._layer = layer
+        self._phase = phase
+        self._initial_rank = initial_rank
+        self._bound = optimizer.truncation_of(layer)
+        self._variables = {"u": layer.u, "s": layer.s, "v": layer.v}
+
+    def collect(self, grads: dict[int, Tensor]) -> bool:
+        """Takes the gradients of this layer; false if it has none."""
+        names = self._integrator.phases[self._phase].steps
+        self._grads = {
+            name: grads.get(id(variable)) for name, variable in self._variables.items()
+        }
+        return all(self._grads[name] is not None for name in names)
+
+    def begin(self) -> list[tuple[Tensor, keras.Variable]]:
+        """Puts the values to be stepped in place of the factors."""
+        integrator = self._integrator
+        self._width = self._active_width()
+        self._old = Factors(*(self._read(name) for name in "usv"))
+        self.prepared = integrator.prepare(self._old)
+        if integrator.perpendicular and not self._optimizer._value_dependent:
+            # Saves the products K = U S and L = V Sᵀ, and four writes.
+            self.points = self.prepared._asdict()
+        else:
+            self.points = integrator.points(self._phase, self.prepared)
+            for name, point in self.points.items():
+                self._write(name, point)
+        grads = integrator.gradients(
+            self._old,
+            {
+                name: self._crop(g, name)
+                for name, g in self._grads.items()
+                if g is not None
+            },
+        )
+        direction = integrator.phases[self._phase].direction
+        pairs = []
+        for name in self.points:
+            variable = self._variables[name]
+            pairs.append((self._pad(direction * grads[name], variable), variable))
+        return pairs
+
+    def increments(self) -> dict[str, Tensor]:
+        """How far the inner optimizer has moved the stepped values, scaled."""
+        increments = {
+            name: self._read(name) - point for name, point in self.points.items()
+        }
+        if self._optimizer._scaled and self._integrator.orthonormal:
+            scales = _scaling.step_scales(
+                self._layer.kernel_shape, self._rank(), self._layer.s.dtype
+            )
+            increments = {name: scales[name] * d for name, d in increments.items()}
+            if self._phase > 0 and self._integrator.growth > 1:
+                increments["s"] = self._lengthen_new(increments["s"])
+        return increments
+
+    def _lengthen_new(self, increment: Tensor) -> Tensor:
+        """Scales the coefficients of new directions, which stand for `K` and `L`."""
+        old = self._rank() if _dynamic_shapes() else self._layer.capacity // 2
+        new = ops.arange(ops.shape(increment)[0]) >= old
+        scale = _scaling.new_direction_scale(
+            self._layer.kernel_shape, self._rank(), increment.dtype
+        )
+        either = ops.logical_or(new[:, None], new[None, :])
+        return increment * ops.where(either, scale, 1.0)
+
+    def update(
+        self,
+        factors: Factors,
+        increments: dict[str, Tensor],
+        truncation: Truncation | None,
+    ) -> Update:
+        return self._integrator.update(self._phase, factors, increments, truncation)
+
+    def truncation(self, iteration: Tensor) -> Truncation | None:
+        """The rule for the next rank, `None` if it stays or in an early phase."""
+        if self._phase < len(self._integrator.phases) - 1:
+            return None
+        return self._truncation(self._rank(), iteration)
+
+    def shapes(self) -> tuple | None:
+        """What layers updated together must share, `None` for those that can't."""
+        if self._bound is not None or self._integrator.growth > 1:
+            return None
+        return tuple(tuple(v.shape) for v in self._variables.values())
+
+    def finish(
+        self, update: Update, truncation: Truncation | None, updating: Tensor | None
+    ) -> None:
+        """Writes the new factors and moves the slots along."""
+        padded = {
+            name: self._pad(getattr(update.factors, name), variable)
+            for name, variable in self._variables.items()
+        }
+        if updating is not None:
+            padded = {
+                name: ops.where(
+                    updating,
+                    value,
+                    self._pad(getattr(self._old, name), self._variables[name]),
+                )
+                for name, value in padded.items()
+            }
+        for name, value in padded.items():
+            self._variables[name].assign(value)
+        if truncation is not None:
+            self._transport(update, self._rank(), padded)
+
+    def _truncation(self, rank: Tensor, iteration: Tensor) -> Truncation | None:
+        """The rule for the next rank; the present one where it is not to change."""
+        optimizer, layer = self._optimizer, self._layer
+        columns = layer.capacity // self._integrator.growth
+        if self._bound is None:
+            if self._integrator.growth == 1:
+                return None
+            return Truncation(0.0, columns, columns, True, columns)
+        tolerance, max_rank = self._bound
+        now = iteration >= optimizer.truncation_start
+        if optimizer.truncation_interval > 1:
+            since = iteration - optimizer.truncation_start
+            now = ops.logical_and(now, since % optimizer.truncation_interval == 0)
+        if optimizer.truncation_stop is not None:
+            now = ops.logical_and(now, iteration < optimizer.truncation_stop)
+        upper = min(max_rank, columns)
+        width = None if _dynamic_shapes() else columns
+        if self._integrator.growth == 1:
+            return Truncation(tolerance, optimizer.min_rank, upper, now, width)
+        # The augmented factors don't tell the rank to stay at.
+        lower = ops.where(now, min(optimizer.min_rank, upper), rank)
+        return Truncation(tolerance, lower, ops.where(now, upper, rank), True, width)
+
+    def _transport(
+        self, update: Update, rank: Tensor, padded: dict[str, Tensor]
+    ) -> None:
+        """Carries the slots of the inner optimizer over to the new coordinates.
+
+        While the rank stays the gauge is the nearest one and only the coefficients of
+        dropped directions are cleared. When it changes, first moments rotate, and
+        second moments propagate as the variances of independent entries.
+        """
+        inner = self._optimizer.inner_optimizer
+        indices = {
+            name: inner._get_variable_index(variable)
+            for name, variable in self._variables.items()
+        }
+        new_rank = _rank_of(padded["u"])
+        changed = ops.not_equal(new_rank, rank)
+        kept = ops.cast(
+            ops.arange(ops.shape(padded["s"])[0]) < new_rank, padded["s"].dtype
+        )
+        for name, index in indices.items():
+            for slot in _slots.slots_of(inner, index):
+                value = ops.copy(ops.convert_to_tensor(slot))
+                rows = ops.expand_dims(kept, 1) if name == "s" else 1.0
+                magnitudes = _slots.holds_magnitudes(slot)
+
+                def moved(
+                    name: str = name,
+                    value: Tensor = value,
+                    magnitudes: bool = magnitudes,
+                ) -> Tensor:
+                    left, right = update.left, update.right
+                    if magnitudes:
+                        left, right = ops.square(left), ops.square(right)
+                    cropped = self._crop(value, name)
+                    if name == "u":
+                        cropped = cropped @ right
+                    elif name == "v":
+                        cropped = cropped @ left
+                    else:
+                        cropped = linalg.transpose(left) @ cropped @ right
+                    return self._pad(cropped, self._variables[name])
+
+                stayed = value * kept * rows
+                slot.assign(ops.cond(changed, moved, lambda value=stayed: value))
+
+    def _active_width(self) -> Tensor | int:
+        """Number of columns to compute with: the rank, where shapes can be dynamic."""
+        layer = self._layer
+        if self._bound is not None and _dynamic_shapes():
+            return _rank_of(ops.convert_to_tensor(layer.u))
+        growth = self._integrator.growth if self._phase == 0 else 1
+        return layer.capacity // growth
+
+    def _rank(self) -> Tensor | int:
+        """The rank at the start of the step."""
+        if self._bound is None:
+            return self._layer.capacity // self._integrator.growth
+        if self._initial_rank is None:
+            return _rank_of(self._old.u)
+        if self._phase == 0:
+            self._initial_rank.assign(ops.cast(_rank_of(self._old.u), "float32"))
+        return ops.cast(self._initial_rank, "int32")
+
+    def _read(self, name: str) -> Tensor:
+        value = ops.copy(ops.convert_to_tensor(self._variables[name]))
+        return self._crop(value, name)
+
+    def _write(self, name: str, value: Tensor) -> None:
+        variable = self._variables[name]
+        variable.assign(self._pad(value, variable))
+
+    def _crop(self, value: Tensor, name: str) -> Tensor:
+        """The columns in use (and rows, for coefficients)."""
+        if isinstance(self._width, int) and self._width == value.shape[1]:
+            return value
+        if name == "s":
+            return value[: self._width, : self._width]
+        return value[:, : self._width]
+
+    @staticmethod
+    def _pad(value: Tensor, variable: keras.Variable) -> Tensor:
+        """Zero columns (and rows) up to the shape of the variable."""
+        shape = tuple(variable.shape)
+        if tuple(value.shape) == shape:
+            return value
+        have = ops.shape(value)
+        padded = ops.pad(
+            value, [[0, size - h] for size, h in zip(shape, have, strict=True)]
+        )
+        return ops.reshape(padded, shape)
+
+
+def _rank_of(basis: Tensor) -> Tensor:
+    """Number of columns of a basis that are in use."""
+    return ops.sum(ops.cast(ops.any(basis != 0, axis=0), "int32"))
+
+
+def _dynamic_shapes() -> bool:
+    """Whether compiled functions may compute with shapes known at run time only."""
+    return keras.backend.backend() == "tensorflow"
