@@ -13,6 +13,7 @@ import keras
 from dlrt import accounting
 from dlrt.layers import LowRankDense
 from dlrt.optimizers import LowRank, _slots
+from dlrt.optimizers._layer_step import layers_of
 
 
 def low_rank_optimizer(model: keras.Model) -> LowRank | None:
@@ -27,62 +28,69 @@ def resize(model: keras.Model, capacities: dict[str, int]) -> bool:
     """Gives low-rank layers room for another number of columns.
 
     Optimizer slots keep their values, and compiled functions are dropped. Safe between
-    epochs of a `fit` (in a callback's `on_epoch_end`) and outside of it.
+    epochs of a `fit` (in a callback's `on_epoch_end`) and outside of it. A layer whose
+    rank is above its new capacity is truncated to it.
 
     Args:
         model: A model with built low-rank layers.
-        capacities: The new capacity by layer name, at least the rank of the layer.
+        capacities: The new capacity by layer name, at least 1.
 
     Returns:
         Whether anything changed.
     """
-    changed = False
-    for layer in accounting.low_rank_layers(model):
-        capacity = capacities.get(layer.name, layer.capacity)
-        if capacity != layer.capacity:
-            layer.set_factors(layer.factors, capacity)
-            changed = True
-    if changed:
-        refresh(model)
-    return changed
-
-
-def refresh(model: keras.Model) -> None:
-    """Makes optimizer and compiled functions follow replaced variables."""
     optimizer = low_rank_optimizer(model)
-    if optimizer is not None and optimizer.built:
-        variables = model.trainable_variables
-        _slots.rebuild(optimizer.inner_optimizer, variables)
-        _slots.follow(optimizer, variables)
-        if model.optimizer is not optimizer:
-            _slots.follow(model.optimizer, variables)
+    layers = accounting.low_rank_layers(model)
+    if not _resize(optimizer, layers, capacities):
+        return False
+    if optimizer is not None and model.optimizer is not optimizer:
+        _slots.follow(model.optimizer, optimizer._trainable_variables)
     for name in ("train", "test", "predict"):
-        if getattr(model, f"{name}_function", None) is not None:
-            setattr(model, f"{name}_function", None)
-    model._jax_state_synced = True
+        setattr(model, f"{name}_function", None)
+    return True
 
 
 def compact(model: keras.Model) -> bool:
     """Shrinks every low-rank layer's variables to its rank, see `resize`."""
-    return resize(model, {name: rank for name, rank in accounting.ranks(model).items()})
+    return resize(model, accounting.ranks(model))
 
 
 def compact_trained(optimizer: LowRank, variables: list) -> None:
-    """Compacts the model that an optimizer has trained, if it can be told.
+    """Compacts the layers that an optimizer has trained, where it is safe.
 
-    Keras calls an optimizer at the end of `fit`, but does not say for which model. A
-    layer knows the outermost model that called it last; it is the one only if it was
+    Keras calls an optimizer at the end of `fit`, but does not say for which model, and
+    on TensorFlow a compiled function of the model would go on with the old variables.
+    A layer knows the outermost model that called it last; it is the one only if it was
     compiled with this optimizer. Otherwise the variables keep their room, which is
     correct and merely larger.
     """
-    for variable in variables:
-        reference = getattr(variable, "low_rank_layer", None)
-        layer: LowRankDense | None = None if reference is None else reference()
-        model = None if layer is None else layer.outermost_model
+    layers = layers_of(variables)
+    for layer in layers:
+        model = layer.outermost_model
         if model is not None and low_rank_optimizer(model) is optimizer:
-            if compact(model):
-                model.make_train_function()
+            compact(model)
             return
+    if keras.backend.backend() == "jax":
+        # Compiled functions get the variables handed in, and notice their new shapes.
+        _resize(optimizer, layers, {layer.name: layer.rank for layer in layers})
+
+
+def _resize(
+    optimizer: LowRank | None, layers: list[LowRankDense], capacities: dict[str, int]
+) -> bool:
+    """Replaces variables of layers and the optimizer's slots for them."""
+    replaced: dict[int, keras.Variable] = {}
+    for layer in layers:
+        capacity = capacities.get(layer.name, layer.capacity)
+        if capacity != layer.capacity:
+            old = (layer.u, layer.s, layer.v)
+            layer.set_factors(layer.factors.truncated(capacity), capacity)
+            new = (layer.u, layer.s, layer.v)
+            replaced.update(zip(map(id, old), new, strict=True))
+    if replaced and optimizer is not None and optimizer.built:
+        variables = [replaced.get(id(v), v) for v in optimizer._trainable_variables]
+        _slots.rebuild(optimizer.inner_optimizer, variables)
+        _slots.follow(optimizer, variables)
+    return bool(replaced)
 
 
 def reserve(model: keras.Model) -> bool:

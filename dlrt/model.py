@@ -6,9 +6,8 @@ from typing import Any
 import keras
 from keras.src.models.functional import Functional  # not exported by Keras
 
-from dlrt import capacity
+from dlrt import accounting, capacity
 from dlrt.callbacks.adapt_capacity import AdaptCapacity
-from dlrt.layers import LowRankDense
 
 
 def _functional_arguments(args: tuple, kwargs: dict) -> bool:
@@ -72,7 +71,7 @@ class Model(keras.Model):
 
     def set_weights(self, weights: list[Any]) -> None:
         """Sets all weights; factors may have any rank."""
-        fit_layers(self, weights)
+        _make_room(self, weights)
         super().set_weights(weights)
 
     def train_step(self, *args: Any, **kwargs: Any) -> Any:
@@ -94,23 +93,21 @@ class FunctionalModel(Model, Functional):
     """What `dlrt.Model(inputs, outputs)` is an instance of."""
 
 
-def fit_layers(model: keras.Model, weights: list[Any]) -> None:
-    """Makes room in low-rank layers for the shapes of a list of weights."""
-    if len(weights) != len(model.weights):
-        return
-    shapes = {
-        id(variable): value.shape
-        for variable, value in zip(model.weights, weights, strict=True)
-    }
-    wanted = {}
-    for layer in model._flatten_layers(include_self=False):
-        if isinstance(layer, LowRankDense):
-            columns = shapes[id(layer.s)][0]
-            if columns != layer.capacity:
-                wanted[layer.name] = columns
-                layer.set_factors(layer.factors.truncated(columns), columns)
-    if wanted:
-        capacity.refresh(model)
+def _make_room(model: keras.Model, weights: list[Any]) -> None:
+    """Gives low-rank layers the shapes of a list of weights."""
+    if len(weights) == len(model.weights):
+        columns = {
+            id(variable): value.shape[-1]
+            for variable, value in zip(model.weights, weights, strict=True)
+            if len(value.shape) == 2
+        }
+        capacity.resize(
+            model,
+            {
+                layer.name: columns[id(layer.s)]
+                for layer in accounting.low_rank_layers(model)
+            },
+        )
 
 
 def _listed(callbacks: Any) -> list[Any]:

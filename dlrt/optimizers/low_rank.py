@@ -142,6 +142,13 @@ class LowRank(keras.optimizers.Optimizer):
                     f"'augmented_bug'. Received: integrator={self.integrator.name!r}, "
                     f"tolerance={self.tolerance}"
                 )
+        padded = self.tolerance is not None or self.integrator.growth > 1
+        if padded and isinstance(inner, keras.optimizers.Adafactor):
+            raise ValueError(
+                "Adafactor divides by the row and column means of squared gradients, "
+                "which are zero for columns beyond an adaptive rank. Use another "
+                "`inner_optimizer`, or a fixed rank with 'parallel_bug' or 'kls'."
+            )
         if self.min_rank < 1:
             raise ValueError(
                 f"`min_rank` must be at least 1. Received: min_rank={self.min_rank}"
