@@ -147,13 +147,39 @@ DEFAULTS = {
 }
 
 
-def truncation_schedule(epochs: int, steps_per_epoch: int) -> dict[str, int | None]:
-    """When an adaptive run of this length truncates: arguments of `LowRank`."""
+# The last part of an adaptive run leaves the ranks alone, so that the network recovers
+# from the last truncations while the learning rate goes down.
+_ADAPTIVE_SHARE = 0.6
+
+
+def truncation_schedule(config: Config, steps_per_epoch: int) -> dict[str, int | None]:
+    """When the adaptive phase of a run truncates: arguments of `LowRank`.
+
+    Not before the first epoch is over, when singular values begin to mean something,
+    and twice an epoch, so that the network adapts to one truncation before the next.
+    """
+    steps = config.epochs * steps_per_epoch
+    start = min(steps_per_epoch, steps // 4)
+    stop = None
+    if config.fine_tune_epochs is None:
+        stop = max(start + 1, math.ceil(_ADAPTIVE_SHARE * steps))
     return {
-        "truncation_start": steps_per_epoch,
-        "truncation_interval": 1,
-        "truncation_stop": None,
+        "truncation_start": start,
+        "truncation_interval": max(1, steps_per_epoch // 2),
+        "truncation_stop": stop,
     }
+
+
+def selection_start(config: Config, steps_per_epoch: int) -> int:
+    """The first epoch of the last phase whose model may be selected as the best.
+
+    While ranks shrink, an early epoch may be the more accurate for having more
+    parameters; the model to report is one with the final ranks.
+    """
+    if config.tolerance is None or config.fine_tune_epochs is not None:
+        return 1
+    stop = truncation_schedule(config, steps_per_epoch)["truncation_stop"]
+    return min(config.epochs, math.ceil((stop or 0) / steps_per_epoch) + 1)
 
 
 def resolve(subcommand: str, given: dict[str, Any]) -> Config:

@@ -21,6 +21,7 @@ class Data:
 
     Args:
         name: The data set's real name, whatever was asked for.
+        source: Where it was found.
         num_classes: Number of classes.
         train: Images and labels to train on.
         val: Images and labels to select the best epoch by.
@@ -28,6 +29,7 @@ class Data:
     """
 
     name: str
+    source: str
     num_classes: int
     train: tuple[np.ndarray, np.ndarray] = field(repr=False)
     val: tuple[np.ndarray, np.ndarray] = field(repr=False)
@@ -56,6 +58,7 @@ def load(config: Config) -> Data:
     )
     return Data(
         dataset.name,
+        dataset.source,
         dataset.num_classes,
         (_flat(splits.x_train), splits.y_train),
         (_flat(splits.x_val), splits.y_val),

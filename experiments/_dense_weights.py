@@ -129,8 +129,12 @@ def _read_folder(path: Path) -> list[LayerWeights]:
     if numbers[0] > 1:
         raise ValueError(f"it must hold w0.npy or w1.npy, but begins at {numbers[0]}.")
     return [
-        LayerWeights(_read_array(path / f"w{name}.npy"), _read_array(path / f"b{name}.npy"))
-        for name in ("_out" if number is None else number for number in [*numbers, None])
+        LayerWeights(
+            _read_array(path / f"w{name}.npy"), _read_array(path / f"b{name}.npy")
+        )
+        for name in (
+            "_out" if number is None else number for number in [*numbers, None]
+        )
     ]
 
 

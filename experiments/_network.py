@@ -63,7 +63,7 @@ def compile_model(
             adaptation = {
                 "tolerance": config.tolerance,
                 "max_rank": config.max_rank,
-                **truncation_schedule(epochs, steps_per_epoch),
+                **truncation_schedule(config, steps_per_epoch),
             }
         optimizer = dlrt.optimizers.LowRank(
             optimizer, integrator=config.integrator, **adaptation
@@ -162,7 +162,9 @@ def _with_weights(
     hidden: list[_dense_weights.LayerWeights],
     output: _dense_weights.LayerWeights,
 ) -> dlrt.Model:
-    bound = min(config.start_rank or config.full_rank, config.max_rank or config.full_rank)
+    bound = min(
+        config.start_rank or config.full_rank, config.max_rank or config.full_rank
+    )
     factors = [layer.kernel.truncated(bound) for layer in hidden]
     model = _low_rank(config, len(output.bias), [len(kept.s) for kept in factors])
     for name, kept, layer in zip(HIDDEN_NAMES, factors, hidden, strict=True):

@@ -153,7 +153,11 @@ class _Options:
             help="0: only evaluate and log what was loaded",
         )
         self._add(
-            "-d", "--dim-layer", type=int, metavar="D", help="width of the hidden layers"
+            "-d",
+            "--dim-layer",
+            type=int,
+            metavar="D",
+            help="width of the hidden layers",
         )
         phases = self._defaults.fine_tune_epochs is not None
         self._add(
@@ -195,7 +199,10 @@ class _Options:
             "acts on the singular values",
         )
         self._add(
-            "--regularizer-amount", type=float, metavar="X", help="factor of the penalty"
+            "--regularizer-amount",
+            type=float,
+            metavar="X",
+            help="factor of the penalty",
         )
 
     def _add_data(self) -> None:

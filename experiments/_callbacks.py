@@ -1,0 +1,168 @@
+"""What happens around the epochs of a run."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+import dlrt
+from experiments import _checkpoint, _selection
+from experiments._data import EVALUATION_BATCH
+from experiments._runs import Run
+
+
+class NonFiniteLoss(ArithmeticError):
+    """Training has left the numbers.
+
+    Args:
+        epoch: The epoch, counted from 1.
+        step: The step within it, counted from 1.
+        what: What is not finite.
+    """
+
+    def __init__(self, epoch: int, step: int, what: str) -> None:
+        super().__init__(f"{what} at epoch {epoch}, step {step}")
+
+
+class StopAtNonFinite(keras.callbacks.Callback):
+    """Raises `NonFiniteLoss` before anything of that epoch is logged or saved."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._epoch = self._step = 0
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self._epoch = epoch + 1
+
+    def on_train_batch_end(
+        self, batch: int, logs: Mapping[str, Any] | None = None
+    ) -> None:
+        self._step = batch + 1
+        loss = float((logs or {}).get("loss", 0.0))
+        if not np.isfinite(loss):
+            raise NonFiniteLoss(self._epoch, self._step, f"The loss became {loss}")
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        # The loss of a step is measured before it, so the last one is still unseen.
+        for variable in self.model.variables:
+            value = np.asarray(variable.numpy())
+            if value.dtype.kind == "f" and not np.isfinite(value).all():
+                raise NonFiniteLoss(
+                    self._epoch, self._step, f"The weight {variable.path} became NaN"
+                )
+        for name, value in (logs or {}).items():
+            if not np.isfinite(value):
+                raise NonFiniteLoss(self._epoch, self._step, f"{name} became {value}")
+
+
+class TestEvaluation(keras.callbacks.Callback):
+    """Adds `test_loss` and `test_accuracy` to the logs of every epoch."""
+
+    def __init__(self, test: tuple[np.ndarray, np.ndarray]) -> None:
+        super().__init__()
+        self._test = test
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        if logs is not None:
+            logs.update(evaluate(self.model, self._test, "test_"))
+
+
+def evaluate(
+    model: keras.Model, part: tuple[np.ndarray, np.ndarray], prefix: str = ""
+) -> dict[str, float]:
+    """Loss and accuracy on a part of the data."""
+    values = model.evaluate(
+        *part, batch_size=EVALUATION_BATCH, verbose=0, return_dict=True
+    )
+    return {prefix + name: value for name, value in values.items()}
+
+
+class RunLog(dlrt.callbacks.HistoryLog):
+    """A `HistoryLog` that says which phase of the run an epoch belongs to."""
+
+    phase = ""
+
+    def append(
+        self,
+        epoch: int,
+        seconds: float,
+        logs: Mapping[str, Any] | None = None,
+        model: keras.Model | None = None,
+    ) -> None:
+        super().append(epoch, seconds, {**(logs or {}), "phase": self.phase}, model)
+
+
+class Checkpoint(keras.callbacks.Callback):
+    """Saves the model after every epoch, and the best one beside it.
+
+    It stands after the log: what is saved has been logged, and a row that was logged
+    without its checkpoint is written again by the resumed run.
+
+    Args:
+        run: Where to save.
+        log: The log, which tells the best epoch.
+        phase: Index of the phase.
+        phase_start: Number of epochs that were finished when it began.
+        last_phase: Whether no other phase follows.
+        first_epoch: The first epoch that may be the best.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        log: RunLog,
+        phase: int,
+        phase_start: int,
+        last_phase: bool,
+        first_epoch: int,
+    ) -> None:
+        super().__init__()
+        self._run = run
+        self._log = log
+        self._phase = phase
+        self._phase_start = phase_start
+        self._best = run.best if last_phase else run.best_adaptive
+        self._first_epoch = first_epoch
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        rows = _selection.rows_of(self._log.path, self._log.phase)
+        best = _selection.best_row(
+            [row for row in rows if row["epoch"] >= self._first_epoch]
+        )
+        if best is not None and best["epoch"] == epoch + 1:
+            _checkpoint.save(self.model, self._best)
+        state = _checkpoint.State(
+            epoch + 1,
+            self._phase,
+            self._phase_start,
+            _checkpoint.capacities(self.model),
+        )
+        _checkpoint.save(self.model, self._run.last, state)
+
+
+class StopWhenSettled(keras.callbacks.Callback):
+    """Ends the adaptive phase when the ranks have settled."""
+
+    def __init__(self, log: RunLog, patience: int, first_epoch: int) -> None:
+        super().__init__()
+        self._log = log
+        self._patience = patience
+        self._first_epoch = first_epoch
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        rows = _selection.rows_of(self._log.path, self._log.phase)
+        if _selection.settled(rows, self._patience, self._first_epoch):
+            self.model.stop_training = True
+
+
+class Clock:
+    """Measures what happens outside of `fit`."""
+
+    def __init__(self) -> None:
+        self._start = time.perf_counter()
+
+    def seconds(self) -> float:
+        """Seconds since this object was made."""
+        return time.perf_counter() - self._start

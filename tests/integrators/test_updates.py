@@ -1,0 +1,456 @@
+"""One step of each integrator against its formulas in plain NumPy."""
+
+import functools
+
+import conftest
+import keras
+import numpy as np
+import pytest
+from problems import (
+    ADAPTIVE,
+    BUG,
+    GEOMETRIC,
+    array,
+    assert_bases,
+    best,
+    dense,
+    factors_of,
+    orthogonal,
+    random_factors,
+    tensor,
+)
+
+from dlrt import Factors, integrators
+from dlrt.integrators import Truncation
+
+
+@functools.cache
+def compiled_update(name, phase, truncation):
+    integrator = integrators.get(name)
+
+    def update(u, s, v, tolerance, *increments):
+        named = dict(zip(integrator.phases[phase].steps, increments, strict=True))
+        rule = truncation and truncation._replace(tolerance=tolerance)
+        return integrator.update(phase, Factors(u, s, v), named, rule)
+
+    return conftest.compiler()(update)
+
+
+def update(name, phase, factors, increments, truncation=None):
+    steps = integrators.get(name).phases[phase].steps
+    tolerance = 0.0 if truncation is None else truncation.tolerance
+    # One compiled function for all tolerances.
+    rule = truncation and truncation._replace(tolerance=None)
+    return compiled_update(name, phase, rule)(
+        *factors, tensor(tolerance), *(tensor(increments[step]) for step in steps)
+    )
+
+
+def random_increments(factors, h, seed=5, field=None):
+    """What an Euler step of a constant field `G` gives for `K`, `S` and `L`."""
+    u, s, v = map(array, factors)
+    g = np.random.default_rng(seed).normal(size=(len(u), len(v)))
+    g = g if field is None else field
+    return {"u": h * g @ v, "s": h * u.T @ g @ v, "v": h * g.T @ u}
+
+
+def run_step(name, factors, g, truncation=None):
+    """A step for a constant field `G`, by the updates of an integrator."""
+    integrator = integrators.get(name)
+    factors = integrator.prepare(factors)
+    for index, phase in enumerate(integrator.phases):
+        increments = random_increments(factors, phase.direction, field=g)
+        last = index == len(integrator.phases) - 1
+        factors = update(
+            name, index, factors, increments, truncation if last else None
+        ).factors
+    return factors
+
+
+def span(matrix):
+    u, s, _ = np.linalg.svd(matrix, full_matrices=False)
+    return u[:, s > 1e-12 * max(s[0], 1e-300)]
+
+
+def reference(name, factors, g):
+    """The dense result of a step with a constant field, before truncation."""
+    u, s, v = map(array, factors)
+    w = u @ s @ v.T
+    k1, l1 = u @ s + g @ v, v @ s.T + g.T @ u
+    if name == "kls":
+        p, q = np.linalg.qr(k1)[0], np.linalg.qr(l1)[0]
+        return p @ p.T @ (w + g) @ q @ q.T
+    if name == "augmented_bug":
+        p, q = span(np.hstack([u, k1])), span(np.hstack([v, l1]))
+        return p @ p.T @ (w + g) @ q @ q.T
+    if name == "parallel_bug":
+        p, q = u @ u.T, v @ v.T
+        outside_p, outside_q = np.eye(len(u)) - p, np.eye(len(v)) - q
+        s1 = s + u.T @ g @ v
+        return u @ s1 @ v.T + outside_p @ k1 @ v.T + u @ l1.T @ outside_q
+    p, r = np.linalg.qr(k1)
+    core = r - p.T @ g @ v
+    l1 = v @ core.T + g.T @ p
+    return p @ l1.T
+
+
+@pytest.fixture
+def start(shape):
+    return random_factors(*shape, 3)
+
+
+@pytest.fixture
+def shape():
+    return 11, 7
+
+
+# Both sides of a square kernel are decomposed in one batch, so it is a case of its own.
+both_shapes = pytest.mark.parametrize(
+    "shape", [(11, 7), (9, 9)], ids=["rectangular", "square"]
+)
+
+
+def field_for(start, size, seed=5):
+    shape = (start.u.shape[0], start.v.shape[0])
+    return size * np.random.default_rng(seed).normal(size=shape)
+
+
+@both_shapes
+@pytest.mark.parametrize("name", ["kls", "projector_splitting"])
+@pytest.mark.parametrize("size", [1e-9, 0.1, 10.0])
+def test_step_at_fixed_rank(name, size, start):
+    g = field_for(start, size)
+    end = run_step(name, start, g)
+    expected = reference(name, start, g)
+    assert assert_bases(end) == 3
+    np.testing.assert_allclose(dense(end), expected, atol=1e-13 * max(1.0, size))
+
+
+@both_shapes
+@pytest.mark.parametrize("name", ADAPTIVE)
+@pytest.mark.parametrize("tolerance", [1e-12, 0.02, 0.2, 0.6])
+def test_step_with_truncation(name, tolerance, start):
+    g = field_for(start, 0.1)
+    whole = reference(name, start, g)
+    values = np.linalg.svd(whole, compute_uv=False)
+    end = run_step(name, start, g, Truncation(tolerance, 1, 6, width=6))
+    rank = assert_bases(end)
+    total = np.linalg.norm(whole)
+    # Within the tolerance, with the smallest rank that is, and the best of that rank.
+    error = np.linalg.norm(dense(end) - whole)
+    assert error <= tolerance * total + 1e-12
+    assert np.linalg.norm(values[rank - 1 :]) > tolerance * total
+    np.testing.assert_allclose(dense(end), best(whole, rank)[0], atol=1e-12)
+    np.testing.assert_array_equal(array(end.s)[rank:], 0.0)
+    np.testing.assert_array_equal(array(end.s)[:, rank:], 0.0)
+
+
+@pytest.mark.parametrize("name", ADAPTIVE)
+@pytest.mark.parametrize("low, high, expected", [(4, 6, 4), (1, 2, 2)])
+def test_rank_stays_within_bounds(name, low, high, expected, start):
+    g = field_for(start, 0.1)
+    tolerance = 0.9 if low > 1 else 1e-12
+    end = run_step(name, start, g, Truncation(tolerance, low, high, width=6))
+    assert assert_bases(end) == expected
+
+
+@pytest.mark.parametrize("name", ADAPTIVE)
+def test_truncation_without_a_width_gives_factors_of_exactly_the_rank(name):
+    start = random_factors(11, 7, 3)
+    g = field_for(start, 0.1)
+    factors = integrators.step(
+        name, lambda t, w: tensor(g), 0.0, start, 1.0, Truncation(0.1)
+    )
+    padded = run_step(name, start, g, Truncation(0.1, 1, 6, width=6))
+    rank = assert_bases(padded)
+    assert [tuple(f.shape) for f in factors] == [(11, rank), (rank, rank), (7, rank)]
+    np.testing.assert_allclose(dense(factors), dense(padded), atol=1e-13)
+
+
+def test_augmented_bug_at_fixed_rank_is_the_best_approximation(start):
+    g = field_for(start, 0.1)
+    whole = reference("augmented_bug", start, g)
+    end = run_step("augmented_bug", start, g)
+    assert assert_bases(end) == 3
+    np.testing.assert_allclose(dense(end), best(whole, 3)[0], atol=1e-12)
+
+
+def test_augmented_bug_loses_nothing_by_its_change_of_basis(start):
+    increments = random_increments(start, 0.1)
+    middle = update("augmented_bug", 0, start, increments).factors
+    assert tuple(middle.s.shape) == (6, 6)
+    assert assert_bases(middle) == 6
+    np.testing.assert_allclose(dense(middle), dense(start), atol=1e-13)
+    u, k1 = array(middle.u), array(start.u @ start.s) + increments["u"]
+    np.testing.assert_allclose(u @ (u.T @ k1), k1, atol=1e-12)
+
+
+@both_shapes
+def test_parallel_bug_at_fixed_rank_is_nearly_the_best_approximation(start):
+    # One step of subspace iteration: the excess is of second order.
+    excess = []
+    sizes = [0.1, 0.05, 0.025]
+    for size in sizes:
+        g = field_for(start, size)
+        whole = reference("parallel_bug", start, g)
+        end = run_step("parallel_bug", start, g)
+        assert assert_bases(end) == 3
+        excess.append(np.linalg.norm(dense(end) - best(whole, 3)[0]))
+        optimum = best(whole, 3)[1]
+        assert np.linalg.norm(dense(end) - whole) <= 1.5 * optimum
+    assert np.polyfit(np.log(sizes), np.log(excess), 1)[0] >= 1.8
+
+
+@pytest.mark.parametrize("name", GEOMETRIC)
+@pytest.mark.parametrize("kind", ["full", "deficient", "zero"])
+def test_a_zero_increment_changes_nothing(name, kind, start):
+    singular_values = {"full": [2.0, 1.0, 0.5], "deficient": [2.0, 0, 0], "zero": [0] * 3}
+    n, m = start.u.shape[0], start.v.shape[0]
+    start = random_factors(n, m, 3, np.array(singular_values[kind]))
+    end = run_step(name, start, field_for(start, 0.0))
+    assert_bases(end)
+    np.testing.assert_allclose(dense(end), dense(start), atol=1e-14)
+    if kind == "full":
+        for new, old in zip(end, start, strict=True):
+            np.testing.assert_allclose(array(new), array(old), atol=1e-13)
+
+
+@pytest.mark.parametrize("name", ADAPTIVE)
+def test_a_zero_increment_changes_nothing_when_the_rank_is_chosen(name, start):
+    end = run_step(name, start, field_for(start, 0.0), Truncation(0.01, 1, 6, width=6))
+    assert assert_bases(end) == 3
+    for new, old in zip(end, start, strict=True):
+        crop = tuple(slice(k) for k in old.shape)
+        np.testing.assert_allclose(array(new)[crop], array(old), atol=1e-13)
+
+
+@pytest.mark.parametrize("name", GEOMETRIC)
+def test_bases_move_as_little_as_the_increment(name, start):
+    for h in (1e-2, 1e-4, 1e-6):
+        end = run_step(name, start, field_for(start, h))
+        for new, old in ((end.u, start.u), (end.v, start.v)):
+            overlap = array(old).T @ array(new)
+            # Nearest gauge: the overlap is symmetric, and one up to second order.
+            assert np.linalg.norm(overlap - np.eye(3)) <= 100 * h**2 + 1e-12
+            assert np.linalg.norm(overlap - overlap.T) <= 100 * h**2 + 1e-12
+            assert np.linalg.norm(array(new) - array(old)) <= 30 * h
+
+
+@pytest.mark.parametrize("name", GEOMETRIC)
+@pytest.mark.parametrize("kind", ["rotation", "permutation", "flip"])
+def test_the_gauge_of_the_factors_does_not_matter(name, kind, start):
+    p, q = {
+        "rotation": (orthogonal(3, seed=40), orthogonal(3, seed=41)),
+        "permutation": (np.eye(3)[[2, 0, 1]], np.eye(3)[[1, 0, 2]]),
+        "flip": (np.diag([1.0, -1.0, 1.0]), np.diag([-1.0, 1.0, -1.0])),
+    }[kind]
+    u, s, v = map(array, start)
+    turned = Factors(tensor(u @ p), tensor(p.T @ s @ q), tensor(v @ q))
+    g = field_for(start, 0.3)
+    truncations = [None]
+    if name in ADAPTIVE:
+        truncations.append(Truncation(0.2, 1, 6, width=6))
+    for truncation in truncations:
+        np.testing.assert_allclose(
+            dense(run_step(name, turned, g, truncation)),
+            dense(run_step(name, start, g, truncation)),
+            atol=1e-12,
+        )
+
+
+def padded(factors, width):
+    u, s, v = map(array, factors)
+    extra = width - s.shape[0]
+    return Factors(
+        tensor(np.pad(u, ((0, 0), (0, extra)))),
+        tensor(np.pad(s, (0, extra))),
+        tensor(np.pad(v, ((0, 0), (0, extra)))),
+    )
+
+
+@both_shapes
+@pytest.mark.parametrize("name", GEOMETRIC)
+@pytest.mark.parametrize("values", [(2.0, 1.0, 0.5), (1.0, 0.0, 0.0)], ids=str)
+def test_padded_factors_give_the_same_matrix(name, values, start):
+    n, m = start.u.shape[0], start.v.shape[0]
+    start = random_factors(n, m, 3, np.array(values))
+    g = field_for(start, 0.2)
+    if name in ADAPTIVE:
+        exact = run_step(name, start, g, Truncation(0.1, 1, 6, width=6))
+        wide = run_step(name, padded(start, 5), g, Truncation(0.1, 1, 6, width=6))
+    else:
+        exact, wide = run_step(name, start, g), run_step(name, padded(start, 5), g)
+    assert assert_bases(wide) == assert_bases(exact)
+    np.testing.assert_allclose(dense(wide), dense(exact), atol=1e-12)
+
+
+@pytest.mark.parametrize("name", GEOMETRIC)
+@pytest.mark.parametrize("values", [(1.0, 0.0, 0.0), (0.0, 0.0, 0.0)], ids=str)
+def test_a_singular_start(name, values, start):
+    n, m = start.u.shape[0], start.v.shape[0]
+    start = random_factors(n, m, 3, np.array(values))
+    g = field_for(start, 0.2)
+    end = run_step(name, start, g)
+    assert assert_bases(end) == 3
+    if name in ("kls", "projector_splitting"):
+        np.testing.assert_allclose(dense(end), reference(name, start, g), atol=1e-12)
+
+
+@pytest.mark.parametrize("values", [(1.0, 0.0, 0.0), (0.0, 0.0, 0.0)], ids=str)
+@pytest.mark.parametrize("left, right", [(1.0, 1e-6), (1e-6, 1.0), (1.0, 1.0)])
+def test_parallel_bug_is_near_the_best_from_a_singular_start(values, left, right):
+    # Increments of K and L of different sizes, with a singular S between them.
+    start = random_factors(11, 7, 3, np.array(values))
+    increments = random_increments(start, 0.1)
+    increments["u"] *= left
+    increments["v"] *= right
+    u, s, v = map(array, start)
+    inside_u, inside_v = u @ u.T, v @ v.T
+    whole = (
+        u @ (s + increments["s"]) @ v.T
+        + (increments["u"] - inside_u @ increments["u"]) @ v.T
+        + u @ (increments["v"] - inside_v @ increments["v"]).T
+    )
+    end = update("parallel_bug", 0, start, increments).factors
+    optimum = best(whole, 3)[1]
+    assert np.linalg.norm(dense(end) - whole) <= 10 * optimum + 1e-12
+
+
+@pytest.mark.parametrize("name", GEOMETRIC)
+@pytest.mark.parametrize("shape, rank", [((7, 4), 4), ((4, 7), 4), ((5, 5), 4)])
+def test_ranks_near_the_full_one(name, shape, rank):
+    # Fewer than `rank` new directions exist; at full rank there is no error at all.
+    start = random_factors(*shape, rank)
+    g = field_for(start, 0.2)
+    end = run_step(name, start, g)
+    assert assert_bases(end) == rank
+    if rank == min(shape) and name != "parallel_bug":
+        np.testing.assert_allclose(dense(end), dense(start) + g, atol=1e-12)
+    if name in ADAPTIVE:
+        wide = run_step(name, start, g, Truncation(1e-12, 1, min(shape), width=8))
+        assert assert_bases(wide) <= min(shape)
+        whole = reference(name, start, g)
+        np.testing.assert_allclose(dense(wide), whole, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", GEOMETRIC)
+def test_update_reports_the_overlap_of_old_and_new_bases(name, start):
+    increments = random_increments(start, 0.1)
+    result = update(name, 0, start, increments)
+    if name == "augmented_bug":
+        middle = result.factors
+        result = update(
+            name, 1, middle, {"s": np.zeros((6, 6))}, Truncation(0.0, 3, 3, width=3)
+        )
+        start = middle
+    if result.left is not None:
+        expected = array(start.u).T @ array(result.factors.u)
+        np.testing.assert_allclose(array(result.left), expected, atol=1e-12)
+    if result.right is not None:
+        expected = array(start.v).T @ array(result.factors.v)
+        np.testing.assert_allclose(array(result.right), expected, atol=1e-12)
+    assert result.left is not None
+
+
+@pytest.mark.parametrize("name", GEOMETRIC)
+def test_bases_stay_orthonormal_in_single_precision(name):
+    rng = np.random.default_rng(3)
+    step = conftest.compiler()(
+        lambda u, s, v, g: tuple(
+            integrators.step(
+                name, lambda t, w: g, 0.0, Factors(u, s, v), 1.0,
+                substep=integrators.euler,
+            )
+        )
+    )
+    cast = keras.ops.convert_to_tensor
+    factors = [cast(array(f), "float32") for f in random_factors(20, 14, 4)]
+    for index in range(60):
+        g = rng.normal(size=(20, 14)) * 10.0 ** rng.uniform(-6, 1)
+        factors = step(*factors, cast(g, "float32"))
+        if index % 20 == 19:
+            assert_bases(Factors(*(array(f).astype("float64") for f in factors)), 1e-5)
+    assert {keras.backend.standardize_dtype(f.dtype) for f in factors} == {"float32"}
+
+
+def test_factorized_follows_the_gradients_of_its_two_factors(start):
+    g = field_for(start, 1.0)
+    a_, s_, b_ = map(array, integrators.get("factorized").prepare(start))
+    np.testing.assert_array_equal(s_, np.eye(3))
+    np.testing.assert_allclose(a_ @ b_.T, dense(start), atol=1e-14)
+    assert np.linalg.norm(a_) == pytest.approx(np.linalg.norm(b_), rel=1e-12)
+
+    h = 0.1
+    end = integrators.step(
+        "factorized", lambda t, w: tensor(g), 0.0, start, h, substep=integrators.euler
+    )
+    expected = (a_ + h * g @ b_) @ (b_ + h * g.T @ a_).T
+    np.testing.assert_allclose(dense(end), expected, atol=1e-13)
+
+
+def test_factorized_gradients_from_those_of_the_layer(start):
+    # A layer reports G V, Uᵀ G V, Gᵀ U for the factors that it holds.
+    integrator = integrators.get("factorized")
+    u, s, v = map(array, start)
+    g = field_for(start, 1.0)
+    galerkin = {"u": tensor(g @ v), "s": tensor(u.T @ g @ v), "v": tensor(g.T @ u)}
+    gradients = integrator.gradients(start, galerkin)
+    a_, _, b_ = map(array, integrator.prepare(start))
+    np.testing.assert_allclose(array(gradients["u"]), g @ b_, atol=1e-12)
+    np.testing.assert_allclose(array(gradients["v"]), g.T @ a_, atol=1e-12)
+
+
+def test_factorized_keeps_its_form():
+    prepared = integrators.get("factorized").prepare(random_factors(8, 6, 2))
+    again = integrators.get("factorized").prepare(prepared)
+    for new, old in zip(again, prepared, strict=True):
+        np.testing.assert_allclose(array(new), array(old), atol=1e-15)
+
+
+def test_factorized_of_a_zero_matrix():
+    start = factors_of(np.zeros((5, 4)), 2)
+    prepared = integrators.get("factorized").prepare(start)
+    np.testing.assert_array_equal(dense(prepared), 0.0)
+    assert np.isfinite(array(prepared.v)).all()
+
+
+def test_names_and_attributes():
+    assert set(integrators.names()) == {*GEOMETRIC, "factorized"}
+    gradients = {name: len(integrators.get(name).phases) for name in GEOMETRIC}
+    assert gradients == {
+        "kls": 2,
+        "augmented_bug": 2,
+        "parallel_bug": 1,
+        "projector_splitting": 3,
+    }
+    adaptive = [n for n in integrators.names() if integrators.get(n).rank_adaptive]
+    assert sorted(adaptive) == sorted(ADAPTIVE)
+
+
+@pytest.mark.parametrize("name", integrators.names())
+def test_get_resolves_names_objects_and_configurations(name):
+    integrator = integrators.get(name)
+    assert integrator.name == name
+    assert integrators.get(integrator) is integrator
+    config = keras.saving.serialize_keras_object(integrator)
+    assert type(integrators.get(config)) is type(integrator)
+
+
+@pytest.mark.parametrize("unknown", ["bug", "KLS", "", None, 3])
+def test_unknown_integrator(unknown):
+    with pytest.raises(ValueError, match="`integrator` must be one of.*'parallel_bug'"):
+        integrators.get(unknown)
+
+
+@pytest.mark.parametrize("name", sorted(set(integrators.names()) - set(ADAPTIVE)))
+def test_truncation_needs_a_rank_adaptive_integrator(name):
+    start = random_factors(5, 4, 2)
+    with pytest.raises(ValueError, match=f"`truncation` needs.*{name}"):
+        integrators.step(name, lambda t, w: w, 0.0, start, 0.1, Truncation(0.1))
+
+
+@pytest.mark.parametrize("steps", [0, -1])
+def test_number_of_steps(steps):
+    start = random_factors(5, 4, 2)
+    with pytest.raises(ValueError, match=f"`steps` must be at least 1.*{steps}"):
+        integrators.integrate(BUG[0], lambda t, w: w, start, (0.0, 1.0), steps)
