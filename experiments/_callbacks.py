@@ -1,6 +1,5 @@
 """What happens around the epochs of a run."""
 
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -52,9 +51,14 @@ class StopAtNonFinite(keras.callbacks.Callback):
                 raise NonFiniteLoss(
                     self._epoch, self._step, f"The weight {variable.path} became NaN"
                 )
-        for name, value in (logs or {}).items():
-            if not np.isfinite(value):
-                raise NonFiniteLoss(self._epoch, self._step, f"{name} became {value}")
+        require_finite(logs or {}, self._epoch, self._step)
+
+
+def require_finite(logs: Mapping[str, float], epoch: int, step: int) -> None:
+    """Raises `NonFiniteLoss` if one of the values is not finite."""
+    for name, value in logs.items():
+        if not np.isfinite(value):
+            raise NonFiniteLoss(epoch, step, f"{name} became {value}")
 
 
 class TestEvaluation(keras.callbacks.Callback):
@@ -155,14 +159,3 @@ class StopWhenSettled(keras.callbacks.Callback):
         rows = _selection.rows_of(self._log.path, self._log.phase)
         if _selection.settled(rows, self._patience, self._first_epoch):
             self.model.stop_training = True
-
-
-class Clock:
-    """Measures what happens outside of `fit`."""
-
-    def __init__(self) -> None:
-        self._start = time.perf_counter()
-
-    def seconds(self) -> float:
-        """Seconds since this object was made."""
-        return time.perf_counter() - self._start

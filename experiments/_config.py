@@ -133,7 +133,7 @@ DEFAULTS = {
     for config in (
         Config("dense-reference", epochs=20, integrator=None),
         Config("fixed-rank", epochs=20, start_rank=20),
-        Config("rank-adaptive", epochs=25, start_rank=100, tolerance=0.1),
+        Config("rank-adaptive", epochs=25, start_rank=100, tolerance=0.2),
         Config(
             "fine-tune",
             epochs=25,

@@ -20,7 +20,11 @@ def inputs(*shape, seed=0):
 def fill(model):
     """Random weights, biases included."""
     rng = np.random.default_rng(3)
-    model.set_weights([rng.normal(size=w.shape) / 3 for w in model.get_weights()])
+    for weight in model.weights:
+        if weight.name == "moving_variance":
+            weight.assign(rng.uniform(0.5, 1.5, size=weight.shape))
+        else:
+            weight.assign(rng.normal(size=weight.shape) / 3)
     return model
 
 

@@ -429,7 +429,7 @@ def test_file_round_trip(tmp_path):
     restored = keras.saving.load_model(tmp_path / "model.keras")
     x = inputs(4, N)
     np.testing.assert_array_equal(array(restored(x)), array(model(x)))
-    assert [w.path for w in restored.weights] == [w.path for w in model.weights]
+    assert [w.name for w in restored.weights] == [w.name for w in model.weights]
 
 
 def test_file_holds_the_rank_and_not_the_capacity(tmp_path):

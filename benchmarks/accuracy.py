@@ -1,0 +1,272 @@
+"""Measures accuracy on MNIST against the number of parameters.
+
+    python -m benchmarks.accuracy fixed adaptive-500
+
+Runs `experiments.mnist_dense` for every setting and seed of the named studies, two at a
+time with one thread each, skips what is finished, and writes a table and, for studies
+of a curve, a figure. Interrupt it at any time; the same command goes on.
+"""
+
+import argparse
+import csv
+import os
+import statistics
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dlrt.callbacks import read_history
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = Path(__file__).resolve().parent / "results"
+
+# Best-validation test accuracy after fine-tuning of the original implementation, up to
+# 350 epochs, by width: (ranks of the hidden layers, percent). Schotthöfer et al.,
+# Low-rank lottery tickets, NeurIPS 2022, arXiv:2205.13571, supplement.
+PUBLISHED = {
+    500: [
+        ((176, 170, 171, 174), 98.47),
+        ((81, 104, 111, 117), 98.49),
+        ((52, 67, 73, 72), 98.37),
+        ((35, 53, 51, 46), 98.10),
+        ((27, 40, 37, 38), 97.95),
+        ((20, 31, 32, 30), 97.41),
+        ((17, 25, 26, 24), 97.44),
+        ((13, 21, 24, 20), 96.53),
+    ],
+    784: [
+        ((124, 120, 125, 126), 98.59),
+        ((56, 67, 63, 59), 98.54),
+        ((35, 49, 47, 43), 98.15),
+        ((22, 29, 27, 27), 97.92),
+        ((17, 23, 22, 23), 96.99),
+    ],
+}
+PUBLISHED_DENSE = {500: 98.25, 784: 98.63}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One network to train, with several seeds.
+
+    Args:
+        label: What it is called in the table.
+        options: Words of the command line of `experiments.mnist_dense`.
+        seeds: Number of seeds, counted from 0.
+    """
+
+    label: str
+    options: tuple[str, ...]
+    seeds: int = 3
+
+
+def _adaptive(width: int, tolerances: tuple[float, ...]) -> list[Setting]:
+    return [
+        Setting(
+            f"adaptive, tolerance {tolerance}",
+            ("rank-adaptive", "-d", str(width), "-t", str(tolerance)),
+        )
+        for tolerance in tolerances
+    ]
+
+
+def _transfer(width: int, optimizer: str, rate: str) -> list[Setting]:
+    shared = ("-d", str(width), "--optimizer", optimizer, "--learning-rate", rate)
+    label = f"width {width}, {optimizer} {rate}"
+    epochs = ("--epochs", "5")
+    return [
+        Setting(f"dense, {label}", ("dense-reference", *shared, *epochs), seeds=1),
+        Setting(f"rank 30, {label}", ("fixed-rank", "-s", "30", *shared, *epochs), 1),
+    ]
+
+
+STUDIES = {
+    "fixed": [
+        Setting("dense", ("dense-reference",)),
+        *(
+            Setting(f"rank {rank}", ("fixed-rank", "-s", str(rank)))
+            for rank in (30, 20, 10)
+        ),
+    ],
+    "vanilla": [
+        Setting(
+            f"two factors without geometry, rank {rank}",
+            ("fixed-rank", "-s", str(rank), "--integrator", "factorized"),
+        )
+        for rank in (30, 20, 10)
+    ],
+    "adaptive-500": _adaptive(500, (0.15, 0.2, 0.21, 0.23, 0.25)),
+    "adaptive-784": _adaptive(784, (0.15, 0.18, 0.2, 0.23, 0.25)),
+    "prune": [
+        Setting("dense, then rank 20", ("train-from-prune", "-d", "784", "-s", "20"), 1)
+    ],
+    "learning-rate": [
+        setting
+        for width in (200, 784, 2000)
+        for optimizer, rate in (("adam", "0.001"), ("sgd", "0.1"))
+        for setting in _transfer(width, optimizer, rate)
+    ],
+}
+
+
+def published_parameters(width: int, ranks: tuple[int, ...]) -> int:
+    """Parameters for prediction of a published network: two factors a layer."""
+    inputs = [784, *[width] * (len(ranks) - 1)]
+    factors = sum(r * (n + width) for r, n in zip(ranks, inputs, strict=True))
+    return factors + width * len(ranks) + 10 * (width + 1)
+
+
+def run(study: str, setting: Setting, seed: int, log_dir: Path) -> dict[str, Any]:
+    """Trains one network, unless it has been, and returns what its log says."""
+    name = "-".join([study, *setting.options, f"seed{seed}"]).replace("--", "")
+    name = name.replace("-s-", "-r").replace("/", "_")
+    directory = log_dir / name
+    log = directory.parent / f"{name}.log"
+    if not (directory / "finished").exists():
+        command = [sys.executable, "-m", "experiments.mnist_dense", *setting.options]
+        command += ["--seed", str(seed), "--run-name", name, "--dataset", "mnist"]
+        command += ["--log-dir", str(log_dir)]
+        if directory.exists():
+            command.append("--resume")
+        threads = {
+            "TF_NUM_INTRAOP_THREADS": "1",
+            "TF_NUM_INTEROP_THREADS": "1",
+            "OMP_NUM_THREADS": "1",
+        }
+        log_dir.mkdir(parents=True, exist_ok=True)
+        with open(log, "a") as output:
+            subprocess.run(
+                command,
+                check=True,
+                cwd=ROOT,
+                env={**os.environ, **threads},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        (directory / "finished").touch()
+    workbook = next((directory / "historyLogs").glob("[!.]*.xlsx"))
+    rows, _ = read_history(workbook)
+    ranks = [[v for k, v in row.items() if k.startswith("rank ")] for row in rows]
+    # Of an adaptive run, the epochs with its final ranks.
+    final = [
+        row
+        for row, its in zip(rows, ranks, strict=True)
+        if its == ranks[-1] and row["epoch"] > 0
+    ]
+    best = max(final, key=lambda row: row["val_accuracy"])
+    print(f"{name}: {best['test_accuracy']:.2%}", flush=True)
+    return {
+        "study": study,
+        "setting": setting.label,
+        "seed": seed,
+        "ranks": ",".join(map(str, ranks[-1])),
+        "parameters": best["parameters prediction"],
+        "best epoch": best["epoch"],
+        "validation accuracy": best["val_accuracy"],
+        "test accuracy": best["test_accuracy"],
+        "seconds": round(sum(row["seconds"] for row in rows), 1),
+    }
+
+
+def tabulate(results: list[dict[str, Any]]) -> str:
+    """A Markdown table of means over seeds."""
+    lines = [
+        "| setting | seeds | ranks (first seed) | parameters | test % | min–max |",
+        "|---|---|---|---|---|---|",
+    ]
+    for label in dict.fromkeys(result["setting"] for result in results):
+        rows = [result for result in results if result["setting"] == label]
+        accuracies = [100 * row["test accuracy"] for row in rows]
+        parameters = statistics.mean(row["parameters"] for row in rows)
+        lines.append(
+            f"| {label} | {len(rows)} | {rows[0]['ranks'] or '–'} | {parameters:,.0f} "
+            f"| {statistics.mean(accuracies):.2f} "
+            f"| {min(accuracies):.2f}–{max(accuracies):.2f} |"
+        )
+    return "\n".join(lines)
+
+
+def draw(width: int, results: list[dict[str, Any]], path: Path) -> None:
+    """Draws accuracy against parameters beside the published points."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(6.4, 4.2), layout="constrained")
+    points = PUBLISHED[width]
+    axes.plot(
+        [published_parameters(width, ranks) for ranks, _ in points],
+        [accuracy for _, accuracy in points],
+        "s--",
+        color="0.45",
+        label="original, up to 350 epochs",
+    )
+    axes.axhline(
+        PUBLISHED_DENSE[width], color="0.45", ls=":", label="original dense, 250 epochs"
+    )
+    means = []
+    for label in dict.fromkeys(result["setting"] for result in results):
+        rows = [result for result in results if result["setting"] == label]
+        x = statistics.mean(row["parameters"] for row in rows)
+        accuracies = [100 * row["test accuracy"] for row in rows]
+        means.append((x, statistics.mean(accuracies)))
+        axes.plot(
+            [row["parameters"] for row in rows],
+            accuracies,
+            ".",
+            color="#0072B2",
+            alpha=0.5,
+        )
+    means.sort()
+    axes.plot(*zip(*means, strict=True), "o-", color="#0072B2", label="dlrt, 25 epochs")
+    axes.set_xscale("log")
+    axes.set_xlabel("parameters for prediction")
+    axes.set_ylabel("test accuracy of the best-validation epoch (%)")
+    axes.set_title(f"MNIST, four hidden layers of width {width}, rank-adaptive")
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower right")
+    figure.savefig(path, dpi=160)
+    pyplot.close(figure)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("studies", nargs="+", choices=STUDIES)
+    parser.add_argument("--seeds", type=int, help="at most so many seeds a setting")
+    parser.add_argument("--jobs", type=int, default=2, help="runs at a time")
+    parser.add_argument(
+        "--log-dir", type=Path, default=ROOT / "history_logs" / "accuracy"
+    )
+    arguments = parser.parse_args()
+    RESULTS.mkdir(exist_ok=True)
+    for study in arguments.studies:
+        jobs = [
+            (setting, seed)
+            for seed in range(arguments.seeds or 3)
+            for setting in STUDIES[study]
+            if seed < setting.seeds
+        ]
+        with ThreadPoolExecutor(arguments.jobs) as pool:
+            futures = [
+                pool.submit(run, study, setting, seed, arguments.log_dir.absolute())
+                for setting, seed in jobs
+            ]
+            results = [future.result() for future in futures]
+        with open(RESULTS / f"{study}.csv", "w", newline="") as file:
+            writer = csv.DictWriter(file, results[0], lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(results)
+        print(f"\n{study}\n\n{tabulate(results)}\n", flush=True)
+        if study.startswith("adaptive-"):
+            width = int(study.removeprefix("adaptive-"))
+            draw(width, results, RESULTS / f"{study}.png")
+
+
+if __name__ == "__main__":
+    main()

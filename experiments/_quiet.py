@@ -1,0 +1,34 @@
+"""A start of the backend that does not talk."""
+
+import os
+import re
+import sys
+import tempfile
+
+# Notices and warnings of TensorFlow's C++ side, and the line that introduces them.
+_NOTICE = re.compile(rb"[IW]\d{4} |WARNING: All log messages before absl")
+
+
+def import_keras() -> None:
+    """Imports Keras without the start-up notices that TensorFlow always prints.
+
+    Some come before its own log level counts. What is not a notice is printed
+    afterwards, and with `TF_CPP_MIN_LOG_LEVEL=0` everything is.
+    """
+    level = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    if level == "0" or "keras" in sys.modules:
+        return
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as captured:
+        os.dup2(captured.fileno(), 2)
+        try:
+            import keras
+
+            # The first operation looks for devices, and says what it finds.
+            keras.ops.ones(())
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            captured.seek(0)
+            os.write(2, b"".join(li for li in captured if not _NOTICE.match(li)))

@@ -1,0 +1,53 @@
+"""What a run prints when it is done."""
+
+from dlrt.callbacks import read_history
+from experiments import _selection
+from experiments._runs import Run
+
+
+def lines(run: Run, network: str, last_phase: str | None) -> list[str]:
+    """The result of a run, one fact a line.
+
+    Args:
+        run: The run.
+        network: Name of its network.
+        last_phase: The phase whose best epoch counts; `None` without training.
+    """
+    workbook = run.workbook(network)
+    rows, configuration = read_history(workbook)
+    facts = {
+        "data set": f"{configuration['dataset']} ("
+        f"{configuration['train_images']} training, "
+        f"{configuration['val_images']} validation, "
+        f"{configuration['test_images']} test images)"
+    }
+    first = rows[0] if rows and rows[0]["epoch"] == 0 else None
+    if first is not None:
+        facts["before training"] = _accuracies(first)
+    best = _selection.best_row(
+        [row for row in rows if last_phase is not None and row["phase"] == last_phase]
+    )
+    row = best or first
+    if best is not None:
+        facts["best epoch"] = f"{best['epoch']} of {rows[-1]['epoch']}, by validation"
+        facts["at that epoch"] = _accuracies(best)
+    if row is not None:
+        ranks = _selection.ranks(row)
+        if ranks:
+            facts["ranks"] = ", ".join(map(str, ranks))
+        facts["parameters"] = (
+            f"{row['parameters prediction']:,} for prediction, "
+            f"{row['parameters training']:,} for training"
+        )
+        facts["compression"] = f"{100 * row['compression']:.1f} %"
+    facts["models"] = str(run.directory)
+    facts["log"] = str(workbook)
+    width = max(map(len, facts))
+    return [f"{name.ljust(width)}  {value}" for name, value in facts.items()]
+
+
+def _accuracies(row: dict) -> str:
+    return (
+        f"validation accuracy {100 * row['val_accuracy']:.2f} %, "
+        f"test accuracy {100 * row['test_accuracy']:.2f} %"
+    )

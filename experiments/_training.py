@@ -1,0 +1,241 @@
+"""One run from its settings to its last epoch."""
+
+import contextlib
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+
+import dlrt
+from experiments import _callbacks, _checkpoint, _network, _runs, _selection
+from experiments._config import NUM_HIDDEN, Config, truncation_schedule
+from experiments._data import EVALUATION_BATCH, Data, ShuffledBatches
+from experiments._runs import Run
+
+LOADED = "loaded"
+
+_DENSE_WEIGHTS = "dense_weights"
+_TRUNCATION = "truncation_schedule"
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A part of a run that is trained in one go.
+
+    Args:
+        name: What the log calls it.
+        epochs: Number of epochs, at most.
+        adaptive: Whether ranks change.
+    """
+
+    name: str
+    epochs: int
+    adaptive: bool = False
+
+
+def phases(config: Config) -> list[Phase]:
+    """The phases of a run, in order."""
+    if config.dense:
+        return [Phase("dense", config.epochs)]
+    if config.tolerance is None:
+        return [Phase("fixed", config.epochs)]
+    adaptive = Phase("adaptive", config.epochs, adaptive=True)
+    if config.fine_tune_epochs is None:
+        return [adaptive]
+    return [adaptive, Phase("fixed", config.fine_tune_epochs)]
+
+
+class Training:
+    """A run that has been set up: claimed folder, open log, network in memory.
+
+    Args:
+        config: The settings, with the data set's real name.
+        data: The images.
+        weights: File or folder of the weights to start from, if any.
+
+    Raises:
+        ValueError: If weights or the run to continue don't fit the settings.
+        OSError: If the log can't be written.
+    """
+
+    def __init__(self, config: Config, data: Data, weights: Path | None) -> None:
+        self.config = config
+        self.data = data
+        self.phases = phases(config)
+        self._batches = ShuffledBatches(*data.train, config.batch_size, config.seed)
+        run = _runs.find(config) if config.resume else None
+        if run is not None:
+            self._continue(run, weights)
+        elif config.resume and config.subcommand != "train-from-prune":
+            raise _runs.missing(config)
+        else:
+            self._begin(weights)
+
+    def _begin(self, weights: Path | None) -> None:
+        model = _network.build(self.config, self.data.num_classes, weights)
+        self.run = _runs.create(self.config)
+        with _removing(self.run):
+            self.log = self._open_log(self.run, weights)
+            self._start_at_zero(model)
+
+    def _continue(self, run: Run, weights: Path | None) -> None:
+        stored = _runs.stored_configuration(run, self.config)
+        if self.config.load_model is None and stored.get(_DENSE_WEIGHTS):
+            weights = Path(stored[_DENSE_WEIGHTS])
+        self.run = run
+        self.log = self._open_log(run, weights)
+        _checkpoint.remove_leftovers(run.directory)
+        if run.last.exists():
+            self.model, self._state = _checkpoint.load(run.last)
+            optimizer = self.model.optimizer
+            self._compile()
+            _checkpoint.copy_state(optimizer, self.model.optimizer)
+        else:
+            # It was killed before there was anything to continue.
+            self._start_at_zero(
+                _network.build(self.config, self.data.num_classes, weights)
+            )
+
+    def _open_log(self, run: Run, weights: Path | None) -> _callbacks.RunLog:
+        log = _callbacks.RunLog(
+            run.workbook(self.config.network),
+            self._configuration(weights),
+            resume=self.config.resume,
+            changeable=(*_runs.CHANGEABLE, _TRUNCATION),
+        )
+        log.open()
+        return log
+
+    def _configuration(self, weights: Path | None) -> dict[str, Any]:
+        config = self.config
+        configuration = config.record() | {
+            "hidden_layers": NUM_HIDDEN,
+            "train_images": len(self.data.train[0]),
+            "val_images": len(self.data.val[0]),
+            "test_images": len(self.data.test[0]),
+        }
+        if config.subcommand == "train-from-prune":
+            configuration[_DENSE_WEIGHTS] = None if weights is None else str(weights)
+        if config.tolerance is not None:
+            configuration[_TRUNCATION] = truncation_schedule(
+                config.epochs, len(self._batches)
+            )
+        return configuration
+
+    def _start_at_zero(self, model: keras.Model) -> None:
+        self.model = model
+        self._state = _checkpoint.State(0, 0, 0, _checkpoint.capacities(model))
+        self._compile()
+        _checkpoint.save(model, self.run.last, self._state)
+
+    def _compile(self) -> None:
+        phase = self.phases[self._state.phase]
+        _network.compile_model(
+            self.model, self.config, phase.epochs, len(self._batches), phase.adaptive
+        )
+
+    def train(self) -> None:
+        """Runs what is left of the run.
+
+        Raises:
+            NonFiniteLoss: If loss or weights stop being numbers.
+        """
+        loaded = self.config.load_model or self.config.subcommand == "train-from-prune"
+        if loaded and not _selection.rows_of(self.log.path):
+            self._log_loaded()
+        if not self.config.train:
+            return
+        while True:
+            self._train_phase()
+            if self._state.phase + 1 == len(self.phases):
+                return
+            self._next_phase()
+
+    def _log_loaded(self) -> None:
+        start = time.perf_counter()
+        logs: dict[str, float] = {}
+        for prefix, part in (
+            ("", self.data.train),
+            ("val_", self.data.val),
+            ("test_", self.data.test),
+        ):
+            logs |= _callbacks.evaluate(self.model, part, prefix)
+        _callbacks.require_finite(logs, 0, 0)
+        self.log.phase = LOADED
+        self.log.append(0, time.perf_counter() - start, logs, self.model)
+
+    def _train_phase(self) -> None:
+        state, phase = self._state, self.phases[self._state.phase]
+        self.log.phase = phase.name
+        last = state.phase + 1 == len(self.phases)
+        end = state.phase_start + phase.epochs
+        callbacks = [
+            self._batches.follow(),
+            _callbacks.StopAtNonFinite(),
+            _callbacks.TestEvaluation(self.data.test),
+            dlrt.callbacks.RankLog(),
+            self.log,
+            _callbacks.Checkpoint(
+                self.run, self.log, state.phase, state.phase_start, last
+            ),
+        ]
+        if phase.adaptive and not last:
+            if self._settled():
+                end = state.epoch
+            callbacks.append(
+                _callbacks.StopWhenSettled(
+                    self.log, self._patience(), self._first_truncated_epoch()
+                )
+            )
+        if state.epoch < end:
+            self.model.fit(
+                self._batches,
+                epochs=end,
+                initial_epoch=state.epoch,
+                validation_data=self.data.val,
+                validation_batch_size=EVALUATION_BATCH,
+                verbose=_verbosity(self.config),
+                callbacks=callbacks,
+            )
+
+    def _next_phase(self) -> None:
+        # The last `fit` has done so already, unless it was in another process.
+        dlrt.compact(self.model)
+        epoch = _selection.rows_of(self.log.path)[-1]["epoch"]
+        self._state = _checkpoint.State(
+            epoch, self._state.phase + 1, epoch, _checkpoint.capacities(self.model)
+        )
+        self._compile()
+
+    def _settled(self) -> bool:
+        rows = _selection.rows_of(self.log.path, self.log.phase)
+        kept = [row for row in rows if row["epoch"] <= self._state.epoch]
+        return _selection.settled(kept, self._patience(), self._first_truncated_epoch())
+
+    def _patience(self) -> int:
+        return self.config.patience_ranks or 1
+
+    def _first_truncated_epoch(self) -> int:
+        steps = len(self._batches)
+        start = truncation_schedule(self.config.epochs, steps)["truncation_start"] or 0
+        return start // steps + 1
+
+
+@contextlib.contextmanager
+def _removing(run: Run) -> Iterator[None]:
+    """Leaves nothing behind of a run that can't be set up."""
+    try:
+        yield
+    except (ValueError, OSError):
+        run.remove()
+        raise
+
+
+def _verbosity(config: Config) -> int:
+    if config.verbose is not None:
+        return config.verbose
+    return 1 if sys.stdout.isatty() else 2
