@@ -5,13 +5,16 @@ from experiments import _selection
 from experiments._runs import Run
 
 
-def lines(run: Run, network: str, last_phase: str | None) -> list[str]:
+def lines(
+    run: Run, network: str, last_phase: str | None, first_epoch: int
+) -> list[str]:
     """The result of a run, one fact a line.
 
     Args:
         run: The run.
         network: Name of its network.
         last_phase: The phase whose best epoch counts; `None` without training.
+        first_epoch: The first epoch that counts.
     """
     workbook = run.workbook(network)
     rows, configuration = read_history(workbook)
@@ -25,7 +28,11 @@ def lines(run: Run, network: str, last_phase: str | None) -> list[str]:
     if first is not None:
         facts["before training"] = _accuracies(first)
     best = _selection.best_row(
-        [row for row in rows if last_phase is not None and row["phase"] == last_phase]
+        [
+            row
+            for row in rows
+            if row["phase"] == last_phase and row["epoch"] >= first_epoch
+        ]
     )
     row = best or first
     if best is not None:

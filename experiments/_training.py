@@ -12,7 +12,12 @@ import keras
 
 import dlrt
 from experiments import _callbacks, _checkpoint, _network, _runs, _selection
-from experiments._config import NUM_HIDDEN, Config, truncation_schedule
+from experiments._config import (
+    NUM_HIDDEN,
+    Config,
+    selection_start,
+    truncation_schedule,
+)
 from experiments._data import EVALUATION_BATCH, Data, ShuffledBatches
 from experiments._runs import Run
 
@@ -121,9 +126,7 @@ class Training:
         if config.subcommand == "train-from-prune":
             configuration[_DENSE_WEIGHTS] = None if weights is None else str(weights)
         if config.tolerance is not None:
-            configuration[_TRUNCATION] = truncation_schedule(
-                config.epochs, len(self._batches)
-            )
+            configuration[_TRUNCATION] = truncation_schedule(config, len(self._batches))
         return configuration
 
     def _start_at_zero(self, model: keras.Model) -> None:
@@ -180,7 +183,12 @@ class Training:
             dlrt.callbacks.RankLog(),
             self.log,
             _callbacks.Checkpoint(
-                self.run, self.log, state.phase, state.phase_start, last
+                self.run,
+                self.log,
+                state.phase,
+                state.phase_start,
+                last,
+                self.first_selected_epoch,
             ),
         ]
         if phase.adaptive and not last:
@@ -211,6 +219,12 @@ class Training:
         )
         self._compile()
 
+    @property
+    def first_selected_epoch(self) -> int:
+        """The first epoch of the present phase whose model may be the best."""
+        first = selection_start(self.config, len(self._batches))
+        return self._state.phase_start + first
+
     def _settled(self) -> bool:
         rows = _selection.rows_of(self.log.path, self.log.phase)
         kept = [row for row in rows if row["epoch"] <= self._state.epoch]
@@ -221,7 +235,7 @@ class Training:
 
     def _first_truncated_epoch(self) -> int:
         steps = len(self._batches)
-        start = truncation_schedule(self.config.epochs, steps)["truncation_start"] or 0
+        start = truncation_schedule(self.config, steps)["truncation_start"] or 0
         return start // steps + 1
 
 

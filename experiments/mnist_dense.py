@@ -59,8 +59,7 @@ def _run(config: Config) -> int:
         weights = _dense_weights(config, data)
         config = replace(config, resume=False)
     training = _train(config, data, weights)
-    last_phase = training.phases[-1].name if config.train else None
-    _print_summary(training, last_phase)
+    _print_summary(training)
     return 0
 
 
@@ -108,14 +107,18 @@ def _dense_weights(config: Config, data: "Data") -> Path:
         training = _train(dense, data, None)
     except KeyboardInterrupt:
         raise KeyboardInterrupt from None
-    _print_summary(training, training.phases[-1].name)
+    _print_summary(training)
     return training.run.best
 
 
-def _print_summary(training: "Training", last_phase: str | None) -> None:
+def _print_summary(training: "Training") -> None:
     from experiments import _summary
 
-    lines = _summary.lines(training.run, training.config.network, last_phase)
+    config = training.config
+    phase = training.phases[-1].name if config.train else None
+    lines = _summary.lines(
+        training.run, config.network, phase, training.first_selected_epoch
+    )
     print("\n".join(["", *lines, ""]), flush=True)
 
 

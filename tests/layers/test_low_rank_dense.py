@@ -37,6 +37,10 @@ def sixth_power(kernel):
     return ops.sum(ops.power(kernel, 6))
 
 
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
 @pytest.fixture
 def double():
     return {"dtype": "float64"}
@@ -75,7 +79,7 @@ def with_dense(low_rank_kwargs=None, dense_kwargs=None, shape=(4, N), **kwargs):
     ],
     ids=str,
 )
-@pytest.mark.parametrize("shape", [(4, N), (2, 3, N), (2, 3, 2, N)], ids=str)
+@pytest.mark.parametrize("shape", [(4, N), (2, 3, 2, N)], ids=str)
 def test_equals_dense_at_full_rank(kwargs, shape):
     low_rank, dense, x = with_dense(shape=shape, **kwargs)
     y = low_rank(x)
@@ -159,7 +163,7 @@ def test_mask_passes_through():
 @pytest.mark.parametrize("shape", [(4, N), (2, 3, N)], ids=str)
 @pytest.mark.parametrize("capacity", [3, 5])
 def test_layer_reports_galerkin_gradients(shape, capacity, double):
-    layer = built(activation="tanh", **double)
+    layer = built(activation="sigmoid", **double)
     u, s, v = layer.factors
     s = inputs(3, 3, dtype="float64")
     u, v = np.linalg.qr(u)[0], np.linalg.qr(v)[0]
@@ -168,7 +172,7 @@ def test_layer_reports_galerkin_gradients(shape, capacity, double):
 
     found = gradients.of_layer(layer, x, lambda y: ops.sum(y**2 * weights))
     expected = gradients.galerkin(
-        lambda w: np.sum(np.tanh(x @ w) ** 2 * weights), u, s, v
+        lambda w: np.sum(sigmoid(x @ w) ** 2 * weights), u, s, v
     )
     assert set(found) == {"u", "s", "v", "bias"}
     for name, value in expected.items():
@@ -178,7 +182,7 @@ def test_layer_reports_galerkin_gradients(shape, capacity, double):
         found[name][crop] = 0.0
         np.testing.assert_array_equal(found[name], 0.0)
     bias = gradients.numerical(
-        lambda b: np.sum(np.tanh(x @ u @ s @ v.T + b) ** 2 * weights), np.zeros(UNITS)
+        lambda b: np.sum(sigmoid(x @ u @ s @ v.T + b) ** 2 * weights), np.zeros(UNITS)
     )
     np.testing.assert_allclose(found["bias"], bias, atol=1e-7)
 
@@ -567,6 +571,15 @@ def test_layer_remembers_the_outermost_model():
     outer(inputs(2, N))
     assert layer.outermost_model is outer
     assert built().outermost_model is None
+
+
+def test_calling_without_the_layer_machinery_leaves_no_trace():
+    # As `stateless_call` does.
+    built().call(ops.convert_to_tensor(inputs(2, N)))
+    inner = network()
+    outer = keras.Sequential([keras.Input((N,)), inner])
+    outer(inputs(2, N))
+    assert inner.layers[0].outermost_model is outer
 
 
 def test_compiled_call(compiled):
