@@ -4,6 +4,7 @@ import json
 import os
 import re
 import secrets
+import textwrap
 import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -65,10 +66,10 @@ def load(path: Path) -> tuple[keras.Model, State]:
         model = keras.saving.load_model(path)
     except Exception as error:
         # A damaged file makes zip, HDF5 and JSON raise whatever they like.
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = textwrap.shorten(f"{type(error).__name__}: {error}", 300)
         raise ValueError(
-            f"`--resume` needs the run's last checkpoint, which can't be read: {reason} "
-            f"Received: {path}"
+            "`--resume` needs the run's last checkpoint, which can't be read "
+            f"({reason}). Received: {path}"
         ) from error
     dlrt.resize(model, state.capacities)
     return model, state

@@ -218,9 +218,14 @@ def default_start_rank(config: Config) -> int:
 
 
 def _check(config: Config) -> None:
-    for name in ("epochs", "fine_tune_epochs", "patience_ranks", "dim_layer"):
+    for name in (
+        "epochs",
+        "fine_tune_epochs",
+        "patience_ranks",
+        "dim_layer",
+        "batch_size",
+    ):
         _at_least_one(config, name)
-    _at_least_one(config, "batch_size")
     _require(config.tolerance is None or 0 < config.tolerance < 1, config, "tolerance")
     rate = config.learning_rate
     _require(math.isfinite(rate) and rate > 0, config, "learning_rate")
@@ -239,9 +244,9 @@ def _check(config: Config) -> None:
     if not config.dense:
         adaptive = config.tolerance is not None
         _one_of(config, "integrator", ADAPTIVE_INTEGRATORS if adaptive else INTEGRATORS)
-    name = config.run_name
+    run_name = config.run_name
     _require(
-        name is None or re.fullmatch(r"\w[\w.+-]*", name) is not None,
+        run_name is None or re.fullmatch(r"\w[\w.+-]*", run_name) is not None,
         config,
         "run_name",
     )

@@ -1,11 +1,12 @@
 """Weights of a trained network, read from the formats that are in use."""
 
 import re
-from collections.abc import Callable
+import textwrap
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import h5py
+import h5py  # type: ignore[import-untyped]
 import keras
 import numpy as np
 
@@ -45,9 +46,9 @@ def read(path: Path, shapes: list[tuple[int, int]]) -> list[LayerWeights]:
         layers = reader(path)
     except Exception as error:
         # A damaged file makes zip, HDF5, JSON and NumPy raise whatever they like.
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = textwrap.shorten(f"{type(error).__name__}: {error}", 300)
         raise ValueError(
-            f"`--load-model` can't be read: {reason} Received: --load-model {path}"
+            f"`--load-model` can't be read ({reason}). Received: --load-model {path}"
         ) from error
     found = [layer.kernel_shape for layer in layers]
     if found != shapes:
@@ -145,5 +146,5 @@ def _read_array(path: Path) -> np.ndarray:
     return array.astype("float32")
 
 
-def _written(shapes: list[tuple[int, ...]]) -> str:
+def _written(shapes: Sequence[tuple[int, ...]]) -> str:
     return ", ".join("x".join(map(str, shape)) for shape in shapes) or "none"

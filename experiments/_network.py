@@ -57,7 +57,7 @@ def compile_model(
         adaptive: Whether ranks change in this phase.
     """
     optimizer = _optimizer(config, epochs * steps_per_epoch)
-    if not config.dense:
+    if config.integrator is not None:
         adaptation: dict[str, Any] = {}
         if adaptive:
             adaptation = {
@@ -130,7 +130,7 @@ def _load(config: Config, num_classes: int, path: Path) -> keras.Model:
     width = config.dim_layer
     shapes = [(NUM_INPUTS, width), *[(width, width)] * (NUM_HIDDEN - 1)]
     layers = _dense_weights.read(path, [*shapes, (width, num_classes)])
-    *hidden, output = layers
+    *hidden, _ = layers
     low_rank = [isinstance(layer.kernel, dlrt.Factors) for layer in layers]
     if not any(low_rank):
         model = _dense(config, num_classes)
@@ -141,31 +141,32 @@ def _load(config: Config, num_classes: int, path: Path) -> keras.Model:
         pruned = dlrt.convert(
             model, rank=default_start_rank(config), layers=HIDDEN_NAMES
         )
-        hidden = [
-            layer._replace(kernel=pruned.get_layer(name).factors)
-            for name, layer in zip(HIDDEN_NAMES, hidden, strict=True)
-        ]
+        factors = [pruned.get_layer(name).factors for name in HIDDEN_NAMES]
     elif low_rank != [True] * NUM_HIDDEN + [False] or config.subcommand in (
         "dense-reference",
         "train-from-prune",
     ):
+        at = [number for number, is_low in enumerate(low_rank, start=1) if is_low]
         raise ValueError(
             f"`--load-model` must hold {_wanted(config)}, but has low-rank layers at "
-            f"{[i for i, is_low in enumerate(low_rank, 1) if is_low]} of {len(layers)}. "
+            f"{at} of {len(layers)}. "
             f"Received: --load-model {path}"
         )
-    return _with_weights(config, hidden, output)
+    else:
+        factors = [dlrt.Factors(*layer.kernel) for layer in hidden]
+    return _with_weights(config, factors, layers)
 
 
 def _with_weights(
     config: Config,
-    hidden: list[_dense_weights.LayerWeights],
-    output: _dense_weights.LayerWeights,
+    factors: list[dlrt.Factors],
+    layers: list[_dense_weights.LayerWeights],
 ) -> dlrt.Model:
     bound = min(
         config.start_rank or config.full_rank, config.max_rank or config.full_rank
     )
-    factors = [layer.kernel.truncated(bound) for layer in hidden]
+    factors = [kept.truncated(bound) for kept in factors]
+    *hidden, output = layers
     model = _low_rank(config, len(output.bias), [len(kept.s) for kept in factors])
     for name, kept, layer in zip(HIDDEN_NAMES, factors, hidden, strict=True):
         low_rank_layer = model.get_layer(name)

@@ -5,8 +5,11 @@ import re
 import sys
 import tempfile
 
-# Notices and warnings of TensorFlow's C++ side, and the line that introduces them.
-_NOTICE = re.compile(rb"[IW]\d{4} |WARNING: All log messages before absl")
+# Notices and warnings of TensorFlow's C++ side, the line that introduces them, and what
+# it calls an error on every machine without a GPU.
+_NOTICE = re.compile(
+    rb"[IW]\d{4} |WARNING: All log messages before absl|E\d{4} .*cuInit.*\(303\)"
+)
 
 
 def import_keras() -> None:

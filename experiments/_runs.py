@@ -1,10 +1,11 @@
 """The folder of a run: its name, what is in it, and which one to continue."""
 
+import math
 import os
 import re
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -133,10 +134,11 @@ def newest_dense(config: Config) -> Run | None:
     With another split, the dense network may have been trained on images that the
     pruned one would be validated with.
     """
+    network = replace(config, subcommand="dense-reference").network
     record = config.record()
     keys = ("dataset", "dim_layer", "dataset_size", "noise", "val_size", "seed")
     for run in sorted(_all(config.log_dir), key=_age, reverse=True):
-        workbook = run.directory / _LOGS / f"{config.network}.xlsx"
+        workbook = run.directory / _LOGS / f"{network}.xlsx"
         if not (workbook.exists() and run.best.exists()):
             continue
         try:
@@ -144,7 +146,7 @@ def newest_dense(config: Config) -> Run | None:
         except ValueError:
             continue
         finished = bool(rows) and rows[-1]["epoch"] >= stored.get("epochs", 0) > 0
-        if finished and all(stored.get(key) == record[key] for key in keys):
+        if finished and all(_same(stored.get(key), record[key]) for key in keys):
             return run
     return None
 
@@ -172,6 +174,13 @@ def _age(run: Run) -> tuple[int, int, str]:
         os.stat(path).st_mtime_ns for path in (run.directory, run.last) if path.exists()
     ]
     return max(times), len(run.name), run.name
+
+
+def _same(stored: Any, given: Any) -> bool:
+    """Whether two settings are equal, one of them with the 16 digits of a workbook."""
+    if isinstance(stored, float) or isinstance(given, float):
+        return stored is not None and math.isclose(stored, given, rel_tol=1e-12)
+    return stored == given
 
 
 def _unwritable(config: Config, reason: str) -> OSError:

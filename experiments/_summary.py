@@ -26,7 +26,7 @@ def lines(
     }
     first = rows[0] if rows and rows[0]["epoch"] == 0 else None
     if first is not None:
-        facts["before training"] = _accuracies(first)
+        facts[first["phase"]] = _accuracies(first)
     best = _selection.best_row(
         [
             row

@@ -21,8 +21,6 @@ from experiments._config import (
 from experiments._data import EVALUATION_BATCH, Data, ShuffledBatches
 from experiments._runs import Run
 
-LOADED = "loaded"
-
 _DENSE_WEIGHTS = "dense_weights"
 _TRUNCATION = "truncation_schedule"
 
@@ -75,7 +73,7 @@ class Training:
         run = _runs.find(config) if config.resume else None
         if run is not None:
             self._continue(run, weights)
-        elif config.resume and config.subcommand != "train-from-prune":
+        elif config.resume:
             raise _runs.missing(config)
         else:
             self._begin(weights)
@@ -168,7 +166,8 @@ class Training:
         ):
             logs |= _callbacks.evaluate(self.model, part, prefix)
         _callbacks.require_finite(logs, 0, 0)
-        self.log.phase = LOADED
+        pruned = self.config.subcommand == "train-from-prune"
+        self.log.phase = "pruned" if pruned else "loaded"
         self.log.append(0, time.perf_counter() - start, logs, self.model)
 
     def _train_phase(self) -> None:
@@ -206,6 +205,8 @@ class Training:
                 initial_epoch=state.epoch,
                 validation_data=self.data.val,
                 validation_batch_size=EVALUATION_BATCH,
+                # The data set shuffles by itself; Keras would shuffle its batches.
+                shuffle=False,
                 verbose=_verbosity(self.config),
                 callbacks=callbacks,
             )

@@ -76,7 +76,7 @@ def _train(config: Config, data: "Data", weights: Path | None) -> "Training":
     except _callbacks.NonFiniteLoss as error:
         print(
             f"\nerror: {error}. The log and the checkpoint of the last finished epoch "
-            f"stay in {directory}",
+            f"stay in {directory}; try a smaller --learning-rate",
             file=sys.stderr,
         )
         sys.exit(_NON_FINITE)

@@ -99,7 +99,9 @@ def test_eigh_reconstructs_in_ascending_order(dtype):
     eps = EPSILON[dtype]
     assert_close_relative(array(values), eigenvalues, 50 * eps)
     assert_orthonormal(vectors, eps)
-    assert_close_relative(array(vectors) * array(values) @ array(vectors).T, a, 50 * eps)
+    assert_close_relative(
+        array(vectors) * array(values) @ array(vectors).T, a, 50 * eps
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -272,7 +274,9 @@ def test_complement_of_a_stack_equals_that_of_its_members(dtype):
         tensor(np.stack(bases), dtype), tensor(np.stack(steps), dtype)
     )
     for index in range(2):
-        alone = linalg.complement(tensor(bases[index], dtype), tensor(steps[index], dtype))
+        alone = linalg.complement(
+            tensor(bases[index], dtype), tensor(steps[index], dtype)
+        )
         scale = np.abs(steps[index]).max()
         np.testing.assert_array_equal(array(stacked.active)[index], array(alone.active))
         assert_close_relative(
@@ -306,12 +310,12 @@ def test_reorthonormalize_moves_the_least(dtype):
 
 
 def test_reorthonormalize_repairs_the_worst_that_complement_leaves(dtype):
-    given = tensor(perturbed(0.1), dtype)
-    assert 0.06 <= departure_of(given) <= 0.12
+    given = tensor(perturbed(0.085), dtype)
+    assert 0.05 <= departure_of(given) <= 0.07
     q, root = linalg.reorthonormalize(given)
-    assert departure_of(q) <= 1e-4
+    assert departure_of(q) <= 1e-5
     # Nothing of a matrix in these coordinates is lost, whatever is left to repair.
-    tolerance = max(1e-9, 20 * EPSILON[dtype])
+    tolerance = {"float32": 1e-5, "float64": 1e-9}[dtype]
     np.testing.assert_allclose(array(q) @ array(root), array(given), atol=tolerance)
 
 
@@ -456,9 +460,7 @@ FUNCTIONS = {
 @pytest.mark.parametrize("function", list(FUNCTIONS))
 @pytest.mark.parametrize("bad", [np.nan, -np.inf])
 @pytest.mark.parametrize("traced", [False, True], ids=["eager", "compiled"])
-def test_non_finite_input_gives_nan_and_no_exception(
-    function, bad, traced, compiled
-):
+def test_non_finite_input_gives_nan_and_no_exception(function, bad, traced, compiled):
     a = SQUARE.copy()
     a[2, 1] = bad
     f = FUNCTIONS[function]
@@ -492,4 +494,6 @@ def test_precision_stays(function, dtype):
 
 def test_transpose_swaps_the_last_two_axes():
     a = np.arange(24.0).reshape(2, 3, 4)
-    np.testing.assert_array_equal(array(linalg.transpose(tensor(a))), np.swapaxes(a, 1, 2))
+    np.testing.assert_array_equal(
+        array(linalg.transpose(tensor(a))), np.swapaxes(a, 1, 2)
+    )

@@ -77,8 +77,9 @@ def truncate(
 
     By a rule for the rank: the best approximation, by SVD. At the old rank: one step
     of subspace iteration from the old basis, two small QR decompositions in place of
-    an SVD. Its start is off by no more than the angle of a time step, and its error is
-    within a small factor of the best one for any singular values.
+    an SVD. Its start is off by no more than the angle of a time step, and in numerical
+    experiments its error is within a few times the best one, whatever the singular
+    values.
 
     Args:
         factors: The old factors.
@@ -108,9 +109,21 @@ def truncate(
 
 
 def _dominant_subspaces(core: Tensor, width: int) -> tuple[tuple, tuple]:
-    """Left and right subspaces of dominant singular values, by subspace iteration."""
-    p = linalg.orthonormalize(core[..., :width])
-    return (p,), (linalg.orthonormalize(transpose(core) @ p),)
+    """Left and right subspaces of dominant singular values, by subspace iteration.
+
+    The first basis is made of the old directions and of the larger one of the two
+    increments; what is left out then is second order in both.
+    """
+    below, beside = core[..., width:, :width], core[..., :width, width:]
+    swap = _square_norm(beside) > _square_norm(below)
+    oriented = ops.where(swap, transpose(core), core)
+    first = linalg.orthonormalize(oriented[..., :width])
+    second = linalg.orthonormalize(transpose(oriented) @ first)
+    return (ops.where(swap, second, first),), (ops.where(swap, first, second),)
+
+
+def _square_norm(matrix: Tensor) -> Tensor:
+    return ops.sum(ops.square(matrix), axis=(-2, -1), keepdims=True)
 
 
 def _same_rank_subspaces(factors: Factors, core: Tensor) -> tuple[Tensor, Tensor]:

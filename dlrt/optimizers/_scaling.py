@@ -21,6 +21,12 @@ _VALUE_DEPENDENT = (
     keras.optimizers.Ftrl,
 )
 
+# Lengths of the scaled steps relative to the rule in `step_scales`: best of a search on
+# MNIST (width 500, ranks 10 to 30, Adam 1e-3), where half of either cost up to 0.3
+# points of accuracy and twice of either gained nothing.
+_BASIS_FACTOR = 2.0
+_CORE_FACTOR = 3.0
+
 RULES = ("auto", "dense", "none")
 
 
@@ -71,8 +77,10 @@ def step_scales(shape: tuple[int, int], rank: Any, dtype: str) -> dict[str, Any]
     entry of a variable by about the learning rate `η`. A dense kernel then moves by
     `‖ΔW‖_F ≈ η √(n m)`, but `K: (n, r)` moves it by `η √(n r)` and `L: (m, r)` by
     `η √(m r)`: a learning rate that suits the dense network is too small by `√(m / r)`
-    and `√(n / r)`. Coefficients need no scaling: for `ΔW` with independent entries of
-    size `η`, those of `Uᵀ ΔW V` have size `η` too.
+    and `√(n / r)`. Coefficients have the right size by themselves: for `ΔW` with
+    independent entries of size `η`, those of `Uᵀ ΔW V` have size `η` too. Gradients
+    are not independent entries, though: what matters in them is of low rank, and the
+    best steps measured are a small constant factor longer than these counts say.
 
     Args:
         shape: `(n, m)`, the shape of the kernel.
@@ -81,4 +89,8 @@ def step_scales(shape: tuple[int, int], rank: Any, dtype: str) -> dict[str, Any]
     """
     n, m = shape
     rank = ops.maximum(ops.cast(rank, dtype), 1)
-    return {"u": ops.sqrt(m / rank), "v": ops.sqrt(n / rank), "s": 1.0}
+    return {
+        "u": _BASIS_FACTOR * ops.sqrt(m / rank),
+        "v": _BASIS_FACTOR * ops.sqrt(n / rank),
+        "s": _CORE_FACTOR,
+    }

@@ -46,9 +46,7 @@ def of_layer(layer, x, loss):
         with tf.GradientTape() as tape:
             value = loss(layer(x)) + sum(layer.losses)
         grads = tape.gradient(value, [v.value for v in variables])
-    return {
-        v.name: array(g) for v, g in zip(variables, grads, strict=True)
-    }
+    return {v.name: array(g) for v, g in zip(variables, grads, strict=True)}
 
 
 def numerical(function, point, step=1e-6):

@@ -319,7 +319,9 @@ def test_dtype_policies(policy, compute, atol):
 @pytest.mark.parametrize("value", [0, -1, 1.5, True, None, "3"])
 def test_sizes_must_be_positive_integers(name, value):
     arguments = {"units": 5, "rank": 2, name: value}
-    with pytest.raises(ValueError, match=f"`{name}` must be a positive integer.*{value}"):
+    with pytest.raises(
+        ValueError, match=f"`{name}` must be a positive integer.*{value}"
+    ):
         LowRankDense(**arguments)
 
 
@@ -521,7 +523,9 @@ def test_factors_must_fit_the_kernel():
         Factors(u, s[:2], v),
         Factors(v, s, u),
     ):
-        with pytest.raises(ValueError, match="`factors` of a kernel of shape.*must have"):
+        with pytest.raises(
+            ValueError, match="`factors` of a kernel of shape.*must have"
+        ):
             layer.set_factors(wrong)
     with pytest.raises(ValueError, match="capacity=2"):
         layer.set_factors(Factors(u, s, v), capacity=2)

@@ -1,0 +1,354 @@
+"""Training low-rank layers with any Keras optimizer, through the public API."""
+
+import keras
+import numpy as np
+import pytest
+
+import dlrt
+
+FEATURES, WIDTH, CLASSES, RANK = 12, 16, 3, 4
+
+
+def data(count=64):
+    random = np.random.default_rng(0)
+    x = random.standard_normal((count, FEATURES)).astype("float32")
+    return x, (x @ random.standard_normal((FEATURES, CLASSES))).argmax(1)
+
+
+def network(model_class=dlrt.Model, rank=RANK, **layer_arguments):
+    keras.utils.set_random_seed(3)
+    inputs = x = keras.Input((FEATURES,))
+    for index in range(2):
+        x = dlrt.layers.LowRankDense(
+            WIDTH, rank=rank, activation="relu", name=f"h{index}", **layer_arguments
+        )(x)
+    return model_class(inputs, keras.layers.Dense(CLASSES, name="out")(x))
+
+
+def compiled(inner, model=None, **arguments):
+    model = network() if model is None else model
+    model.compile(
+        dlrt.optimizers.LowRank(inner, **arguments),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    return model
+
+
+def hidden(model):
+    return [model.get_layer("h0"), model.get_layer("h1")]
+
+
+def assert_orthonormal(model, tolerance=1e-5):
+    for layer in hidden(model):
+        u, _, v = layer.factors
+        for basis in (u, v):
+            gram = basis.T @ basis
+            np.testing.assert_allclose(gram, np.eye(layer.rank), atol=tolerance)
+
+
+INNER = {
+    "sgd": lambda: keras.optimizers.SGD(0.1),
+    "momentum": lambda: keras.optimizers.SGD(0.05, momentum=0.9, nesterov=True),
+    "adam": lambda: keras.optimizers.Adam(1e-2),
+    "adamw": lambda: keras.optimizers.AdamW(1e-2, weight_decay=0.01),
+    "schedule": lambda: keras.optimizers.Adam(
+        keras.optimizers.schedules.CosineDecay(2e-2, 200)
+    ),
+    "clipnorm": lambda: keras.optimizers.Adam(1e-2, clipnorm=0.5),
+    "global_clipnorm": lambda: keras.optimizers.SGD(0.1, global_clipnorm=1.0),
+    "rmsprop": lambda: keras.optimizers.RMSprop(3e-3),
+    "nadam": lambda: keras.optimizers.Nadam(1e-2),
+    "lamb": lambda: keras.optimizers.Lamb(1e-2),
+}
+
+
+@pytest.mark.parametrize("inner", INNER)
+@pytest.mark.parametrize("integrator", ["parallel_bug", "kls", "augmented_bug"])
+def test_learns_and_stays_orthonormal(inner, integrator):
+    x, y = data()
+    model = compiled(INNER[inner](), integrator=integrator)
+    losses = model.fit(x, y, epochs=10, batch_size=16, verbose=0).history["loss"]
+    assert losses[-1] < 0.8 * losses[0]
+    assert [layer.rank for layer in hidden(model)] == [RANK, RANK]
+    assert_orthonormal(model)
+
+
+def test_one_step_of_sgd_is_a_step_of_the_integrator():
+    x, y = data(16)
+    model = compiled(keras.optimizers.SGD(0.1), integrator="parallel_bug")
+    before = [layer.factors for layer in hidden(model)]
+    gradients = kernel_gradients(dlrt.to_dense(model), x, y)
+    model.fit(x, y, batch_size=16, epochs=1, verbose=0)
+    for layer, factors, g in zip(hidden(model), before, gradients, strict=True):
+        expected = dlrt.integrators.step(
+            "parallel_bug",
+            lambda t, w, g=g: -g,
+            0.0,
+            dlrt.Factors(*(keras.ops.convert_to_tensor(f) for f in factors)),
+            0.1,
+            substep=dlrt.integrators.euler,
+        )
+        np.testing.assert_allclose(
+            np.asarray(layer.kernel), np.asarray(expected.to_dense()), atol=2e-6
+        )
+
+
+def kernel_gradients(model, x, y):
+    """Gradients of the loss for dense kernels, by central differences."""
+    weights = {layer.name: layer.get_weights() for layer in model.layers[1:]}
+
+    def value():
+        z = x.astype("float64")
+        for name in ("h0", "h1"):
+            kernel, bias = weights[name]
+            z = np.maximum(z @ kernel + bias, 0)
+        kernel, bias = weights["out"]
+        z = z @ kernel + bias
+        shifted = z - z.max(1, keepdims=True)
+        return np.mean(np.log(np.exp(shifted).sum(1)) - shifted[np.arange(len(y)), y])
+
+    gradients = []
+    for name in ("h0", "h1"):
+        weights[name][0] = kernel = weights[name][0].astype("float64")
+        gradient = np.empty_like(kernel)
+        for index in np.ndindex(*kernel.shape):
+            kept = kernel[index]
+            kernel[index] = kept + 1e-6
+            up = value()
+            kernel[index] = kept - 1e-6
+            gradient[index] = (up - value()) / 2e-6
+            kernel[index] = kept
+        gradients.append(gradient.astype("float32"))
+    return gradients
+
+
+def test_update_scaling_makes_the_first_adam_step_as_long_as_a_dense_one():
+    x, y = data(64)
+    lengths = {}
+    for rule in ("dense", "none"):
+        model = compiled(keras.optimizers.Adam(1e-3), update_scaling=rule)
+        layer = hidden(model)[1]
+        old = np.asarray(layer.kernel)
+        model.fit(x, y, batch_size=64, epochs=1, verbose=0)
+        lengths[rule] = np.linalg.norm(np.asarray(layer.kernel) - old)
+    dense = 1e-3 * WIDTH
+    assert 0.3 * dense < lengths["dense"] < 3 * dense
+    # Both K and L steps are longer by sqrt(width / rank).
+    assert lengths["dense"] > 1.5 * lengths["none"]
+
+
+def test_sgd_steps_are_not_scaled_by_default():
+    auto = dlrt.optimizers.LowRank(keras.optimizers.SGD(0.1))
+    assert not auto._scaled
+    assert dlrt.optimizers.LowRank(keras.optimizers.Adam())._scaled
+
+
+def test_one_optimizer_step_a_training_step():
+    x, y = data(64)
+    for integrator in ("parallel_bug", "kls", "projector_splitting"):
+        model = compiled(keras.optimizers.Adam(1e-3), integrator=integrator)
+        model.fit(x, y, batch_size=16, epochs=2, verbose=0)
+        assert int(model.optimizer.iterations) == 8
+
+
+def test_gradient_accumulation_equals_the_large_batch():
+    x, y = data(64)
+    kernels = []
+    for steps, batch in ((None, 64), (4, 16)):
+        inner = keras.optimizers.SGD(0.1, gradient_accumulation_steps=steps)
+        model = compiled(inner)
+        model.fit(x, y, batch_size=batch, epochs=3, shuffle=False, verbose=0)
+        kernels.append([np.asarray(layer.kernel) for layer in hidden(model)])
+    for whole, accumulated in zip(*kernels, strict=True):
+        np.testing.assert_allclose(whole, accumulated, atol=1e-5)
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "float64"])
+@pytest.mark.parametrize("integrator", ["parallel_bug", "kls"])
+def test_dtype_policies(policy, integrator):
+    x, y = data()
+    keras.config.set_dtype_policy(policy)
+    try:
+        model = compiled(keras.optimizers.Adam(1e-2), integrator=integrator)
+        losses = model.fit(x, y, epochs=8, batch_size=16, verbose=0).history["loss"]
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert losses[-1] < losses[0]
+    assert_orthonormal(model)
+    expected = "float64" if policy == "float64" else "float32"
+    assert hidden(model)[0].u.dtype == expected
+
+
+def test_adaptive_ranks_follow_the_tolerance():
+    x, y = data()
+    ranks = []
+    for tolerance in (0.3, 0.6):
+        model = compiled(
+            keras.optimizers.Adam(1e-2), network(rank=10), tolerance=tolerance
+        )
+        model.fit(x, y, epochs=6, batch_size=16, verbose=0)
+        ranks.append([layer.rank for layer in hidden(model)])
+        assert_orthonormal(model)
+        for layer in hidden(model):
+            # Compact after `fit`: shapes say the rank.
+            assert layer.u.shape == (layer.kernel_shape[0], layer.rank)
+            assert layer.s.shape == (layer.rank, layer.rank)
+    assert all(small < large < 10 for large, small in zip(*ranks, strict=True))
+
+
+@pytest.mark.parametrize("model_class", [keras.Model, dlrt.Model])
+@pytest.mark.parametrize("rounds", [2])
+def test_training_goes_on_after_a_change_of_rank(model_class, rounds):
+    """No compiled function may go on with variables that have been replaced."""
+    x, y = data()
+    model = compiled(
+        keras.optimizers.Adam(1e-2), network(model_class, rank=10), tolerance=0.5
+    )
+    for _ in range(rounds):
+        model.fit(x, y, epochs=4, batch_size=16, verbose=0)
+        old = [np.asarray(layer.kernel) for layer in hidden(model)]
+        loss = model.evaluate(x, y, verbose=0)[0]
+        logits = model.predict(x, verbose=0)
+        by_hand = np.asarray(model(x))
+        np.testing.assert_allclose(logits, by_hand, atol=1e-5)
+    model.fit(x, y, epochs=6, batch_size=16, verbose=0)
+    assert model.evaluate(x, y, verbose=0)[0] < loss
+    for layer, kernel in zip(hidden(model), old, strict=True):
+        assert np.linalg.norm(np.asarray(layer.kernel) - kernel) > 1e-3
+
+
+def test_layers_override_the_tolerance():
+    x, y = data()
+    model = network(rank=8)
+    hidden(model)[1].tolerance = 0.7
+    compiled(keras.optimizers.Adam(1e-2), model)
+    model.fit(x, y, epochs=4, batch_size=16, verbose=0)
+    assert hidden(model)[0].rank == 8
+    assert hidden(model)[1].rank < 8
+
+
+def test_min_and_max_rank():
+    x, y = data()
+    model = compiled(
+        keras.optimizers.Adam(1e-2), network(rank=8), tolerance=0.95, min_rank=3
+    )
+    model.fit(x, y, epochs=3, batch_size=16, verbose=0)
+    assert [layer.rank for layer in hidden(model)] == [3, 3]
+
+
+def test_rank_grows_where_the_data_ask_for_it():
+    x, _ = data(256)
+    random = np.random.default_rng(1)
+    y = x @ random.standard_normal((FEATURES, 8)).astype("float32")
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((FEATURES,))
+    layer = dlrt.layers.LowRankDense(8, rank=2)
+    model = dlrt.Model(inputs, layer(inputs))
+    model.compile(
+        dlrt.optimizers.LowRank(
+            keras.optimizers.SGD(0.3), tolerance=1e-3, integrator="parallel_bug"
+        ),
+        "mse",
+    )
+    loss = model.fit(x, y, epochs=60, batch_size=64, verbose=0).history["loss"][-1]
+    assert layer.rank == 8
+    assert loss < 1e-2
+
+
+def test_truncation_schedule():
+    x, y = data()
+    model = compiled(
+        keras.optimizers.Adam(1e-2),
+        network(rank=10),
+        tolerance=0.5,
+        truncation_start=8,
+        truncation_stop=12,
+    )
+    log = dlrt.callbacks.RankLog()
+    history = model.fit(x, y, epochs=5, batch_size=16, verbose=0, callbacks=[log])
+    ranks = history.history["rank/h1"]
+    assert ranks[:2] == [10, 10]
+    assert ranks[2] < 10
+    assert ranks[2] == ranks[3] == ranks[4]
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"integrator": "euler"}, "`integrator` must be one of .*'euler'"),
+        ({"tolerance": 0.0}, r"`tolerance` must lie in \(0, 1\).*0.0"),
+        ({"tolerance": 1.0}, r"`tolerance` must lie in \(0, 1\).*1.0"),
+        ({"tolerance": 0.1, "integrator": "kls"}, "`tolerance` needs.*'kls'"),
+        ({"min_rank": 0}, "`min_rank` must be at least 1.*0"),
+        ({"max_rank": 1}, "`max_rank` must be at least `min_rank`.*1"),
+        ({"update_scaling": "big"}, "`update_scaling` must be one of.*'big'"),
+        ({"truncation_interval": 0}, "`truncation_interval` at least 1.*0"),
+        ({"truncation_start": 5, "truncation_stop": 5}, "`truncation_stop` must be"),
+        ({"clipnorm": 1.0}, "does not take `clipnorm`.*`inner_optimizer`"),
+    ],
+)
+def test_bad_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        dlrt.optimizers.LowRank(keras.optimizers.Adam(), **arguments)
+
+
+def test_bad_inner_optimizers():
+    with pytest.raises(ValueError, match="use_ema"):
+        dlrt.optimizers.LowRank(keras.optimizers.Adam(use_ema=True))
+    with pytest.raises(ValueError, match="wraps no other"):
+        dlrt.optimizers.LowRank(dlrt.optimizers.LowRank(keras.optimizers.Adam()))
+    accumulating = keras.optimizers.SGD(gradient_accumulation_steps=2)
+    with pytest.raises(ValueError, match="gradient_accumulation_steps.*'kls'"):
+        dlrt.optimizers.LowRank(accumulating, integrator="kls")
+    with pytest.raises(ValueError, match="Adafactor"):
+        dlrt.optimizers.LowRank(keras.optimizers.Adafactor(), tolerance=0.1)
+
+
+def test_a_plain_model_is_told_about_the_model_it_needs():
+    x, y = data()
+    model = compiled(keras.optimizers.Adam(), network(keras.Model), integrator="kls")
+    with pytest.raises(ValueError, match="'kls' evaluates 2 gradients.*dlrt.Model"):
+        model.fit(x, y, verbose=0)
+
+
+def test_layer_tolerance_needs_an_adaptive_integrator():
+    x, y = data()
+    model = compiled(keras.optimizers.Adam(), network(tolerance=0.1), integrator="kls")
+    with pytest.raises(ValueError, match="'h0' has tolerance=0.1.*'kls'"):
+        model.fit(x, y, verbose=0)
+
+
+def test_learning_rate_can_be_set():
+    model = compiled(keras.optimizers.Adam(1e-2))
+    model.optimizer.learning_rate = 0.5
+    assert float(model.optimizer.inner_optimizer.learning_rate) == 0.5
+    callback = keras.callbacks.LearningRateScheduler(lambda epoch: 0.25)
+    x, y = data(16)
+    model.fit(x, y, verbose=0, callbacks=[callback])
+    assert float(model.optimizer.learning_rate) == 0.25
+
+
+def test_a_frozen_layer_does_not_move():
+    x, y = data()
+    model = network()
+    hidden(model)[0].trainable = False
+    compiled(keras.optimizers.Adam(1e-2), model)
+    before = [np.asarray(layer.kernel) for layer in hidden(model)]
+    model.fit(x, y, verbose=0)
+    np.testing.assert_array_equal(np.asarray(hidden(model)[0].kernel), before[0])
+    assert np.abs(np.asarray(hidden(model)[1].kernel) - before[1]).max() > 1e-4
+
+
+def test_orthonormal_after_ten_thousand_steps():
+    x, y = data(32)
+    model = network()
+    model.compile(
+        dlrt.optimizers.LowRank(keras.optimizers.Adam(1e-2)),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        steps_per_execution=100,
+    )
+    repeated = np.tile(x, (500, 1)), np.tile(y, 500)
+    model.fit(*repeated, batch_size=16, epochs=10, verbose=0)
+    assert int(model.optimizer.iterations) >= 10_000
+    assert_orthonormal(model, 1e-5)
