@@ -11,6 +11,7 @@ from keras.src.models.functional import Functional  # not exported by Keras
 from dlrt import linalg
 from dlrt.factors import Factors
 from dlrt.layers import LowRankDense
+from dlrt.layers.low_rank_dense import check_positive_integer
 
 LayerFilter = str | Iterable[str] | Callable[[keras.layers.Layer], bool] | None
 
@@ -172,25 +173,34 @@ def merge(model: keras.Model) -> keras.Model:
 def _rebuild(model: keras.Model, replace: Callable, transfer: Callable) -> keras.Model:
     """Clones a model with layers replaced, and moves the weights over."""
     if not isinstance(model, (keras.Sequential, Functional)):
-        raise ValueError(
-            "Only Sequential and functional models can be rebuilt layer by layer. "
-            f"Received: model of type {type(model).__name__}"
-        )
+        raise _not_rebuildable(model)
     pairs: list[tuple[keras.layers.Layer, keras.layers.Layer]] = []
 
     def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
         if isinstance(layer, (keras.Sequential, Functional)):
             return _rebuild(layer, replace, transfer)
+        if isinstance(layer, keras.Model):
+            raise _not_rebuildable(layer)
         new = replace(layer)
         pairs.append((layer, new))
         return new
 
     copy = keras.models.clone_model(model, clone_function=clone)
+    # Keras clones the compilation as well; its optimizer is not for these layers.
+    copy.compiled = False
+    copy.optimizer = None
     if not copy.built:
         copy.build(model.input_shape)
     for old, new in pairs:
         transfer(old, new)
     return copy
+
+
+def _not_rebuildable(model: keras.Model) -> ValueError:
+    return ValueError(
+        "Only Sequential and functional models can be rebuilt layer by layer. "
+        f"Received: model of type {type(model).__name__}"
+    )
 
 
 def _copy(layer: keras.layers.Layer) -> keras.layers.Layer:
@@ -245,8 +255,8 @@ def _check_amount(
             "Exactly one of `rank`, `tolerance` and `ratio` must be given. "
             f"Received: {given or 'none of them'}"
         )
-    if rank is not None and rank < 1:
-        raise ValueError(f"`rank` must be at least 1. Received: rank={rank}")
+    if rank is not None:
+        check_positive_integer("rank", rank)
     for name in ("tolerance", "ratio"):
         if name in given and not 0 < given[name] < 1:
             raise ValueError(

@@ -151,10 +151,10 @@ class Training:
         if not self.config.train:
             return
         while True:
-            self._train_phase()
+            finished = self._train_phase()
             if self._state.phase + 1 == len(self.phases):
                 return
-            self._next_phase()
+            self._next_phase(finished)
 
     def _log_loaded(self) -> None:
         start = time.perf_counter()
@@ -170,7 +170,8 @@ class Training:
         self.log.phase = "pruned" if pruned else "loaded"
         self.log.append(0, time.perf_counter() - start, logs, self.model)
 
-    def _train_phase(self) -> None:
+    def _train_phase(self) -> int:
+        """Runs what is left of a phase; returns the number of finished epochs."""
         state, phase = self._state, self.phases[self._state.phase]
         self.log.phase = phase.name
         last = state.phase + 1 == len(self.phases)
@@ -198,23 +199,24 @@ class Training:
                     self.log, self._patience(), self._first_truncated_epoch()
                 )
             )
-        if state.epoch < end:
-            self.model.fit(
-                self._batches,
-                epochs=end,
-                initial_epoch=state.epoch,
-                validation_data=self.data.val,
-                validation_batch_size=EVALUATION_BATCH,
-                # The data set shuffles by itself; Keras would shuffle its batches.
-                shuffle=False,
-                verbose=_verbosity(self.config),
-                callbacks=callbacks,
-            )
+        if state.epoch >= end:
+            return state.epoch
+        history = self.model.fit(
+            self._batches,
+            epochs=end,
+            initial_epoch=state.epoch,
+            validation_data=self.data.val,
+            validation_batch_size=EVALUATION_BATCH,
+            # The data set shuffles by itself; Keras would shuffle its batches.
+            shuffle=False,
+            verbose=_verbosity(self.config),
+            callbacks=callbacks,
+        )
+        return state.epoch + len(history.epoch)
 
-    def _next_phase(self) -> None:
+    def _next_phase(self, epoch: int) -> None:
         # The last `fit` has done so already, unless it was in another process.
         dlrt.compact(self.model)
-        epoch = _selection.rows_of(self.log.path)[-1]["epoch"]
         self._state = _checkpoint.State(
             epoch, self._state.phase + 1, epoch, _checkpoint.capacities(self.model)
         )

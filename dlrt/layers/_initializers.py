@@ -4,10 +4,11 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
+import keras
 from keras import initializers, ops
 
 from dlrt.factors import Factors
+from dlrt.linalg import at_least_float32
 
 Initializer = Callable[..., Any]
 
@@ -67,7 +68,9 @@ def entry_variance(kernel_initializer: Any, shape: tuple[int, int]) -> float | N
 def _orthonormal(seed: Any) -> Initializer:
     orthogonal = initializers.Orthogonal(seed=seed)
     # The QR decomposition inside exists from float32 on.
-    return lambda shape, dtype=None: ops.cast(orthogonal(shape, "float32"), dtype)
+    return lambda shape, dtype=None: ops.cast(
+        orthogonal(shape, at_least_float32(dtype or keras.config.floatx())), dtype
+    )
 
 
 def _approximation(
@@ -79,9 +82,8 @@ def _approximation(
     def factor(index: int) -> Initializer:
         def initialize(_shape: Any, dtype: Any = None) -> Any:
             if not drawn:
-                kernel = np.asarray(
-                    ops.convert_to_numpy(kernel_initializer(shape, "float32"))
-                )
+                wide = at_least_float32(dtype or keras.config.floatx())
+                kernel = ops.convert_to_numpy(kernel_initializer(shape, wide))
                 drawn.append(Factors.from_dense(kernel, rank))
             return ops.cast(drawn[0][index], dtype)
 

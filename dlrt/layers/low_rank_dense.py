@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 from keras import activations, constraints, initializers, ops, regularizers
+from keras.src.backend.common import global_state  # who calls, not exported by Keras
 
 from dlrt.factors import Factors
 from dlrt.layers._galerkin import low_rank_matmul, represented, schatten_penalty
@@ -93,14 +94,14 @@ class LowRankDense(keras.layers.Layer):
         max_rank: int | None = None,
         **kwargs: Any,
     ) -> None:
-        _check_positive_integer("units", units)
-        _check_positive_integer("rank", rank)
+        check_positive_integer("units", units)
+        check_positive_integer("rank", rank)
         if tolerance is not None and not 0 < tolerance < 1:
             raise ValueError(
                 f"`tolerance` must lie in (0, 1). Received: tolerance={tolerance}"
             )
         if max_rank is not None:
-            _check_positive_integer("max_rank", max_rank)
+            check_positive_integer("max_rank", max_rank)
             if max_rank < rank:
                 raise ValueError(
                     "`max_rank` must be at least `rank`. Received: "
@@ -242,9 +243,9 @@ class LowRankDense(keras.layers.Layer):
         self._tracker.lock()
 
     def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
-        entry = self._get_call_context().entry_layer
-        if isinstance(entry, keras.Model):
-            self._outermost_model = weakref.ref(entry)
+        context = global_state.get_global_attribute("current_call_ctx")
+        if context is not None and isinstance(context.entry_layer, keras.Model):
+            self._outermost_model = weakref.ref(context.entry_layer)
         x = inputs
         shape = ops.shape(inputs)
         if len(shape) > 2:
@@ -326,7 +327,8 @@ class LowRankDense(keras.layers.Layer):
         return regularizer(represented(u, s, v))
 
 
-def _check_positive_integer(name: str, value: Any) -> None:
+def check_positive_integer(name: str, value: Any) -> None:
+    """Raises a ValueError that names the argument unless it is a positive integer."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
         raise ValueError(
             f"`{name}` must be a positive integer. Received: {name}={value}"

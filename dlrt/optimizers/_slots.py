@@ -49,6 +49,24 @@ def holds_magnitudes(slot: keras.Variable) -> bool:
     return any(part in name for part in _MAGNITUDES)
 
 
+def shape_at_rank(
+    slot: tuple[int, ...], weight: tuple[int, ...], core: bool, rank: int
+) -> tuple[int, ...]:
+    """The shape of a slot if the factor it is for had no more columns than its rank.
+
+    Args:
+        slot: Shape of the slot, that of the factor or a part of it.
+        weight: Shape of the factor: `(n, capacity)`, or `(capacity, capacity)`.
+        core: Whether the factor is `S`.
+        rank: The rank of the factor.
+    """
+    rows, columns = weight
+    smaller = (rank if core else rows, rank)
+    if slot == weight:
+        return smaller
+    return tuple({rows: smaller[0], columns: rank}.get(size, size) for size in slot)
+
+
 def crop_or_pad(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """The leading part of an array, filled up with zeros."""
     if array.shape == tuple(shape):

@@ -313,12 +313,13 @@ class LowRank(keras.optimizers.Optimizer):
         for index, weight in enumerate(self._trainable_variables):
             layer = layer_of(weight)
             if layer is not None:
-                rank = layer.rank
                 for _, slots in _slots.slot_lists(self.inner_optimizer):
                     if slots[index] is not None:
-                        shapes[id(slots[index])] = tuple(
-                            rank if size == layer.capacity and axis > 0 else size
-                            for axis, size in enumerate(slots[index].shape)
+                        shapes[id(slots[index])] = _slots.shape_at_rank(
+                            tuple(slots[index].shape),
+                            tuple(weight.shape),
+                            core=weight is layer.s,
+                            rank=layer.rank,
                         )
         for index, variable in enumerate(self.variables):
             value = variable.numpy()

@@ -63,15 +63,24 @@ INNER = {
 }
 
 
-@pytest.mark.parametrize("inner", INNER)
-@pytest.mark.parametrize("integrator", ["parallel_bug", "kls", "augmented_bug"])
+@pytest.mark.parametrize(
+    "inner, integrator",
+    [
+        *((name, "parallel_bug") for name in INNER),
+        ("momentum", "kls"),
+        ("clipnorm", "kls"),
+        ("adamw", "augmented_bug"),
+        ("schedule", "factorized"),
+    ],
+)
 def test_learns_and_stays_orthonormal(inner, integrator):
     x, y = data()
     model = compiled(INNER[inner](), integrator=integrator)
     losses = model.fit(x, y, epochs=10, batch_size=16, verbose=0).history["loss"]
     assert losses[-1] < 0.8 * losses[0]
     assert [layer.rank for layer in hidden(model)] == [RANK, RANK]
-    assert_orthonormal(model)
+    if integrator != "factorized":
+        assert_orthonormal(model)
 
 
 def test_one_step_of_sgd_is_a_step_of_the_integrator():
@@ -164,8 +173,15 @@ def test_gradient_accumulation_equals_the_large_batch():
         np.testing.assert_allclose(whole, accumulated, atol=1e-5)
 
 
-@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "float64"])
-@pytest.mark.parametrize("integrator", ["parallel_bug", "kls"])
+@pytest.mark.parametrize(
+    "policy, integrator",
+    [
+        ("mixed_float16", "parallel_bug"),
+        ("mixed_float16", "kls"),
+        ("mixed_bfloat16", "parallel_bug"),
+        ("float64", "parallel_bug"),
+    ],
+)
 def test_dtype_policies(policy, integrator):
     x, y = data()
     keras.config.set_dtype_policy(policy)
@@ -198,14 +214,13 @@ def test_adaptive_ranks_follow_the_tolerance():
 
 
 @pytest.mark.parametrize("model_class", [keras.Model, dlrt.Model])
-@pytest.mark.parametrize("rounds", [2])
-def test_training_goes_on_after_a_change_of_rank(model_class, rounds):
+def test_training_goes_on_after_a_change_of_rank(model_class):
     """No compiled function may go on with variables that have been replaced."""
     x, y = data()
     model = compiled(
         keras.optimizers.Adam(1e-2), network(model_class, rank=10), tolerance=0.5
     )
-    for _ in range(rounds):
+    for _ in range(2):
         model.fit(x, y, epochs=4, batch_size=16, verbose=0)
         old = [np.asarray(layer.kernel) for layer in hidden(model)]
         loss = model.evaluate(x, y, verbose=0)[0]

@@ -1,0 +1,139 @@
+"""A restored run continues as if it had never stopped."""
+
+import json
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+import dlrt
+
+CASES = {
+    "fixed": dict(integrator="parallel_bug"),
+    "adaptive": dict(integrator="parallel_bug", tolerance=0.5),
+    "kls": dict(integrator="kls"),
+    "augmented": dict(integrator="augmented_bug", tolerance=0.5),
+}
+
+# What the second process runs: its own imports and a path, nothing of this one.
+CONTINUE = """
+import sys, json
+import keras, numpy as np
+import dlrt
+path, data, epochs = sys.argv[1:]
+arrays = np.load(data, allow_pickle=False)
+model = keras.saving.load_model(path)
+history = model.fit(
+    arrays["x"], arrays["y"], batch_size=16, epochs=int(epochs), shuffle=False,
+    verbose=0,
+)
+predictions = model.predict(arrays["x"], verbose=0)
+print(json.dumps([history.history["loss"], predictions.tolist()]))
+"""
+
+
+def data():
+    random = np.random.default_rng(0)
+    x = random.standard_normal((64, 12)).astype("float32")
+    return x, (x @ random.standard_normal((12, 3))).argmax(1)
+
+
+def network(case):
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((12,))
+    hidden = dlrt.layers.LowRankDense(16, rank=6, activation="relu", name="h")(inputs)
+    model = dlrt.Model(inputs, keras.layers.Dense(3)(hidden))
+    schedule = keras.optimizers.schedules.CosineDecay(1e-2, 40)
+    model.compile(
+        dlrt.optimizers.LowRank(keras.optimizers.Adam(schedule), **CASES[case]),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    )
+    return model
+
+
+def fit(model, epochs):
+    x, y = data()
+    history = model.fit(x, y, batch_size=16, epochs=epochs, shuffle=False, verbose=0)
+    return history.history["loss"]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_two_epochs_saved_and_three_in_a_new_process_equal_five(case, tmp_path):
+    x, y = data()
+    whole = network(case)
+    losses = fit(whole, 2) + fit(whole, 3)
+    first = network(case)
+    fit(first, 2)
+    first.save(tmp_path / "model.keras")
+    np.savez(tmp_path / "data.npz", x=x, y=y)
+    finished = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            CONTINUE,
+            str(tmp_path / "model.keras"),
+            str(tmp_path / "data.npz"),
+            "3",
+        ],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    continued, predictions = json.loads(finished.stdout.splitlines()[-1])
+    np.testing.assert_allclose(continued, losses[2:], atol=1e-6)
+    np.testing.assert_allclose(predictions, whole.predict(x, verbose=0), atol=1e-5)
+
+
+def test_one_fit_equals_two():
+    one, two = network("fixed"), network("fixed")
+    np.testing.assert_allclose(fit(one, 5), fit(two, 2) + fit(two, 3), atol=1e-6)
+
+
+def test_a_checkpoint_in_mid_run_has_the_exact_ranks(tmp_path):
+    """Saved files say the rank, not the room that the variables have at the time."""
+    seen = []
+
+    class Save(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            path = tmp_path / f"{epoch}.keras"
+            self.model.save(path)
+            seen.append((path, self.model.get_layer("h").rank))
+
+    model = network("adaptive")
+    x, y = data()
+    model.fit(x, y, batch_size=16, epochs=3, verbose=0, callbacks=[Save()])
+    for path, rank in seen:
+        loaded = keras.saving.load_model(path)
+        layer = loaded.get_layer("h")
+        assert layer.rank == layer.capacity == rank
+        slots = {tuple(v.shape) for v in loaded.optimizer.variables}
+        assert (12, rank) in slots and (rank, rank) in slots
+    np.testing.assert_allclose(
+        loaded.predict(x, verbose=0), model.predict(x, verbose=0), atol=1e-5
+    )
+
+
+def test_weights_of_another_rank_can_be_loaded(tmp_path):
+    model = network("adaptive")
+    fit(model, 3)
+    assert model.get_layer("h").rank < 6
+    model.save_weights(tmp_path / "model.weights.h5")
+    other = network("adaptive")
+    other.load_weights(tmp_path / "model.weights.h5")
+    x, _ = data()
+    np.testing.assert_allclose(
+        other.predict(x, verbose=0), model.predict(x, verbose=0), atol=1e-5
+    )
+    assert np.isfinite(fit(other, 1)).all()
+
+
+def test_early_stopping_restores_weights_of_another_rank():
+    x, y = data()
+    model = network("adaptive")
+    stop = keras.callbacks.EarlyStopping(
+        "loss", patience=0, mode="max", restore_best_weights=True
+    )
+    model.fit(x, y, batch_size=16, epochs=5, verbose=0, callbacks=[stop])
+    assert np.isfinite(fit(model, 1)).all()
