@@ -121,8 +121,8 @@ def published_parameters(width: int, ranks: tuple[int, ...]) -> int:
 
 def run(study: str, setting: Setting, seed: int, log_dir: Path) -> dict[str, Any]:
     """Trains one network, unless it has been, and returns what its log says."""
-    name = "-".join([study, *setting.options, f"seed{seed}"]).replace("--", "")
-    name = name.replace("-s-", "-r").replace("/", "_")
+    words = [word.lstrip("-") for word in setting.options]
+    name = "-".join([study, *words, f"seed{seed}"])
     directory = log_dir / name
     log = directory.parent / f"{name}.log"
     if not (directory / "finished").exists():
