@@ -189,8 +189,17 @@ def tabulate(results: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def draw(width: int, results: list[dict[str, Any]], path: Path) -> None:
+# Studies with a figure: the width of their networks and what their curve is called.
+CURVES = {
+    "fixed": (500, "dlrt, fixed rank, 20 epochs"),
+    "adaptive-500": (500, "dlrt, rank-adaptive, 25 epochs"),
+    "adaptive-784": (784, "dlrt, rank-adaptive, 25 epochs"),
+}
+
+
+def draw(study: str, results: list[dict[str, Any]]) -> None:
     """Draws accuracy against parameters beside the published points."""
+    width, curve = CURVES[study]
     import matplotlib
 
     matplotlib.use("Agg")
@@ -209,8 +218,17 @@ def draw(width: int, results: list[dict[str, Any]], path: Path) -> None:
         PUBLISHED_DENSE[width], color="0.45", ls=":", label="original dense, 250 epochs"
     )
     means = []
-    for label in dict.fromkeys(result["setting"] for result in results):
-        rows = [result for result in results if result["setting"] == label]
+    dense = [result for result in results if result["setting"] == "dense"]
+    if dense:
+        axes.axhline(
+            statistics.mean(100 * row["test accuracy"] for row in dense),
+            color="#D55E00",
+            ls="-.",
+            label="dense, trained the same way",
+        )
+    low_rank = [result for result in results if result not in dense]
+    for label in dict.fromkeys(result["setting"] for result in low_rank):
+        rows = [result for result in low_rank if result["setting"] == label]
         x = statistics.mean(row["parameters"] for row in rows)
         accuracies = [100 * row["test accuracy"] for row in rows]
         means.append((x, statistics.mean(accuracies)))
@@ -222,15 +240,28 @@ def draw(width: int, results: list[dict[str, Any]], path: Path) -> None:
             alpha=0.5,
         )
     means.sort()
-    axes.plot(*zip(*means, strict=True), "o-", color="#0072B2", label="dlrt, 25 epochs")
+    axes.plot(*zip(*means, strict=True), "o-", color="#0072B2", label=curve)
     axes.set_xscale("log")
     axes.set_xlabel("parameters for prediction")
     axes.set_ylabel("test accuracy of the best-validation epoch (%)")
-    axes.set_title(f"MNIST, four hidden layers of width {width}, rank-adaptive")
+    axes.set_title(f"MNIST, four hidden layers of width {width}")
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")
-    figure.savefig(path, dpi=160)
+    figure.savefig(RESULTS / f"{study}.png", dpi=160)
     pyplot.close(figure)
+
+
+def read_results(study: str) -> list[dict[str, Any]]:
+    """The results that an earlier call has written."""
+    with open(RESULTS / f"{study}.csv", newline="") as file:
+        return [
+            {
+                **row,
+                "parameters": int(row["parameters"]),
+                "test accuracy": float(row["test accuracy"]),
+            }
+            for row in csv.DictReader(file)
+        ]
 
 
 def main() -> None:
@@ -239,12 +270,19 @@ def main() -> None:
     )
     parser.add_argument("studies", nargs="+", choices=STUDIES)
     parser.add_argument("--seeds", type=int, help="at most so many seeds a setting")
+    parser.add_argument(
+        "--draw-only", action="store_true", help="draw the results that are there"
+    )
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time")
     parser.add_argument(
         "--log-dir", type=Path, default=ROOT / "history_logs" / "accuracy"
     )
     arguments = parser.parse_args()
     RESULTS.mkdir(exist_ok=True)
+    if arguments.draw_only:
+        for study in arguments.studies:
+            draw(study, read_results(study))
+        return
     for study in arguments.studies:
         jobs = [
             (setting, seed)
@@ -263,9 +301,8 @@ def main() -> None:
             writer.writeheader()
             writer.writerows(results)
         print(f"\n{study}\n\n{tabulate(results)}\n", flush=True)
-        if study.startswith("adaptive-"):
-            width = int(study.removeprefix("adaptive-"))
-            draw(width, results, RESULTS / f"{study}.png")
+        if study in CURVES:
+            draw(study, results)
 
 
 if __name__ == "__main__":
