@@ -391,8 +391,8 @@ def test_merged_model_has_standard_layers_and_loads_without_this_package(
     [
         ({}, "Exactly one of `rank`, `tolerance` and `ratio`.*none of them"),
         ({"rank": 2, "ratio": 0.5}, "Exactly one of.*'rank': 2.*'ratio': 0.5"),
-        ({"rank": 0}, "`rank` must be at least 1.*rank=0"),
-        ({"rank": -2}, "`rank` must be at least 1.*rank=-2"),
+        ({"rank": 0}, "`rank` must be a positive integer.*rank=0"),
+        ({"rank": -2}, "`rank` must be a positive integer.*rank=-2"),
         ({"tolerance": 0.0}, r"`tolerance` must lie in \(0, 1\).*tolerance=0.0"),
         ({"tolerance": 1.0}, r"`tolerance` must lie in \(0, 1\).*tolerance=1.0"),
         ({"ratio": 0}, r"`ratio` must lie in \(0, 1\).*ratio=0"),

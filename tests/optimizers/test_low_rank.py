@@ -48,7 +48,7 @@ def assert_orthonormal(model, tolerance=1e-5):
 
 
 INNER = {
-    "sgd": lambda: keras.optimizers.SGD(0.1),
+    "sgd": lambda: keras.optimizers.SGD(0.3),
     "momentum": lambda: keras.optimizers.SGD(0.05, momentum=0.9, nesterov=True),
     "adam": lambda: keras.optimizers.Adam(1e-2),
     "adamw": lambda: keras.optimizers.AdamW(1e-2, weight_decay=0.01),
@@ -56,7 +56,7 @@ INNER = {
         keras.optimizers.schedules.CosineDecay(2e-2, 200)
     ),
     "clipnorm": lambda: keras.optimizers.Adam(1e-2, clipnorm=0.5),
-    "global_clipnorm": lambda: keras.optimizers.SGD(0.1, global_clipnorm=1.0),
+    "global_clipnorm": lambda: keras.optimizers.SGD(0.3, global_clipnorm=1.0),
     "rmsprop": lambda: keras.optimizers.RMSprop(3e-3),
     "nadam": lambda: keras.optimizers.Nadam(1e-2),
     "lamb": lambda: keras.optimizers.Lamb(1e-2),
