@@ -64,6 +64,9 @@ def compact_trained(optimizer: LowRank, variables: list) -> None:
     correct and merely larger.
     """
     layers = layers_of(variables)
+    if any(layer.u._value is None for layer in layers):
+        # On JAX, a step that failed has consumed the values; its error is on the way.
+        return
     for layer in layers:
         model = layer.outermost_model
         if model is not None and low_rank_optimizer(model) is optimizer:
