@@ -66,6 +66,22 @@ def nearest_gauge(columns: Tensor, kept: Tensor | None = None) -> Tensor:
     return (columns * kept) @ (linalg.polar_factor(overlap) * kept)
 
 
+def step_basis(
+    basis: Tensor, core: Tensor, increment: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """An orthonormal basis of `basis @ core + increment`, nearest to the old one.
+
+    Returns:
+        The basis `Q`; the correction that made it orthonormal; its coordinates in the
+        augmented old basis; and those of `basis @ core + increment`.
+    """
+    new = linalg.complement(basis, increment)
+    stepped = ops.concatenate([core + new.overlap, new.remainder], axis=-2)
+    p = nearest_gauge(linalg.orthonormalize(stepped))
+    updated, root = linalg.reorthonormalize(compose(basis, new, p))
+    return updated, root, p, stepped
+
+
 def truncate(
     factors: Factors,
     left: Complement | None,

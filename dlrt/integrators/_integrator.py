@@ -1,5 +1,6 @@
 """What every integrator offers: phases, the values they step, and what follows."""
 
+import abc
 from typing import Any, ClassVar, NamedTuple
 
 import keras
@@ -58,7 +59,7 @@ class Update(NamedTuple):
     right: Tensor | None = None
 
 
-class Integrator:
+class Integrator(abc.ABC):
     """Base class of the integrators for `Ẇ = F(t, W)` on low-rank matrices.
 
     An integrator has no state. A time step runs its `phases` one after another; in
@@ -104,6 +105,7 @@ class Integrator:
         }
         return {name: values[name]() for name in self.phases[phase].steps}
 
+    @abc.abstractmethod
     def update(
         self,
         phase: int,
@@ -120,7 +122,6 @@ class Integrator:
             truncation: The rule for the next rank, looked at in the last phase;
                 `None` keeps the rank.
         """
-        raise NotImplementedError
 
     def get_config(self) -> dict[str, Any]:
         return {}

@@ -4,9 +4,8 @@ from typing import Any
 
 from keras import ops
 
-from dlrt import linalg
 from dlrt.factors import Factors
-from dlrt.integrators._augmentation import compose, nearest_gauge
+from dlrt.integrators._augmentation import step_basis
 from dlrt.integrators._integrator import (
     Integrator,
     Phase,
@@ -45,18 +44,9 @@ class KLS(Integrator):
     ) -> Update:
         if phase == 1:
             return Update(factors._replace(s=factors.s + increments["s"]))
-        u, root_u, p = self._new_basis(factors.u, factors.s, increments["u"])
-        v, root_v, q = self._new_basis(factors.v, transpose(factors.s), increments["v"])
+        u, root_u, p, _ = step_basis(factors.u, factors.s, increments["u"])
+        v, root_v, q, _ = step_basis(factors.v, transpose(factors.s), increments["v"])
+        width = ops.shape(factors.s)[-1]
+        p, q = p[..., :width, :], q[..., :width, :]
         s = root_u @ (transpose(p) @ factors.s @ q) @ transpose(root_v)
         return Update(Factors(u, s, v), p, q)
-
-    @staticmethod
-    def _new_basis(
-        basis: Tensor, core: Tensor, increment: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """`orth(basis @ core + increment)`, its correction and overlap with `basis`."""
-        new = linalg.complement(basis, increment)
-        stepped = ops.concatenate([core + new.overlap, new.remainder], axis=-2)
-        p = nearest_gauge(linalg.orthonormalize(stepped))
-        updated, root = linalg.reorthonormalize(compose(basis, new, p))
-        return updated, root, p[..., : ops.shape(core)[-1], :]

@@ -4,9 +4,8 @@ from typing import Any
 
 from keras import ops
 
-from dlrt import linalg
 from dlrt.factors import Factors
-from dlrt.integrators._augmentation import compose, nearest_gauge
+from dlrt.integrators._augmentation import step_basis
 from dlrt.integrators._integrator import (
     Integrator,
     Phase,
@@ -56,12 +55,6 @@ class ProjectorSplitting(Integrator):
         basis: Tensor, core: Tensor, increment: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """`basis @ core + increment = Q R`, with the overlap of `basis` and `Q`."""
-        new = linalg.complement(basis, increment)
-        stepped = ops.concatenate([core + new.overlap, new.remainder], axis=-2)
-        p = nearest_gauge(linalg.orthonormalize(stepped))
-        updated, root = linalg.reorthonormalize(compose(basis, new, p))
-        return (
-            updated,
-            root @ (transpose(p) @ stepped),
-            p[..., : ops.shape(core)[-1], :],
-        )
+        updated, root, p, stepped = step_basis(basis, core, increment)
+        overlap = p[..., : ops.shape(core)[-1], :]
+        return updated, root @ (transpose(p) @ stepped), overlap
