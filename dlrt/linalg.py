@@ -10,6 +10,7 @@ are directions that are not in use. All functions accept them. Leading dimension
 any, are batch dimensions: equal-shaped layers share one small decomposition.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import keras
@@ -68,6 +69,18 @@ def frobenius_norm(matrix: Tensor) -> Tensor:
     return norm * scale[..., 0, 0]
 
 
+def cond(predicate: Tensor, if_true: Callable, if_false: Callable) -> Any:
+    """`ops.cond`, without a trace of either branch where the predicate is known.
+
+    Outside of compiled functions JAX would compile both branches anew at each call.
+    """
+    try:
+        known = bool(predicate)
+    except TypeError:
+        return ops.cond(predicate, if_true, if_false)
+    return if_true() if known else if_false()
+
+
 def svd(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Thin singular value decomposition `A = u @ diag(s) @ vh`.
 
@@ -111,6 +124,17 @@ def orthonormalize(matrix: Tensor) -> Tensor:
     return _cast(q + 0 * scale, matrix)
 
 
+def inverse(matrix: Tensor) -> Tensor:
+    """The inverse of a square matrix, NaN where there is none."""
+    prepared = _decomposable(matrix)
+    # TensorFlow raises for a zero pivot, in the middle of a training step.
+    _, logarithm = ops.slogdet(prepared)
+    regular = ops.isfinite(logarithm)[..., None, None]
+    identity = ops.eye(ops.shape(matrix)[-1], dtype=prepared.dtype)
+    inverted = ops.inv(ops.where(regular, prepared, identity))
+    return _cast(ops.where(regular, inverted, float("nan")), matrix)
+
+
 def polar_factor(matrix: Tensor) -> Tensor:
     """The orthogonal matrix nearest to a square one (orthogonal Procrustes).
 
@@ -131,7 +155,7 @@ def polar_factor(matrix: Tensor) -> Tensor:
         u, _, vh = svd(matrix)
         return u @ vh
 
-    return ops.cond(near, iterate, decompose)
+    return cond(near, iterate, decompose)
 
 
 def complement(basis: Tensor, increment: Tensor) -> Complement:
@@ -178,9 +202,8 @@ def reorthonormalize(
     """Removes the departure from orthonormality of a nearly orthonormal basis.
 
     Symmetric (Löwdin) orthonormalisation `A (AᵀA)^(-1/2)`, which moves every column
-    the least. The inverse root is found by a coupled Newton-Schulz iteration on the
-    `(r, r)` Gram matrix (Higham, Functions of Matrices, 2008, eq. 6.35), convergent
-    for `‖AᵀA - I‖ < 1`. Zero columns stay zero.
+    the least, by an iteration on the `(r, r)` Gram matrix (see `roots`). Zero columns
+    stay zero.
 
     Args:
         basis: `A: (n, r)`.
@@ -193,14 +216,28 @@ def reorthonormalize(
     """
     if iterations is None:
         iterations = 4 if at_least_float32(basis.dtype) == "float64" else 2
-    identity = 1.5 * ops.eye(ops.shape(basis)[-1], dtype=basis.dtype)
-    gram = transpose(basis) @ basis
-    inverse = identity - 0.5 * gram
-    root = gram @ inverse
+    root, inverse_root = roots(transpose(basis) @ basis, iterations)
+    return basis @ inverse_root, root
+
+
+def roots(matrix: Tensor, iterations: int) -> tuple[Tensor, Tensor]:
+    """The square root and its inverse of a matrix near the identity.
+
+    By a coupled Newton-Schulz iteration (Higham, Functions of Matrices, 2008, eq.
+    6.35), convergent for `‖A - I‖ < 1`.
+
+    Args:
+        matrix: `A: (r, r)`, symmetric and positive semidefinite; rows and columns may
+            be zero.
+        iterations: Number of iterations; the error is squared by each.
+    """
+    identity = 1.5 * ops.eye(ops.shape(matrix)[-1], dtype=matrix.dtype)
+    inverse_root = identity - 0.5 * matrix
+    root = matrix @ inverse_root
     for _ in range(iterations - 1):
-        update = identity - 0.5 * (inverse @ root)
-        root, inverse = root @ update, update @ inverse
-    return basis @ inverse, root
+        update = identity - 0.5 * (inverse_root @ root)
+        root, inverse_root = root @ update, update @ inverse_root
+    return root, inverse_root
 
 
 def truncation_rank(

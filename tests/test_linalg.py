@@ -335,6 +335,37 @@ def test_reorthonormalize_keeps_zero_columns(dtype):
     np.testing.assert_allclose(array(q) @ array(root), a, atol=10 * EPSILON[dtype])
 
 
+@pytest.mark.parametrize("r", [1, 5])
+def test_inverse_of_a_stack_with_a_singular_member(r, dtype):
+    regular = matrices(r, r)["random"]
+    singular = np.zeros((r, r))
+    inverse = array(linalg.inverse(tensor([regular, singular, -regular], dtype)))
+    assert np.isnan(inverse[1]).all()
+    for member, sign in ((0, 1), (2, -1)):
+        np.testing.assert_allclose(
+            inverse[member], sign * np.linalg.inv(regular), rtol=100 * EPSILON[dtype]
+        )
+
+
+@pytest.mark.parametrize("scale", [1e-20, 1e20])
+def test_inverse_at_any_scale(scale):
+    given = scale * matrices(20, 20)["random"]
+    inverse = array(linalg.inverse(tensor(given, "float32")))
+    np.testing.assert_allclose(inverse @ given, np.eye(20), atol=1e-4)
+
+
+def test_roots_of_matrices_near_the_identity(dtype):
+    a = np.random.default_rng(2).normal(size=(6, 6))
+    given = np.eye(6) + 0.01 * (a + a.T)
+    given[4:] = given[:, 4:] = 0.0
+    root, inverse_root = linalg.roots(tensor(given, dtype), 4)
+    eps = 30 * EPSILON[dtype]
+    np.testing.assert_allclose(array(root) @ array(root), given, atol=eps)
+    np.testing.assert_allclose(
+        array(root)[:4] @ array(inverse_root), np.eye(6)[:4], atol=eps
+    )
+
+
 def minimal_rank(spectrum, tolerance, min_rank, max_rank):
     total = np.sqrt(np.sum(spectrum**2))
     bound = len(spectrum) if max_rank is None else min(max_rank, len(spectrum))
@@ -449,6 +480,7 @@ FUNCTIONS = {
     "eigh": lambda a: linalg.eigh(a + linalg.transpose(a))[0],
     "orthonormalize": linalg.orthonormalize,
     "polar_factor": linalg.polar_factor,
+    "inverse": linalg.inverse,
     "frobenius_norm": linalg.frobenius_norm,
     "complement": lambda a: linalg.complement(ops.eye(4, 4, dtype=a.dtype), a).overlap,
     "complement basis": lambda a: linalg.complement(0 * a + 1e-3, a).basis,

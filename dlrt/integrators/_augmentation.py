@@ -66,20 +66,21 @@ def nearest_gauge(columns: Tensor, kept: Tensor | None = None) -> Tensor:
     return (columns * kept) @ (linalg.polar_factor(overlap) * kept)
 
 
-def step_basis(
+def step_augmented(
     basis: Tensor, core: Tensor, increment: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
     """An orthonormal basis of `basis @ core + increment`, nearest to the old one.
 
     Returns:
-        The basis `Q`; the correction that made it orthonormal; its coordinates in the
-        augmented old basis; and those of `basis @ core + increment`.
+        The basis `Q`; the overlap of the old basis with it; and `R`, with
+        `basis @ core + increment = Q R`.
     """
     new = linalg.complement(basis, increment)
     stepped = ops.concatenate([core + new.overlap, new.remainder], axis=-2)
     p = nearest_gauge(linalg.orthonormalize(stepped))
     updated, root = linalg.reorthonormalize(compose(basis, new, p))
-    return updated, root, p, stepped
+    overlap = p[..., : ops.shape(core)[-1], :] @ root
+    return updated, overlap, root @ (transpose(p) @ stepped)
 
 
 def truncate(
@@ -110,7 +111,7 @@ def truncate(
     elif truncation.now is True:
         p, q = _singular_subspaces(factors, left, right, core, truncation)
     else:
-        p, q = ops.cond(
+        p, q = linalg.cond(
             truncation.now,
             lambda: _singular_subspaces(factors, left, right, core, truncation),
             lambda: _same_rank_subspaces(factors, core),
@@ -144,7 +145,7 @@ def _square_norm(matrix: Tensor) -> Tensor:
 
 def _same_rank_subspaces(factors: Factors, core: Tensor) -> tuple[Tensor, Tensor]:
     """`_dominant_subspaces` for factors that may have zero columns."""
-    kept = _used_columns(factors.u)
+    kept = used_columns(factors.u)
     (p,), (q,) = _dominant_subspaces(core, ops.shape(factors.s)[-1])
     return nearest_gauge(p, kept), nearest_gauge(q, kept)
 
@@ -168,7 +169,7 @@ def _singular_subspaces(
     kept = ops.cast(ops.arange(width) < rank, core.dtype)
 
     def prepare(vectors: Tensor, basis: Tensor, new: Complement | None) -> Tensor:
-        active = _used_columns(basis)
+        active = used_columns(basis)
         if new is not None:
             active = ops.concatenate([active, new.active])
         # Singular vectors of value zero may lie in directions that are not in use.
@@ -178,6 +179,6 @@ def _singular_subspaces(
     return prepare(p, factors.u, left), prepare(transpose(qh), factors.v, right)
 
 
-def _used_columns(basis: Tensor) -> Tensor:
+def used_columns(basis: Tensor) -> Tensor:
     """Ones for the columns of a basis in use, zeros for zero columns."""
     return ops.cast(ops.any(basis != 0, axis=0), basis.dtype)

@@ -123,6 +123,22 @@ class Integrator(abc.ABC):
                 `None` keeps the rank.
         """
 
+    def update_all(
+        self,
+        phase: int,
+        factors: list[Factors],
+        increments: list[dict[str, Tensor]],
+    ) -> list[Update]:
+        """`update` at fixed rank for several matrices of one rank.
+
+        An integrator can compute together what is small: an operation on `(r, r)`
+        matrices costs little more than its launch.
+        """
+        return [
+            self.update(phase, old, steps)
+            for old, steps in zip(factors, increments, strict=True)
+        ]
+
     def get_config(self) -> dict[str, Any]:
         return {}
 

@@ -5,7 +5,7 @@ from typing import Any
 from keras import ops
 
 from dlrt.factors import Factors
-from dlrt.integrators._augmentation import step_basis
+from dlrt.integrators._augmentation import both, step_augmented
 from dlrt.integrators._integrator import (
     Integrator,
     Phase,
@@ -13,6 +13,7 @@ from dlrt.integrators._integrator import (
     Update,
     register,
 )
+from dlrt.integrators._rotation import replace_far, step_bases
 from dlrt.linalg import transpose
 
 Tensor = Any
@@ -44,9 +45,51 @@ class KLS(Integrator):
     ) -> Update:
         if phase == 1:
             return Update(factors._replace(s=factors.s + increments["s"]))
-        u, root_u, p, _ = step_basis(factors.u, factors.s, increments["u"])
-        v, root_v, q, _ = step_basis(factors.v, transpose(factors.s), increments["v"])
-        width = ops.shape(factors.s)[-1]
-        p, q = p[..., :width, :], q[..., :width, :]
-        s = root_u @ (transpose(p) @ factors.s @ q) @ transpose(root_v)
-        return Update(Factors(u, s, v), p, q)
+        return self.update_all(phase, [factors], [increments])[0]
+
+    def update_all(
+        self,
+        phase: int,
+        factors: list[Factors],
+        increments: list[dict[str, Tensor]],
+    ) -> list[Update]:
+        if phase == 1:
+            return super().update_all(phase, factors, increments)
+        steps = step_bases(
+            [old.u for old in factors] + [old.v for old in factors],
+            [old.s for old in factors] + [transpose(old.s) for old in factors],
+            [step[name] for name in "uv" for step in increments],
+        )
+        rotations = [rotation for rotation, _ in steps]
+        lefts, rights = rotations[: len(factors)], rotations[len(factors) :]
+        return replace_far(
+            [
+                self._projected(
+                    old, left.basis, left.overlap, right.basis, right.overlap
+                )
+                for left, old, right in zip(lefts, factors, rights, strict=True)
+            ],
+            [
+                ops.logical_and(left.near, right.near)
+                for left, right in zip(lefts, rights, strict=True)
+            ],
+            factors,
+            increments,
+            self._augmented,
+        )
+
+    def _augmented(self, factors: Factors, increments: dict[str, Tensor]) -> Update:
+        """The steps of `K` and `L` by way of the augmented bases, for any angle."""
+        (u, left, _), (v, right, _) = both(
+            step_augmented,
+            (factors.u, factors.s, increments["u"]),
+            (factors.v, transpose(factors.s), increments["v"]),
+        )
+        return self._projected(factors, u, left, v, right)
+
+    @staticmethod
+    def _projected(
+        old: Factors, u: Tensor, left: Tensor, v: Tensor, right: Tensor
+    ) -> Update:
+        """The old matrix in new bases, given the overlaps of old and new ones."""
+        return Update(Factors(u, transpose(left) @ old.s @ right, v), left, right)

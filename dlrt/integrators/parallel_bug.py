@@ -6,7 +6,7 @@ from keras import ops
 
 from dlrt import linalg
 from dlrt.factors import Factors
-from dlrt.integrators._augmentation import both, truncate
+from dlrt.integrators._augmentation import both, truncate, used_columns
 from dlrt.integrators._integrator import (
     Integrator,
     Phase,
@@ -14,6 +14,7 @@ from dlrt.integrators._integrator import (
     Update,
     register,
 )
+from dlrt.integrators._rotation import replace_far, rotate_both
 
 Tensor = Any
 
@@ -48,6 +49,34 @@ class ParallelBUG(Integrator):
         increments: dict[str, Tensor],
         truncation: Truncation | None = None,
     ) -> Update:
+        if truncation is None:
+            return self.update_all(phase, [factors], [increments])[0]
+        if truncation.now is True:
+            return self._augmented(factors, increments, truncation)
+        kept = used_columns(factors.u)
+        (rotated,), (near,) = rotate_both([factors], [increments], kept)
+        return linalg.cond(
+            ops.logical_and(near, ops.logical_not(truncation.now)),
+            lambda: rotated,
+            lambda: self._augmented(factors, increments, truncation),
+        )
+
+    def update_all(
+        self,
+        phase: int,
+        factors: list[Factors],
+        increments: list[dict[str, Tensor]],
+    ) -> list[Update]:
+        rotated, near = rotate_both(factors, increments)
+        return replace_far(rotated, near, factors, increments, self._augmented)
+
+    @staticmethod
+    def _augmented(
+        factors: Factors,
+        increments: dict[str, Tensor],
+        truncation: Truncation | None = None,
+    ) -> Update:
+        """The step by way of the augmented bases, for angles of any size."""
         left, right = both(
             linalg.complement,
             (factors.u, increments["u"]),

@@ -2,10 +2,9 @@
 
 from typing import Any
 
-from keras import ops
-
+from dlrt import linalg
 from dlrt.factors import Factors
-from dlrt.integrators._augmentation import step_basis
+from dlrt.integrators._augmentation import step_augmented
 from dlrt.integrators._integrator import (
     Integrator,
     Phase,
@@ -13,6 +12,7 @@ from dlrt.integrators._integrator import (
     Update,
     register,
 )
+from dlrt.integrators._rotation import step_bases
 from dlrt.linalg import transpose
 
 Tensor = Any
@@ -45,16 +45,19 @@ class ProjectorSplitting(Integrator):
         if phase == 1:
             return Update(factors._replace(s=s + increments["s"]))
         if phase == 0:
-            basis, core, p = self._split(u, s, increments["u"])
-            return Update(Factors(basis, core, v), p, None)
-        basis, core, q = self._split(v, transpose(s), increments["v"])
-        return Update(Factors(u, transpose(core), basis), None, q)
+            basis, left, core = self._split(u, s, increments["u"])
+            return Update(Factors(basis, core, v), left, None)
+        basis, right, core = self._split(v, transpose(s), increments["v"])
+        return Update(Factors(u, transpose(core), basis), None, right)
 
     @staticmethod
     def _split(
         basis: Tensor, core: Tensor, increment: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """`basis @ core + increment = Q R`, with the overlap of `basis` and `Q`."""
-        updated, root, p, stepped = step_basis(basis, core, increment)
-        overlap = p[..., : ops.shape(core)[-1], :]
-        return updated, root @ (transpose(p) @ stepped), overlap
+        """`basis @ core + increment = Q R`: `Q`, its overlap with the basis, `R`."""
+        ((rotation, triangular),) = step_bases([basis], [core], [increment])
+        return linalg.cond(
+            rotation.near,
+            lambda: (rotation.basis, rotation.overlap, triangular),
+            lambda: step_augmented(basis, core, increment),
+        )

@@ -52,35 +52,33 @@ def layers_of(variables: list) -> list[LowRankDense]:
 
 
 def grouped(steps: list["LayerStep"]) -> list[list["LayerStep"]]:
-    """Steps of equal shapes together: their small decompositions run as one."""
+    """Steps at one fixed rank together: their small decompositions run as one."""
     groups: dict[Any, list[LayerStep]] = {}
     for step in steps:
-        shapes = step.shapes()
-        groups.setdefault(id(step) if shapes is None else shapes, []).append(step)
+        rank = step.fixed_rank()
+        groups.setdefault(id(step) if rank is None else rank, []).append(step)
     return list(groups.values())
 
 
 def finish_together(
     steps: list["LayerStep"], iteration: Tensor, updating: Tensor | None
 ) -> None:
-    """Turns the stepped values of layers of equal shapes into factors."""
-    first = steps[0]
+    """Turns the stepped values of a group of layers into factors."""
     increments = [step.increments() for step in steps]
+    first = steps[0]
     truncation = first.truncation(iteration)
-    if len(steps) == 1:
-        update = first.update(first.prepared, increments[0], truncation)
-        first.finish(update, truncation, updating)
-        return
-    stacked = first.update(
-        Factors(
-            *(ops.stack(f) for f in zip(*(s.prepared for s in steps), strict=True))
-        ),
-        {name: ops.stack([i[name] for i in increments]) for name in increments[0]},
-        truncation,
-    )
-    for index, step in enumerate(steps):
-        factors = Factors(*(factor[index] for factor in stacked.factors))
-        step.finish(Update(factors), truncation, updating)
+    if truncation is None:
+        updates = first.integrator.update_all(
+            first.phase, [step.prepared for step in steps], increments
+        )
+    else:
+        updates = [
+            first.integrator.update(
+                first.phase, first.prepared, increments[0], truncation
+            )
+        ]
+    for step, update in zip(steps, updates, strict=True):
+        step.finish(update, truncation, updating)
 
 
 class LayerStep:
@@ -94,16 +92,16 @@ class LayerStep:
         initial_rank: keras.Variable | None,
     ) -> None:
         self._optimizer = optimizer
-        self._integrator = optimizer.integrator
+        self.integrator = optimizer.integrator
         self._layer = layer
-        self._phase = phase
+        self.phase = phase
         self._initial_rank = initial_rank
         self._bound = optimizer.truncation_of(layer)
         self._variables = {"u": layer.u, "s": layer.s, "v": layer.v}
 
     def collect(self, grads: dict[int, Tensor]) -> bool:
         """Takes the gradients of this layer; false if it has none."""
-        names = self._integrator.phases[self._phase].steps
+        names = self.integrator.phases[self.phase].steps
         self._grads = {
             name: grads.get(id(variable)) for name, variable in self._variables.items()
         }
@@ -111,7 +109,7 @@ class LayerStep:
 
     def begin(self) -> list[tuple[Tensor, keras.Variable]]:
         """Puts the values to be stepped in place of the factors."""
-        integrator = self._integrator
+        integrator = self.integrator
         self._width = self._active_width()
         self._old = Factors(*(self._read(name) for name in "usv"))
         self.prepared = integrator.prepare(self._old)
@@ -119,7 +117,7 @@ class LayerStep:
             # Saves the products K = U S and L = V Sᵀ, and four writes.
             self.points = self.prepared._asdict()
         else:
-            self.points = integrator.points(self._phase, self.prepared)
+            self.points = integrator.points(self.phase, self.prepared)
             for name, point in self.points.items():
                 self._write(name, point)
         grads = integrator.gradients(
@@ -130,7 +128,7 @@ class LayerStep:
                 if g is not None
             },
         )
-        direction = integrator.phases[self._phase].direction
+        direction = integrator.phases[self.phase].direction
         pairs = []
         for name in self.points:
             variable = self._variables[name]
@@ -142,12 +140,12 @@ class LayerStep:
         increments = {
             name: self._read(name) - point for name, point in self.points.items()
         }
-        if self._optimizer._scaled and self._integrator.orthonormal:
+        if self._optimizer._scaled and self.integrator.orthonormal:
             scales = _scaling.step_scales(
                 self._layer.kernel_shape, self._rank(), self._layer.s.dtype
             )
             increments = {name: scales[name] * d for name, d in increments.items()}
-            if self._phase > 0 and self._integrator.growth > 1:
+            if self.phase > 0 and self.integrator.growth > 1:
                 increments["s"] = self._lengthen_new(increments["s"])
         return increments
 
@@ -161,25 +159,17 @@ class LayerStep:
         either = ops.logical_or(new[:, None], new[None, :])
         return increment * ops.where(either, scale, 1.0)
 
-    def update(
-        self,
-        factors: Factors,
-        increments: dict[str, Tensor],
-        truncation: Truncation | None,
-    ) -> Update:
-        return self._integrator.update(self._phase, factors, increments, truncation)
-
     def truncation(self, iteration: Tensor) -> Truncation | None:
         """The rule for the next rank, `None` if it stays or in an early phase."""
-        if self._phase < len(self._integrator.phases) - 1:
+        if self.phase < len(self.integrator.phases) - 1:
             return None
         return self._truncation(self._rank(), iteration)
 
-    def shapes(self) -> tuple | None:
+    def fixed_rank(self) -> tuple[str, int] | None:
         """What layers updated together must share, `None` for those that can't."""
-        if self._bound is not None or self._integrator.growth > 1:
+        if self._bound is not None or self.integrator.growth > 1:
             return None
-        return tuple(tuple(v.shape) for v in self._variables.values())
+        return self._layer.s.dtype, self._layer.capacity
 
     def finish(
         self, update: Update, truncation: Truncation | None, updating: Tensor | None
@@ -206,9 +196,9 @@ class LayerStep:
     def _truncation(self, rank: Tensor, iteration: Tensor) -> Truncation | None:
         """The rule for the next rank; the present one where it is not to change."""
         optimizer, layer = self._optimizer, self._layer
-        columns = layer.capacity // self._integrator.growth
+        columns = layer.capacity // self.integrator.growth
         if self._bound is None:
-            if self._integrator.growth == 1:
+            if self.integrator.growth == 1:
                 return None
             return Truncation(0.0, columns, columns, True, columns)
         tolerance, max_rank = self._bound
@@ -220,7 +210,7 @@ class LayerStep:
             now = ops.logical_and(now, iteration < optimizer.truncation_stop)
         upper = min(max_rank, columns)
         width = None if _dynamic_shapes() else columns
-        if self._integrator.growth == 1:
+        if self.integrator.growth == 1:
             return Truncation(tolerance, optimizer.min_rank, upper, now, width)
         # The augmented factors don't tell the rank to stay at.
         lower = ops.where(now, min(optimizer.min_rank, upper), rank)
@@ -276,16 +266,16 @@ class LayerStep:
         layer = self._layer
         if self._bound is not None and _dynamic_shapes():
             return _rank_of(ops.convert_to_tensor(layer.u))
-        growth = self._integrator.growth if self._phase == 0 else 1
+        growth = self.integrator.growth if self.phase == 0 else 1
         return layer.capacity // growth
 
     def _rank(self) -> Tensor | int:
         """The rank at the start of the step."""
         if self._bound is None:
-            return self._layer.capacity // self._integrator.growth
+            return self._layer.capacity // self.integrator.growth
         if self._initial_rank is None:
             return _rank_of(self._old.u)
-        if self._phase == 0:
+        if self.phase == 0:
             self._initial_rank.assign(ops.cast(_rank_of(self._old.u), "float32"))
         return ops.cast(self._initial_rank, "int32")
 

@@ -1,0 +1,225 @@
+"""Bases turned by the small angles of a training step.
+
+A span that is near to that of a basis `U` holds exactly one basis of the form
+`B = U + D` with `D` perpendicular to `U`. Made orthonormal symmetrically, it is the
+basis nearest to `U` (orthogonal Procrustes), so neither a QR decomposition nor an
+eigenvalue problem is needed to find it: five products with tall matrices and a few
+`r × r` ones, which matrices of one rank share in a batch, whatever their heights.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from keras import ops
+
+from dlrt import linalg
+from dlrt.factors import Factors
+from dlrt.integrators._integrator import Update
+from dlrt.linalg import transpose
+
+Tensor = Any
+
+# Bound for the square of `‖BᵀB - I‖_F`, that is for the sum of the fourth powers of the
+# tangents of the angles, and the iterations that find the roots of such a `BᵀB`.
+_NEAR = 0.01
+_ITERATIONS = {"float32": 3, "float64": 4}
+
+
+class Rotation(NamedTuple):
+    """A basis turned into another span.
+
+    Attributes:
+        basis: The basis of the new span that is nearest to the old one.
+        root: `(BᵀB)^(1/2)`, with `B` the basis of the form `U + D`.
+        overlap: `(BᵀB)^(-1/2)`, which is the overlap of the old with the new basis.
+        near: Whether the angle is small enough for the above to be accurate.
+    """
+
+    basis: Tensor
+    root: Tensor
+    overlap: Tensor
+    near: Tensor
+
+
+def perpendicular(basis: Tensor, increment: Tensor) -> tuple[Tensor, Tensor]:
+    """Splits an increment into coordinates `Uᵀ D` and the part `D - U Uᵀ D`."""
+    coordinates = transpose(basis) @ increment
+    return coordinates, increment - basis @ coordinates
+
+
+def rotate(
+    bases: list[Tensor],
+    inverses: list[Tensor],
+    increments: list[Tensor],
+    unused: Tensor | None = None,
+) -> list[Rotation]:
+    """Turns bases into the spans of `basis @ core + increment`.
+
+    Args:
+        bases: `U: (n, r)`, of one `r`; orthonormal or zero columns.
+        inverses: `core⁻¹: (r, r)`, not finite if there is none.
+        increments: `(n, r)`, perpendicular to the bases.
+        unused: `(r, r)`, diagonal, ones for the zero columns.
+    """
+    stepped = [
+        basis + increment @ inverse
+        for basis, increment, inverse in zip(bases, increments, inverses, strict=True)
+    ]
+    grams = ops.stack([transpose(b) @ b for b in stepped])
+    if unused is not None:
+        grams = grams + unused
+    departure = grams - ops.eye(ops.shape(grams)[-1], dtype=grams.dtype)
+    near = ops.sum(ops.square(departure), axis=(-2, -1)) < _NEAR
+    iterations = _ITERATIONS[linalg.at_least_float32(grams.dtype)]
+    roots, overlaps = linalg.roots(grams, iterations)
+    number = len(bases)
+    return [
+        Rotation(basis @ overlap, root, overlap, is_near)
+        for basis, root, overlap, is_near in zip(
+            stepped,
+            ops.unstack(roots, number),
+            ops.unstack(overlaps, number),
+            ops.unstack(near, number),
+            strict=True,
+        )
+    ]
+
+
+def rotate_both(
+    factors: list[Factors],
+    increments: list[dict[str, Tensor]],
+    kept: Tensor | None = None,
+) -> tuple[list[Update], list[Tensor]]:
+    """Low-rank approximations of `U (S + ΔS) Vᵀ + D Vᵀ + U Eᵀ`.
+
+    `D` and `E` are the parts of the increments of `K` and `L` that are perpendicular to
+    the bases. The new bases are those of the images of the old ones, one step of
+    subspace iteration, and the new coefficients are the projection on them.
+
+    Args:
+        factors: The old factors, of one rank.
+        increments: Increments of `K`, `L` and `S`, by name of the factor.
+        kept: `(r,)`, ones for the columns of the bases in use; `None` if all are.
+
+    Returns:
+        The new factors, and whether the angles are small enough for their use.
+    """
+    cores = [old.s + step["s"] for old, step in zip(factors, increments, strict=True)]
+    unused = None if kept is None else ops.diag(1 - kept)
+    invertible = ops.stack(cores)
+    if unused is not None:
+        invertible = invertible + unused
+    inverses = ops.unstack(linalg.inverse(invertible), len(cores))
+    rotations = rotate(
+        [old.u for old in factors] + [old.v for old in factors],
+        inverses + [transpose(inverse) for inverse in inverses],
+        [
+            perpendicular(getattr(old, name), step[name])[1]
+            for name in "uv"
+            for old, step in zip(factors, increments, strict=True)
+        ],
+        unused,
+    )
+    lefts, rights = rotations[: len(cores)], rotations[len(cores) :]
+    updates = []
+    for left, core, right in zip(lefts, cores, rights, strict=True):
+        # Bᵤᵀ W Bᵥ = Mᵤ S + S Mᵥ - S with the Gram matrices M of the two B, since
+        # D = (Bᵤ - U) S and E = (Bᵥ - V) Sᵀ.
+        mixed = core @ right.overlap
+        s = left.root @ mixed + left.overlap @ (core @ right.root - mixed)
+        update = Update(
+            Factors(left.basis, s, right.basis), left.overlap, right.overlap
+        )
+        updates.append(update)
+    near = [
+        ops.logical_and(left.near, right.near)
+        for left, right in zip(lefts, rights, strict=True)
+    ]
+    return updates, near
+
+
+def step_bases(
+    bases: list[Tensor], cores: list[Tensor], increments: list[Tensor]
+) -> list[tuple[Rotation, Tensor]]:
+    """Orthonormal bases of `basis @ core + increment`, nearest to the old ones.
+
+    Returns:
+        For each, the rotation of the basis and `R`, with `basis @ core + increment =
+        rotation.basis @ R`.
+    """
+    split = [perpendicular(*pair) for pair in zip(bases, increments, strict=True)]
+    inside = [core + along for core, (along, _) in zip(cores, split, strict=True)]
+    inverses = ops.unstack(linalg.inverse(ops.stack(inside)), len(inside))
+    rotations = rotate(bases, inverses, [across for _, across in split])
+    return [
+        (rotation, rotation.root @ coordinates)
+        for rotation, coordinates in zip(rotations, inside, strict=True)
+    ]
+
+
+def replace_far(
+    updates: list[Update],
+    near: list[Tensor],
+    factors: list[Factors],
+    increments: list[dict[str, Tensor]],
+    update: Callable[[Factors, dict[str, Tensor]], Update],
+) -> list[Update]:
+    """Takes the updates whose angles are not small from a function for any angle.
+
+    Args:
+        updates: The updates for small angles.
+        near: Whether they may be used.
+        factors: The old factors.
+        increments: Increments of `K`, `L` and `S`, by name of the factor.
+        update: Computes an update, with batch dimensions for those of equal shapes:
+            they are computed together if any of them has to be.
+    """
+    groups: dict[Any, list[int]] = {}
+    for index, old in enumerate(factors):
+        groups.setdefault((old.u.shape, old.v.shape), []).append(index)
+    results = list(updates)
+    for members in groups.values():
+        chosen = _replace_alike(
+            tuple(updates[index] for index in members),
+            ops.all(ops.stack([near[index] for index in members])),
+            [factors[index] for index in members],
+            [increments[index] for index in members],
+            update,
+        )
+        for index, result in zip(members, chosen, strict=True):
+            results[index] = result
+    return results
+
+
+def _replace_alike(
+    updates: tuple[Update, ...],
+    near: Tensor,
+    factors: list[Factors],
+    increments: list[dict[str, Tensor]],
+    update: Callable[[Factors, dict[str, Tensor]], Update],
+) -> tuple[Update, ...]:
+    number = len(factors)
+
+    def compute() -> tuple[Update, ...]:
+        if number == 1:
+            return (update(factors[0], increments[0]),)
+        stacked = update(
+            Factors(*(ops.stack(parts) for parts in zip(*factors, strict=True))),
+            {
+                name: ops.stack([step[name] for step in increments])
+                for name in increments[0]
+            },
+        )
+        parts = [ops.unstack(part, number) for part in stacked.factors]
+        overlaps = (
+            ops.unstack(stacked.left, number),
+            ops.unstack(stacked.right, number),
+        )
+        return tuple(
+            Update(Factors(*new), *turned)
+            for new, turned in zip(
+                zip(*parts, strict=True), zip(*overlaps, strict=True), strict=True
+            )
+        )
+
+    return linalg.cond(near, lambda: updates, compute)
