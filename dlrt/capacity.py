@@ -111,15 +111,42 @@ def reserve(model: keras.Model) -> bool:
     )
 
 
+def settle(model: keras.Model) -> bool:
+    """Ends the adaptation of ranks after the optimizer's `truncation_stop`.
+
+    From there on a step costs what it costs at fixed rank. The training function must
+    be made anew if anything changed.
+
+    Returns:
+        Whether anything changed.
+    """
+    optimizer = low_rank_optimizer(model)
+    if optimizer is None or optimizer.truncation_stop is None:
+        return False
+    before = optimizer.settled
+    optimizer.settled = int(optimizer.iterations) >= optimizer.truncation_stop
+    if optimizer.settled:
+        growth = optimizer.integrator.growth
+        resize(
+            model,
+            {layer.name: growth * layer.rank for layer in _trained_layers(model)},
+        )
+    return optimizer.settled != before
+
+
 def adapt(model: keras.Model) -> bool:
     """Follows adapted ranks in a few large moves, see `resize`.
 
     The room is halved where the rank has fallen below half of it, and doubled, up to
-    the layer's largest rank, where truncation presses against it.
+    the layer's largest rank, where truncation presses against it. Once the ranks are
+    to stay, it becomes what they need.
     """
     optimizer = low_rank_optimizer(model)
     if optimizer is None:
         return False
+    if settle(model):
+        return True
+    truncating = int(optimizer.iterations) > optimizer.truncation_start
     growth = optimizer.integrator.growth
     capacities: dict[str, int] = {}
     for layer in _trained_layers(model):
@@ -130,7 +157,7 @@ def adapt(model: keras.Model) -> bool:
         if 2 * rank <= columns:
             # A little room, so that the rank can recover before the next move.
             capacities[layer.name] = growth * min(columns, rank + max(2, rank // 4))
-        elif rank >= columns and columns < bound[1]:
+        elif truncating and rank >= columns and columns < bound[1]:
             capacities[layer.name] = growth * min(2 * columns, bound[1])
     return resize(model, capacities)
 

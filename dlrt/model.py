@@ -66,8 +66,9 @@ class Model(keras.Model):
         )
 
     def make_train_function(self, force: bool = False) -> Any:
-        changed = capacity.reserve(self)
-        return super().make_train_function(force=force or changed)
+        settled = capacity.settle(self)
+        reserved = capacity.reserve(self)
+        return super().make_train_function(force=force or settled or reserved)
 
     def set_weights(self, weights: list[Any]) -> None:
         """Sets all weights; factors may have any rank."""

@@ -108,14 +108,8 @@ def truncate(
     old = ops.shape(factors.s)[-1]
     if truncation is None:
         p, q = both(nearest_gauge, *_dominant_subspaces(core, old))
-    elif truncation.now is True:
-        p, q = _singular_subspaces(factors, left, right, core, truncation)
     else:
-        p, q = linalg.cond(
-            truncation.now,
-            lambda: _singular_subspaces(factors, left, right, core, truncation),
-            lambda: _same_rank_subspaces(factors, core),
-        )
+        p, q = _singular_subspaces(factors, left, right, core, truncation)
     (u, root_u), (v, root_v) = both(
         linalg.reorthonormalize,
         (compose(factors.u, left, p),),
@@ -143,13 +137,6 @@ def _square_norm(matrix: Tensor) -> Tensor:
     return ops.sum(ops.square(matrix), axis=(-2, -1), keepdims=True)
 
 
-def _same_rank_subspaces(factors: Factors, core: Tensor) -> tuple[Tensor, Tensor]:
-    """`_dominant_subspaces` for factors that may have zero columns."""
-    kept = used_columns(factors.u)
-    (p,), (q,) = _dominant_subspaces(core, ops.shape(factors.s)[-1])
-    return nearest_gauge(p, kept), nearest_gauge(q, kept)
-
-
 def _singular_subspaces(
     factors: Factors,
     left: Complement | None,
@@ -165,6 +152,9 @@ def _singular_subspaces(
         truncation.min_rank,
         truncation.max_rank,
     )
+    if truncation.now is not True:
+        old = ops.cast(ops.sum(used_columns(factors.u)), rank.dtype)
+        rank = ops.where(truncation.now, rank, old)
     width = rank if truncation.width is None else truncation.width
     kept = ops.cast(ops.arange(width) < rank, core.dtype)
 

@@ -226,40 +226,45 @@ class LayerStep:
         second moments propagate as the variances of independent entries.
         """
         inner = self._optimizer.inner_optimizer
-        indices = {
-            name: inner._get_variable_index(variable)
+        slots = [
+            (name, slot)
             for name, variable in self._variables.items()
-        }
+            for slot in _slots.slots_of(inner, inner._get_variable_index(variable))
+        ]
+        values = [ops.copy(ops.convert_to_tensor(slot)) for _, slot in slots]
         new_rank = _rank_of(padded["u"])
+
+        def stayed() -> list[Tensor]:
+            if self.integrator.growth == 1:
+                return values
+            kept = ops.cast(
+                ops.arange(ops.shape(padded["s"])[0]) < new_rank, padded["s"].dtype
+            )
+            rows = {"u": 1.0, "v": 1.0, "s": kept[:, None]}
+            return [
+                value * kept * rows[name]
+                for (name, _), value in zip(slots, values, strict=True)
+            ]
+
+        def moved() -> list[Tensor]:
+            return [
+                self._pad(
+                    _slots.rotated(
+                        self._crop(value, name),
+                        name,
+                        update.left,
+                        update.right,
+                        _slots.holds_magnitudes(slot),
+                    ),
+                    self._variables[name],
+                )
+                for (name, slot), value in zip(slots, values, strict=True)
+            ]
+
         changed = ops.not_equal(new_rank, rank)
-        kept = ops.cast(
-            ops.arange(ops.shape(padded["s"])[0]) < new_rank, padded["s"].dtype
-        )
-        for name, index in indices.items():
-            for slot in _slots.slots_of(inner, index):
-                value = ops.copy(ops.convert_to_tensor(slot))
-                rows = ops.expand_dims(kept, 1) if name == "s" else 1.0
-                magnitudes = _slots.holds_magnitudes(slot)
-
-                def moved(
-                    name: str = name,
-                    value: Tensor = value,
-                    magnitudes: bool = magnitudes,
-                ) -> Tensor:
-                    left, right = update.left, update.right
-                    if magnitudes:
-                        left, right = ops.square(left), ops.square(right)
-                    cropped = self._crop(value, name)
-                    if name == "u":
-                        cropped = cropped @ right
-                    elif name == "v":
-                        cropped = cropped @ left
-                    else:
-                        cropped = linalg.transpose(left) @ cropped @ right
-                    return self._pad(cropped, self._variables[name])
-
-                stayed = value * kept * rows
-                slot.assign(ops.cond(changed, moved, lambda value=stayed: value))
+        carried = linalg.cond(changed, moved, stayed)
+        for (_, slot), value in zip(slots, carried, strict=True):
+            slot.assign(value)
 
     def _active_width(self) -> Tensor | int:
         """Number of columns to compute with: the rank, where shapes can be dynamic."""

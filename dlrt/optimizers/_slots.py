@@ -9,6 +9,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 
 # Slots that accumulate squares or magnitudes, not directions. They carry over to
 # rotated coordinates as variances do.
@@ -47,6 +48,28 @@ def holds_magnitudes(slot: keras.Variable) -> bool:
     if any(part in name for part in _DIRECTIONS):
         return False
     return any(part in name for part in _MAGNITUDES)
+
+
+def rotated(value: Any, factor: str, left: Any, right: Any, magnitudes: bool) -> Any:
+    """A slot in the coordinates of new bases.
+
+    First moments rotate; second moments propagate as the variances of independent
+    entries.
+
+    Args:
+        value: The slot.
+        factor: `"u"`, `"s"` or `"v"`, the factor that it belongs to.
+        left: Overlap `Uᵀ U1` of the old with the new basis.
+        right: Overlap `Vᵀ V1`.
+        magnitudes: Whether it holds second moments.
+    """
+    if magnitudes:
+        left, right = ops.square(left), ops.square(right)
+    if factor == "u":
+        return value @ right
+    if factor == "v":
+        return value @ left
+    return ops.swapaxes(left, -1, -2) @ value @ right
 
 
 def shape_at_rank(

@@ -108,6 +108,8 @@ class LowRank(keras.optimizers.Optimizer):
         self.update_scaling = update_scaling
         self._scaled = _scaling.resolve(update_scaling, self.inner_optimizer)
         self._value_dependent = _scaling.depends_on_values(self.inner_optimizer)
+        # Whether the ranks stay from now on, known before a training step is compiled.
+        self.settled = False
         self._phase: int | None = None
         self._check_arguments()
 
@@ -290,9 +292,9 @@ class LowRank(keras.optimizers.Optimizer):
         ]
 
     def truncation_of(self, layer: LowRankDense) -> tuple[float, int] | None:
-        """Tolerance and largest rank of a layer, `None` if its rank is fixed."""
+        """Tolerance and largest rank of a layer, `None` if its rank stays."""
         tolerance = self.tolerance if layer.tolerance is None else layer.tolerance
-        if tolerance is None:
+        if tolerance is None or self.settled:
             return None
         bound = self.max_rank if layer.max_rank is None else layer.max_rank
         limit = min(layer.kernel_shape)
