@@ -189,6 +189,31 @@ def tabulate(results: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def compare(width: int, results: list[dict[str, Any]]) -> str:
+    """A Markdown table of the published points beside our best at most as large."""
+    lines = [
+        "| original: ranks | parameters | test % | dlrt, not larger: test % | by |",
+        "|---|---|---|---|---|",
+    ]
+    means = []
+    for label in dict.fromkeys(result["setting"] for result in results):
+        rows = [result for result in results if result["setting"] == label]
+        parameters = statistics.mean(row["parameters"] for row in rows)
+        accuracy = statistics.mean(100 * row["test accuracy"] for row in rows)
+        means.append((accuracy, parameters, label))
+    for ranks, published in PUBLISHED[width]:
+        size = published_parameters(width, ranks)
+        smaller = [mean for mean in means if mean[1] <= size]
+        ours = "– | –"
+        if smaller:
+            accuracy, parameters, label = max(smaller)
+            ours = f"{accuracy:.2f} | {label} ({parameters:,.0f})"
+        lines.append(
+            f"| {', '.join(map(str, ranks))} | {size:,} | {published:.2f} | {ours} |"
+        )
+    return "\n".join(lines)
+
+
 # Studies with a figure: the width of their networks and what their curve is called.
 CURVES = {
     "fixed": (500, "dlrt, fixed rank, 20 epochs"),
@@ -264,6 +289,14 @@ def read_results(study: str) -> list[dict[str, Any]]:
         ]
 
 
+def report(study: str, results: list[dict[str, Any]]) -> None:
+    """Prints the tables of a study and draws its figure."""
+    print(f"\n{study}\n\n{tabulate(results)}\n", flush=True)
+    if study in CURVES:
+        print(f"{compare(CURVES[study][0], results)}\n", flush=True)
+        draw(study, results)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -271,7 +304,7 @@ def main() -> None:
     parser.add_argument("studies", nargs="+", choices=STUDIES)
     parser.add_argument("--seeds", type=int, help="at most so many seeds a setting")
     parser.add_argument(
-        "--draw-only", action="store_true", help="draw the results that are there"
+        "--report-only", action="store_true", help="report results that are there"
     )
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time")
     parser.add_argument(
@@ -279,9 +312,9 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     RESULTS.mkdir(exist_ok=True)
-    if arguments.draw_only:
+    if arguments.report_only:
         for study in arguments.studies:
-            draw(study, read_results(study))
+            report(study, read_results(study))
         return
     for study in arguments.studies:
         jobs = [
@@ -300,9 +333,7 @@ def main() -> None:
             writer = csv.DictWriter(file, results[0], lineterminator="\n")
             writer.writeheader()
             writer.writerows(results)
-        print(f"\n{study}\n\n{tabulate(results)}\n", flush=True)
-        if study in CURVES:
-            draw(study, results)
+        report(study, results)
 
 
 if __name__ == "__main__":

@@ -47,8 +47,11 @@ def convert(
 
     Example:
 
-    >>> low_rank = dlrt.convert(model, rank=20)
-    >>> low_rank.compile(dlrt.optimizers.LowRank(keras.optimizers.Adam(1e-3)), "mse")
+    >>> dense = keras.Sequential(
+    ...     [keras.Input((784,)), keras.layers.Dense(500), keras.layers.Dense(10)])
+    >>> low_rank = dlrt.convert(dense, rank=20)
+    >>> dense.count_params(), low_rank.count_params()
+    (397510, 31590)
     """
     _check_amount(rank, tolerance, ratio)
     _check_built(model)

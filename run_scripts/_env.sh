@@ -38,7 +38,7 @@ check_given_python() {
     "$PYTHON" -c "$supported" 2>/dev/null ||
         fail "\`PYTHON\` must be a Python 3.11, 3.12 or 3.13. Received: $PYTHON"
     modules=$(sed -n 's/^\([A-Za-z]\{1,\}\).*/\1/p' "$root/requirements.txt")
-    [ "$dlrt_extra" = run ] || modules="$modules jax mypy pytest ruff"
+    [ "$dlrt_extra" = run ] || modules="$modules jax mypy pytest ruff xdist"
     # One word a module is what the loop in Python expects.
     # shellcheck disable=SC2086
     "$PYTHON" -c '

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Without arguments: lint.sh, then the whole test suite on TensorFlow, then on JAX.
+# Without arguments: lint.sh, then the whole test suite on TensorFlow, then on JAX, in
+# as many processes as there are cores.
 # With arguments: only pytest, with these arguments (paths count from the repository),
 # on the backend that $KERAS_BACKEND names, TensorFlow by default:
 #   KERAS_BACKEND=jax sh run_scripts/test.sh tests/test_linalg.py -k svd
@@ -23,9 +24,13 @@ if [ $# -gt 0 ]; then
     exit
 fi
 
+# Compiling models is most of the work, and one core's: a process for each.
+TF_NUM_INTRAOP_THREADS=1
+export TF_NUM_INTRAOP_THREADS
+
 # Every part runs, so that one look shows all that is wrong.
 failed=
 sh run_scripts/lint.sh || failed="$failed lint"
-run_pytest tensorflow || failed="$failed tensorflow"
-run_pytest jax || failed="$failed jax"
+run_pytest tensorflow -n auto --maxprocesses 8 --dist worksteal || failed="$failed tensorflow"
+run_pytest jax -n auto --maxprocesses 8 --dist worksteal || failed="$failed jax"
 [ -z "$failed" ] || fail "Failed:$failed"

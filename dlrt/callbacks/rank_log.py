@@ -16,9 +16,14 @@ class RankLog(keras.callbacks.Callback):
 
     Example:
 
-    >>> history = model.fit(x, y, callbacks=[dlrt.callbacks.RankLog()])
+    >>> layer = dlrt.layers.LowRankDense(8, rank=2, name="hidden")
+    >>> model = keras.Sequential([keras.Input((16,)), layer])
+    >>> model.compile(dlrt.optimizers.LowRank(keras.optimizers.Adam(1e-3)), "mse")
+    >>> history = model.fit(
+    ...     np.ones((4, 16)), np.ones((4, 8)), verbose=0,
+    ...     callbacks=[dlrt.callbacks.RankLog()])
     >>> sorted(history.history)
-    ['compression', 'loss', 'parameters', 'rank/low_rank_dense']
+    ['compression', 'loss', 'parameters', 'rank/hidden']
     """
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
