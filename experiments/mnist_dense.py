@@ -2,7 +2,8 @@
 
 Each trains a network of four hidden layers and writes an Excel log, the best and the
 last model to `history_logs/<run name>/`. Exit status: 0 when done, 2 after wrong
-input, 3 when the loss stopped being a number, 130 after Ctrl-C.
+input, 3 when the loss stopped being a number, 4 when a file can't be written in the
+middle of a run, 130 after Ctrl-C.
 """
 
 import contextlib
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from experiments._training import Training
 
 _NON_FINITE = 3
+_UNWRITABLE = 4
 _INTERRUPTED = 130
 
 
@@ -80,6 +82,13 @@ def _train(config: Config, data: "Data", weights: Path | None) -> "Training":
             file=sys.stderr,
         )
         sys.exit(_NON_FINITE)
+    except OSError as error:
+        print(
+            f"\nerror: {error}. The log and the checkpoint of the last epoch that was "
+            f"saved stay in {directory}; --resume continues from there",
+            file=sys.stderr,
+        )
+        sys.exit(_UNWRITABLE)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(training.run.name) from None
     return training

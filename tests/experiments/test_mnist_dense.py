@@ -1,5 +1,6 @@
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -317,6 +318,30 @@ class TestProcesses:
         (row,), configuration = read_history(workbook(directory))
         assert configuration["dataset"] == "digits"
         assert row["rank hidden_4"] == 16
+
+    def test_checkpoint_that_cannot_be_written(self, logs):
+        process = subprocess.Popen(
+            command("fixed-rank", logs, "-s", 16, "-e", 1000, "--run-name", "run"),
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        directory = logs / "run"
+        deadline = time.monotonic() + 120
+        while not (directory / "best.keras").exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        # As if the disk filled up: from now on only files as small as a log fit.
+        limit = (64 * 1024, resource.RLIM_INFINITY)
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, limit)
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode == 4
+        assert "File too large" in errors
+        assert "--resume" in errors
+        assert "Traceback" not in errors
+        assert len(rows_of(directory)) >= 1
+        keras.saving.load_model(directory / "last.keras")
+        assert not list(directory.rglob(".*"))
 
     def test_loss_that_is_no_number(self, logs):
         options = ("-s", 4, "-e", 3, "--optimizer", "sgd", "--learning-rate", "1e6")
