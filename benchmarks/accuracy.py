@@ -98,8 +98,8 @@ STUDIES = {
         )
         for rank in (30, 20, 10)
     ],
-    "adaptive-500": _adaptive(500, (0.15, 0.2, 0.21, 0.23, 0.25)),
-    "adaptive-784": _adaptive(784, (0.15, 0.18, 0.2, 0.23, 0.25)),
+    "adaptive-500": _adaptive(500, (0.15, 0.2, 0.21, 0.225, 0.23)),
+    "adaptive-784": _adaptive(784, (0.15, 0.18, 0.2, 0.21, 0.225)),
     "prune": [
         Setting("dense, then rank 20", ("train-from-prune", "-d", "784", "-s", "20"), 1)
     ],
