@@ -258,6 +258,31 @@ def test_the_way_for_small_angles_joins_that_for_any(name, start, monkeypatch):
 
 
 @pytest.mark.parametrize("name", GEOMETRIC)
+@pytest.mark.parametrize("large", [0.02, 10.0], ids=["all near", "one far"])
+def test_matrices_updated_together_equal_those_updated_alone(name, large):
+    starts = [random_factors(11, 7, 3), *[random_factors(9, 9, 3, seed=8)] * 2]
+    sizes = [0.02, large, 0.02]
+    increments = [
+        random_increments(start, size)
+        for start, size in zip(starts, sizes, strict=True)
+    ]
+    alone = [
+        update(name, 0, start, steps)
+        for start, steps in zip(starts, increments, strict=True)
+    ]
+    steps = integrators.get(name).phases[0].steps
+    together = integrators.get(name).update_all(
+        0, starts, [{key: tensor(given[key]) for key in steps} for given in increments]
+    )
+    for one, other in zip(alone, together, strict=True):
+        # Of two equal shapes the near one then goes the long way too.
+        tolerance = 0.01 if name == "parallel_bug" and large > 1 else 1e-12
+        np.testing.assert_allclose(
+            dense(one.factors), dense(other.factors), atol=tolerance
+        )
+
+
+@pytest.mark.parametrize("name", GEOMETRIC)
 @pytest.mark.parametrize("kind", ["rotation", "permutation", "flip"])
 def test_the_gauge_of_the_factors_does_not_matter(name, kind, start):
     p, q = {
