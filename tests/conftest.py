@@ -1,3 +1,5 @@
+import re
+
 import keras
 import pytest
 
@@ -11,6 +13,12 @@ if keras.backend.backend() == "jax":
 @pytest.fixture(autouse=True)
 def seeded():
     keras.utils.set_random_seed(1)
+
+
+def label(value):
+    """An id for a parameter that is the same in every process."""
+    text = str(sorted(value) if isinstance(value, set) else value)
+    return re.sub(r" (object )?at 0x[0-9a-f]+", "", text)
 
 
 def compiler():

@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 import pytest
+from conftest import label
 from keras import ops
 
 import dlrt
@@ -214,7 +215,7 @@ def test_default_leaves_the_last_layer_and_those_that_would_grow():
         ({"first"}, {"first"}),
         (lambda layer: layer.units > 12, {"first"}),
     ],
-    ids=str,
+    ids=label,
 )
 def test_chosen_layers(layers, expected):
     low_rank = dlrt.convert(sequential(), rank=2, layers=layers)
@@ -404,7 +405,7 @@ def test_merged_model_has_standard_layers_and_loads_without_this_package(
         ({"rank": 2, "layers": lambda layer: False}, "selects no Dense layer"),
         ({"rank": 15}, "selects no Dense layer that would become smaller"),
     ],
-    ids=str,
+    ids=label,
 )
 def test_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):

@@ -2,6 +2,7 @@ import gradients
 import keras
 import numpy as np
 import pytest
+from conftest import label
 from keras import ops
 
 import dlrt
@@ -77,7 +78,7 @@ def with_dense(low_rank_kwargs=None, dense_kwargs=None, shape=(4, N), **kwargs):
         {"kernel_initializer": checkerboard},
         {"kernel_initializer": "he_normal", "bias_initializer": "ones"},
     ],
-    ids=str,
+    ids=label,
 )
 @pytest.mark.parametrize("shape", [(4, N), (2, 3, 2, N)], ids=str)
 def test_equals_dense_at_full_rank(kwargs, shape):
@@ -225,7 +226,7 @@ def test_penalties_have_galerkin_gradients(regularizer, penalty, double):
         keras.initializers.RandomUniform(-0.2, 0.2),
         keras.initializers.VarianceScaling(3.0, "fan_out", "uniform"),
     ],
-    ids=str,
+    ids=label,
 )
 @pytest.mark.parametrize("shape", [(200, 80), (60, 160)], ids=str)
 def test_initial_output_variance_is_that_of_dense(initializer, shape):
