@@ -76,7 +76,7 @@ def _adaptive(width: int, tolerances: tuple[float, ...]) -> list[Setting]:
 def _transfer(width: int, optimizer: str, rate: str) -> list[Setting]:
     shared = ("-d", str(width), "--optimizer", optimizer, "--learning-rate", rate)
     label = f"width {width}, {optimizer} {rate}"
-    epochs = ("--epochs", "5")
+    epochs = ("--epochs", "3")
     return [
         Setting(f"dense, {label}", ("dense-reference", *shared, *epochs), seeds=1),
         Setting(f"rank 30, {label}", ("fixed-rank", "-s", "30", *shared, *epochs), 1),
@@ -277,16 +277,38 @@ def draw(study: str, results: list[dict[str, Any]]) -> None:
 
 
 def read_results(study: str) -> list[dict[str, Any]]:
-    """The results that an earlier call has written."""
+    """The results that earlier calls have written."""
+    if not (RESULTS / f"{study}.csv").exists():
+        return []
     with open(RESULTS / f"{study}.csv", newline="") as file:
         return [
             {
                 **row,
+                "seed": int(row["seed"]),
                 "parameters": int(row["parameters"]),
                 "test accuracy": float(row["test accuracy"]),
             }
             for row in csv.DictReader(file)
         ]
+
+
+def write_results(study: str, results: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Writes results in the place of earlier ones of the same setting and seed.
+
+    Returns:
+        All results of the study as it is defined now.
+    """
+    rows = {(row["setting"], row["seed"]): row for row in read_results(study)}
+    rows |= {(row["setting"], row["seed"]): row for row in results}
+    wanted = [(s.label, seed) for s in STUDIES[study] for seed in range(s.seeds)]
+    kept = [rows[key] for key in wanted if key in rows]
+    temporary = RESULTS / f".{study}.csv"
+    with open(temporary, "w", newline="") as file:
+        writer = csv.DictWriter(file, kept[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(kept)
+    temporary.replace(RESULTS / f"{study}.csv")
+    return kept
 
 
 def report(study: str, results: list[dict[str, Any]]) -> None:
@@ -303,6 +325,7 @@ def main() -> None:
     )
     parser.add_argument("studies", nargs="+", choices=STUDIES)
     parser.add_argument("--seeds", type=int, help="at most so many seeds a setting")
+    parser.add_argument("--only", help="only settings whose label contains this")
     parser.add_argument(
         "--report-only", action="store_true", help="report results that are there"
     )
@@ -321,19 +344,17 @@ def main() -> None:
             (setting, seed)
             for seed in range(arguments.seeds or 3)
             for setting in STUDIES[study]
-            if seed < setting.seeds
+            if seed < setting.seeds and (arguments.only or "") in setting.label
         ]
+        if not jobs:
+            parser.error(f"no setting of {study} contains --only {arguments.only!r}")
         with ThreadPoolExecutor(arguments.jobs) as pool:
             futures = [
                 pool.submit(run, study, setting, seed, arguments.log_dir.absolute())
                 for setting, seed in jobs
             ]
             results = [future.result() for future in futures]
-        with open(RESULTS / f"{study}.csv", "w", newline="") as file:
-            writer = csv.DictWriter(file, results[0], lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(results)
-        report(study, results)
+        report(study, write_results(study, results))
 
 
 if __name__ == "__main__":
