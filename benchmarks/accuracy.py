@@ -337,7 +337,10 @@ def main() -> None:
     RESULTS.mkdir(exist_ok=True)
     if arguments.report_only:
         for study in arguments.studies:
-            report(study, read_results(study))
+            found = read_results(study)
+            if not found:
+                parser.error(f"there are no results of {study} yet")
+            report(study, found)
         return
     for study in arguments.studies:
         jobs = [
