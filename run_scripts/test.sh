@@ -20,7 +20,8 @@ run_pytest() {
         # processes, is worth more than fast code.
         JAX_COMPILATION_CACHE_DIR=$root/.pytest_cache/jax
         JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0.1
-        XLA_FLAGS='--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true'
+        XLA_FLAGS="--xla_backend_optimization_level=0 \
+--xla_llvm_disable_expensive_passes=true ${XLA_FLAGS:-}"
         export JAX_COMPILATION_CACHE_DIR JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS XLA_FLAGS
     fi
     printf '\nTests on %s\n' "$backend"
