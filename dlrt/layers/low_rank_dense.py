@@ -68,8 +68,8 @@ class LowRankDense(keras.layers.Layer):
     Example:
 
     >>> layer = dlrt.layers.LowRankDense(500, rank=40, activation="relu")
-    >>> layer(np.ones((2, 784), "float32")).shape
-    TensorShape([2, 500])
+    >>> tuple(layer(np.ones((2, 784), "float32")).shape)
+    (2, 500)
 
     References:
         - Schotthöfer et al., Low-rank lottery tickets, NeurIPS 2022,
