@@ -171,14 +171,21 @@ def run(study: str, setting: Setting, seed: int, log_dir: Path) -> dict[str, Any
     }
 
 
+def by_setting(results: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Results by the label of their setting, in order."""
+    grouped: dict[str, list[dict[str, Any]]] = {}
+    for result in results:
+        grouped.setdefault(result["setting"], []).append(result)
+    return grouped
+
+
 def tabulate(results: list[dict[str, Any]]) -> str:
     """A Markdown table of means over seeds."""
     lines = [
         "| setting | seeds | ranks (first seed) | parameters | test % | min–max |",
         "|---|---|---|---|---|---|",
     ]
-    for label in dict.fromkeys(result["setting"] for result in results):
-        rows = [result for result in results if result["setting"] == label]
+    for label, rows in by_setting(results).items():
         accuracies = [100 * row["test accuracy"] for row in rows]
         parameters = statistics.mean(row["parameters"] for row in rows)
         lines.append(
@@ -196,8 +203,7 @@ def compare(width: int, results: list[dict[str, Any]]) -> str:
         "|---|---|---|---|---|",
     ]
     means = []
-    for label in dict.fromkeys(result["setting"] for result in results):
-        rows = [result for result in results if result["setting"] == label]
+    for label, rows in by_setting(results).items():
         parameters = statistics.mean(row["parameters"] for row in rows)
         accuracy = statistics.mean(100 * row["test accuracy"] for row in rows)
         means.append((accuracy, parameters, label))
@@ -252,8 +258,7 @@ def draw(study: str, results: list[dict[str, Any]]) -> None:
             label="dense, trained the same way",
         )
     low_rank = [result for result in results if result not in dense]
-    for label in dict.fromkeys(result["setting"] for result in low_rank):
-        rows = [result for result in low_rank if result["setting"] == label]
+    for rows in by_setting(low_rank).values():
         x = statistics.mean(row["parameters"] for row in rows)
         accuracies = [100 * row["test accuracy"] for row in rows]
         means.append((x, statistics.mean(accuracies)))

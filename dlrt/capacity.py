@@ -123,15 +123,15 @@ def settle(model: keras.Model) -> bool:
     optimizer = low_rank_optimizer(model)
     if optimizer is None or optimizer.truncation_stop is None:
         return False
-    before = optimizer.settled
+    before, resized = optimizer.settled, False
     optimizer.settled = int(optimizer.iterations) >= optimizer.truncation_stop
     if optimizer.settled:
         growth = optimizer.integrator.growth
-        resize(
+        resized = resize(
             model,
             {layer.name: growth * layer.rank for layer in _trained_layers(model)},
         )
-    return optimizer.settled != before
+    return resized or optimizer.settled != before
 
 
 def adapt(model: keras.Model) -> bool:

@@ -1,9 +1,11 @@
-"""The examples of docstrings and of the README run as they stand."""
+"""The examples of docstrings run, and so does what the README shows."""
 
 import doctest
 import importlib
+import inspect
 import pkgutil
 import re
+import textwrap
 from pathlib import Path
 
 import keras
@@ -34,13 +36,29 @@ def test_docstrings(name):
         assert runner.run(test).failed == 0, test.name
 
 
+def readme_example(x, y, x_val, y_val):
+    model = keras.Sequential(
+        [
+            keras.Input((784,)),
+            dlrt.layers.LowRankDense(500, rank=40, activation="relu"),
+            keras.layers.Dense(10),
+        ]
+    )
+    model.compile(
+        optimizer=dlrt.optimizers.LowRank(keras.optimizers.Adam(1e-3)),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    log = dlrt.callbacks.RankLog()
+    model.fit(x, y, validation_data=(x_val, y_val), callbacks=[log])
+    return model
+
+
 def test_readme():
+    _, *body, _ = inspect.getsource(readme_example).splitlines(keepends=True)
+    blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    assert blocks == ["import keras\nimport dlrt\n\n" + textwrap.dedent("".join(body))]
     random = np.random.default_rng(0)
     x = random.random((512, 784), dtype="float32")
     y = random.integers(0, 10, 512)
-    names = {"x": x, "y": y, "x_val": x[:100], "y_val": y[:100]}
-    blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
-    assert blocks
-    for block in blocks:
-        exec(block, names)
-    assert names["model"].layers[0].rank == 40
+    assert readme_example(x, y, x[:100], y[:100]).layers[0].rank == 40
