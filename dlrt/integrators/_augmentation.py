@@ -158,15 +158,22 @@ def _singular_subspaces(
     width = rank if truncation.width is None else truncation.width
     kept = ops.cast(ops.arange(width) < rank, core.dtype)
 
-    def prepare(vectors: Tensor, basis: Tensor, new: Complement | None) -> Tensor:
-        active = used_columns(basis)
-        if new is not None:
-            active = ops.concatenate([active, new.active])
+    def prepare(vectors: Tensor, active: Tensor) -> Tensor:
         # Singular vectors of value zero may lie in directions that are not in use.
-        masked = vectors[:, :width] * active[:, None]
+        masked = vectors[..., :width] * active[..., None]
         return nearest_gauge(linalg.orthonormalize(masked), kept)
 
-    return prepare(p, factors.u, left), prepare(transpose(qh), factors.v, right)
+    return both(
+        prepare,
+        (p, _active(factors.u, left)),
+        (transpose(qh), _active(factors.v, right)),
+    )
+
+
+def _active(basis: Tensor, new: Complement | None) -> Tensor:
+    """Ones for the directions of an augmented basis in use, zeros for the others."""
+    active = used_columns(basis)
+    return active if new is None else ops.concatenate([active, new.active])
 
 
 def used_columns(basis: Tensor) -> Tensor:
