@@ -106,7 +106,11 @@ STUDIES = {
     "learning-rate": [
         setting
         for width in (200, 784, 2000)
-        for optimizer, rate in (("adam", "0.001"), ("sgd", "0.1"))
+        for optimizer, rates in (
+            ("adam", ("0.0003", "0.001", "0.003")),
+            ("sgd", ("0.03", "0.1", "0.3")),
+        )
+        for rate in rates
         for setting in _transfer(width, optimizer, rate)
     ],
 }
@@ -329,7 +333,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("studies", nargs="+", choices=STUDIES)
-    parser.add_argument("--seeds", type=int, help="at most so many seeds a setting")
+    parser.add_argument(
+        "--seeds", type=int, nargs="+", default=[0, 1, 2], help="only these seeds"
+    )
     parser.add_argument("--only", help="only settings whose label contains this")
     parser.add_argument(
         "--report-only", action="store_true", help="report results that are there"
@@ -350,12 +356,15 @@ def main() -> None:
     for study in arguments.studies:
         jobs = [
             (setting, seed)
-            for seed in range(arguments.seeds or 3)
+            for seed in arguments.seeds
             for setting in STUDIES[study]
             if seed < setting.seeds and (arguments.only or "") in setting.label
         ]
         if not jobs:
-            parser.error(f"no setting of {study} contains --only {arguments.only!r}")
+            parser.error(
+                f"{study} has no setting with --only {arguments.only!r} and "
+                f"--seeds {arguments.seeds}"
+            )
         with ThreadPoolExecutor(arguments.jobs) as pool:
             futures = [
                 pool.submit(run, study, setting, seed, arguments.log_dir.absolute())
