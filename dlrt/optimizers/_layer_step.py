@@ -128,6 +128,8 @@ class LayerStep:
                 if g is not None
             },
         )
+        if self.phase > 0 and integrator.growth > 1:
+            self._fill_new_magnitudes()
         direction = integrator.phases[self.phase].direction
         pairs = []
         for name in self.points:
@@ -151,13 +153,32 @@ class LayerStep:
 
     def _lengthen_new(self, increment: Tensor) -> Tensor:
         """Scales the coefficients of new directions, which stand for `K` and `L`."""
-        old = self._rank() if _dynamic_shapes() else self._layer.capacity // 2
-        new = ops.arange(ops.shape(increment)[0]) >= old
         scale = _scaling.new_direction_scale(
             self._layer.kernel_shape, self._rank(), increment.dtype
         )
-        either = ops.logical_or(new[:, None], new[None, :])
-        return increment * ops.where(either, scale, 1.0)
+        new = self._new_coefficients(ops.shape(increment)[0])
+        return increment * ops.where(new, scale, 1.0)
+
+    def _fill_new_magnitudes(self) -> None:
+        """Gives coefficients of new directions the mean second moment of the others.
+
+        They have no past. An optimizer that found zeros there would divide a gradient
+        by itself, and step by its sign.
+        """
+        inner, core = self._optimizer.inner_optimizer, self._layer.s
+        for slot in _slots.slots_of(inner, inner._get_variable_index(core)):
+            if _slots.holds_magnitudes(slot):
+                value = ops.convert_to_tensor(slot)
+                old = ops.cast(self._rank(), value.dtype)
+                mean = ops.sum(value) / ops.square(old)
+                new = self._new_coefficients(value.shape[0])
+                slot.assign(ops.where(new, mean, value))
+
+    def _new_coefficients(self, width: Tensor | int) -> Tensor:
+        """Where a matrix of augmented coefficients belongs to a new direction."""
+        old = self._rank() if _dynamic_shapes() else self._layer.capacity // 2
+        new = ops.arange(width) >= old
+        return ops.logical_or(new[:, None], new[None, :])
 
     def truncation(self, iteration: Tensor) -> Truncation | None:
         """The rule for the next rank, `None` if it stays or in an early phase."""
