@@ -29,7 +29,9 @@ def train_step(model: keras.Model, optimizer: LowRank, data: Any) -> dict[str, A
             if first_prediction is None:
                 first_prediction = prediction
                 batch = tf.shape(next(i for i in tree.flatten(x) if i is not None))[0]
-                model._loss_tracker.update_state(loss, sample_weight=batch)
+                # Keras divides a replica's loss, so that gradients can be summed.
+                replicas = tf.distribute.get_strategy().num_replicas_in_sync
+                model._loss_tracker.update_state(loss * replicas, sample_weight=batch)
             loss = model.optimizer.scale_loss(loss)
         found = iter(tape.gradient(loss, [w for w in weights if id(w) in wanted]))
         gradients = [next(found) if id(w) in wanted else None for w in weights]

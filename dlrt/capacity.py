@@ -6,6 +6,7 @@ the variables are replaced by ones that fit, together with the optimizer's slots
 compiled functions are traced anew.
 """
 
+import contextlib
 from typing import Any
 
 import keras
@@ -40,13 +41,20 @@ def resize(model: keras.Model, capacities: dict[str, int]) -> bool:
     """
     optimizer = low_rank_optimizer(model)
     layers = accounting.low_rank_layers(model)
-    if not _resize(optimizer, layers, capacities):
-        return False
+    with _variable_scope(model):
+        if not _resize(optimizer, layers, capacities):
+            return False
     if optimizer is not None and model.optimizer is not optimizer:
         _slots.follow(model.optimizer, optimizer._trainable_variables)
     for name in ("train", "test", "predict"):
         setattr(model, f"{name}_function", None)
     return True
+
+
+def _variable_scope(model: keras.Model) -> Any:
+    """Where the variables of a model must be made to have a copy on every device."""
+    strategy = getattr(model, "distribute_strategy", None)
+    return contextlib.nullcontext() if strategy is None else strategy.scope()
 
 
 def compact(model: keras.Model) -> bool:
@@ -124,7 +132,7 @@ def settle(model: keras.Model) -> bool:
     if optimizer is None or optimizer.truncation_stop is None:
         return False
     before, resized = optimizer.settled, False
-    optimizer.settled = int(optimizer.iterations) >= optimizer.truncation_stop
+    optimizer.settled = int(optimizer.iterations.numpy()) >= optimizer.truncation_stop
     if optimizer.settled:
         growth = optimizer.integrator.growth
         resized = resize(
@@ -146,7 +154,7 @@ def adapt(model: keras.Model) -> bool:
         return False
     if settle(model):
         return True
-    truncating = int(optimizer.iterations) > optimizer.truncation_start
+    truncating = int(optimizer.iterations.numpy()) > optimizer.truncation_start
     growth = optimizer.integrator.growth
     capacities: dict[str, int] = {}
     for layer in _trained_layers(model):
