@@ -57,6 +57,11 @@ def _variable_scope(model: keras.Model) -> Any:
     return contextlib.nullcontext() if strategy is None else strategy.scope()
 
 
+def _iterations(optimizer: Any) -> int:
+    # A variable with copies on several devices has no conversion to `int`.
+    return int(keras.ops.convert_to_numpy(optimizer.iterations))
+
+
 def compact(model: keras.Model) -> bool:
     """Shrinks every low-rank layer's variables to its rank, see `resize`."""
     return resize(model, accounting.ranks(model))
@@ -132,7 +137,7 @@ def settle(model: keras.Model) -> bool:
     if optimizer is None or optimizer.truncation_stop is None:
         return False
     before, resized = optimizer.settled, False
-    optimizer.settled = int(optimizer.iterations.numpy()) >= optimizer.truncation_stop
+    optimizer.settled = _iterations(optimizer) >= optimizer.truncation_stop
     if optimizer.settled:
         growth = optimizer.integrator.growth
         resized = resize(
@@ -154,7 +159,7 @@ def adapt(model: keras.Model) -> bool:
         return False
     if settle(model):
         return True
-    truncating = int(optimizer.iterations.numpy()) > optimizer.truncation_start
+    truncating = _iterations(optimizer) > optimizer.truncation_start
     growth = optimizer.integrator.growth
     capacities: dict[str, int] = {}
     for layer in _trained_layers(model):

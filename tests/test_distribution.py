@@ -49,7 +49,9 @@ print(json.dumps([one, two]))
 
 
 @pytest.mark.parametrize(
-    "arguments", [{"tolerance": 0.4}, {"integrator": "kls"}], ids=label
+    "arguments",
+    [{"tolerance": 0.4, "integrator": "augmented_bug"}, {"integrator": "kls"}],
+    ids=label
 )
 def test_two_devices_train_as_one(arguments):
     finished = subprocess.run(
