@@ -58,8 +58,8 @@ def _variable_scope(model: keras.Model) -> Any:
 
 
 def _iterations(optimizer: Any) -> int:
-    # A variable with copies on several devices has no conversion to `int`.
-    return int(keras.ops.convert_to_numpy(optimizer.iterations))
+    # `int` refuses a variable of several devices.
+    return int(keras.ops.copy(optimizer.iterations))
 
 
 def compact(model: keras.Model) -> bool:

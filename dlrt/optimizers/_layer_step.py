@@ -9,7 +9,7 @@ from dlrt import linalg
 from dlrt.factors import Factors
 from dlrt.integrators import Truncation, Update
 from dlrt.layers import LowRankDense
-from dlrt.optimizers import _scaling, _slots
+from dlrt.optimizers import _scaling, _slots, _tracing
 
 if TYPE_CHECKING:
     from dlrt.optimizers.low_rank import LowRank
@@ -72,11 +72,8 @@ def finish_together(
             first.phase, [step.prepared for step in steps], increments
         )
     else:
-        updates = [
-            first.integrator.update(
-                first.phase, first.prepared, increments[0], truncation
-            )
-        ]
+        traced = _tracing.shared(first.integrator, "update")
+        updates = [traced(first.phase, first.prepared, increments[0], truncation)]
     for step, update in zip(steps, updates, strict=True):
         step.finish(update, truncation, updating)
 
@@ -232,6 +229,8 @@ class LayerStep:
         upper = min(max_rank, columns)
         width = None if _dynamic_shapes() else columns
         if self.integrator.growth == 1:
+            # A tensor, so that a trace serves variables of other widths too.
+            upper = ops.convert_to_tensor(upper)
             return Truncation(tolerance, optimizer.min_rank, upper, now, width)
         # The augmented factors don't tell the rank to stay at.
         lower = ops.where(now, min(optimizer.min_rank, upper), rank)
