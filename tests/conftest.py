@@ -9,6 +9,14 @@ if keras.backend.backend() == "jax":
     # Makes float64 available; what asks for float32 still gets it.
     jax.config.update("jax_enable_x64", True)
 
+if keras.backend.backend() == "tensorflow":
+    import tensorflow
+
+    # What is compiled here runs for moments: optimizing it takes longer.
+    tensorflow.config.optimizer.set_experimental_options(
+        {"disable_meta_optimizer": True}
+    )
+
 
 @pytest.fixture(autouse=True)
 def seeded():
@@ -25,8 +33,6 @@ def compiler():
     """What compiles a function of tensors on this backend."""
     if keras.backend.backend() == "jax":
         return jax.jit
-    import tensorflow
-
     return tensorflow.function
 
 

@@ -10,12 +10,15 @@ import pytest
 
 import dlrt
 
-CASES = {
+FIXED_RANK = {
     "fixed": dict(integrator="parallel_bug"),
-    "adaptive": dict(integrator="parallel_bug", tolerance=0.5),
     "kls": dict(integrator="kls"),
+}
+ADAPTIVE = {
+    "adaptive": dict(integrator="parallel_bug", tolerance=0.5),
     "augmented": dict(integrator="augmented_bug", tolerance=0.5),
 }
+CASES = FIXED_RANK | ADAPTIVE
 
 # What the second process runs: its own imports and a path, nothing of this one.
 CONTINUE = """
@@ -59,14 +62,17 @@ def fit(model, epochs):
     return history.history["loss"]
 
 
-@pytest.mark.parametrize("case", CASES)
+# The backends differ in how ranks change; what else is saved, Keras treats alike.
+ALIKE = [pytest.param(case, marks=pytest.mark.tensorflow_only) for case in FIXED_RANK]
+
+
+@pytest.mark.parametrize("case", [*ALIKE, *ADAPTIVE])
 def test_two_epochs_saved_and_three_in_a_new_process_equal_five(case, tmp_path):
     x, y = data()
     whole = network(case)
-    losses = fit(whole, 2) + fit(whole, 3)
-    first = network(case)
-    fit(first, 2)
-    first.save(tmp_path / "model.keras")
+    fit(whole, 2)
+    whole.save(tmp_path / "model.keras")
+    losses = fit(whole, 3)
     np.savez(tmp_path / "data.npz", x=x, y=y)
     finished = subprocess.run(
         [
@@ -82,7 +88,7 @@ def test_two_epochs_saved_and_three_in_a_new_process_equal_five(case, tmp_path):
         text=True,
     )
     continued, predictions = json.loads(finished.stdout.splitlines()[-1])
-    np.testing.assert_allclose(continued, losses[2:], atol=1e-6)
+    np.testing.assert_allclose(continued, losses, atol=1e-6)
     np.testing.assert_allclose(predictions, whole.predict(x, verbose=0), atol=1e-5)
 
 

@@ -537,6 +537,7 @@ for epoch in range(first, 100_000):
 """
 
 
+@pytest.mark.tensorflow_only
 def test_a_killed_process_leaves_every_finished_epoch(path):
     # Killed from outside, wherever it happens to be in a loop of writes ...
     with start_python(KILLED, path, 1, 0) as process:
@@ -580,6 +581,7 @@ for number in range(40):
 """
 
 
+@pytest.mark.tensorflow_only
 def test_of_two_processes_one_gets_the_name(tmp_path):
     racers = [start_python(RACING, tmp_path, name) for name in ("a", "b")]
     for racer in racers:

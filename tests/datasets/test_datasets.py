@@ -30,6 +30,8 @@ from dlrt.datasets import _download as download_module
 from dlrt.datasets import _keras_cache as cache_module
 from dlrt.datasets._digits import _bilinear_weights, _enlarge
 
+pytestmark = pytest.mark.tensorflow_only
+
 # Read before the fixture below hides it from the tests.
 REAL_DATA_DIR = os.environ.get("DLRT_DATA_DIR")
 

@@ -183,6 +183,7 @@ class TestRuns:
         expected = accuracy_after_svd(weights, rank=6)
         assert row["test_accuracy"] == pytest.approx(expected, abs=1e-6)
 
+    @pytest.mark.tensorflow_only
     def test_train_from_prune_trains_a_dense_network_once(self, logs, capsys):
         assert run("train-from-prune", logs, "-e", 1, "-s", 6) == 0
         dense = logs / f"dense-reference-digits-d{WIDTH}-seed0"
@@ -201,6 +202,7 @@ class TestRuns:
             )
             assert _runs.newest_dense(other) is None
 
+    @pytest.mark.tensorflow_only
     def test_low_rank_model_is_loaded_at_its_ranks(self, logs, tmp_path):
         assert run("fixed-rank", logs, "-e", 1, "-s", 4, "--run-name", "first") == 0
         best = logs / "first" / "best.keras"
@@ -212,6 +214,7 @@ class TestRuns:
             assert after[name] == pytest.approx(before[name], rel=1e-5)
 
 
+@pytest.mark.tensorflow_only
 class TestFineTune:
     options = (
         *("-e", 3, "-s", 12, "-t", "0.5", "--patience-ranks", 1),
@@ -289,6 +292,7 @@ class TestProcesses:
         assert "resumed 1" in configuration
         assert not list(directory.rglob(".*"))
 
+    @pytest.mark.tensorflow_only
     def test_script_without_mnist(self, logs, tmp_path):
         environment = {
             **os.environ,
@@ -319,6 +323,7 @@ class TestProcesses:
         assert configuration["dataset"] == "digits"
         assert row["rank hidden_4"] == 16
 
+    @pytest.mark.tensorflow_only
     def test_checkpoint_that_cannot_be_written(self, logs):
         process = subprocess.Popen(
             command("fixed-rank", logs, "-s", 16, "-e", 1000, "--run-name", "run"),
@@ -343,6 +348,7 @@ class TestProcesses:
         keras.saving.load_model(directory / "last.keras")
         assert not list(directory.rglob(".*"))
 
+    @pytest.mark.tensorflow_only
     def test_loss_that_is_no_number(self, logs):
         options = ("-s", 4, "-e", 3, "--optimizer", "sgd", "--learning-rate", "1e6")
         process = subprocess.run(
@@ -399,6 +405,7 @@ BAD_OPTIONS = [
 ]
 
 
+@pytest.mark.tensorflow_only
 class TestBadInput:
     def fails(self, capsys, subcommand, logs, *options):
         """Runs what must fail with one line; returns the line."""
@@ -561,6 +568,7 @@ class TestParts:
         assert _selection.best_row(rows)["epoch"] == 1
         assert _selection.best_row([]) is None
 
+    @pytest.mark.tensorflow_only
     def test_checkpoint_holds_its_state(self, logs):
         assert run("fixed-rank", logs, "-s", 3, "-e", 1) == 0
         with zipfile.ZipFile(only_run(logs) / "last.keras") as archive:
