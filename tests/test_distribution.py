@@ -1,31 +1,46 @@
-"""Data parallel training, on TensorFlow's logical devices."""
+"""Data parallel training, on two devices that share the processor."""
 
 import json
+import os
 import subprocess
 import sys
 
 import numpy as np
-import pytest
 
-pytestmark = pytest.mark.tensorflow_only
-
-# Devices must be known before TensorFlow starts, so this is a process of its own.
+# Devices must be known before a backend starts, so this is a process of its own.
 COMPARE = """
-import json
-import keras, numpy as np, tensorflow as tf
+import contextlib, json
+import keras, numpy as np
 import dlrt
 
-(cpu,) = tf.config.list_physical_devices("CPU")
-two = [tf.config.LogicalDeviceConfiguration()] * 2
-tf.config.set_logical_device_configuration(cpu, two)
+
+def devices_of(variable):
+    if keras.backend.backend() == "tensorflow":
+        return len(getattr(variable.value, "values", [0]))
+    return len(variable.value.sharding.device_set)
+
+
+def two_devices():
+    if keras.backend.backend() == "tensorflow":
+        return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope()
+    devices = keras.distribution.list_devices()
+    return keras.distribution.DataParallel(devices=devices).scope()
+
+
+if keras.backend.backend() == "tensorflow":
+    import tensorflow as tf
+
+    (cpu,) = tf.config.list_physical_devices("CPU")
+    two = [tf.config.LogicalDeviceConfiguration()] * 2
+    tf.config.set_logical_device_configuration(cpu, two)
 random = np.random.default_rng(0)
 x = random.standard_normal((256, 12)).astype("float32")
 y = (x @ random.standard_normal((12, 3))).argmax(1)
 
 
-def train(strategy):
+def train(scope):
     keras.utils.set_random_seed(0)
-    with strategy.scope():
+    with scope:
         inputs = keras.Input((12,))
         layer = dlrt.layers.LowRankDense(16, rank=8, activation="relu")
         model = dlrt.Model(inputs, keras.layers.Dense(3)(layer(inputs)))
@@ -35,25 +50,34 @@ def train(strategy):
             ),
             keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         )
-    history = model.fit(x, y, batch_size=64, epochs=4, shuffle=False, verbose=0)
+        history = model.fit(x, y, batch_size=64, epochs=4, shuffle=False, verbose=0)
     u, _, v = layer.factors
     error = max(abs(b.T @ b - np.eye(layer.rank)).max() for b in (u, v))
-    losses = history.history["loss"]
-    return {"losses": losses, "rank": layer.rank, "error": float(error)}
+    return {
+        "devices": devices_of(layer.u),
+        "losses": history.history["loss"],
+        "rank": layer.rank,
+        "error": float(error),
+    }
 
 
-one = train(tf.distribute.get_strategy())
-two = train(tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]))
-print(json.dumps([one, two]))
+print(json.dumps([train(contextlib.nullcontext()), train(two_devices())]))
 """
 
 
 def test_two_devices_train_as_one():
+    flags = (
+        f"--xla_force_host_platform_device_count=2 {os.environ.get('XLA_FLAGS', '')}"
+    )
     finished = subprocess.run(
-        [sys.executable, "-c", COMPARE], capture_output=True, text=True
+        [sys.executable, "-c", COMPARE],
+        env={**os.environ, "XLA_FLAGS": flags},
+        capture_output=True,
+        text=True,
     )
     assert finished.returncode == 0, finished.stderr
     one, two = json.loads(finished.stdout.splitlines()[-1])
+    assert (one["devices"], two["devices"]) == (1, 2)
     np.testing.assert_allclose(two["losses"], one["losses"], rtol=1e-4)
     assert two["rank"] == one["rank"]
     assert one["rank"] < 8
