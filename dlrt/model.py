@@ -65,6 +65,19 @@ class Model(keras.Model):
             x, y, batch_size, epochs, verbose, callbacks, *args, **kwargs
         )
 
+    def _maybe_symbolic_build(
+        self, iterator: Any = None, data_batch: Any = None
+    ) -> None:
+        optimizer = capacity.low_rank_optimizer(self)
+        several = optimizer is not None and len(optimizer.integrator.phases) > 1
+        built = all(layer.built for layer in self._flatten_layers())
+        if several and not built and self._distribute_strategy is None:
+            # TensorFlow would build a subclass within its first step, which is too late
+            # to give the variables room.
+            self._symbolic_build(iterator=iterator, data_batch=data_batch)
+        else:
+            super()._maybe_symbolic_build(iterator=iterator, data_batch=data_batch)
+
     def make_train_function(self, force: bool = False) -> Any:
         settled = capacity.settle(self)
         reserved = capacity.reserve(self)

@@ -128,6 +128,9 @@ class LowRankDense(keras.layers.Layer):
         self._outermost_model: weakref.ref | None = None
         self.input_spec = keras.layers.InputSpec(min_ndim=2)
         self.supports_masking = True
+        # XLA has no kernel for a determinant and no shapes known at run time only,
+        # which a training step needs on TensorFlow. JAX has other ways for both.
+        self.supports_jit = keras.backend.backend() != "tensorflow"
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         features = input_shape[-1]

@@ -397,6 +397,45 @@ def test_layer_tolerance_needs_an_adaptive_integrator():
         model.fit(x, y, verbose=0)
 
 
+class Subclass(dlrt.Model):
+    def __init__(self):
+        super().__init__()
+        self.hidden = dlrt.layers.LowRankDense(WIDTH, rank=RANK, activation="relu")
+        self.out = keras.layers.Dense(CLASSES)
+
+    def call(self, x):
+        return self.out(self.hidden(x))
+
+
+# JAX builds every model before its first step.
+@pytest.mark.tensorflow_only
+@pytest.mark.parametrize("integrator", ["kls", "augmented_bug"])
+def test_a_model_that_fit_builds_trains_as_one_built_before(integrator):
+    x, y = data()
+    losses = []
+    for built in (False, True):
+        keras.utils.set_random_seed(0)
+        model = Subclass()
+        if built:
+            model(x[:1])
+        compiled(keras.optimizers.Adam(1e-2), model, integrator=integrator)
+        history = model.fit(x, y, batch_size=16, epochs=2, shuffle=False, verbose=0)
+        losses.append(history.history["loss"])
+    np.testing.assert_allclose(*losses, rtol=1e-6)
+
+
+@pytest.mark.tensorflow_only
+def test_xla_is_left_alone():
+    """Keras turns it on by itself where there is a GPU, unless a layer declines."""
+    model = network()
+    with pytest.warns(UserWarning, match="jit_compile"):
+        model.compile(dlrt.optimizers.LowRank("adam"), "mse", jit_compile=True)
+    assert model.jit_compile is False
+    merged = dlrt.merge(model)
+    merged.compile("adam", "mse", jit_compile=True)
+    assert merged.jit_compile is True
+
+
 def test_learning_rate_can_be_set():
     model = compiled(keras.optimizers.Adam(1e-2))
     model.optimizer.learning_rate = 0.5
