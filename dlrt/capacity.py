@@ -14,7 +14,7 @@ import keras
 from dlrt import accounting
 from dlrt.layers import LowRankDense
 from dlrt.optimizers import LowRank, _slots
-from dlrt.optimizers._layer_step import layers_of
+from dlrt.optimizers._layer_step import layers_of, present
 
 
 def low_rank_optimizer(model: keras.Model) -> LowRank | None:
@@ -39,19 +39,26 @@ def resize(model: keras.Model, capacities: dict[str, int]) -> bool:
     Returns:
         Whether anything changed.
     """
-    optimizer = low_rank_optimizer(model)
-    layers = accounting.low_rank_layers(model)
-    with _variable_scope(model):
-        if not _resize(optimizer, layers, capacities):
+    with variable_scope(model):
+        if not _resize_layers(accounting.low_rank_layers(model), capacities):
             return False
-    if optimizer is not None and model.optimizer is not optimizer:
-        _slots.follow(model.optimizer, optimizer._trainable_variables)
-    for name in ("train", "test", "predict"):
-        setattr(model, f"{name}_function", None)
+    follow(model)
     return True
 
 
-def _variable_scope(model: keras.Model) -> Any:
+def follow(model: keras.Model) -> None:
+    """Takes optimizer and compiled functions to variables that have been replaced."""
+    optimizer = low_rank_optimizer(model)
+    if optimizer is not None:
+        with variable_scope(model):
+            _follow(optimizer)
+        if model.optimizer is not optimizer:
+            _slots.follow(model.optimizer, optimizer._trainable_variables)
+    for name in ("train", "test", "predict"):
+        setattr(model, f"{name}_function", None)
+
+
+def variable_scope(model: keras.Model) -> Any:
     """Where the variables of a model must be made to have a copy on every device."""
     strategy = getattr(model, "distribute_strategy", None)
     return contextlib.nullcontext() if strategy is None else strategy.scope()
@@ -81,32 +88,33 @@ def compact_trained(optimizer: LowRank, variables: list) -> None:
         # On JAX, a step that failed has consumed the values; its error is on the way.
         return
     for layer in layers:
-        model = layer.outermost_model
+        model = layer.outermost_model()
         if model is not None and low_rank_optimizer(model) is optimizer:
             compact(model)
             return
     if keras.backend.backend() == "jax":
         # Compiled functions get the variables handed in, and notice their new shapes.
-        _resize(optimizer, layers, {layer.name: layer.rank for layer in layers})
+        if _resize_layers(layers, {layer.name: layer.rank for layer in layers}):
+            _follow(optimizer)
 
 
-def _resize(
-    optimizer: LowRank | None, layers: list[LowRankDense], capacities: dict[str, int]
-) -> bool:
-    """Replaces variables of layers and the optimizer's slots for them."""
-    replaced: dict[int, keras.Variable] = {}
+def _resize_layers(layers: list[LowRankDense], capacities: dict[str, int]) -> bool:
+    """Replaces variables of layers; returns whether there was need to."""
+    changed = False
     for layer in layers:
         capacity = capacities.get(layer.name, layer.capacity)
         if capacity != layer.capacity:
-            old = (layer.u, layer.s, layer.v)
             layer.set_factors(layer.factors.truncated(capacity), capacity)
-            new = (layer.u, layer.s, layer.v)
-            replaced.update(zip(map(id, old), new, strict=True))
-    if replaced and optimizer is not None and optimizer.built:
-        variables = [replaced.get(id(v), v) for v in optimizer._trainable_variables]
+            changed = True
+    return changed
+
+
+def _follow(optimizer: LowRank) -> None:
+    """Gives an optimizer the present variables of its layers, and slots for them."""
+    if optimizer.built:
+        variables = [present(v) for v in optimizer._trainable_variables]
         _slots.rebuild(optimizer.inner_optimizer, variables)
         _slots.follow(optimizer, variables)
-    return bool(replaced)
 
 
 def reserve(model: keras.Model) -> bool:

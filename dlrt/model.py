@@ -1,6 +1,9 @@
 """A Keras model for integrators with several gradients a step."""
 
+import contextlib
 import importlib
+import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -88,6 +91,31 @@ class Model(keras.Model):
         _make_room(self, weights)
         super().set_weights(weights)
 
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        with _exact_slots(self):
+            super().save(*args, **kwargs)
+
+    def save_weights(self, *args: Any, **kwargs: Any) -> None:
+        with _exact_slots(self):
+            super().save_weights(*args, **kwargs)
+
+    def load_weights(
+        self, filepath: Any, skip_mismatch: bool = False, **kwargs: Any
+    ) -> None:
+        """Loads weights; factors may have any rank. See `keras.Model.load_weights`."""
+        layers = accounting.low_rank_layers(self)
+        capacities = [layer.capacity for layer in layers]
+        with capacity.variable_scope(self):
+            if layers and getattr(self, "optimizer", None) is not None:
+                # Factors first: with theirs, the optimizer gets the shapes to take its
+                # own from the file.
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    super().load_weights(filepath, skip_mismatch=True, **kwargs)
+                if capacities != [layer.capacity for layer in layers]:
+                    capacity.follow(self)
+            super().load_weights(filepath, skip_mismatch, **kwargs)
+
     def train_step(self, *args: Any, **kwargs: Any) -> Any:
         optimizer = capacity.low_rank_optimizer(self)
         if optimizer is None or len(optimizer.integrator.phases) == 1:
@@ -122,6 +150,22 @@ def _make_room(model: keras.Model, weights: list[Any]) -> None:
                 for layer in accounting.low_rank_layers(model)
             },
         )
+
+
+@contextlib.contextmanager
+def _exact_slots(model: keras.Model) -> Iterator[None]:
+    """Within this context the slots of a scaled optimizer have no room to spare.
+
+    A file has its factors at their ranks, and `LowRank` saves its slots alike, but
+    `LossScaleOptimizer` saves the slots of what it wraps as they are.
+    """
+    compiled = model.train_function is not None
+    optimizer = getattr(model, "optimizer", None)
+    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        capacity.compact(model)
+    yield
+    if compiled and model.train_function is None:
+        model.make_train_function()
 
 
 def _listed(callbacks: Any) -> list[Any]:

@@ -97,7 +97,8 @@ def test_one_fit_equals_two():
     np.testing.assert_allclose(fit(one, 5), fit(two, 2) + fit(two, 3), atol=1e-6)
 
 
-def test_a_checkpoint_in_mid_run_has_the_exact_ranks(tmp_path):
+@pytest.mark.parametrize("scaled", [False, True], ids=["plain", "scaled"])
+def test_a_checkpoint_in_mid_run_has_the_exact_ranks(tmp_path, scaled):
     """Saved files say the rank, not the room that the variables have at the time."""
     seen = []
 
@@ -108,6 +109,9 @@ def test_a_checkpoint_in_mid_run_has_the_exact_ranks(tmp_path):
             seen.append((path, self.model.get_layer("h").rank))
 
     model = network("adaptive")
+    if scaled:
+        optimizer = keras.optimizers.LossScaleOptimizer(model.optimizer)
+        model.compile(optimizer, model.loss)
     x, y = data()
     model.fit(x, y, batch_size=16, epochs=3, verbose=0, callbacks=[Save()])
     for path, rank in seen:
@@ -133,6 +137,74 @@ def test_weights_of_another_rank_can_be_loaded(tmp_path):
         other.predict(x, verbose=0), model.predict(x, verbose=0), atol=1e-5
     )
     assert np.isfinite(fit(other, 1)).all()
+
+
+@pytest.mark.parametrize(
+    "case, scaled", [("adaptive", False), ("adaptive", True), ("augmented", False)]
+)
+def test_weights_of_another_rank_in_a_trained_model(tmp_path, case, scaled):
+    """Training goes on as where the weights come from, moments and all."""
+    model, other = models = network(case), network(case)
+    tolerance = model.optimizer.tolerance
+    optimizer = other.optimizer
+    optimizer.tolerance = 0.01
+    for each in models:
+        if scaled:
+            scaling = keras.optimizers.LossScaleOptimizer(each.optimizer)
+            each.compile(scaling, each.loss)
+        fit(each, 3)
+    optimizer.tolerance = tolerance
+    x, _ = data()
+    other.predict(x, verbose=0)
+    assert other.get_layer("h").rank > model.get_layer("h").rank
+    model.save_weights(tmp_path / "model.weights.h5")
+    other.load_weights(tmp_path / "model.weights.h5")
+    np.testing.assert_allclose(
+        other.predict(x, verbose=0), model.predict(x, verbose=0), atol=1e-6
+    )
+    np.testing.assert_allclose(fit(other, 2), fit(model, 2), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "case",
+    ["adaptive", pytest.param("augmented", marks=pytest.mark.tensorflow_only)],
+)
+def test_backup_and_restore(tmp_path, case):
+    class Interrupt(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            if epoch == 2:
+                raise KeyboardInterrupt
+
+    def run(*callbacks):
+        model = network(case)
+        return model.fit(
+            *data(),
+            batch_size=16,
+            epochs=5,
+            shuffle=False,
+            verbose=0,
+            callbacks=[keras.callbacks.BackupAndRestore(tmp_path / "b"), *callbacks],
+        ).history["loss"]
+
+    with pytest.raises(KeyboardInterrupt):
+        run(Interrupt())
+    restored = run()
+    np.testing.assert_allclose(restored, fit(network(case), 5)[3:], atol=1e-6)
+
+
+@pytest.mark.tensorflow_only
+def test_export_after_a_change_of_rank(tmp_path):
+    import tensorflow as tf
+
+    model = network("adaptive")
+    fit(model, 3)
+    assert model.get_layer("h").rank < 6
+    model.export(tmp_path / "model", verbose=False)
+    x, _ = data()
+    exported = tf.saved_model.load(str(tmp_path / "model"))
+    np.testing.assert_allclose(
+        exported.serve(x), model.predict(x, verbose=0), atol=1e-6
+    )
 
 
 def test_early_stopping_restores_weights_of_another_rank():

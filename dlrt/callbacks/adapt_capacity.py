@@ -16,6 +16,10 @@ class AdaptCapacity(keras.callbacks.Callback):
     rank has fallen below half of their width, and grow when it has reached it.
     """
 
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        # Weights of other ranks may have come in, as from `BackupAndRestore`.
+        self.model.make_train_function()
+
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if capacity.adapt(self.model):
             self.model.make_train_function(force=True)

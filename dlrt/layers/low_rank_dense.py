@@ -196,9 +196,11 @@ class LowRankDense(keras.layers.Layer):
         """The represented kernel `U S Vᵀ`, a dense `(n, units)` tensor."""
         return represented(*self._tensors())
 
-    @property
     def outermost_model(self) -> keras.Model | None:
-        """The outermost model that has called this layer last, if any."""
+        """The outermost model that has called this layer last, if any.
+
+        No property: Keras takes what it finds as attributes for parts to save and load.
+        """
         return None if self._outermost_model is None else self._outermost_model()
 
     def set_factors(self, factors: Factors, capacity: int | None = None) -> None:

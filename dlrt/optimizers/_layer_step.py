@@ -23,6 +23,12 @@ def layer_of(variable: Any) -> LowRankDense | None:
     return None if reference is None else reference()
 
 
+def present(variable: Any) -> Any:
+    """A variable, or the one that its layer has now in its place."""
+    layer = layer_of(variable)
+    return variable if layer is None else getattr(layer, variable.name)
+
+
 def phase_variables(optimizer: "LowRank", index: int, variables: list) -> set[int]:
     """Ids of the weights whose gradients a phase of the integrator needs."""
     phases = optimizer.integrator.phases

@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 from keras import ops
+from keras.src.utils.tracking import DotNotTrackScope  # not exported by Keras
 
 # Slots that accumulate squares or magnitudes, not directions. They carry over to
 # rotated coordinates as variances do.
@@ -138,6 +139,11 @@ def rebuild(
     # In the order of a fresh optimizer, which is the order in which they are saved.
     for new in new_slots:
         optimizer._track_variable(new)
+    # TensorFlow exports nothing that holds a list which entries have left.
+    accepts, tracked = optimizer._tracker.config["variables"]
+    with DotNotTrackScope():
+        optimizer._variables = list(tracked)
+    optimizer._tracker.config["variables"] = accepts, optimizer._variables
     follow(optimizer, variables)
 
 

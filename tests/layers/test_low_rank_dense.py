@@ -574,8 +574,8 @@ def test_layer_remembers_the_outermost_model():
     layer = inner.layers[0]
     outer = keras.Sequential([keras.Input((N,)), inner])
     outer(inputs(2, N))
-    assert layer.outermost_model is outer
-    assert built().outermost_model is None
+    assert layer.outermost_model() is outer
+    assert built().outermost_model() is None
 
 
 def test_calling_without_the_layer_machinery_leaves_no_trace():
@@ -584,7 +584,7 @@ def test_calling_without_the_layer_machinery_leaves_no_trace():
     inner = network()
     outer = keras.Sequential([keras.Input((N,)), inner])
     outer(inputs(2, N))
-    assert inner.layers[0].outermost_model is outer
+    assert inner.layers[0].outermost_model() is outer
 
 
 def test_compiled_call(compiled):
