@@ -163,9 +163,11 @@ def _exact_slots(model: keras.Model) -> Iterator[None]:
     optimizer = getattr(model, "optimizer", None)
     if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         capacity.compact(model)
-    yield
-    if compiled and model.train_function is None:
-        model.make_train_function()
+    try:
+        yield
+    finally:
+        if compiled and model.train_function is None:
+            model.make_train_function()
 
 
 def _listed(callbacks: Any) -> list[Any]:

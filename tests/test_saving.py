@@ -58,7 +58,10 @@ def fit(model, epochs):
     return history.history["loss"]
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param("fixed", marks=pytest.mark.tensorflow_only), "adaptive", "augmented"],
+)
 def test_two_epochs_saved_and_three_in_a_new_process_equal_five(case, tmp_path):
     x, y = data()
     whole = network(case)

@@ -84,10 +84,10 @@ USUAL = ("sgd", "adam", "adamw", "schedule")
 )
 def test_learns_and_stays_orthonormal(inner, integrator):
     x, y = data()
-    model = compiled(INNER[inner](), integrator=integrator)
+    model = compiled(INNER[inner](), network(depth=1), integrator=integrator)
     losses = model.fit(x, y, epochs=10, batch_size=16, verbose=0).history["loss"]
     assert losses[-1] < 0.8 * losses[0]
-    assert [layer.rank for layer in hidden(model)] == [RANK, RANK]
+    assert [layer.rank for layer in hidden(model)] == [RANK]
     if integrator != "factorized":
         assert_orthonormal(model)
 
