@@ -348,7 +348,6 @@ class TestProcesses:
         keras.saving.load_model(directory / "last.keras")
         assert not list(directory.rglob(".*"))
 
-    @pytest.mark.tensorflow_only
     def test_loss_that_is_no_number(self, logs):
         options = ("-s", 4, "-e", 3, "--optimizer", "sgd", "--learning-rate", "1e6")
         process = subprocess.run(
