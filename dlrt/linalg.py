@@ -94,6 +94,11 @@ def svd(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return _cast(u, matrix), _cast(s, matrix), _cast(vh, matrix)
 
 
+def singular_values(matrix: Tensor) -> Tensor:
+    """The singular values of a matrix, in descending order."""
+    return _cast(ops.svd(_decomposable(matrix), compute_uv=False), matrix)
+
+
 def eigh(matrix: Tensor) -> tuple[Tensor, Tensor]:
     """Eigenvalues (ascending) and eigenvectors (columns) of a symmetric matrix."""
     prepared = _decomposable(matrix)

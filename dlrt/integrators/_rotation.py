@@ -14,7 +14,7 @@ from keras import ops
 
 from dlrt import linalg
 from dlrt.factors import Factors
-from dlrt.integrators._integrator import Update
+from dlrt.integrators._integrator import Truncation, Update
 from dlrt.linalg import transpose
 
 Tensor = Any
@@ -39,6 +39,20 @@ class Rotation(NamedTuple):
     root: Tensor
     overlap: Tensor
     near: Tensor
+
+
+class Rotated(NamedTuple):
+    """A low-rank approximation by bases turned by small angles.
+
+    Attributes:
+        update: The new factors, as many columns as the old ones.
+        near: Whether the angles are small enough for their use.
+        square_norm: Of the matrix that they approximate, `‖·‖_F²`.
+    """
+
+    update: Update
+    near: Tensor
+    square_norm: Tensor
 
 
 def perpendicular(basis: Tensor, increment: Tensor) -> tuple[Tensor, Tensor]:
@@ -89,7 +103,7 @@ def rotate_both(
     factors: list[Factors],
     increments: list[dict[str, Tensor]],
     kept: Tensor | None = None,
-) -> tuple[list[Update], list[Tensor]]:
+) -> list[Rotated]:
     """Low-rank approximations of `U (S + ΔS) Vᵀ + D Vᵀ + U Eᵀ`.
 
     `D` and `E` are the parts of the increments of `K` and `L` that are perpendicular to
@@ -100,9 +114,6 @@ def rotate_both(
         factors: The old factors, of one rank.
         increments: Increments of `K`, `L` and `S`, by name of the factor.
         kept: `(r,)`, ones for the columns of the bases in use; `None` if all are.
-
-    Returns:
-        The new factors, and whether the angles are small enough for their use.
     """
     cores = [old.s + step["s"] for old, step in zip(factors, increments, strict=True)]
     unused = None if kept is None else ops.diag(1 - kept)
@@ -121,7 +132,7 @@ def rotate_both(
         unused,
     )
     lefts, rights = rotations[: len(cores)], rotations[len(cores) :]
-    updates = []
+    results = []
     for left, core, right in zip(lefts, cores, rights, strict=True):
         # Bᵤᵀ W Bᵥ = Mᵤ S + S Mᵥ - S with the Gram matrices M of the two B, since
         # D = (Bᵤ - U) S and E = (Bᵥ - V) Sᵀ.
@@ -130,12 +141,49 @@ def rotate_both(
         update = Update(
             Factors(left.basis, s, right.basis), left.overlap, right.overlap
         )
-        updates.append(update)
-    near = [
-        ops.logical_and(left.near, right.near)
-        for left, right in zip(lefts, rights, strict=True)
-    ]
-    return updates, near
+        # ‖S‖² + ‖D‖² = ‖Bᵤ S‖² by Pythagoras, and so for E.
+        square_norm = (
+            _square_norm(left.root @ core)
+            + _square_norm(core @ right.root)
+            - _square_norm(core)
+        )
+        near = ops.logical_and(left.near, right.near)
+        results.append(Rotated(update, near, square_norm))
+    return results
+
+
+def keeps_rank(rotated: Rotated, truncation: Truncation, rank: Tensor | int) -> Tensor:
+    """Whether a truncation rule is certain to choose the rank that a matrix has.
+
+    Then the approximation in turned bases is within the tolerance, and serves as well
+    as a truncated singular value decomposition of twice the width, which is needed
+    only where this is false.
+
+    The approximation is `A = Pᵀ Ŝ Q` with orthonormal `P` and `Q`, so the error of
+    the best one of its rank is at most `(‖Ŝ‖² - ‖A‖²)^(1/2)`, and singular values
+    interlace: the error at the next smaller rank is at least the smallest one of `A`.
+
+    Args:
+        rotated: The approximation.
+        truncation: The rule.
+        rank: The rank.
+    """
+    core, whole = rotated.update.factors.s, rotated.square_norm
+    square = ops.square(ops.cast(truncation.tolerance, core.dtype)) * whole
+    upper = truncation.max_rank
+    upper = 2 * rank if upper is None else ops.minimum(upper, 2 * rank)
+    rounding = 32 * linalg.epsilon(core) * whole
+    enough = whole - _square_norm(core) + rounding <= square
+    enough = ops.logical_or(ops.logical_and(enough, rank < upper), rank == upper)
+    above = ops.square(linalg.singular_values(core)) > square + rounding
+    needed = ops.sum(ops.cast(above, "int32")) >= rank
+    lower = ops.minimum(truncation.min_rank, upper)
+    needed = ops.logical_or(ops.logical_and(needed, rank > lower), rank == lower)
+    return ops.logical_and(enough, needed)
+
+
+def _square_norm(matrix: Tensor) -> Tensor:
+    return ops.sum(ops.square(matrix), axis=(-2, -1))
 
 
 def step_bases(

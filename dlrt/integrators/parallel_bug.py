@@ -14,7 +14,7 @@ from dlrt.integrators._integrator import (
     Update,
     register,
 )
-from dlrt.integrators._rotation import replace_far, rotate_both
+from dlrt.integrators._rotation import keeps_rank, replace_far, rotate_both
 
 Tensor = Any
 
@@ -51,13 +51,24 @@ class ParallelBUG(Integrator):
     ) -> Update:
         if truncation is None:
             return self.update_all(phase, [factors], [increments])[0]
-        if truncation.now is True:
+        width = ops.shape(factors.s)[-1]
+        if truncation.width is None:
+            # Without padding, the rank is the number of columns.
+            kept, rank = None, width
+        elif truncation.width == width:
+            kept = used_columns(factors.u)
+            rank = ops.cast(ops.sum(kept), "int32")
+        else:
             return self._augmented(factors, increments, truncation)
-        kept = used_columns(factors.u)
-        (rotated,), (near,) = rotate_both([factors], [increments], kept)
+        (rotated,) = rotate_both([factors], [increments], kept)
+        stays = linalg.cond(
+            ops.logical_and(rotated.near, truncation.now),
+            lambda: keeps_rank(rotated, truncation, rank),
+            lambda: rotated.near,
+        )
         return linalg.cond(
-            ops.logical_and(near, ops.logical_not(truncation.now)),
-            lambda: rotated,
+            stays,
+            lambda: rotated.update,
             lambda: self._augmented(factors, increments, truncation),
         )
 
@@ -67,8 +78,14 @@ class ParallelBUG(Integrator):
         factors: list[Factors],
         increments: list[dict[str, Tensor]],
     ) -> list[Update]:
-        rotated, near = rotate_both(factors, increments)
-        return replace_far(rotated, near, factors, increments, self._augmented)
+        rotated = rotate_both(factors, increments)
+        return replace_far(
+            [each.update for each in rotated],
+            [each.near for each in rotated],
+            factors,
+            increments,
+            self._augmented,
+        )
 
     @staticmethod
     def _augmented(

@@ -258,7 +258,7 @@ class LayerStep:
             for slot in _slots.slots_of(inner, inner._get_variable_index(variable))
         ]
         values = [ops.copy(ops.convert_to_tensor(slot)) for _, slot in slots]
-        new_rank = _rank_of(padded["u"])
+        new_rank = self._rank_after(update)
 
         def stayed() -> list[Tensor]:
             if self.integrator.growth == 1:
@@ -302,10 +302,16 @@ class LayerStep:
         if self._bound is None:
             return self._layer.capacity // self.integrator.growth
         if self._initial_rank is None:
-            return _rank_of(self._old.u)
+            return self._width if _dynamic_shapes() else _rank_of(self._old.u)
         if self.phase == 0:
             self._initial_rank.assign(ops.cast(_rank_of(self._old.u), "float32"))
         return ops.cast(self._initial_rank, "int32")
+
+    @staticmethod
+    def _rank_after(update: Update) -> Tensor:
+        if _dynamic_shapes():
+            return ops.shape(update.factors.s)[0]
+        return _rank_of(update.factors.u)
 
     def _read(self, name: str) -> Tensor:
         value = ops.copy(ops.convert_to_tensor(self._variables[name]))

@@ -51,6 +51,17 @@ def random_factors(n, m, r, singular_values=None, seed=0):
     )
 
 
+def padded(factors, width):
+    """The same factors with columns of zeros up to a width."""
+    u, s, v = map(array, factors)
+    extra = width - s.shape[0]
+    return Factors(
+        tensor(np.pad(u, ((0, 0), (0, extra)))),
+        tensor(np.pad(s, (0, extra))),
+        tensor(np.pad(v, ((0, 0), (0, extra)))),
+    )
+
+
 def assert_bases(factors, tolerance=1e-10):
     """Columns are orthonormal, or zero beyond the rank; returns the rank."""
     ranks = []

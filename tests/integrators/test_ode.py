@@ -14,10 +14,11 @@ from problems import (
     best,
     dense,
     factors_of,
+    padded,
     tensor,
 )
 
-from dlrt import Factors, integrators
+from dlrt import integrators
 from dlrt.integrators import Truncation
 
 DYADIC = 2.0 ** -np.arange(1, 101)
@@ -108,12 +109,8 @@ def test_stiff_field_that_depends_on_the_state(name):
 @pytest.mark.parametrize("name", ADAPTIVE)
 def test_rank_adapts_to_a_stiff_field(name):
     problem, start, exact = lyapunov()
-    u, s, v = map(array, factors_of(start, 1))
-    pad = ((0, 0), (0, 7))
-    padded = Factors(
-        tensor(np.pad(u, pad)), tensor(np.pad(s, (0, 7))), tensor(np.pad(v, pad))
-    )
-    end = problem.integrate(name, padded, 40, Truncation(1e-4, 1, 8, width=8))
+    wide = padded(factors_of(start, 1), 8)
+    end = problem.integrate(name, wide, 40, Truncation(1e-4, 1, 8, width=8))
     assert 2 <= assert_bases(end) < 8
     assert np.linalg.norm(dense(end) - exact) <= 0.1 * np.linalg.norm(exact)
 
