@@ -84,6 +84,7 @@ class Model(keras.Model):
     def make_train_function(self, force: bool = False) -> Any:
         settled = capacity.settle(self)
         reserved = capacity.reserve(self)
+        capacity.mark(self)
         return super().make_train_function(force=force or settled or reserved)
 
     def set_weights(self, weights: list[Any]) -> None:

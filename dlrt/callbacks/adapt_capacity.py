@@ -13,7 +13,8 @@ class AdaptCapacity(keras.callbacks.Callback):
     `dlrt.Model.fit` brings this callback itself; add it to the `fit` of a plain
     `keras.Model` so that the time and memory of a step follow the rank there too. Each
     move traces the training step anew, so moves are few: variables shrink when the
-    rank has fallen below half of their width, and grow when it has reached it.
+    rank has fallen so far below their width that it pays, and grow when it has
+    reached it.
     """
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 from keras import activations, constraints, initializers, ops, regularizers
 from keras.src.backend.common import global_state  # who calls, not exported by Keras
 
+from dlrt._shapes import dynamic_shapes
 from dlrt.factors import Factors
 from dlrt.layers._galerkin import low_rank_matmul, represented, schatten_penalty
 from dlrt.layers._initializers import factor_initializers
@@ -125,6 +126,8 @@ class LowRankDense(keras.layers.Layer):
         self.tolerance = tolerance
         self.max_rank = max_rank
         self._initial_rank = rank
+        # Set while the rank adapts. With dynamic shapes, padding then costs nothing.
+        self.computes_at_rank = False
         self._outermost_model: weakref.ref | None = None
         self.input_spec = keras.layers.InputSpec(min_ndim=2)
         self.supports_masking = True
@@ -299,10 +302,14 @@ class LowRankDense(keras.layers.Layer):
 
     def _tensors(self) -> tuple[Tensor, Tensor, Tensor]:
         # A copy, because a custom gradient must not be handed live variables.
-        return tuple(
+        u, s, v = (
             ops.copy(ops.cast(variable, self.compute_dtype))
             for variable in (self.u, self.s, self.v)
         )
+        if self.computes_at_rank and dynamic_shapes():
+            rank = ops.sum(ops.cast(ops.any(u != 0, axis=0), "int32"))
+            return u[:, :rank], s[:rank, :rank], v[:, :rank]
+        return u, s, v
 
     def _add_factors(self, capacity: int, factor_initializers: Any) -> None:
         """Makes the variables `u`, `s` and `v`."""

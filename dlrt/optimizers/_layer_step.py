@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from dlrt import linalg
+from dlrt._shapes import dynamic_shapes
 from dlrt.factors import Factors
 from dlrt.integrators import Truncation, Update
 from dlrt.layers import LowRankDense
@@ -179,7 +180,7 @@ class LayerStep:
 
     def _new_coefficients(self, width: Tensor | int) -> Tensor:
         """Where a matrix of augmented coefficients belongs to a new direction."""
-        old = self._rank() if _dynamic_shapes() else self._layer.capacity // 2
+        old = self._rank() if dynamic_shapes() else self._layer.capacity // 2
         new = ops.arange(width) >= old
         return ops.logical_or(new[:, None], new[None, :])
 
@@ -233,7 +234,7 @@ class LayerStep:
         if optimizer.truncation_stop is not None:
             now = ops.logical_and(now, iteration < optimizer.truncation_stop)
         upper = min(max_rank, columns)
-        width = None if _dynamic_shapes() else columns
+        width = None if dynamic_shapes() else columns
         if self.integrator.growth == 1:
             # A tensor, so that a trace serves variables of other widths too.
             upper = ops.convert_to_tensor(upper)
@@ -292,7 +293,7 @@ class LayerStep:
     def _active_width(self) -> Tensor | int:
         """Number of columns to compute with: the rank, where shapes can be dynamic."""
         layer = self._layer
-        if self._bound is not None and _dynamic_shapes():
+        if self._bound is not None and dynamic_shapes():
             return _rank_of(ops.convert_to_tensor(layer.u))
         growth = self.integrator.growth if self.phase == 0 else 1
         return layer.capacity // growth
@@ -302,14 +303,14 @@ class LayerStep:
         if self._bound is None:
             return self._layer.capacity // self.integrator.growth
         if self._initial_rank is None:
-            return self._width if _dynamic_shapes() else _rank_of(self._old.u)
+            return self._width if dynamic_shapes() else _rank_of(self._old.u)
         if self.phase == 0:
             self._initial_rank.assign(ops.cast(_rank_of(self._old.u), "float32"))
         return ops.cast(self._initial_rank, "int32")
 
     @staticmethod
     def _rank_after(update: Update) -> Tensor:
-        if _dynamic_shapes():
+        if dynamic_shapes():
             return ops.shape(update.factors.s)[0]
         return _rank_of(update.factors.u)
 
@@ -345,8 +346,3 @@ class LayerStep:
 def _rank_of(basis: Tensor) -> Tensor:
     """Number of columns of a basis that are in use."""
     return ops.sum(ops.cast(ops.any(basis != 0, axis=0), "int32"))
-
-
-def _dynamic_shapes() -> bool:
-    """Whether compiled functions may compute with shapes known at run time only."""
-    return keras.backend.backend() == "tensorflow"

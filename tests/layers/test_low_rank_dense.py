@@ -162,9 +162,12 @@ def test_mask_passes_through():
 
 
 @pytest.mark.parametrize("shape", [(4, N), (2, 3, N)], ids=str)
-@pytest.mark.parametrize("capacity", [3, 5])
-def test_layer_reports_galerkin_gradients(shape, capacity, double):
+@pytest.mark.parametrize(
+    "capacity, at_rank", [(3, False), (5, False), (5, True)], ids=str
+)
+def test_layer_reports_galerkin_gradients(shape, capacity, at_rank, double):
     layer = built(activation="sigmoid", **double)
+    layer.computes_at_rank = at_rank
     u, s, v = layer.factors
     s = inputs(3, 3, dtype="float64")
     u, v = np.linalg.qr(u)[0], np.linalg.qr(v)[0]
