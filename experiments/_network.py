@@ -19,6 +19,10 @@ HIDDEN_NAMES = [f"hidden_{number}" for number in range(1, NUM_HIDDEN + 1)]
 _OUTPUT_NAME = "output"
 _MOMENTUM = 0.9
 
+# Steps that TensorFlow runs without returning to Python, which is a third of the time
+# of a step at width 500. JAX would compile each of them.
+_STEPS_PER_EXECUTION = 16
+
 
 def build(config: Config, num_classes: int, weights: Path | None) -> keras.Model:
     """Makes the network at the start of a run.
@@ -73,7 +77,15 @@ def compile_model(
         optimizer,
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
+        steps_per_execution=steps_per_execution(steps_per_epoch),
     )
+
+
+def steps_per_execution(steps_per_epoch: int) -> int:
+    """How many steps of an epoch to run at a time."""
+    if keras.backend.backend() != "tensorflow":
+        return 1
+    return min(_STEPS_PER_EXECUTION, steps_per_epoch)
 
 
 def _optimizer(config: Config, steps: int) -> keras.optimizers.Optimizer:

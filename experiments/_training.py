@@ -202,7 +202,7 @@ class Training:
         if state.epoch >= end:
             return state.epoch
         history = self.model.fit(
-            self._batches,
+            self._batches.for_fit(),
             epochs=end,
             initial_epoch=state.epoch,
             validation_data=self.data.val,
