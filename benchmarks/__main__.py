@@ -1,0 +1,275 @@
+"""Measures what low-rank training and prediction cost, in time and in memory.
+
+    python -m benchmarks                          everything, about a quarter of an hour
+    python -m benchmarks --quick                  less of everything, two minutes
+    python -m benchmarks training --width 500 --rank 40 --kinds two-factor kls dense
+    KERAS_BACKEND=jax python -m benchmarks        the same on JAX
+
+Networks have four hidden layers on 784 inputs, float32, Adam. What is compared takes
+turns within one process, so that a noisy machine hits all alike; figures are medians.
+Ratios are to a network of two plain Dense layers for each hidden layer ("two-factor",
+the same products without geometry) and to the dense network. Every case is written to
+`timings-<backend>.csv` as soon as it is done; interrupt at any time, and `--resume`
+skips what is there.
+"""
+
+import argparse
+import os
+import platform
+import sys
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import keras  # noqa: E402
+import numpy as np  # noqa: E402
+
+import dlrt  # noqa: E402
+from benchmarks import _adaptive, _clock, _memory, _report  # noqa: E402
+from benchmarks._floor import Machine  # noqa: E402
+from benchmarks._networks import (  # noqa: E402
+    DENSE,
+    KINDS,
+    TWO_FACTOR,
+    Case,
+    images,
+    network,
+)
+from benchmarks._report import Row  # noqa: E402
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+MEASUREMENTS = ("training", "prediction", "memory", "adaptive")
+
+_FIXED = "parallel_bug"
+_FEW = (TWO_FACTOR, _FIXED)
+_MANY = (*_FEW, "parallel_bug, adaptive", "kls", "augmented_bug", DENSE)
+
+# What `training` measures: the kinds for every width and rank.
+TRAINING: dict[Case, tuple[str, ...]] = {
+    Case(500, 40): KINDS,
+    Case(784, 40): _MANY,
+    Case(5120, 20): _MANY,
+    Case(5120, 160): (*_FEW, "kls", "augmented_bug", DENSE),
+    Case(5120, 320): (*_FEW, DENSE),
+    **dict.fromkeys([Case(5120, rank) for rank in (5, 10, 40, 80)], _FEW),
+    **dict.fromkeys([Case(width, 20) for width in (1024, 2048, 4096)], (*_FEW, DENSE)),
+    Case(8192, 20): _FEW,
+}
+TRAINING_QUICK = {
+    Case(500, 40): (*_FEW, "kls", DENSE),
+    Case(2048, 20): (*_FEW, DENSE),
+    Case(2048, 80): _FEW,
+    Case(1024, 20): _FEW,
+}
+LARGE, LARGE_QUICK = Case(5120, 20), Case(2048, 20)
+
+# Width, batch and the rank at the start; tolerance; epochs; images.
+ADAPTIVE = [(Case(500, 100), 0.2, 25, None), (Case(5120, 150), 0.4, 10, None)]
+ADAPTIVE_QUICK = [(Case(500, 50), 0.4, 5, 5120)]
+
+
+def measure_training(
+    case: Case, kinds: tuple[str, ...], rounds: int, turn: float
+) -> list[Row]:
+    """The training step of several kinds."""
+    runs = {kind: _clock.training_run(network(kind, case), case) for kind in kinds}
+    seconds = _clock.in_turns(runs, rounds, turn)
+    machine = Machine()
+    floors = {
+        kind: 1e3 * machine.floor(kind, case)
+        for kind in (TWO_FACTOR, DENSE, _FIXED)
+        if kind in kinds
+    }
+    samples = {kind: 1e3 * values for kind, values in seconds.items()}
+    return _report.rows_of("training", case, samples, "ms", floors)
+
+
+def measure_prediction(case: Case, rounds: int, turn: float) -> list[Row]:
+    """A batch of prediction: two-factor, low-rank, merged and dense."""
+    low_rank = network(_FIXED, case)
+    merged = dlrt.merge(low_rank)
+    models = {
+        TWO_FACTOR: network(TWO_FACTOR, case),
+        "low-rank": low_rank,
+        "merged": merged,
+        DENSE: network(DENSE, case),
+    }
+    x, _ = images(case.batch)
+    expected = np.asarray(low_rank(x))
+    error = np.linalg.norm(np.asarray(merged(x)) - expected) / np.linalg.norm(expected)
+    runs = {kind: _clock.prediction_run(model, case) for kind, model in models.items()}
+    seconds = _clock.in_turns(runs, rounds, turn)
+    samples = {kind: 1e3 * values for kind, values in seconds.items()}
+    notes = {"merged": f"differs from low-rank by {error:.1e} (relative)"}
+    return _report.rows_of("prediction", case, samples, "ms", notes=notes)
+
+
+def measure_memory(case: Case, kinds: tuple[str, ...]) -> list[Row]:
+    """Peak memory of training over that of a process that trains next to nothing."""
+    samples = {
+        kind: np.array([_memory.peak_of_training(kind, case) / 2**20]) for kind in kinds
+    }
+    return _report.rows_of("memory", case, samples, "MiB")
+
+
+def measure_adaptive(
+    case: Case, tolerance: float, epochs: int, number: int | None, rounds: int
+) -> list[Row]:
+    """A whole adaptive run, and the steps at the ranks that it has found."""
+    outcome = _adaptive.run(case, tolerance, epochs, number, rounds)
+    ratio = np.median(outcome.adaptive) / np.median(outcome.fixed)
+    parts = ", ".join(
+        f"{name} {getattr(outcome, name):.1f} s"
+        for name in ("total", "compiling", "retracing", "resizing")
+    )
+    notes = {
+        "adaptive": f"ranks {', '.join(map(str, outcome.ranks))} from {case.rank}, "
+        f"tolerance {tolerance}, {outcome.data}; {ratio:.2f} × fixed",
+        "fixed": f"the run of {epochs} epochs: {parts}; {outcome.moves} moves, "
+        f"{outcome.overhead:.1%} of the time",
+    }
+    samples = {"adaptive": 1e3 * outcome.adaptive, "fixed": 1e3 * outcome.fixed}
+    return _report.rows_of("adaptive", case, samples, "ms", notes=notes)
+
+
+class Report:
+    """Prints what is measured and keeps the CSV file and the figure up to date."""
+
+    def __init__(self, directory: Path, name: str, resume: bool) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self._csv = directory / f"{name}.csv"
+        self._figure = directory / f"{name}.png"
+        self._rows = _report.read(self._csv)
+        self._done = set(self._rows) if resume else set()
+        self._context = {
+            "backend": keras.backend.backend(),
+            "backend version": _version(keras.backend.backend()),
+            "keras version": keras.__version__,
+            "machine": f"{platform.system()} {platform.machine()}",
+            "device": _device(),
+            "cores": os.cpu_count(),
+        }
+        print(", ".join(f"{key} {value}" for key, value in self._context.items()))
+
+    def has(self, measurement: str, case: Case, kind: str) -> bool:
+        """Whether an interrupted call has measured this already."""
+        key = (measurement, case.width, case.rank, case.batch, kind)
+        return key in self._done
+
+    def add(self, rows: list[Row]) -> None:
+        first = rows[0]
+        print(
+            f"\n{first.measurement}: width {first.width}, rank {first.rank}, "
+            f"batch {first.batch}\n\n{_report.table(rows)}",
+            flush=True,
+        )
+        self._rows |= {row.key: row for row in rows}
+        _report.write(self._csv, self._rows, self._context)
+
+    def close(self) -> None:
+        rows = list(self._rows.values())
+        for kind in (TWO_FACTOR, _FIXED):
+            points = [
+                point
+                for point in _report.line(rows, kind, "width", rank=20)
+                if point[0] >= 1024
+            ]
+            if len(points) > 2:
+                print(f"\n{kind}: time ~ width^{_report.slope(points):.2f}", end="")
+        title = ", ".join(
+            f"{self._context[key]}" for key in ("backend", "machine", "device")
+        )
+        cores = f"{self._context['cores']} cores, batch 256"
+        drawn = _report.draw(rows, self._figure, f"{title}, {cores}")
+        print(f"\n\nwritten: {self._csv}{f', {self._figure}' if drawn else ''}")
+
+
+def _version(backend: str) -> str:
+    return str(getattr(sys.modules.get(backend), "__version__", "unknown"))
+
+
+def _device() -> str:
+    devices = keras.distribution.list_devices()
+    return devices[0].split(":")[0] if devices else "cpu"
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "measurements",
+        nargs="*",
+        metavar="measurement",
+        help=f"{', '.join(MEASUREMENTS)} (default: all)",
+    )
+    parser.add_argument("--quick", action="store_true", help="smaller and fewer cases")
+    parser.add_argument("--resume", action="store_true", help="skip what is in the CSV")
+    parser.add_argument("--rounds", type=int, help="turns of each network (default 6)")
+    parser.add_argument("--width", type=int, help="only this width, with --rank")
+    parser.add_argument("--rank", type=int, help="only this rank, with --width")
+    parser.add_argument("--batch", type=int, default=256, help="with --width, --rank")
+    parser.add_argument(
+        "--kinds", nargs="+", choices=KINDS, help="with --width, --rank: of `training`"
+    )
+    parser.add_argument("--output", type=Path, help="folder of the CSV and the figure")
+    arguments = parser.parse_args()
+    unknown = set(arguments.measurements) - set(MEASUREMENTS)
+    if unknown:
+        parser.error(
+            f"measurement must be one of {', '.join(MEASUREMENTS)}. "
+            f"Received: {', '.join(sorted(unknown))}"
+        )
+    if (arguments.width is None) != (arguments.rank is None):
+        parser.error("--width and --rank must be given together")
+    for name in ("width", "rank", "batch", "rounds"):
+        value = getattr(arguments, name)
+        if value is not None and value < 1:
+            parser.error(f"--{name} must be at least 1. Received: {value}")
+    if arguments.kinds and arguments.width is None:
+        parser.error("--kinds needs --width and --rank")
+    return arguments
+
+
+def main() -> None:
+    arguments = _arguments()
+    quick = arguments.quick
+    rounds, turn = (3, 0.3) if quick else (6, 0.6)
+    rounds = arguments.rounds or rounds
+    training: dict[Case, tuple[str, ...]] = TRAINING_QUICK if quick else TRAINING
+    large = LARGE_QUICK if quick else LARGE
+    adaptive: list[Any] = ADAPTIVE_QUICK if quick else ADAPTIVE
+    chosen = arguments.width is not None
+    if chosen:
+        large = Case(arguments.width, arguments.rank, arguments.batch)
+        training = {large: tuple(arguments.kinds or _MANY)}
+        adaptive = [(large, *ADAPTIVE[0][1:])]
+    # Results in the repository are those of a whole run.
+    directory = arguments.output or (
+        RESULTS if not quick and not chosen else ROOT / "history_logs" / "benchmarks"
+    )
+    name = f"{'quick' if quick else 'timings'}-{keras.backend.backend()}"
+    report = Report(directory, name, arguments.resume)
+    wanted = arguments.measurements or (["training"] if chosen else MEASUREMENTS)
+    if "training" in wanted:
+        for case, kinds in training.items():
+            if not all(report.has("training", case, kind) for kind in kinds):
+                report.add(measure_training(case, kinds, rounds, turn))
+            keras.backend.clear_session(free_memory=True)
+    if "prediction" in wanted and not report.has("prediction", large, DENSE):
+        report.add(measure_prediction(large, rounds, turn))
+    if "memory" in wanted and not report.has("memory", large, DENSE):
+        report.add(measure_memory(large, (_FIXED, DENSE) if quick else (*_FEW, DENSE)))
+    if "adaptive" in wanted:
+        for case, *settings in adaptive:
+            if not report.has("adaptive", case, "fixed"):
+                report.add(measure_adaptive(case, *settings, rounds))
+    report.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""Seconds of single batches, networks in turns."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+
+from benchmarks._networks import Case, images
+
+Run = Callable[[int], np.ndarray]
+
+# Batches of a `fit` or `predict` until input pipeline and caches are warm.
+_WARM_UP = 2
+_MOST_BATCHES = 40
+
+
+class _BatchClock(keras.callbacks.Callback):
+    """Collects the seconds from the end of one batch to the end of the next."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._ends: list[float] = []
+
+    @property
+    def seconds(self) -> np.ndarray:
+        return np.diff(self._ends)[_WARM_UP - 1 :]
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        # A backend may still be at it; a value can be had only when it is there.
+        float((logs or {}).get("loss", 0.0))
+        self._ends.append(time.perf_counter())
+
+    def on_predict_batch_end(self, batch: int, logs: Any = None) -> None:
+        np.asarray((logs or {}).get("outputs", 0.0))
+        self._ends.append(time.perf_counter())
+
+
+def in_turns(runs: dict[str, Run], rounds: int, turn: float) -> dict[str, np.ndarray]:
+    """Runs everything once for warming up, then in turns.
+
+    A noisy machine then hits all alike.
+
+    Args:
+        runs: Functions that run a number of batches and return the seconds of each.
+        rounds: How often each gets its turn.
+        turn: About how many seconds a turn takes.
+    """
+    batches = {}
+    for name, run in runs.items():
+        wanted = turn / float(np.median(run(3)))
+        batches[name] = int(np.clip(wanted, 3, _MOST_BATCHES))
+    seconds: dict[str, list[np.ndarray]] = {name: [] for name in runs}
+    for _ in range(rounds):
+        for name, run in runs.items():
+            seconds[name].append(run(batches[name]))
+    return {name: np.concatenate(parts) for name, parts in seconds.items()}
+
+
+def training_run(model: keras.Model, case: Case) -> Run:
+    """A function that fits a model for a number of steps."""
+    x, y = images(case.batch * (_MOST_BATCHES + _WARM_UP))
+
+    def run(steps: int) -> np.ndarray:
+        clock, end = _BatchClock(), case.batch * (steps + _WARM_UP)
+        model.fit(x[:end], y[:end], case.batch, verbose=0, callbacks=[clock])
+        return clock.seconds
+
+    return run
+
+
+def prediction_run(model: keras.Model, case: Case) -> Run:
+    """A function that predicts a number of batches with a model."""
+    x, _ = images(case.batch * (_MOST_BATCHES + _WARM_UP))
+
+    def run(batches: int) -> np.ndarray:
+        clock, end = _BatchClock(), case.batch * (batches + _WARM_UP)
+        model.predict(x[:end], case.batch, verbose=0, callbacks=[clock])
+        return clock.seconds
+
+    return run

@@ -1,0 +1,124 @@
+"""The networks that are compared: one for each way to hold and train four layers."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+import dlrt
+
+HIDDEN_LAYERS = 4
+INPUTS = 784
+CLASSES = 10
+
+DENSE = "dense"
+TWO_FACTOR = "two-factor"
+INTEGRATORS = dlrt.integrators.names()
+_ADAPTIVE = ", adaptive"
+KINDS = (
+    TWO_FACTOR,
+    *INTEGRATORS,
+    *(
+        name + _ADAPTIVE
+        for name in INTEGRATORS
+        if dlrt.integrators.get(name).rank_adaptive
+    ),
+    DENSE,
+)
+
+# So small that weights hardly move: no time may depend on how far training has come.
+_LEARNING_RATE = 1e-6
+
+
+@dataclass(frozen=True)
+class Case:
+    """The size of a network and of its batches.
+
+    Args:
+        width: Units of a hidden layer.
+        rank: Rank of a hidden layer's kernel; a dense network has none.
+        batch: Images in a batch.
+    """
+
+    width: int
+    rank: int
+    batch: int = 256
+
+    @property
+    def kernel_shapes(self) -> list[tuple[int, int]]:
+        """Shapes of the kernels of the hidden layers."""
+        return [(INPUTS, self.width)] + [(self.width, self.width)] * (HIDDEN_LAYERS - 1)
+
+
+def network(kind: str, case: Case) -> keras.Model:
+    """A compiled network with four hidden layers.
+
+    Args:
+        kind: One of `KINDS`. `"two-factor"` has two plain Dense layers in place of
+            each hidden layer: the same products without geometry, the floor for a
+            low-rank step. The adaptive ones choose a rank at every step, between
+            bounds that leave them no choice but that of the case.
+        case: The size.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"`kind` must be one of {KINDS}. Received: kind={kind!r}")
+    if kind in (DENSE, TWO_FACTOR):
+        model = _plain(case.width, case.rank if kind == TWO_FACTOR else None)
+        model.compile(keras.optimizers.Adam(_LEARNING_RATE), loss())
+        return model
+    model = low_rank_network(case.width, [case.rank] * HIDDEN_LAYERS)
+    integrator = kind.removesuffix(_ADAPTIVE)
+    adaptation: dict[str, Any] = {}
+    if kind != integrator:
+        adaptation = {"tolerance": 0.1, "min_rank": case.rank, "max_rank": case.rank}
+    compile_low_rank(model, _LEARNING_RATE, integrator=integrator, **adaptation)
+    return model
+
+
+def low_rank_network(width: int, ranks: Iterable[int]) -> dlrt.Model:
+    """A network with low-rank hidden layers, not compiled."""
+    inputs = x = keras.Input((INPUTS,))
+    for rank in ranks:
+        x = dlrt.layers.LowRankDense(width, rank=rank, activation="relu")(x)
+    return dlrt.Model(inputs, keras.layers.Dense(CLASSES)(x))
+
+
+def compile_low_rank(
+    model: dlrt.Model,
+    learning_rate: Any,
+    steps_per_execution: int = 1,
+    metrics: tuple[str, ...] = (),
+    **arguments: Any,
+) -> None:
+    """Compiles a network with `LowRank(Adam(learning_rate), **arguments)`."""
+    adam = keras.optimizers.Adam(learning_rate)
+    model.compile(
+        dlrt.optimizers.LowRank(adam, **arguments),
+        loss(),
+        metrics=list(metrics),
+        steps_per_execution=steps_per_execution,
+    )
+
+
+def loss() -> keras.losses.Loss:
+    return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
+def images(number: int) -> tuple[np.ndarray, np.ndarray]:
+    """Random images and labels: no time depends on what is in them."""
+    random = np.random.default_rng(0)
+    return (
+        random.standard_normal((number, INPUTS), dtype=np.float32),
+        random.integers(0, CLASSES, number),
+    )
+
+
+def _plain(width: int, rank: int | None) -> keras.Model:
+    inputs = x = keras.Input((INPUTS,))
+    for _ in range(HIDDEN_LAYERS):
+        if rank is not None:
+            x = keras.layers.Dense(rank, use_bias=False)(x)
+        x = keras.layers.Dense(width, activation="relu")(x)
+    return keras.Model(inputs, keras.layers.Dense(CLASSES)(x))

@@ -1,0 +1,114 @@
+"""The benchmark runs and reports what it says; no times are asserted."""
+
+import csv
+import re
+import sys
+
+import numpy as np
+import pytest
+
+from benchmarks import __main__ as command
+from benchmarks import _adaptive, _floor, _memory, _report
+from benchmarks._networks import DENSE, TWO_FACTOR, Case, network
+
+SMALL = ("--width", "16", "--rank", "3", "--batch", "8", "--rounds", "1")
+
+
+def run(monkeypatch, output, *arguments):
+    argv = ["benchmarks", *arguments, "--output", str(output)]
+    monkeypatch.setattr(sys, "argv", argv)
+    command.main()
+
+
+def records(output):
+    (path,) = output.glob("*.csv")
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_training_and_prediction(tmp_path, monkeypatch, capsys):
+    kinds = [TWO_FACTOR, "parallel_bug", DENSE]
+    run(monkeypatch, tmp_path, "training", *SMALL, "--kinds", *kinds)
+    run(monkeypatch, tmp_path, "prediction", *SMALL)
+    rows = records(tmp_path)
+    training = {row["kind"]: row for row in rows if row["measurement"] == "training"}
+    assert list(training) == kinds
+    median = {kind: float(row["value"]) for kind, row in training.items()}
+    for kind, row in training.items():
+        assert 0 < float(row["low"]) <= median[kind] <= float(row["high"])
+        ratio = median[kind] / median[TWO_FACTOR]
+        np.testing.assert_allclose(float(row["to_two_factor"]), ratio)
+        assert float(row["floor"]) > 0 and row["unit"] == "ms" and row["cores"]
+    predicted = [row["kind"] for row in rows if row["measurement"] == "prediction"]
+    assert predicted == [TWO_FACTOR, "low-rank", "merged", DENSE]
+    shown = capsys.readouterr().out
+    assert "| merged |" in shown and "timings-" in shown
+
+
+def test_resume_skips_what_is_there(tmp_path, monkeypatch):
+    arguments = ("training", *SMALL, "--kinds", TWO_FACTOR)
+    run(monkeypatch, tmp_path, *arguments)
+    before = records(tmp_path)
+    monkeypatch.setattr(command, "measure_training", None)
+    run(monkeypatch, tmp_path, *arguments, "--resume")
+    assert records(tmp_path) == before
+
+
+@pytest.mark.tensorflow_only
+def test_memory_of_a_process():
+    # The weights of the dense network alone, with Adam's slots and the gradient.
+    least = 4 * 4 * 3 * 1024**2
+    assert _memory.peak_of_training(DENSE, Case(1024, 3, 8)) > least
+
+
+def test_adaptive_run():
+    outcome = _adaptive.run(Case(16, 8, 32), 0.5, 3, 160, rounds=1, dataset="digits")
+    assert max(outcome.ranks) < 8
+    parts = outcome.compiling + outcome.retracing + outcome.resizing
+    assert 0 < parts < outcome.total
+    assert outcome.adaptive.min() > 0 and outcome.fixed.min() > 0
+
+
+def test_floor_counts():
+    case = Case(1000, 10, 100)
+    dense = 100 * (4 * 784e3 + 6 * 3 * 1e6 + 6 * 1000 * 10)
+    assert _floor.training_flops(DENSE, case) == dense
+    factors = 100 * 10 * (4 * 784 + 6 * 1000 + 3 * 6 * 2000 + 6 * 1000)
+    assert _floor.training_flops(TWO_FACTOR, case) == factors
+    retraction = 10 * 10**2 * (1784 + 3 * 2000)
+    assert _floor.training_flops("parallel_bug", case) == factors + retraction
+    assert _floor.optimizer_bytes(TWO_FACTOR, case) == 28 * (10 * 7784 + 10000)
+
+
+def test_slope_and_figure(tmp_path):
+    rows = [
+        _report.Row("training", width, 20, 256, kind, width**1.5, 0, 0, "ms", floor=1.0)
+        for width in (10, 20, 40)
+        for kind in (TWO_FACTOR, "parallel_bug", DENSE)
+    ]
+    points = _report.line(rows, "parallel_bug", "width", rank=20)
+    assert [width for width, _ in points] == [10, 20, 40]
+    np.testing.assert_allclose(_report.slope(points), 1.5)
+    assert _report.draw(rows, tmp_path / "figure.png", "title")
+    assert (tmp_path / "figure.png").stat().st_size > 1000
+    assert not _report.draw(rows[:1], tmp_path / "none.png", "title")
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["speed"], "measurement must be one of .*speed"),
+        (["--width", "10"], "--width and --rank"),
+        (["--width", "0", "--rank", "2"], "--width must be at least 1.*0"),
+        (["--kinds", "kls"], "--kinds needs"),
+    ],
+)
+def test_bad_arguments(arguments, message, tmp_path, monkeypatch, capsys):
+    with pytest.raises(SystemExit):
+        run(monkeypatch, tmp_path, *arguments)
+    assert re.search(message, capsys.readouterr().err)
+
+
+def test_unknown_kind():
+    with pytest.raises(ValueError, match="`kind` must be one of .*'sparse'"):
+        network("sparse", Case(8, 2))
