@@ -162,12 +162,16 @@ def settle(model: keras.Model) -> bool:
 
 
 def mark(model: keras.Model) -> None:
-    """Tells layers whether their ranks adapt, before their functions are traced."""
+    """Tells layers, before functions are traced, whether they are to leave padding out.
+
+    They have some where ranks adapt, and between steps that augment the bases.
+    """
     optimizer = low_rank_optimizer(model)
     if optimizer is not None:
+        augments = optimizer.integrator.growth > 1
         for layer in accounting.low_rank_layers(model):
-            adapts = layer.trainable and optimizer.truncation_of(layer) is not None
-            layer.computes_at_rank = adapts
+            padded = augments or optimizer.truncation_of(layer) is not None
+            layer.computes_at_rank = layer.trainable and padded
 
 
 def adapt(model: keras.Model) -> bool:

@@ -64,7 +64,7 @@ def transpose(matrix: Tensor) -> Tensor:
 
 def frobenius_norm(matrix: Tensor) -> Tensor:
     """`‖A‖_F`, without overflow or underflow of the squares."""
-    scale = _magnitude(matrix)
+    scale = magnitude(matrix)
     norm = ops.sqrt(ops.sum(ops.square(matrix / scale), axis=(-2, -1)))
     return norm * scale[..., 0, 0]
 
@@ -123,7 +123,7 @@ def orthonormalize(matrix: Tensor) -> Tensor:
         `(n, r)` with orthonormal columns.
     """
     prepared = _decomposable(matrix)
-    scale = _magnitude(prepared)
+    scale = magnitude(prepared)
     q, _ = ops.qr(prepared / scale)
     # Some kernels overlook NaN and infinity; the scale does not.
     return _cast(q + 0 * scale, matrix)
@@ -176,12 +176,34 @@ def complement(basis: Tensor, increment: Tensor) -> Complement:
         basis: `U: (n, r)`, orthonormal or zero columns.
         increment: `D: (n, r)`, of any size.
     """
-    eps = epsilon(increment)
-    scale = _magnitude(increment)
+    scale = magnitude(increment)
     scaled = increment / scale
     overlap = transpose(basis) @ scaled
     perpendicular = scaled - basis @ overlap
-    values, vectors = eigh(transpose(perpendicular) @ perpendicular)
+    whitening, remainder, active = new_directions(
+        transpose(perpendicular) @ perpendicular, overlap
+    )
+    return Complement(
+        perpendicular=perpendicular,
+        whitening=whitening,
+        overlap=overlap * scale,
+        remainder=remainder * scale,
+        active=active,
+    )
+
+
+def new_directions(gram: Tensor, overlap: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """What `complement` finds from the Gram matrix of a projected increment.
+
+    Args:
+        gram: `PᵀP: (r, r)` with `P = D - U Uᵀ D`.
+        overlap: `Uᵀ D: (r, r)`.
+
+    Returns:
+        `whitening`, `remainder` and `active` of a `Complement`.
+    """
+    eps = epsilon(gram)
+    values, vectors = eigh(gram)
     # Descending, so that dropped directions come last.
     values, vectors = ops.flip(values, axis=-1), ops.flip(vectors, axis=-1)
     # The Gram matrix squares the condition number: an eigenvalue is meaningful down
@@ -190,14 +212,12 @@ def complement(basis: Tensor, increment: Tensor) -> Complement:
     square = ops.sum(values, -1) + ops.sum(ops.square(overlap), axis=(-2, -1))
     rounding = (100 * eps) ** 2 * square[..., None]
     floor = ops.maximum(16 * eps * values[..., :1], rounding)
-    active = ops.cast(values > floor, increment.dtype)
+    active = ops.cast(values > floor, gram.dtype)
     root = ops.sqrt(ops.where(values > floor, values, ops.ones_like(values)))
-    return Complement(
-        perpendicular=perpendicular,
-        whitening=vectors * (active / root)[..., None, :],
-        overlap=overlap * scale,
-        remainder=(active * root)[..., :, None] * transpose(vectors) * scale,
-        active=active,
+    return (
+        vectors * (active / root)[..., None, :],
+        (active * root)[..., :, None] * transpose(vectors),
+        active,
     )
 
 
@@ -220,9 +240,14 @@ def reorthonormalize(
         The orthonormal basis `Q: (n, r)` and the root `(r, r)`, with `A = Q @ root`.
     """
     if iterations is None:
-        iterations = 4 if at_least_float32(basis.dtype) == "float64" else 2
+        iterations = correcting_iterations(basis.dtype)
     root, inverse_root = roots(transpose(basis) @ basis, iterations)
     return basis @ inverse_root, root
+
+
+def correcting_iterations(dtype: Any) -> int:
+    """The iterations of `reorthonormalize` that correct what `complement` leaves."""
+    return 4 if at_least_float32(dtype) == "float64" else 2
 
 
 def roots(matrix: Tensor, iterations: int) -> tuple[Tensor, Tensor]:
@@ -276,7 +301,7 @@ def truncation_rank(
     return ops.minimum(ops.maximum(rank, min_rank), upper)
 
 
-def _magnitude(matrix: Tensor) -> Tensor:
+def magnitude(matrix: Tensor) -> Tensor:
     """The largest absolute entry, one for a zero matrix, as a `(1, 1)` matrix."""
     scale = ops.max(ops.absolute(matrix), axis=(-2, -1), keepdims=True)
     return ops.where(scale == 0, ops.ones_like(scale), scale)

@@ -48,6 +48,48 @@ def compose(basis: Tensor, new: Complement | None, coordinates: Tensor) -> Tenso
     )
 
 
+def augment(bases: list[Tensor], increments: list[Tensor]) -> list[Tensor]:
+    """`[U, Ũ]` for each basis: orthonormal or zero columns that span `[U, D]`.
+
+    Args:
+        bases: `U: (n, r)`, of one `r`.
+        increments: `D: (n, r)`.
+    """
+    scaled = [step / linalg.magnitude(step) for step in increments]
+    overlaps = [transpose(u) @ d for u, d in zip(bases, scaled, strict=True)]
+    across = [
+        d - u @ overlap for u, d, overlap in zip(bases, scaled, overlaps, strict=True)
+    ]
+    whitenings, _, _ = linalg.new_directions(_grams(across), ops.stack(overlaps))
+    rough = [p @ w for p, w in zip(across, _unstack(whitenings, bases), strict=True)]
+    # What was a rounding error is one no longer, once small directions have unit size.
+    again = [q - u @ (transpose(u) @ q) for u, q in zip(bases, rough, strict=True)]
+    return [
+        ops.concatenate([u, q], axis=-1)
+        for u, (q, _) in zip(bases, reorthonormalize_all(again), strict=True)
+    ]
+
+
+def reorthonormalize_all(bases: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
+    """`linalg.reorthonormalize` for bases of any heights and one width."""
+    iterations = linalg.correcting_iterations(bases[0].dtype)
+    roots, inverse_roots = linalg.roots(_grams(bases), iterations)
+    return [
+        (basis @ inverse_root, root)
+        for basis, inverse_root, root in zip(
+            bases, _unstack(inverse_roots, bases), _unstack(roots, bases), strict=True
+        )
+    ]
+
+
+def _grams(matrices: list[Tensor]) -> Tensor:
+    return ops.stack([transpose(matrix) @ matrix for matrix in matrices])
+
+
+def _unstack(stacked: Tensor, like: list[Tensor]) -> list[Tensor]:
+    return ops.unstack(stacked, len(like))
+
+
 def nearest_gauge(columns: Tensor, kept: Tensor | None = None) -> Tensor:
     """Rotates orthonormal columns as near to the unit vectors as their span allows.
 
@@ -89,6 +131,7 @@ def truncate(
     right: Complement | None,
     core: Tensor,
     truncation: Truncation | None,
+    width: int | None = None,
 ) -> Update:
     """A low-rank approximation of `Û core V̂ᵀ`, in the gauge nearest to the old bases.
 
@@ -103,11 +146,13 @@ def truncate(
         left: Augmentation of `factors.u`, or `None`.
         right: Augmentation of `factors.v`, or `None`.
         core: Coefficients in the augmented bases.
-        truncation: The rule for the rank, or `None` for the width of `factors`.
+        truncation: The rule for the rank, or `None` for `width`.
+        width: The rank to keep. Defaults to the width of `factors`.
     """
     old = ops.shape(factors.s)[-1]
     if truncation is None:
-        p, q = both(nearest_gauge, *_dominant_subspaces(core, old))
+        width = old if width is None else width
+        p, q = both(nearest_gauge, *_dominant_subspaces(core, width))
     else:
         p, q = _singular_subspaces(factors, left, right, core, truncation)
     (u, root_u), (v, root_v) = both(

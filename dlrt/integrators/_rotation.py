@@ -186,6 +186,52 @@ def _square_norm(matrix: Tensor) -> Tensor:
     return ops.sum(ops.square(matrix), axis=(-2, -1))
 
 
+def rotate_coordinates(
+    cores: list[Tensor], width: int
+) -> tuple[list[tuple[Tensor, Tensor]], list[Tensor]]:
+    """Dominant subspaces of matrices, near to those of the first unit vectors.
+
+    For a matrix `[[A, B], [C, D]]` with a dominant block `A`: the left one is that of
+    the first columns, `[I; C A⁻¹]`, and the right one what it is mapped to, one step
+    of subspace iteration. Both in the gauge nearest to the unit vectors.
+
+    Args:
+        cores: `(k, k)`, of one size.
+        width: Number of rows and columns of `A`.
+
+    Returns:
+        Bases `(k, width)` of both for each matrix, and whether they are accurate.
+    """
+    whole = ops.stack(cores)
+    beside, below = whole[..., :width, width:], whole[..., width:, :width]
+    inverse = linalg.inverse(whole[..., :width, :width])
+    left, overlap, near_left = _graph_basis(below @ inverse)
+    # `[B; D]ᵀ [I; X] ([A; C]ᵀ [I; X])⁻¹` with `X = C A⁻¹`, hence
+    # `[A; C]ᵀ [I; X] = Aᵀ (I + XᵀX)`.
+    mapped = transpose(beside) + transpose(whole[..., width:, width:]) @ (
+        below @ inverse
+    )
+    right, _, near_right = _graph_basis(mapped @ overlap @ overlap @ transpose(inverse))
+    number = len(cores)
+    pairs = zip(ops.unstack(left, number), ops.unstack(right, number), strict=True)
+    near = ops.logical_and(near_left, near_right)
+    return list(pairs), list(ops.unstack(near, number))
+
+
+def _graph_basis(graph: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The orthonormal basis of the span of `[I; X]` nearest to `[I; 0]`.
+
+    Returns:
+        The basis, `(I + XᵀX)^(-1/2)`, and whether `X` is small enough for them.
+    """
+    departure = transpose(graph) @ graph
+    near = _square_norm(departure) < _NEAR
+    identity = ops.eye(ops.shape(departure)[-1], dtype=graph.dtype)
+    iterations = _ITERATIONS[linalg.at_least_float32(graph.dtype)]
+    _, overlap = linalg.roots(departure + identity, iterations)
+    return ops.concatenate([overlap, graph @ overlap], axis=-2), overlap, near
+
+
 def step_bases(
     bases: list[Tensor], cores: list[Tensor], increments: list[Tensor]
 ) -> list[tuple[Rotation, Tensor]]:

@@ -4,9 +4,8 @@ from typing import Any
 
 from keras import ops
 
-from dlrt import linalg
 from dlrt.factors import Factors
-from dlrt.integrators._augmentation import truncate
+from dlrt.integrators._augmentation import augment, reorthonormalize_all, truncate
 from dlrt.integrators._integrator import (
     Integrator,
     Phase,
@@ -14,6 +13,8 @@ from dlrt.integrators._integrator import (
     Update,
     register,
 )
+from dlrt.integrators._rotation import replace_far, rotate_coordinates
+from dlrt.linalg import transpose
 
 Tensor = Any
 
@@ -24,7 +25,8 @@ class AugmentedBUG(Integrator):
 
     `Û = orth([U, K1])`, `V̂ = orth([V, L1])` of width `2r`,
     `S̃ = (Ûᵀ U) S (V̂ᵀ V)ᵀ`; `S` is stepped from `S̃` with a second gradient and the
-    result truncated. The old matrix is represented exactly at the second gradient, so
+    result truncated; at fixed rank, by one step of subspace iteration from the old
+    bases. The old matrix is represented exactly at the second gradient, so
     nothing is lost by a change of basis.
 
     References:
@@ -38,6 +40,7 @@ class AugmentedBUG(Integrator):
     phases = (Phase(("u", "v")), Phase(("s",)))
     rank_adaptive = True
     growth = 2
+    perpendicular = True
 
     def update(
         self,
@@ -46,21 +49,55 @@ class AugmentedBUG(Integrator):
         increments: dict[str, Tensor],
         truncation: Truncation | None = None,
     ) -> Update:
-        if phase == 1:
-            core = factors.s + increments["s"]
-            if truncation is None:
-                # The augmented factors are twice as wide as the rank they came from.
-                half = ops.shape(core)[0] // 2
-                truncation = Truncation(0.0, half, half, True, half)
-            return truncate(factors, None, None, core, truncation)
-        u, root_u = self._augmented(factors.u, increments["u"])
-        v, root_v = self._augmented(factors.v, increments["v"])
-        width = ops.shape(factors.s)[0]
-        s = ops.pad(factors.s, [[0, ops.shape(u)[1] - width]] * 2)
-        return Update(Factors(u, root_u @ s @ linalg.transpose(root_v), v))
+        if phase == 0 or truncation is None:
+            return self.update_all(phase, [factors], [increments])[0]
+        core = factors.s + increments["s"]
+        return truncate(factors, None, None, core, truncation)
+
+    def update_all(
+        self,
+        phase: int,
+        factors: list[Factors],
+        increments: list[dict[str, Tensor]],
+    ) -> list[Update]:
+        if phase == 0:
+            return self._augmented(factors, increments)
+        width = ops.shape(factors[0].s)[-1] // 2
+        cores = [
+            old.s + step["s"] for old, step in zip(factors, increments, strict=True)
+        ]
+        turned, near = rotate_coordinates(cores, width)
+        bases = reorthonormalize_all(
+            [old.u @ p for old, (p, _) in zip(factors, turned, strict=True)]
+            + [old.v @ q for old, (_, q) in zip(factors, turned, strict=True)]
+        )
+        updates = []
+        for (u, root_u), (v, root_v), core, (p, q) in zip(
+            bases[: len(factors)], bases[len(factors) :], cores, turned, strict=True
+        ):
+            s = root_u @ (transpose(p) @ core @ q) @ transpose(root_v)
+            updates.append(Update(Factors(u, s, v), p, q))
+        return replace_far(updates, near, factors, increments, self._halved)
 
     @staticmethod
-    def _augmented(basis: Tensor, increment: Tensor) -> tuple[Tensor, Tensor]:
-        """`[U, Ũ]`, orthonormal or zero columns, and the correction that was needed."""
-        new = linalg.complement(basis, increment)
-        return linalg.reorthonormalize(ops.concatenate([basis, new.basis], axis=1))
+    def _augmented(
+        factors: list[Factors], increments: list[dict[str, Tensor]]
+    ) -> list[Update]:
+        bases = augment(
+            [old.u for old in factors] + [old.v for old in factors],
+            [step[name] for name in "uv" for step in increments],
+        )
+        width = ops.shape(factors[0].s)[-1]
+        return [
+            Update(Factors(u, ops.pad(old.s, [[0, width]] * 2), v))
+            for u, old, v in zip(
+                bases[: len(factors)], factors, bases[len(factors) :], strict=True
+            )
+        ]
+
+    @staticmethod
+    def _halved(factors: Factors, increments: dict[str, Tensor]) -> Update:
+        """Truncation to half of the width, for angles of any size."""
+        core = factors.s + increments["s"]
+        width = ops.shape(core)[-1] // 2
+        return truncate(factors, None, None, core, None, width)

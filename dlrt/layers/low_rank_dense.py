@@ -126,7 +126,7 @@ class LowRankDense(keras.layers.Layer):
         self.tolerance = tolerance
         self.max_rank = max_rank
         self._initial_rank = rank
-        # Set while the rank adapts. With dynamic shapes, padding then costs nothing.
+        # Set while columns may be padding. With dynamic shapes, it then costs nothing.
         self.computes_at_rank = False
         self._outermost_model: weakref.ref | None = None
         self.input_spec = keras.layers.InputSpec(min_ndim=2)

@@ -119,7 +119,8 @@ class LayerStep:
         self.prepared = integrator.prepare(self._old)
         if integrator.perpendicular and not self._optimizer._value_dependent:
             # Saves the products K = U S and L = V Sᵀ, and four writes.
-            self.points = self.prepared._asdict()
+            steps = integrator.phases[self.phase].steps
+            self.points = {name: getattr(self.prepared, name) for name in steps}
         else:
             self.points = integrator.points(self.phase, self.prepared)
             for name, point in self.points.items():
@@ -186,13 +187,13 @@ class LayerStep:
 
     def truncation(self, iteration: Tensor) -> Truncation | None:
         """The rule for the next rank, `None` if it stays or in an early phase."""
-        if self.phase < len(self.integrator.phases) - 1:
+        if self._bound is None or not self._is_last_phase():
             return None
-        return self._truncation(self._rank(), iteration)
+        return self._truncation(*self._bound, self._rank(), iteration)
 
     def fixed_rank(self) -> tuple[str, int] | None:
         """What layers updated together must share, `None` for those that can't."""
-        if self._bound is not None or self.integrator.growth > 1:
+        if self._bound is not None:
             return None
         return self._layer.s.dtype, self._layer.capacity
 
@@ -217,16 +218,26 @@ class LayerStep:
             self._variables[name].assign(value)
         if truncation is not None:
             self._transport(update, self._rank(), padded)
+        elif self.integrator.growth > 1 and self._is_last_phase():
+            self._forget_new_coefficients()
 
-    def _truncation(self, rank: Tensor, iteration: Tensor) -> Truncation | None:
+    def _is_last_phase(self) -> bool:
+        return self.phase == len(self.integrator.phases) - 1
+
+    def _forget_new_coefficients(self) -> None:
+        """Clears the slots of coefficients in directions that a step has dropped."""
+        inner, core = self._optimizer.inner_optimizer, self._layer.s
+        new = self._new_coefficients(self._layer.capacity)
+        for slot in _slots.slots_of(inner, inner._get_variable_index(core)):
+            value = ops.convert_to_tensor(slot)
+            slot.assign(ops.where(new, ops.zeros_like(value), value))
+
+    def _truncation(
+        self, tolerance: float, max_rank: int, rank: Tensor, iteration: Tensor
+    ) -> Truncation:
         """The rule for the next rank; the present one where it is not to change."""
         optimizer, layer = self._optimizer, self._layer
         columns = layer.capacity // self.integrator.growth
-        if self._bound is None:
-            if self.integrator.growth == 1:
-                return None
-            return Truncation(0.0, columns, columns, True, columns)
-        tolerance, max_rank = self._bound
         now = iteration >= optimizer.truncation_start
         if optimizer.truncation_interval > 1:
             since = iteration - optimizer.truncation_start

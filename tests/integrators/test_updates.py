@@ -199,14 +199,6 @@ def test_truncation_without_a_width_gives_factors_of_exactly_the_rank(name):
     np.testing.assert_allclose(dense(factors), dense(padded), atol=1e-13)
 
 
-def test_augmented_bug_at_fixed_rank_is_the_best_approximation(start):
-    g = field_for(start, 0.1)
-    whole = reference("augmented_bug", start, g)
-    end = run_step("augmented_bug", start, g)
-    assert assert_bases(end) == 3
-    np.testing.assert_allclose(dense(end), best(whole, 3)[0], atol=1e-12)
-
-
 def test_augmented_bug_loses_nothing_by_its_change_of_basis(start):
     increments = random_increments(start, 0.1)
     middle = update("augmented_bug", 0, start, increments).factors
@@ -218,14 +210,15 @@ def test_augmented_bug_loses_nothing_by_its_change_of_basis(start):
 
 
 @both_shapes
-def test_parallel_bug_at_fixed_rank_is_nearly_the_best_approximation(start):
+@pytest.mark.parametrize("name", ADAPTIVE)
+def test_fixed_rank_is_nearly_the_best_approximation(name, start):
     # One step of subspace iteration: the excess is of second order.
     excess = []
     sizes = [0.1, 0.05, 0.025]
     for size in sizes:
         g = field_for(start, size)
-        whole = reference("parallel_bug", start, g)
-        end = run_step("parallel_bug", start, g)
+        whole = reference(name, start, g)
+        end = run_step(name, start, g)
         assert assert_bases(end) == 3
         excess.append(np.linalg.norm(dense(end) - best(whole, 3)[0]))
         optimum = best(whole, 3)[1]
