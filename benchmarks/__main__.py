@@ -3,7 +3,8 @@
     python -m benchmarks                          everything, about a quarter of an hour
     python -m benchmarks --quick                  less of everything, two minutes
     python -m benchmarks training --width 500 --rank 40 --kinds two-factor kls dense
-    KERAS_BACKEND=jax python -m benchmarks        the same on JAX
+    python -m benchmarks profile --width 500 --rank 40   operations of a step, sorted
+    KERAS_BACKEND=jax python -m benchmarks        the same on JAX, but for the profile
 
 Networks have four hidden layers on 784 inputs, float32, Adam. What is compared takes
 turns within one process, so that a noisy machine hits all alike; figures are medians.
@@ -26,7 +27,13 @@ import keras  # noqa: E402
 import numpy as np  # noqa: E402
 
 import dlrt  # noqa: E402
-from benchmarks import _adaptive, _clock, _memory, _report  # noqa: E402
+from benchmarks import (  # noqa: E402
+    _adaptive,
+    _clock,
+    _memory,
+    _profile,
+    _report,
+)
 from benchmarks._floor import Machine  # noqa: E402
 from benchmarks._networks import (  # noqa: E402
     DENSE,
@@ -41,6 +48,7 @@ from benchmarks._report import Row  # noqa: E402
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 MEASUREMENTS = ("training", "prediction", "memory", "adaptive")
+PROFILE = "profile"
 
 _FIXED = "parallel_bug"
 _FEW = (TWO_FACTOR, _FIXED)
@@ -205,7 +213,7 @@ def _arguments() -> argparse.Namespace:
         "measurements",
         nargs="*",
         metavar="measurement",
-        help=f"{', '.join(MEASUREMENTS)} (default: all)",
+        help=f"{', '.join(MEASUREMENTS)} (default: these), {PROFILE}",
     )
     parser.add_argument("--quick", action="store_true", help="smaller and fewer cases")
     parser.add_argument("--resume", action="store_true", help="skip what is in the CSV")
@@ -218,10 +226,10 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--output", type=Path, help="folder of the CSV and the figure")
     arguments = parser.parse_args()
-    unknown = set(arguments.measurements) - set(MEASUREMENTS)
+    unknown = set(arguments.measurements) - {*MEASUREMENTS, PROFILE}
     if unknown:
         parser.error(
-            f"measurement must be one of {', '.join(MEASUREMENTS)}. "
+            f"measurement must be one of {', '.join(MEASUREMENTS)}, {PROFILE}. "
             f"Received: {', '.join(sorted(unknown))}"
         )
     if (arguments.width is None) != (arguments.rank is None):
@@ -268,6 +276,12 @@ def main() -> None:
         for case, *settings in adaptive:
             if not report.has("adaptive", case, "fixed"):
                 report.add(measure_adaptive(case, *settings, rounds))
+    if PROFILE in wanted:
+        columns = {
+            kind: _profile.operations(network(kind, large), large)
+            for kind in arguments.kinds or _FEW
+        }
+        print(f"\nprofile: {large}\n\n{_profile.table(columns)}", flush=True)
     report.close()
 
 
