@@ -73,9 +73,9 @@ TRAINING_QUICK = {
 }
 LARGE, LARGE_QUICK = Case(5120, 20), Case(2048, 20)
 
-# Width, batch and the rank at the start; tolerance; epochs; images.
-ADAPTIVE = [(Case(500, 100), 0.2, 25, None), (Case(5120, 150), 0.4, 10, None)]
-ADAPTIVE_QUICK = [(Case(500, 50), 0.4, 5, 5120)]
+# Width, batch and the rank at the start; tolerance; epochs; images; smallest rank.
+ADAPTIVE = [(Case(500, 100), 0.2, 25, None, 2), (Case(5120, 150), 0.4, 12, None, 20)]
+ADAPTIVE_QUICK = [(Case(500, 50), 0.4, 5, 5120, 2)]
 
 
 def measure_training(
@@ -123,10 +123,15 @@ def measure_memory(case: Case, kinds: tuple[str, ...]) -> list[Row]:
 
 
 def measure_adaptive(
-    case: Case, tolerance: float, epochs: int, number: int | None, rounds: int
+    case: Case,
+    tolerance: float,
+    epochs: int,
+    number: int | None,
+    min_rank: int,
+    rounds: int,
 ) -> list[Row]:
     """A whole adaptive run, and the steps at the ranks that it has found."""
-    outcome = _adaptive.run(case, tolerance, epochs, number, rounds)
+    outcome = _adaptive.run(case, tolerance, epochs, number, min_rank, rounds)
     ratio = np.median(outcome.adaptive) / np.median(outcome.fixed)
     parts = ", ".join(
         f"{name} {getattr(outcome, name):.1f} s"

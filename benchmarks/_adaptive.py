@@ -65,6 +65,7 @@ def run(
     tolerance: float,
     epochs: int,
     number: int | None,
+    min_rank: int,
     rounds: int,
     dataset: str = "auto",
 ) -> Outcome:
@@ -75,6 +76,7 @@ def run(
         tolerance: Relative truncation tolerance.
         epochs: Number of epochs.
         number: Number of training images, `None` for all.
+        min_rank: Smallest rank.
         rounds: How many turns steps are compared in.
         dataset: Name of a data set of 28 × 28 images, see `datasets.load`.
     """
@@ -90,6 +92,7 @@ def run(
         steps_per_execution(len(batches)),
         ("accuracy",),
         tolerance=tolerance,
+        min_rank=min_rank,
         truncation_start=len(batches),
         truncation_interval=max(1, len(batches) // 2),
         truncation_stop=max(len(batches) + 1, int(_ADAPTIVE_SHARE * in_all)),
@@ -103,7 +106,7 @@ def run(
         callbacks=[batches.follow(), clock],
     )
     # From here on steps so small that ranks stay, with a truncation at each of them.
-    compile_low_rank(model, 1e-9, tolerance=tolerance)
+    compile_low_rank(model, 1e-9, tolerance=tolerance, min_rank=min_rank)
     adaptive = training_run(model, case)
     adaptive(10)
     ranks = tuple(accounting.ranks(model).values())

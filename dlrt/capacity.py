@@ -18,9 +18,9 @@ from dlrt.optimizers import LowRank, _slots
 from dlrt.optimizers._layer_step import layers_of, present
 
 # With dynamic shapes only the inner optimizer works on columns that are not in use. To
-# trace a training step anew takes as long as Adam takes for a million entries of `U`
-# and `V` in about a thousand steps (measured on two cores: 2.5 s, and 2 to 4 ms).
-_WORTH_A_MOVE = 1_000_000
+# trace a training step anew takes as long as Adam takes for two million entries of `U`
+# and `V` in about five hundred steps (measured on two cores: 2.5 s, and 5 ms).
+_WORTH_A_MOVE = 2_000_000
 
 
 def low_rank_optimizer(model: keras.Model) -> LowRank | None:

@@ -377,6 +377,38 @@ def test_truncation_schedule():
     assert_orthonormal(model)
 
 
+@pytest.mark.parametrize("name", ["parallel_bug", "kls", "augmented_bug"])
+def test_a_step_in_single_precision_agrees_with_double(name):
+    x, y = data()
+    kernels = []
+    for dtype in ("float32", "float64"):
+        keras.config.set_dtype_policy(dtype)
+        try:
+            model = compiled(keras.optimizers.SGD(0.3), network(), integrator=name)
+            for layer, values in zip(hidden(model), start_of_hidden(), strict=True):
+                layer.set_factors(values)
+            model.get_layer("out").set_weights([np.eye(WIDTH, CLASSES), np.zeros(3)])
+            model.fit(x, y, batch_size=64, shuffle=False, verbose=0)
+        finally:
+            keras.config.set_dtype_policy("float32")
+        kernels.append([np.asarray(layer.kernel) for layer in hidden(model)])
+        assert kernels[-1][0].dtype == dtype
+    for single, double in zip(*kernels, strict=True):
+        error = np.linalg.norm(single - double) / np.linalg.norm(double)
+        assert 0 < error <= 1e-4
+
+
+def start_of_hidden():
+    """Factors of the two hidden layers, exact in single precision."""
+    random = np.random.default_rng(1)
+    for features in (FEATURES, WIDTH):
+        u, v = (
+            np.linalg.qr(random.standard_normal((n, RANK)))[0].astype("float32")
+            for n in (features, WIDTH)
+        )
+        yield dlrt.Factors(u, np.diag([2.0, 1.5, 1.0, 0.5]), v)
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
