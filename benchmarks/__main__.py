@@ -17,7 +17,6 @@ skips what is there.
 import argparse
 import os
 import platform
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +43,7 @@ from benchmarks._networks import (  # noqa: E402
     network,
 )
 from benchmarks._report import Row  # noqa: E402
+from dlrt.callbacks import _environment  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -156,10 +156,10 @@ class Report:
         self._figure = directory / f"{name}.png"
         self._rows = _report.read(self._csv)
         self._done = set(self._rows) if resume else set()
+        facts = _environment.describe()
         self._context = {
-            "backend": keras.backend.backend(),
-            "backend version": _version(keras.backend.backend()),
-            "keras version": keras.__version__,
+            **{key: facts[key] for key in ("backend", "backend version")},
+            "keras version": facts["keras version"],
             "machine": f"{platform.system()} {platform.machine()}",
             "device": _device(),
             "cores": os.cpu_count(),
@@ -197,10 +197,6 @@ class Report:
         cores = f"{self._context['cores']} cores, batch 256"
         drawn = _report.draw(rows, self._figure, f"{title}, {cores}")
         print(f"\n\nwritten: {self._csv}{f', {self._figure}' if drawn else ''}")
-
-
-def _version(backend: str) -> str:
-    return str(getattr(sys.modules.get(backend), "__version__", "unknown"))
 
 
 def _device() -> str:

@@ -19,11 +19,9 @@ from benchmarks._networks import (
     low_rank_network,
 )
 from dlrt import accounting, datasets
+from experiments._config import resolve, truncation_schedule
 from experiments._data import ShuffledBatches
 from experiments._network import steps_per_execution
-
-_LEARNING_RATE = 1e-3
-_ADAPTIVE_SHARE = 0.6
 
 
 @dataclass(frozen=True)
@@ -85,17 +83,17 @@ def run(
     batches = ShuffledBatches(x, data.y_train[:number], case.batch, seed=0)
     keras.utils.set_random_seed(0)
     model = low_rank_network(case.width, [case.rank] * HIDDEN_LAYERS)
-    in_all = epochs * len(batches)
+    config = resolve("rank-adaptive", {"epochs": epochs})
     compile_low_rank(
         model,
-        keras.optimizers.schedules.CosineDecay(_LEARNING_RATE, in_all),
+        keras.optimizers.schedules.CosineDecay(
+            config.learning_rate, epochs * len(batches)
+        ),
         steps_per_execution(len(batches)),
         ("accuracy",),
         tolerance=tolerance,
         min_rank=min_rank,
-        truncation_start=len(batches),
-        truncation_interval=max(1, len(batches) // 2),
-        truncation_stop=max(len(batches) + 1, int(_ADAPTIVE_SHARE * in_all)),
+        **truncation_schedule(config, len(batches)),
     )
     clock = _RunClock()
     history = model.fit(

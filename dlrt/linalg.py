@@ -62,6 +62,16 @@ def transpose(matrix: Tensor) -> Tensor:
     return ops.swapaxes(matrix, -1, -2)
 
 
+def grams(matrices: list[Tensor]) -> Tensor:
+    """`AᵀA` of matrices `A: (n, r)` of one `r`, in one `(k, r, r)` tensor."""
+    return ops.stack([transpose(matrix) @ matrix for matrix in matrices])
+
+
+def basis_rank(basis: Tensor) -> Tensor:
+    """Number of columns of a basis that are in use, an int32 scalar tensor."""
+    return ops.sum(ops.cast(ops.any(basis != 0, axis=0), "int32"))
+
+
 def frobenius_norm(matrix: Tensor) -> Tensor:
     """`‖A‖_F`, without overflow or underflow of the squares."""
     scale = magnitude(matrix)

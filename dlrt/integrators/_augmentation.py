@@ -16,6 +16,7 @@ from keras import ops
 from dlrt import linalg
 from dlrt.factors import Factors
 from dlrt.integrators._integrator import Truncation, Update
+from dlrt.integrators._rotation import perpendicular
 from dlrt.linalg import Complement, transpose
 
 Tensor = Any
@@ -56,14 +57,19 @@ def augment(bases: list[Tensor], increments: list[Tensor]) -> list[Tensor]:
         increments: `D: (n, r)`.
     """
     scaled = [step / linalg.magnitude(step) for step in increments]
-    overlaps = [transpose(u) @ d for u, d in zip(bases, scaled, strict=True)]
-    across = [
-        d - u @ overlap for u, d, overlap in zip(bases, scaled, overlaps, strict=True)
+    split = [perpendicular(*pair) for pair in zip(bases, scaled, strict=True)]
+    across = [part for _, part in split]
+    whitenings, _, _ = linalg.new_directions(
+        linalg.grams(across), ops.stack([overlap for overlap, _ in split])
+    )
+    rough = [
+        part @ whitening
+        for part, whitening in zip(
+            across, ops.unstack(whitenings, len(bases)), strict=True
+        )
     ]
-    whitenings, _, _ = linalg.new_directions(_grams(across), ops.stack(overlaps))
-    rough = [p @ w for p, w in zip(across, _unstack(whitenings, bases), strict=True)]
     # What was a rounding error is one no longer, once small directions have unit size.
-    again = [q - u @ (transpose(u) @ q) for u, q in zip(bases, rough, strict=True)]
+    again = [perpendicular(*pair)[1] for pair in zip(bases, rough, strict=True)]
     return [
         ops.concatenate([u, q], axis=-1)
         for u, (q, _) in zip(bases, reorthonormalize_all(again), strict=True)
@@ -73,21 +79,17 @@ def augment(bases: list[Tensor], increments: list[Tensor]) -> list[Tensor]:
 def reorthonormalize_all(bases: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
     """`linalg.reorthonormalize` for bases of any heights and one width."""
     iterations = linalg.correcting_iterations(bases[0].dtype)
-    roots, inverse_roots = linalg.roots(_grams(bases), iterations)
+    roots, inverse_roots = linalg.roots(linalg.grams(bases), iterations)
+    number = len(bases)
     return [
         (basis @ inverse_root, root)
         for basis, inverse_root, root in zip(
-            bases, _unstack(inverse_roots, bases), _unstack(roots, bases), strict=True
+            bases,
+            ops.unstack(inverse_roots, number),
+            ops.unstack(roots, number),
+            strict=True,
         )
     ]
-
-
-def _grams(matrices: list[Tensor]) -> Tensor:
-    return ops.stack([transpose(matrix) @ matrix for matrix in matrices])
-
-
-def _unstack(stacked: Tensor, like: list[Tensor]) -> list[Tensor]:
-    return ops.unstack(stacked, len(like))
 
 
 def nearest_gauge(columns: Tensor, kept: Tensor | None = None) -> Tensor:

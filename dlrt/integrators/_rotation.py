@@ -79,7 +79,7 @@ def rotate(
         basis + increment @ inverse
         for basis, increment, inverse in zip(bases, increments, inverses, strict=True)
     ]
-    grams = ops.stack([transpose(b) @ b for b in stepped])
+    grams = linalg.grams(stepped)
     if unused is not None:
         grams = grams + unused
     departure = grams - ops.eye(ops.shape(grams)[-1], dtype=grams.dtype)

@@ -12,6 +12,7 @@ from dlrt._shapes import dynamic_shapes
 from dlrt.factors import Factors
 from dlrt.layers._galerkin import low_rank_matmul, represented, schatten_penalty
 from dlrt.layers._initializers import factor_initializers
+from dlrt.linalg import basis_rank
 
 Tensor = Any
 
@@ -307,7 +308,7 @@ class LowRankDense(keras.layers.Layer):
             for variable in (self.u, self.s, self.v)
         )
         if self.computes_at_rank and dynamic_shapes():
-            rank = ops.sum(ops.cast(ops.any(u != 0, axis=0), "int32"))
+            rank = basis_rank(u)
             return u[:, :rank], s[:rank, :rank], v[:, :rank]
         return u, s, v
 

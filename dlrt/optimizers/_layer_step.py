@@ -305,7 +305,7 @@ class LayerStep:
         """Number of columns to compute with: the rank, where shapes can be dynamic."""
         layer = self._layer
         if self._bound is not None and dynamic_shapes():
-            return _rank_of(ops.convert_to_tensor(layer.u))
+            return linalg.basis_rank(ops.convert_to_tensor(layer.u))
         growth = self.integrator.growth if self.phase == 0 else 1
         return layer.capacity // growth
 
@@ -314,16 +314,18 @@ class LayerStep:
         if self._bound is None:
             return self._layer.capacity // self.integrator.growth
         if self._initial_rank is None:
-            return self._width if dynamic_shapes() else _rank_of(self._old.u)
+            return self._width if dynamic_shapes() else linalg.basis_rank(self._old.u)
         if self.phase == 0:
-            self._initial_rank.assign(ops.cast(_rank_of(self._old.u), "float32"))
+            self._initial_rank.assign(
+                ops.cast(linalg.basis_rank(self._old.u), "float32")
+            )
         return ops.cast(self._initial_rank, "int32")
 
     @staticmethod
     def _rank_after(update: Update) -> Tensor:
         if dynamic_shapes():
             return ops.shape(update.factors.s)[0]
-        return _rank_of(update.factors.u)
+        return linalg.basis_rank(update.factors.u)
 
     def _read(self, name: str) -> Tensor:
         value = ops.copy(ops.convert_to_tensor(self._variables[name]))
@@ -352,8 +354,3 @@ class LayerStep:
             value, [[0, size - h] for size, h in zip(shape, have, strict=True)]
         )
         return ops.reshape(padded, shape)
-
-
-def _rank_of(basis: Tensor) -> Tensor:
-    """Number of columns of a basis that are in use."""
-    return ops.sum(ops.cast(ops.any(basis != 0, axis=0), "int32"))
