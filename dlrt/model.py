@@ -27,7 +27,9 @@ class Model(keras.Model):
     evaluates as many gradients a step as the integrator of its
     `dlrt.optimizers.LowRank` asks for, all on the same batch; loss and metrics are
     those of the first, at the weights before the step. Layers with random or moving
-    state (dropout, batch normalisation) are run once for each gradient.
+    state (dropout, batch normalisation) are run once for each pass: `"kls"` makes two,
+    `"projector_splitting"` three, and `"augmented_bug"` one, unless a low-rank layer
+    is called within a loop or its kernel is used by itself, which takes a second.
 
     While the ranks of a model adapt, `fit` also fits its variables to the ranks
     between epochs, so that the cost of a step follows the rank and ranks can grow

@@ -52,6 +52,9 @@ def compose(basis: Tensor, new: Complement | None, coordinates: Tensor) -> Tenso
 def augment(bases: list[Tensor], increments: list[Tensor]) -> list[Tensor]:
     """`[U, Ũ]` for each basis: orthonormal or zero columns that span `[U, D]`.
 
+    Small new directions are orthonormal to a few digits only, see
+    `linalg.complement`. They are repaired with the basis that is composed of them.
+
     Args:
         bases: `U: (n, r)`, of one `r`.
         increments: `D: (n, r)`.
@@ -62,17 +65,11 @@ def augment(bases: list[Tensor], increments: list[Tensor]) -> list[Tensor]:
     whitenings, _, _ = linalg.new_directions(
         linalg.grams(across), ops.stack([overlap for overlap, _ in split])
     )
-    rough = [
-        part @ whitening
-        for part, whitening in zip(
-            across, ops.unstack(whitenings, len(bases)), strict=True
-        )
-    ]
-    # What was a rounding error is one no longer, once small directions have unit size.
-    again = [perpendicular(*pair)[1] for pair in zip(bases, rough, strict=True)]
     return [
-        ops.concatenate([u, q], axis=-1)
-        for u, (q, _) in zip(bases, reorthonormalize_all(again), strict=True)
+        ops.concatenate([basis, part @ whitening], axis=-1)
+        for basis, part, whitening in zip(
+            bases, across, ops.unstack(whitenings, len(bases)), strict=True
+        )
     ]
 
 

@@ -27,7 +27,10 @@ class AugmentedBUG(Integrator):
     `S̃ = (Ûᵀ U) S (V̂ᵀ V)ᵀ`; `S` is stepped from `S̃` with a second gradient and the
     result truncated; at fixed rank, by one step of subspace iteration from the old
     bases. The old matrix is represented exactly at the second gradient, so
-    nothing is lost by a change of basis.
+    nothing is lost by a change of basis. In training both gradients are of the same
+    batch as well, so that one pass serves them: `dlrt.Model` keeps the inputs and
+    output gradients of low-rank layers until the second. Where these are out of reach,
+    in a loop or with another use of the kernel, it runs a second pass.
 
     References:
         - Ceruti, Kusch & Lubich, A rank-adaptive robust integrator for dynamical

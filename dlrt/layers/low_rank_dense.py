@@ -12,6 +12,7 @@ from dlrt._shapes import dynamic_shapes
 from dlrt.factors import Factors
 from dlrt.layers._galerkin import low_rank_matmul, represented, schatten_penalty
 from dlrt.layers._initializers import factor_initializers
+from dlrt.layers._recording import record_other_use, record_product
 from dlrt.linalg import basis_rank
 
 Tensor = Any
@@ -198,6 +199,7 @@ class LowRankDense(keras.layers.Layer):
     @property
     def kernel(self) -> Tensor:
         """The represented kernel `U S Vᵀ`, a dense `(n, units)` tensor."""
+        record_other_use()
         return represented(*self._tensors())
 
     def outermost_model(self) -> keras.Model | None:
@@ -259,7 +261,8 @@ class LowRankDense(keras.layers.Layer):
         shape = ops.shape(inputs)
         if len(shape) > 2:
             x = ops.reshape(x, (-1, shape[-1]))
-        x = low_rank_matmul(ops.cast(x, self.compute_dtype), *self._tensors())
+        x = ops.cast(x, self.compute_dtype)
+        x = record_product(self, x, low_rank_matmul(x, *self._tensors()))
         if len(shape) > 2:
             x = ops.reshape(x, (*shape[:-1], self.units))
         if self.bias is not None:
@@ -309,7 +312,12 @@ class LowRankDense(keras.layers.Layer):
         )
         if self.computes_at_rank and dynamic_shapes():
             rank = basis_rank(u)
-            return u[:, :rank], s[:rank, :rank], v[:, :rank]
+            features, units = self._shape
+            # The gradient of `[]` takes several times as long as the padding of these.
+            u, s, v = (
+                ops.slice(factor, (0, 0), (rows, rank))
+                for factor, rows in ((u, features), (s, rank), (v, units))
+            )
         return u, s, v
 
     def _add_factors(self, capacity: int, factor_initializers: Any) -> None:
@@ -336,7 +344,9 @@ class LowRankDense(keras.layers.Layer):
         if type(regularizer) in (regularizers.L1, regularizers.L2, regularizers.L1L2):
             l1 = float(getattr(regularizer, "l1", 0.0))
             l2 = float(getattr(regularizer, "l2", 0.0))
+            # Its gradient lies in the bases, so it has no part in new directions.
             return schatten_penalty(u, s, v, l1, l2)
+        record_other_use()
         return regularizer(represented(u, s, v))
 
 

@@ -48,6 +48,17 @@ def phase_variables(optimizer: "LowRank", index: int, variables: list) -> set[in
     return wanted
 
 
+def phase_gradients(
+    optimizer: "LowRank", index: int, variables: list, gradients: list
+) -> list[Tensor | None]:
+    """Gradients without those of weights that a phase does not step."""
+    wanted = phase_variables(optimizer, index, variables)
+    return [
+        gradient if id(variable) in wanted else None
+        for variable, gradient in zip(variables, gradients, strict=True)
+    ]
+
+
 def layers_of(variables: list) -> list[LowRankDense]:
     """The low-rank layers that variables belong to, in order, each once."""
     layers = {}
@@ -85,6 +96,18 @@ def finish_together(
         step.finish(update, truncation, updating)
 
 
+def padded(value: Tensor, variable: keras.Variable) -> Tensor:
+    """Zero columns (and rows) up to the shape of a variable."""
+    shape = tuple(variable.shape)
+    if tuple(value.shape) == shape:
+        return value
+    have = ops.shape(value)
+    extended = ops.pad(
+        value, [[0, size - h] for size, h in zip(shape, have, strict=True)]
+    )
+    return ops.reshape(extended, shape)
+
+
 class LayerStep:
     """One phase of a step of one layer: before and after the inner optimizer."""
 
@@ -116,6 +139,9 @@ class LayerStep:
         integrator = self.integrator
         self._width = self._active_width()
         self._old = Factors(*(self._read(name) for name in "usv"))
+        if self.phase == 0 and self._initial_rank is not None:
+            rank = linalg.basis_rank(self._old.u)
+            self._initial_rank.assign(ops.cast(rank, "float32"))
         self.prepared = integrator.prepare(self._old)
         if integrator.perpendicular and not self._optimizer._value_dependent:
             # Saves the products K = U S and L = V Sᵀ, and four writes.
@@ -139,7 +165,7 @@ class LayerStep:
         pairs = []
         for name in self.points:
             variable = self._variables[name]
-            pairs.append((self._pad(direction * grads[name], variable), variable))
+            pairs.append((padded(direction * grads[name], variable), variable))
         return pairs
 
     def increments(self) -> dict[str, Tensor]:
@@ -201,23 +227,23 @@ class LayerStep:
         self, update: Update, truncation: Truncation | None, updating: Tensor | None
     ) -> None:
         """Writes the new factors and moves the slots along."""
-        padded = {
-            name: self._pad(getattr(update.factors, name), variable)
+        values = {
+            name: padded(getattr(update.factors, name), variable)
             for name, variable in self._variables.items()
         }
         if updating is not None:
-            padded = {
+            values = {
                 name: ops.where(
                     updating,
                     value,
-                    self._pad(getattr(self._old, name), self._variables[name]),
+                    padded(getattr(self._old, name), self._variables[name]),
                 )
-                for name, value in padded.items()
+                for name, value in values.items()
             }
-        for name, value in padded.items():
+        for name, value in values.items():
             self._variables[name].assign(value)
         if truncation is not None:
-            self._transport(update, self._rank(), padded)
+            self._transport(update, self._rank(), values)
         elif self.integrator.growth > 1 and self._is_last_phase():
             self._forget_new_coefficients()
 
@@ -255,7 +281,7 @@ class LayerStep:
         return Truncation(tolerance, lower, ops.where(now, upper, rank), True, width)
 
     def _transport(
-        self, update: Update, rank: Tensor, padded: dict[str, Tensor]
+        self, update: Update, rank: Tensor, factors: dict[str, Tensor]
     ) -> None:
         """Carries the slots of the inner optimizer over to the new coordinates.
 
@@ -276,7 +302,7 @@ class LayerStep:
             if self.integrator.growth == 1:
                 return values
             kept = ops.cast(
-                ops.arange(ops.shape(padded["s"])[0]) < new_rank, padded["s"].dtype
+                ops.arange(ops.shape(factors["s"])[0]) < new_rank, factors["s"].dtype
             )
             rows = {"u": 1.0, "v": 1.0, "s": kept[:, None]}
             return [
@@ -288,7 +314,7 @@ class LayerStep:
             # At the full width of the slots, since padding two overlaps traces faster
             # than padding every slot.
             left, right = (
-                self._pad(overlap, self._variables["s"])
+                padded(overlap, self._variables["s"])
                 for overlap in (update.left, update.right)
             )
             return [
@@ -315,10 +341,6 @@ class LayerStep:
             return self._layer.capacity // self.integrator.growth
         if self._initial_rank is None:
             return self._width if dynamic_shapes() else linalg.basis_rank(self._old.u)
-        if self.phase == 0:
-            self._initial_rank.assign(
-                ops.cast(linalg.basis_rank(self._old.u), "float32")
-            )
         return ops.cast(self._initial_rank, "int32")
 
     @staticmethod
@@ -333,7 +355,7 @@ class LayerStep:
 
     def _write(self, name: str, value: Tensor) -> None:
         variable = self._variables[name]
-        variable.assign(self._pad(value, variable))
+        variable.assign(padded(value, variable))
 
     def _crop(self, value: Tensor, name: str) -> Tensor:
         """The columns in use (and rows, for coefficients)."""
@@ -342,15 +364,3 @@ class LayerStep:
         if name == "s":
             return value[: self._width, : self._width]
         return value[:, : self._width]
-
-    @staticmethod
-    def _pad(value: Tensor, variable: keras.Variable) -> Tensor:
-        """Zero columns (and rows) up to the shape of the variable."""
-        shape = tuple(variable.shape)
-        if tuple(value.shape) == shape:
-            return value
-        have = ops.shape(value)
-        padded = ops.pad(
-            value, [[0, size - h] for size, h in zip(shape, have, strict=True)]
-        )
-        return ops.reshape(padded, shape)

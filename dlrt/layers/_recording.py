@@ -1,0 +1,82 @@
+"""What a pass through a model leaves behind for gradients in other bases.
+
+With the input `x` of a low-rank product and the gradient `dy` of its output, the
+gradient of the kernel is `G = xᵀ dy`, so that its coefficients `PᵀGQ` in any bases `P`
+and `Q` cost two thin products, where another pass costs six.
+"""
+
+import contextlib
+import contextvars
+from collections.abc import Callable, Iterator
+from typing import Any
+
+Tensor = Any
+
+_CURRENT: contextvars.ContextVar["Recording | None"] = contextvars.ContextVar(
+    "recording", default=None
+)
+
+
+class Recording:
+    """The low-rank products of one pass, in order.
+
+    Attributes:
+        layers: The layer of each product.
+        inputs: `x: (batch, n)` of each.
+        outputs: `y: (batch, m)` of each.
+        complete: Whether these are all the ways in which the loss depends on kernels,
+            and none is within a loop or branch, out of reach of what surrounds it.
+    """
+
+    def __init__(
+        self, scope: Callable[[], Any], probes: list[Tensor] | None = None
+    ) -> None:
+        self.layers: list[Any] = []
+        self.inputs: list[Tensor] = []
+        self.outputs: list[Tensor] = []
+        self.complete = True
+        self._scope = scope
+        self._surroundings = scope()
+        self._probes = probes
+
+    def add(self, layer: Any, x: Tensor, y: Tensor) -> Tensor:
+        """Takes a product, and returns it with its probe added, if there are any."""
+        if self._probes is not None:
+            y = y + self._probes[len(self.layers)]
+        self.complete = self.complete and self._scope() == self._surroundings
+        self.layers.append(layer)
+        self.inputs.append(x)
+        self.outputs.append(y)
+        return y
+
+
+@contextlib.contextmanager
+def recording(
+    scope: Callable[[], Any], probes: list[Tensor] | None = None
+) -> Iterator[Recording]:
+    """Within this context low-rank products of this thread are recorded.
+
+    Args:
+        scope: Tells where operations are put: in which graph or trace.
+        probes: Zeros to be added to the outputs, so that a function can be
+            differentiated for them.
+    """
+    record = Recording(scope, probes)
+    token = _CURRENT.set(record)
+    try:
+        yield record
+    finally:
+        _CURRENT.reset(token)
+
+
+def record_product(layer: Any, x: Tensor, y: Tensor) -> Tensor:
+    """Tells the present recording, if any, of `y = x U S Vᵀ`; returns `y`."""
+    record = _CURRENT.get()
+    return y if record is None else record.add(layer, x, y)
+
+
+def record_other_use() -> None:
+    """Tells the present recording, if any, that a kernel is used beside products."""
+    record = _CURRENT.get()
+    if record is not None:
+        record.complete = False
