@@ -173,44 +173,48 @@ def polar_factor(matrix: Tensor) -> Tensor:
     return cond(near, iterate, decompose)
 
 
-def complement(basis: Tensor, increment: Tensor) -> Complement:
-    """Directions that an increment adds to the span of a basis.
+def perpendicular(basis: Tensor, increment: Tensor) -> tuple[Tensor, Tensor]:
+    """Splits an increment into coordinates `Uᵀ D` and the part `D - U Uᵀ D`."""
+    coordinates = transpose(basis) @ increment
+    return coordinates, increment - basis @ coordinates
+
+
+def complements(bases: list[Tensor], increments: list[Tensor]) -> list[Complement]:
+    """Directions that increments add to the spans of bases.
 
     The new directions are found from the Gram matrix of the projected increment, an
     `(r, r)` eigenvalue problem, which is several times cheaper than a Householder QR
     of the tall matrix. Directions below the rounding error of the increment are
     dropped (zero columns). Small directions are orthonormal to a few digits only;
-    `reorthonormalize` repairs a basis that was composed of them.
+    `reorthonormalize` repairs bases that were composed of them.
 
     Args:
-        basis: `U: (n, r)`, orthonormal or zero columns.
-        increment: `D: (n, r)`, of any size.
+        bases: `U: (n, r)`, orthonormal or zero columns, of any `n` and one `r`.
+        increments: `D: (n, r)`, of any size.
     """
-    scale = magnitude(increment)
-    scaled = increment / scale
-    overlap = transpose(basis) @ scaled
-    perpendicular = scaled - basis @ overlap
-    whitening, remainder, active = new_directions(
-        transpose(perpendicular) @ perpendicular, overlap
+    scales = [magnitude(increment) for increment in increments]
+    split = [
+        perpendicular(basis, increment / scale)
+        for basis, increment, scale in zip(bases, increments, scales, strict=True)
+    ]
+    found = _new_directions(
+        grams([across for _, across in split]), ops.stack([along for along, _ in split])
     )
-    return Complement(
-        perpendicular=perpendicular,
-        whitening=whitening,
-        overlap=overlap * scale,
-        remainder=remainder * scale,
-        active=active,
-    )
+    whitenings, remainders, actives = (ops.unstack(part, len(bases)) for part in found)
+    return [
+        Complement(across, whitening, along * scale, remainder * scale, active)
+        for (along, across), scale, whitening, remainder, active in zip(
+            split, scales, whitenings, remainders, actives, strict=True
+        )
+    ]
 
 
-def new_directions(gram: Tensor, overlap: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """What `complement` finds from the Gram matrix of a projected increment.
+def _new_directions(gram: Tensor, overlap: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """`whitening`, `remainder` and `active` of a `Complement`.
 
     Args:
         gram: `PᵀP: (r, r)` with `P = D - U Uᵀ D`.
         overlap: `Uᵀ D: (r, r)`.
-
-    Returns:
-        `whitening`, `remainder` and `active` of a `Complement`.
     """
     eps = epsilon(gram)
     values, vectors = eigh(gram)
@@ -232,32 +236,34 @@ def new_directions(gram: Tensor, overlap: Tensor) -> tuple[Tensor, Tensor, Tenso
 
 
 def reorthonormalize(
-    basis: Tensor, iterations: int | None = None
-) -> tuple[Tensor, Tensor]:
-    """Removes the departure from orthonormality of a nearly orthonormal basis.
+    bases: list[Tensor], iterations: int | None = None
+) -> list[tuple[Tensor, Tensor]]:
+    """Removes the departure from orthonormality of nearly orthonormal bases.
 
     Symmetric (Löwdin) orthonormalisation `A (AᵀA)^(-1/2)`, which moves every column
     the least, by an iteration on the `(r, r)` Gram matrix (see `roots`). Zero columns
     stay zero.
 
     Args:
-        basis: `A: (n, r)`.
+        bases: `A: (n, r)`, of any `n` and one `r`.
         iterations: Number of iterations; the error is squared by each. Defaults to
-            what brings the worst that `complement` leaves, 0.06, below 1e-5 in single
+            what brings the worst that `complements` leaves, 0.06, below 1e-5 in single
             and to rounding in double precision.
 
     Returns:
-        The orthonormal basis `Q: (n, r)` and the root `(r, r)`, with `A = Q @ root`.
+        For each, the orthonormal basis `Q: (n, r)` and the root `(r, r)`, with
+        `A = Q @ root`.
     """
     if iterations is None:
-        iterations = correcting_iterations(basis.dtype)
-    root, inverse_root = roots(transpose(basis) @ basis, iterations)
-    return basis @ inverse_root, root
-
-
-def correcting_iterations(dtype: Any) -> int:
-    """The iterations of `reorthonormalize` that correct what `complement` leaves."""
-    return 4 if at_least_float32(dtype) == "float64" else 2
+        iterations = 4 if at_least_float32(bases[0].dtype) == "float64" else 2
+    found = roots(grams(bases), iterations)
+    each_root, each_inverse = (ops.unstack(part, len(bases)) for part in found)
+    return [
+        (basis @ inverse_root, root)
+        for basis, root, inverse_root in zip(
+            bases, each_root, each_inverse, strict=True
+        )
+    ]
 
 
 def roots(matrix: Tensor, iterations: int) -> tuple[Tensor, Tensor]:

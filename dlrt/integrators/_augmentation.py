@@ -8,7 +8,6 @@ of such coordinates keeps them zero, also where it has to complete missing direc
 those it takes from the leading coordinates, directions that were in use before.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 from keras import ops
@@ -16,27 +15,9 @@ from keras import ops
 from dlrt import linalg
 from dlrt.factors import Factors
 from dlrt.integrators._integrator import Truncation, Update
-from dlrt.integrators._rotation import perpendicular
 from dlrt.linalg import Complement, transpose
 
 Tensor = Any
-
-
-def both(function: Callable, left: tuple, right: tuple) -> tuple[Any, Any]:
-    """`function(*left), function(*right)`, in one batched call if shapes agree.
-
-    A small decomposition costs little more than its launch, and two in one batch run
-    on two cores.
-    """
-    if any(a.shape != b.shape for a, b in zip(left, right, strict=True)):
-        return function(*left), function(*right)
-    stacked = function(*(ops.stack(pair) for pair in zip(left, right, strict=True)))
-    if not isinstance(stacked, tuple):
-        return stacked[0], stacked[1]
-    first, second = ([part[i] for part in stacked] for i in range(2))
-    if hasattr(stacked, "_fields"):
-        return type(stacked)(*first), type(stacked)(*second)
-    return tuple(first), tuple(second)
 
 
 def compose(basis: Tensor, new: Complement | None, coordinates: Tensor) -> Tensor:
@@ -53,39 +34,15 @@ def augment(bases: list[Tensor], increments: list[Tensor]) -> list[Tensor]:
     """`[U, Ũ]` for each basis: orthonormal or zero columns that span `[U, D]`.
 
     Small new directions are orthonormal to a few digits only, see
-    `linalg.complement`. They are repaired with the basis that is composed of them.
+    `linalg.complements`. They are repaired with the basis that is composed of them.
 
     Args:
         bases: `U: (n, r)`, of one `r`.
         increments: `D: (n, r)`.
     """
-    scaled = [step / linalg.magnitude(step) for step in increments]
-    split = [perpendicular(*pair) for pair in zip(bases, scaled, strict=True)]
-    across = [part for _, part in split]
-    whitenings, _, _ = linalg.new_directions(
-        linalg.grams(across), ops.stack([overlap for overlap, _ in split])
-    )
     return [
-        ops.concatenate([basis, part @ whitening], axis=-1)
-        for basis, part, whitening in zip(
-            bases, across, ops.unstack(whitenings, len(bases)), strict=True
-        )
-    ]
-
-
-def reorthonormalize_all(bases: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
-    """`linalg.reorthonormalize` for bases of any heights and one width."""
-    iterations = linalg.correcting_iterations(bases[0].dtype)
-    roots, inverse_roots = linalg.roots(linalg.grams(bases), iterations)
-    number = len(bases)
-    return [
-        (basis @ inverse_root, root)
-        for basis, inverse_root, root in zip(
-            bases,
-            ops.unstack(inverse_roots, number),
-            ops.unstack(roots, number),
-            strict=True,
-        )
+        ops.concatenate([basis, new.basis], axis=-1)
+        for basis, new in zip(bases, linalg.complements(bases, increments), strict=True)
     ]
 
 
@@ -96,43 +53,57 @@ def nearest_gauge(columns: Tensor, kept: Tensor | None = None) -> Tensor:
     basis nearest to the old one, so that an optimizer's moments keep their meaning.
 
     Args:
-        columns: `(k, w)`, orthonormal.
-        kept: `(w,)`, zero for the columns of the result that are to be zero.
+        columns: `(..., k, w)`, orthonormal.
+        kept: `(..., w)`, zero for the columns of the result that are to be zero.
     """
     overlap = transpose(columns[..., : ops.shape(columns)[-1], :])
     if kept is None:
         return columns @ linalg.polar_factor(overlap)
     # Ones on the diagonal keep the unused columns out of the rotation of the others.
-    overlap = overlap * kept[:, None] * kept + ops.diag(1 - kept)
+    identity = ops.eye(ops.shape(kept)[-1], dtype=kept.dtype)
+    rows, kept = kept[..., :, None], kept[..., None, :]
+    overlap = overlap * rows * kept + identity * (1 - kept)
     return (columns * kept) @ (linalg.polar_factor(overlap) * kept)
 
 
 def step_augmented(
-    basis: Tensor, core: Tensor, increment: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """An orthonormal basis of `basis @ core + increment`, nearest to the old one.
+    bases: list[Tensor], cores: list[Tensor], increments: list[Tensor]
+) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """Orthonormal bases of `basis @ core + increment`, nearest to the old ones.
 
     Returns:
-        The basis `Q`; the overlap of the old basis with it; and `R`, with
+        For each, the basis `Q`; the overlap of the old basis with it; and `R`, with
         `basis @ core + increment = Q R`.
     """
-    new = linalg.complement(basis, increment)
-    stepped = ops.concatenate([core + new.overlap, new.remainder], axis=-2)
-    p = nearest_gauge(linalg.orthonormalize(stepped))
-    updated, root = linalg.reorthonormalize(compose(basis, new, p))
-    overlap = p[..., : ops.shape(core)[-1], :] @ root
-    return updated, overlap, root @ (transpose(p) @ stepped)
+    new = linalg.complements(bases, increments)
+    stepped = ops.stack(
+        [
+            ops.concatenate([core + part.overlap, part.remainder], axis=-2)
+            for core, part in zip(cores, new, strict=True)
+        ]
+    )
+    coordinates = nearest_gauge(linalg.orthonormalize(stepped))
+    triangular = ops.unstack(transpose(coordinates) @ stepped, len(bases))
+    coordinates = ops.unstack(coordinates, len(bases))
+    composed = linalg.reorthonormalize(
+        [compose(*parts) for parts in zip(bases, new, coordinates, strict=True)]
+    )
+    return [
+        (basis, p[: ops.shape(core)[0]] @ root, root @ r)
+        for (basis, root), p, core, r in zip(
+            composed, coordinates, cores, triangular, strict=True
+        )
+    ]
 
 
 def truncate(
-    factors: Factors,
-    left: Complement | None,
-    right: Complement | None,
-    core: Tensor,
-    truncation: Truncation | None,
+    factors: list[Factors],
+    news: list[tuple[Complement, Complement]] | None,
+    cores: list[Tensor],
+    truncation: Truncation | None = None,
     width: int | None = None,
-) -> Update:
-    """A low-rank approximation of `Û core V̂ᵀ`, in the gauge nearest to the old bases.
+) -> list[Update]:
+    """Low-rank approximations of `Û core V̂ᵀ`, in the gauge nearest to the old bases.
 
     By a rule for the rank: the best approximation, by SVD. At the old rank: one step
     of subspace iteration from the old basis, two small QR decompositions in place of
@@ -141,29 +112,49 @@ def truncate(
     values.
 
     Args:
-        factors: The old factors.
-        left: Augmentation of `factors.u`, or `None`.
-        right: Augmentation of `factors.v`, or `None`.
-        core: Coefficients in the augmented bases.
+        factors: The old factors, of one rank.
+        news: What `factors.u` and `factors.v` are augmented by, or `None`.
+        cores: Coefficients in the augmented bases.
         truncation: The rule for the rank, or `None` for `width`.
         width: The rank to keep. Defaults to the width of `factors`.
     """
-    old = ops.shape(factors.s)[-1]
+    old = ops.shape(factors[0].s)[-1]
+    number = len(factors)
+    pairs = [(None, None)] * number if news is None else news
     if truncation is None:
         width = old if width is None else width
-        p, q = both(nearest_gauge, *_dominant_subspaces(core, width))
+        lefts, rights = _dominant_subspaces(ops.stack(cores), width)
+        gauged = nearest_gauge(ops.concatenate([lefts, rights], axis=0))
     else:
-        p, q = _singular_subspaces(factors, left, right, core, truncation)
-    (u, root_u), (v, root_v) = both(
-        linalg.reorthonormalize,
-        (compose(factors.u, left, p),),
-        (compose(factors.v, right, q),),
+        found = [
+            _singular_subspaces(each, *new, core, truncation)
+            for each, new, core in zip(factors, pairs, cores, strict=True)
+        ]
+        subspaces = [left for left, _, _ in found] + [right for _, right, _ in found]
+        kept = ops.stack([kept for _, _, kept in found] * 2)
+        gauged = nearest_gauge(linalg.orthonormalize(ops.stack(subspaces)), kept)
+    coordinates = ops.unstack(gauged, 2 * number)
+    composed = linalg.reorthonormalize(
+        [
+            compose(*parts)
+            for parts in zip(
+                [each.u for each in factors] + [each.v for each in factors],
+                [left for left, _ in pairs] + [right for _, right in pairs],
+                coordinates,
+                strict=True,
+            )
+        ]
     )
-    s = root_u @ (transpose(p) @ core @ q) @ transpose(root_v)
-    return Update(Factors(u, s, v), p[..., :old, :], q[..., :old, :])
+    updates = []
+    for index, core in enumerate(cores):
+        (u, root_u), (v, root_v) = composed[index], composed[number + index]
+        p, q = coordinates[index], coordinates[number + index]
+        s = root_u @ (transpose(p) @ core @ q) @ transpose(root_v)
+        updates.append(Update(Factors(u, s, v), p[:old], q[:old]))
+    return updates
 
 
-def _dominant_subspaces(core: Tensor, width: int) -> tuple[tuple, tuple]:
+def _dominant_subspaces(core: Tensor, width: int) -> tuple[Tensor, Tensor]:
     """Left and right subspaces of dominant singular values, by subspace iteration.
 
     The first basis is made of the old directions and of the larger one of the two
@@ -174,7 +165,7 @@ def _dominant_subspaces(core: Tensor, width: int) -> tuple[tuple, tuple]:
     oriented = ops.where(swap, transpose(core), core)
     first = linalg.orthonormalize(oriented[..., :width])
     second = linalg.orthonormalize(transpose(oriented) @ first)
-    return (ops.where(swap, second, first),), (ops.where(swap, first, second),)
+    return ops.where(swap, second, first), ops.where(swap, first, second)
 
 
 def _square_norm(matrix: Tensor) -> Tensor:
@@ -187,8 +178,8 @@ def _singular_subspaces(
     right: Complement | None,
     core: Tensor,
     truncation: Truncation,
-) -> tuple[Tensor, Tensor]:
-    """Leading singular vectors up to the rank that the rule gives, nearest gauge."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Leading singular vectors, and ones for those up to the rank by the rule."""
     p, singular_values, qh = linalg.svd(core)
     rank = linalg.truncation_rank(
         singular_values,
@@ -201,17 +192,15 @@ def _singular_subspaces(
         rank = ops.where(truncation.now, rank, old)
     width = rank if truncation.width is None else truncation.width
     kept = ops.cast(ops.arange(width) < rank, core.dtype)
-
-    def prepare(vectors: Tensor, active: Tensor) -> Tensor:
-        # Singular vectors of value zero may lie in directions that are not in use.
-        masked = vectors[..., :width] * active[..., None]
-        return nearest_gauge(linalg.orthonormalize(masked), kept)
-
-    return both(
-        prepare,
-        (p, _active(factors.u, left)),
-        (transpose(qh), _active(factors.v, right)),
+    # Singular vectors of value zero may lie in directions that are not in use.
+    p, q = (
+        vectors[..., :width] * _active(basis, new)[..., None]
+        for vectors, basis, new in (
+            (p, factors.u, left),
+            (transpose(qh), factors.v, right),
+        )
     )
+    return p, q, kept
 
 
 def _active(basis: Tensor, new: Complement | None) -> Tensor:

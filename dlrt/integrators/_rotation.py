@@ -55,12 +55,6 @@ class Rotated(NamedTuple):
     square_norm: Tensor
 
 
-def perpendicular(basis: Tensor, increment: Tensor) -> tuple[Tensor, Tensor]:
-    """Splits an increment into coordinates `Uᵀ D` and the part `D - U Uᵀ D`."""
-    coordinates = transpose(basis) @ increment
-    return coordinates, increment - basis @ coordinates
-
-
 def rotate(
     bases: list[Tensor],
     inverses: list[Tensor],
@@ -125,7 +119,7 @@ def rotate_both(
         [old.u for old in factors] + [old.v for old in factors],
         inverses + [transpose(inverse) for inverse in inverses],
         [
-            perpendicular(getattr(old, name), step[name])[1]
+            linalg.perpendicular(getattr(old, name), step[name])[1]
             for name in "uv"
             for old, step in zip(factors, increments, strict=True)
         ],
@@ -241,7 +235,9 @@ def step_bases(
         For each, the rotation of the basis and `R`, with `basis @ core + increment =
         rotation.basis @ R`.
     """
-    split = [perpendicular(*pair) for pair in zip(bases, increments, strict=True)]
+    split = [
+        linalg.perpendicular(*pair) for pair in zip(bases, increments, strict=True)
+    ]
     inside = [core + along for core, (along, _) in zip(cores, split, strict=True)]
     inverses = ops.unstack(linalg.inverse(ops.stack(inside)), len(inside))
     rotations = rotate(bases, inverses, [across for _, across in split])
@@ -256,64 +252,17 @@ def replace_far(
     near: list[Tensor],
     factors: list[Factors],
     increments: list[dict[str, Tensor]],
-    update: Callable[[Factors, dict[str, Tensor]], Update],
+    update: Callable[[list[Factors], list[dict[str, Tensor]]], list[Update]],
 ) -> list[Update]:
-    """Takes the updates whose angles are not small from a function for any angle.
+    """Takes the updates from a function for any angle unless all angles are small.
 
     Args:
         updates: The updates for small angles.
         near: Whether they may be used.
         factors: The old factors.
         increments: Increments of `K`, `L` and `S`, by name of the factor.
-        update: Computes an update, with batch dimensions for those of equal shapes:
-            they are computed together if any of them has to be.
+        update: Computes the updates.
     """
-    groups: dict[Any, list[int]] = {}
-    for index, old in enumerate(factors):
-        groups.setdefault((old.u.shape, old.v.shape), []).append(index)
-    results = list(updates)
-    for members in groups.values():
-        chosen = _replace_alike(
-            tuple(updates[index] for index in members),
-            ops.all(ops.stack([near[index] for index in members])),
-            [factors[index] for index in members],
-            [increments[index] for index in members],
-            update,
-        )
-        for index, result in zip(members, chosen, strict=True):
-            results[index] = result
-    return results
-
-
-def _replace_alike(
-    updates: tuple[Update, ...],
-    near: Tensor,
-    factors: list[Factors],
-    increments: list[dict[str, Tensor]],
-    update: Callable[[Factors, dict[str, Tensor]], Update],
-) -> tuple[Update, ...]:
-    number = len(factors)
-
-    def compute() -> tuple[Update, ...]:
-        if number == 1:
-            return (update(factors[0], increments[0]),)
-        stacked = update(
-            Factors(*(ops.stack(parts) for parts in zip(*factors, strict=True))),
-            {
-                name: ops.stack([step[name] for step in increments])
-                for name in increments[0]
-            },
-        )
-        parts = [ops.unstack(part, number) for part in stacked.factors]
-        overlaps = (
-            ops.unstack(stacked.left, number),
-            ops.unstack(stacked.right, number),
-        )
-        return tuple(
-            Update(Factors(*new), *turned)
-            for new, turned in zip(
-                zip(*parts, strict=True), zip(*overlaps, strict=True), strict=True
-            )
-        )
-
-    return linalg.cond(near, lambda: updates, compute)
+    return linalg.cond(
+        ops.all(ops.stack(near)), lambda: updates, lambda: update(factors, increments)
+    )

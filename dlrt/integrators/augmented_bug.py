@@ -5,7 +5,7 @@ from typing import Any
 from keras import ops
 
 from dlrt.factors import Factors
-from dlrt.integrators._augmentation import augment, reorthonormalize_all, truncate
+from dlrt.integrators._augmentation import augment, truncate
 from dlrt.integrators._integrator import (
     Integrator,
     Phase,
@@ -14,7 +14,7 @@ from dlrt.integrators._integrator import (
     register,
 )
 from dlrt.integrators._rotation import replace_far, rotate_coordinates
-from dlrt.linalg import transpose
+from dlrt.linalg import reorthonormalize, transpose
 
 Tensor = Any
 
@@ -55,7 +55,7 @@ class AugmentedBUG(Integrator):
         if phase == 0 or truncation is None:
             return self.update_all(phase, [factors], [increments])[0]
         core = factors.s + increments["s"]
-        return truncate(factors, None, None, core, truncation)
+        return truncate([factors], None, [core], truncation)[0]
 
     def update_all(
         self,
@@ -70,7 +70,7 @@ class AugmentedBUG(Integrator):
             old.s + step["s"] for old, step in zip(factors, increments, strict=True)
         ]
         turned, near = rotate_coordinates(cores, width)
-        bases = reorthonormalize_all(
+        bases = reorthonormalize(
             [old.u @ p for old, (p, _) in zip(factors, turned, strict=True)]
             + [old.v @ q for old, (_, q) in zip(factors, turned, strict=True)]
         )
@@ -99,8 +99,12 @@ class AugmentedBUG(Integrator):
         ]
 
     @staticmethod
-    def _halved(factors: Factors, increments: dict[str, Tensor]) -> Update:
-        """Truncation to half of the width, for angles of any size."""
-        core = factors.s + increments["s"]
-        width = ops.shape(core)[-1] // 2
-        return truncate(factors, None, None, core, None, width)
+    def _halved(
+        factors: list[Factors], increments: list[dict[str, Tensor]]
+    ) -> list[Update]:
+        """Truncations to half of the width, for angles of any size."""
+        cores = [
+            old.s + step["s"] for old, step in zip(factors, increments, strict=True)
+        ]
+        width = ops.shape(cores[0])[-1] // 2
+        return truncate(factors, None, cores, width=width)

@@ -5,7 +5,7 @@ from typing import Any
 from keras import ops
 
 from dlrt.factors import Factors
-from dlrt.integrators._augmentation import both, step_augmented
+from dlrt.integrators._augmentation import step_augmented
 from dlrt.integrators._integrator import (
     Integrator,
     Phase,
@@ -55,11 +55,7 @@ class KLS(Integrator):
     ) -> list[Update]:
         if phase == 1:
             return super().update_all(phase, factors, increments)
-        steps = step_bases(
-            [old.u for old in factors] + [old.v for old in factors],
-            [old.s for old in factors] + [transpose(old.s) for old in factors],
-            [step[name] for name in "uv" for step in increments],
-        )
+        steps = step_bases(*_stepped(factors, increments))
         rotations = [rotation for rotation, _ in steps]
         lefts, rights = rotations[: len(factors)], rotations[len(factors) :]
         return replace_far(
@@ -78,14 +74,17 @@ class KLS(Integrator):
             self._augmented,
         )
 
-    def _augmented(self, factors: Factors, increments: dict[str, Tensor]) -> Update:
+    def _augmented(
+        self, factors: list[Factors], increments: list[dict[str, Tensor]]
+    ) -> list[Update]:
         """The steps of `K` and `L` by way of the augmented bases, for any angle."""
-        (u, left, _), (v, right, _) = both(
-            step_augmented,
-            (factors.u, factors.s, increments["u"]),
-            (factors.v, transpose(factors.s), increments["v"]),
-        )
-        return self._projected(factors, u, left, v, right)
+        steps = step_augmented(*_stepped(factors, increments))
+        return [
+            self._projected(old, u, left, v, right)
+            for old, (u, left, _), (v, right, _) in zip(
+                factors, steps[: len(factors)], steps[len(factors) :], strict=True
+            )
+        ]
 
     @staticmethod
     def _projected(
@@ -93,3 +92,14 @@ class KLS(Integrator):
     ) -> Update:
         """The old matrix in new bases, given the overlaps of old and new ones."""
         return Update(Factors(u, transpose(left) @ old.s @ right, v), left, right)
+
+
+def _stepped(
+    factors: list[Factors], increments: list[dict[str, Tensor]]
+) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+    """Bases, cores and increments of `K` for all matrices, then those of `L`."""
+    return (
+        [old.u for old in factors] + [old.v for old in factors],
+        [old.s for old in factors] + [transpose(old.s) for old in factors],
+        [step[name] for name in "uv" for step in increments],
+    )

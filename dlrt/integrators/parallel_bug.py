@@ -6,7 +6,7 @@ from keras import ops
 
 from dlrt import linalg
 from dlrt.factors import Factors
-from dlrt.integrators._augmentation import both, truncate, used_columns
+from dlrt.integrators._augmentation import truncate, used_columns
 from dlrt.integrators._integrator import (
     Integrator,
     Phase,
@@ -59,7 +59,7 @@ class ParallelBUG(Integrator):
             kept = used_columns(factors.u)
             rank = ops.cast(ops.sum(kept), "int32")
         else:
-            return self._augmented(factors, increments, truncation)
+            return self._augmented([factors], [increments], truncation)[0]
         (rotated,) = rotate_both([factors], [increments], kept)
         stays = linalg.cond(
             ops.logical_and(rotated.near, truncation.now),
@@ -69,7 +69,7 @@ class ParallelBUG(Integrator):
         return linalg.cond(
             stays,
             lambda: rotated.update,
-            lambda: self._augmented(factors, increments, truncation),
+            lambda: self._augmented([factors], [increments], truncation)[0],
         )
 
     def update_all(
@@ -89,19 +89,20 @@ class ParallelBUG(Integrator):
 
     @staticmethod
     def _augmented(
-        factors: Factors,
-        increments: dict[str, Tensor],
+        factors: list[Factors],
+        increments: list[dict[str, Tensor]],
         truncation: Truncation | None = None,
-    ) -> Update:
-        """The step by way of the augmented bases, for angles of any size."""
-        left, right = both(
-            linalg.complement,
-            (factors.u, increments["u"]),
-            (factors.v, increments["v"]),
+    ) -> list[Update]:
+        """The steps by way of the augmented bases, for angles of any size."""
+        new = linalg.complements(
+            [old.u for old in factors] + [old.v for old in factors],
+            [step[name] for name in "uv" for step in increments],
         )
-        top = ops.concatenate(
-            [factors.s + increments["s"], linalg.transpose(right.remainder)], axis=-1
-        )
-        bottom = ops.concatenate([left.remainder, ops.zeros_like(factors.s)], axis=-1)
-        core = ops.concatenate([top, bottom], axis=-2)
-        return truncate(factors, left, right, core, truncation)
+        pairs = list(zip(new[: len(factors)], new[len(factors) :], strict=True))
+        cores = []
+        for old, step, (left, right) in zip(factors, increments, pairs, strict=True):
+            top = [old.s + step["s"], linalg.transpose(right.remainder)]
+            bottom = [left.remainder, ops.zeros_like(old.s)]
+            rows = [ops.concatenate(blocks, axis=-1) for blocks in (top, bottom)]
+            cores.append(ops.concatenate(rows, axis=-2))
+        return truncate(factors, pairs, cores, truncation)

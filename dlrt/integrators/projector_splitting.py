@@ -59,5 +59,5 @@ class ProjectorSplitting(Integrator):
         return linalg.cond(
             rotation.near,
             lambda: (rotation.basis, rotation.overlap, triangular),
-            lambda: step_augmented(basis, core, increment),
+            lambda: step_augmented([basis], [core], [increment])[0],
         )
