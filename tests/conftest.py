@@ -1,3 +1,4 @@
+import gc
 import re
 
 import keras
@@ -16,6 +17,12 @@ if keras.backend.backend() == "tensorflow":
     tensorflow.config.optimizer.set_experimental_options(
         {"disable_meta_optimizer": True}
     )
+
+
+# Tracing makes many objects that stay, and looks through all of them again and again
+# cost a tenth of the time.
+gc.freeze()
+gc.set_threshold(50_000)
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,7 @@
 """What every integrator offers: phases, the values they step, and what follows."""
 
 import abc
+import functools
 from typing import Any, ClassVar, NamedTuple
 
 import keras
@@ -177,11 +178,17 @@ def get(identifier: str | Integrator) -> Integrator:
     if isinstance(identifier, dict):
         return keras.saving.deserialize_keras_object(identifier)
     if identifier in _REGISTRY:
-        return _REGISTRY[identifier]()
+        return _of_class(_REGISTRY[identifier])
     raise ValueError(
         f"`integrator` must be one of {', '.join(map(repr, _REGISTRY))} or an "
         f"Integrator. Received: integrator={identifier!r}"
     )
+
+
+@functools.cache
+def _of_class(cls: type[Integrator]) -> Integrator:
+    # One object for all, so that what is compiled for one optimizer serves another.
+    return cls()
 
 
 _REGISTRY: dict[str, type[Integrator]] = {}

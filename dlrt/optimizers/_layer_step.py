@@ -86,12 +86,12 @@ def finish_together(
     first = steps[0]
     truncation = first.truncation(iteration)
     if truncation is None:
-        updates = first.integrator.update_all(
-            first.phase, [step.prepared for step in steps], increments
-        )
+        update_all = _tracing.shared(first.integrator, "update_all")
+        factors = [step.prepared for step in steps]
+        updates = update_all(first.phase, factors, increments)
     else:
-        traced = _tracing.shared(first.integrator, "update")
-        updates = [traced(first.phase, first.prepared, increments[0], truncation)]
+        update = _tracing.shared(first.integrator, "update")
+        updates = [update(first.phase, first.prepared, increments[0], truncation)]
     for step, update in zip(steps, updates, strict=True):
         step.finish(update, truncation, updating)
 
