@@ -60,7 +60,7 @@ TRAINING: dict[Case, tuple[str, ...]] = {
     Case(784, 40): _MANY,
     Case(5120, 20): _MANY,
     Case(5120, 160): (*_FEW, "kls", "augmented_bug", DENSE),
-    Case(5120, 320): (*_FEW, DENSE),
+    Case(5120, 320): (*_FEW, "kls", "augmented_bug", DENSE),
     **dict.fromkeys([Case(5120, rank) for rank in (5, 10, 40, 80)], _FEW),
     **dict.fromkeys([Case(width, 20) for width in (1024, 2048, 4096)], (*_FEW, DENSE)),
     Case(8192, 20): _FEW,
