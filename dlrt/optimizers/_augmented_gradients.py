@@ -11,7 +11,7 @@ from keras import ops
 
 from dlrt.layers import LowRankDense
 from dlrt.linalg import transpose
-from dlrt.optimizers._layer_step import layers_of, padded
+from dlrt.optimizers._layer_step import padded
 
 if TYPE_CHECKING:
     from dlrt.optimizers.low_rank import LowRank
@@ -43,12 +43,13 @@ def augmented_gradients(
     """
     index = {id(variable): i for i, variable in enumerate(variables)}
     result = list(gradients)
-    for layer in layers_of(variables):
+    for step in optimizer.steps(variables, 1):
+        layer = step.layer
         u, s, v = (index[id(getattr(layer, name))] for name in "usv")
         pairs = [(x, dy) for owner, x, dy in products if owner is layer]
         if not pairs:
             continue
-        rank = optimizer.columns_before(layer)
+        rank = step.columns_before()
         new_u, new_v = (values[i][:, rank : 2 * rank] for i in (u, v))
         corner = sum(
             transpose(x @ ops.cast(new_u, x.dtype)) @ (dy @ ops.cast(new_v, x.dtype))

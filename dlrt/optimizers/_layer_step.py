@@ -86,12 +86,12 @@ def finish_together(
     first = steps[0]
     truncation = first.truncation(iteration)
     if truncation is None:
-        update_all = _tracing.shared(first.integrator, "update_all")
+        traced = _tracing.shared(first.integrator, "update_all")
         factors = [step.prepared for step in steps]
-        updates = update_all(first.phase, factors, increments)
+        updates = traced(first.phase, factors, increments)
     else:
-        update = _tracing.shared(first.integrator, "update")
-        updates = [update(first.phase, first.prepared, increments[0], truncation)]
+        traced = _tracing.shared(first.integrator, "update")
+        updates = [traced(first.phase, first.prepared, increments[0], truncation)]
     for step, update in zip(steps, updates, strict=True):
         step.finish(update, truncation, updating)
 
@@ -120,7 +120,7 @@ class LayerStep:
     ) -> None:
         self._optimizer = optimizer
         self.integrator = optimizer.integrator
-        self._layer = layer
+        self.layer = layer
         self.phase = phase
         self._initial_rank = initial_rank
         self._bound = optimizer.truncation_of(layer)
@@ -175,7 +175,7 @@ class LayerStep:
         }
         if self._optimizer._scaled and self.integrator.orthonormal:
             scales = _scaling.step_scales(
-                self._layer.kernel_shape, self._rank(), self._layer.s.dtype
+                self.layer.kernel_shape, self._rank(), self.layer.s.dtype
             )
             increments = {name: scales[name] * d for name, d in increments.items()}
             if self.phase > 0 and self.integrator.growth > 1:
@@ -185,7 +185,7 @@ class LayerStep:
     def _lengthen_new(self, increment: Tensor) -> Tensor:
         """Scales the coefficients of new directions, which stand for `K` and `L`."""
         scale = _scaling.new_direction_scale(
-            self._layer.kernel_shape, self._rank(), increment.dtype
+            self.layer.kernel_shape, self._rank(), increment.dtype
         )
         new = self._new_coefficients(ops.shape(increment)[0])
         return increment * ops.where(new, scale, 1.0)
@@ -196,7 +196,7 @@ class LayerStep:
         They have no past. An optimizer that found zeros there would divide a gradient
         by itself, and step by its sign.
         """
-        inner, core = self._optimizer.inner_optimizer, self._layer.s
+        inner, core = self._optimizer.inner_optimizer, self.layer.s
         for slot in _slots.slots_of(inner, inner._get_variable_index(core)):
             if _slots.holds_magnitudes(slot):
                 value = ops.convert_to_tensor(slot)
@@ -207,9 +207,14 @@ class LayerStep:
 
     def _new_coefficients(self, width: Tensor | int) -> Tensor:
         """Where a matrix of augmented coefficients belongs to a new direction."""
-        old = self._rank() if dynamic_shapes() else self._layer.capacity // 2
-        new = ops.arange(width) >= old
+        new = ops.arange(width) >= self.columns_before()
         return ops.logical_or(new[:, None], new[None, :])
+
+    def columns_before(self) -> Tensor | int:
+        """Width of the bases before their augmentation; what is new is to the right."""
+        if dynamic_shapes():
+            return self._rank()
+        return self.layer.capacity // self.integrator.growth
 
     def truncation(self, iteration: Tensor) -> Truncation | None:
         """The rule for the next rank, `None` if it stays or in an early phase."""
@@ -221,7 +226,7 @@ class LayerStep:
         """What layers updated together must share, `None` for those that can't."""
         if self._bound is not None:
             return None
-        return self._layer.s.dtype, self._layer.capacity
+        return self.layer.s.dtype, self.layer.capacity
 
     def finish(
         self, update: Update, truncation: Truncation | None, updating: Tensor | None
@@ -252,8 +257,8 @@ class LayerStep:
 
     def _forget_new_coefficients(self) -> None:
         """Clears the slots of coefficients in directions that a step has dropped."""
-        inner, core = self._optimizer.inner_optimizer, self._layer.s
-        new = self._new_coefficients(self._layer.capacity)
+        inner, core = self._optimizer.inner_optimizer, self.layer.s
+        new = self._new_coefficients(self.layer.capacity)
         for slot in _slots.slots_of(inner, inner._get_variable_index(core)):
             value = ops.convert_to_tensor(slot)
             slot.assign(ops.where(new, ops.zeros_like(value), value))
@@ -262,7 +267,7 @@ class LayerStep:
         self, tolerance: float, max_rank: int, rank: Tensor, iteration: Tensor
     ) -> Truncation:
         """The rule for the next rank; the present one where it is not to change."""
-        optimizer, layer = self._optimizer, self._layer
+        optimizer, layer = self._optimizer, self.layer
         columns = layer.capacity // self.integrator.growth
         now = iteration >= optimizer.truncation_start
         if optimizer.truncation_interval > 1:
@@ -329,7 +334,7 @@ class LayerStep:
 
     def _active_width(self) -> Tensor | int:
         """Number of columns to compute with: the rank, where shapes can be dynamic."""
-        layer = self._layer
+        layer = self.layer
         if self._bound is not None and dynamic_shapes():
             return linalg.basis_rank(ops.convert_to_tensor(layer.u))
         growth = self.integrator.growth if self.phase == 0 else 1
@@ -338,7 +343,7 @@ class LayerStep:
     def _rank(self) -> Tensor | int:
         """The rank at the start of the step."""
         if self._bound is None:
-            return self._layer.capacity // self.integrator.growth
+            return self.layer.capacity // self.integrator.growth
         if self._initial_rank is None:
             return self._width if dynamic_shapes() else linalg.basis_rank(self._old.u)
         return ops.cast(self._initial_rank, "int32")

@@ -8,7 +8,6 @@ import keras
 from keras import ops
 
 from dlrt import integrators
-from dlrt._shapes import dynamic_shapes
 from dlrt.integrators import Integrator
 from dlrt.layers import LowRankDense
 from dlrt.optimizers import _scaling, _slots
@@ -255,7 +254,7 @@ class LowRank(keras.optimizers.Optimizer):
         last = index == len(phases) - 1
         inner = self.inner_optimizer
         by_id = {id(v): g for v, g in zip(variables, grads, strict=True)}
-        steps = [step for step in self._steps(variables, index) if step.collect(by_id)]
+        steps = [step for step in self.steps(variables, index) if step.collect(by_id)]
         factor_ids = {id(v) for v in variables if layer_of(v) is not None}
         pairs = [pair for step in steps for pair in step.begin()]
         if last:
@@ -279,24 +278,18 @@ class LowRank(keras.optimizers.Optimizer):
         for alike in grouped(steps):
             finish_together(alike, iteration, updating)
 
-    def _steps(self, variables: list, index: int) -> list[LayerStep]:
+    def steps(self, variables: list, index: int) -> list[LayerStep]:
         """One `LayerStep` for each low-rank layer among the variables."""
+        known = [id(layer) for layer in layers_of(self._trainable_variables)]
         return [
-            LayerStep(self, layer, index, self._initial_rank(layer))
+            LayerStep(
+                self,
+                layer,
+                index,
+                self._ranks[known.index(id(layer))] if self._ranks else None,
+            )
             for layer in layers_of(variables)
         ]
-
-    def _initial_rank(self, layer: LowRankDense) -> keras.Variable | None:
-        """Holds the rank at which a step that augments bases has begun."""
-        known = [id(other) for other in layers_of(self._trainable_variables)]
-        return self._ranks[known.index(id(layer))] if self._ranks else None
-
-    def columns_before(self, layer: LowRankDense) -> Tensor | int:
-        """Width of the bases in the first phase; new directions are to the right."""
-        rank = self._initial_rank(layer)
-        if rank is not None and dynamic_shapes() and self.truncation_of(layer):
-            return ops.cast(rank, "int32")
-        return layer.capacity // self.integrator.growth
 
     def truncation_of(self, layer: LowRankDense) -> tuple[float, int] | None:
         """Tolerance and largest rank of a layer, `None` if its rank stays."""
