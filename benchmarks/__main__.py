@@ -15,10 +15,10 @@ skips what is there.
 """
 
 import argparse
+import dataclasses
 import os
 import platform
 from pathlib import Path
-from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -73,9 +73,11 @@ TRAINING_QUICK = {
 }
 LARGE, LARGE_QUICK = Case(5120, 20), Case(2048, 20)
 
-# Width, batch and the rank at the start; tolerance; epochs; images; smallest rank.
-ADAPTIVE = [(Case(500, 100), 0.2, 25, None, 2), (Case(5120, 150), 0.4, 12, None, 20)]
-ADAPTIVE_QUICK = [(Case(500, 50), 0.4, 5, 5120, 2)]
+ADAPTIVE = [
+    _adaptive.Settings(Case(500, 100), 0.2, 25),
+    _adaptive.Settings(Case(5120, 150), 0.4, 12, min_rank=20),
+]
+ADAPTIVE_QUICK = [_adaptive.Settings(Case(500, 50), 0.4, 5, number=5120)]
 
 
 def measure_training(
@@ -122,16 +124,10 @@ def measure_memory(case: Case, kinds: tuple[str, ...]) -> list[Row]:
     return _report.rows_of("memory", case, samples, "MiB")
 
 
-def measure_adaptive(
-    case: Case,
-    tolerance: float,
-    epochs: int,
-    number: int | None,
-    min_rank: int,
-    rounds: int,
-) -> list[Row]:
+def measure_adaptive(settings: _adaptive.Settings, rounds: int) -> list[Row]:
     """A whole adaptive run, and the steps at the ranks that it has found."""
-    outcome = _adaptive.run(case, tolerance, epochs, number, min_rank, rounds)
+    case = settings.case
+    outcome = _adaptive.run(settings, rounds)
     ratio = np.median(outcome.adaptive) / np.median(outcome.fixed)
     parts = ", ".join(
         f"{name} {getattr(outcome, name):.1f} s"
@@ -139,9 +135,9 @@ def measure_adaptive(
     )
     notes = {
         "adaptive": f"ranks {', '.join(map(str, outcome.ranks))} from {case.rank}, "
-        f"tolerance {tolerance}, {outcome.data}; {ratio:.2f} × fixed",
-        "fixed": f"the run of {epochs} epochs: {parts}; {outcome.moves} moves, "
-        f"{outcome.overhead:.1%} of the time",
+        f"tolerance {settings.tolerance}, {outcome.data}; {ratio:.2f} × fixed",
+        "fixed": f"the run of {settings.epochs} epochs: {parts}; "
+        f"{outcome.moves} moves, {outcome.overhead:.1%} of the time",
     }
     samples = {"adaptive": 1e3 * outcome.adaptive, "fixed": 1e3 * outcome.fixed}
     return _report.rows_of("adaptive", case, samples, "ms", notes=notes)
@@ -251,12 +247,12 @@ def main() -> None:
     rounds = arguments.rounds or rounds
     training: dict[Case, tuple[str, ...]] = TRAINING_QUICK if quick else TRAINING
     large = LARGE_QUICK if quick else LARGE
-    adaptive: list[Any] = ADAPTIVE_QUICK if quick else ADAPTIVE
+    adaptive = ADAPTIVE_QUICK if quick else ADAPTIVE
     chosen = arguments.width is not None
     if chosen:
         large = Case(arguments.width, arguments.rank, arguments.batch)
         training = {large: tuple(arguments.kinds or _MANY)}
-        adaptive = [(large, *ADAPTIVE[0][1:])]
+        adaptive = [dataclasses.replace(ADAPTIVE[0], case=large)]
     # Results in the repository are those of a whole run.
     directory = arguments.output or (
         RESULTS if not quick and not chosen else ROOT / "history_logs" / "benchmarks"
@@ -274,9 +270,9 @@ def main() -> None:
     if "memory" in wanted and not report.has("memory", large, DENSE):
         report.add(measure_memory(large, (_FIXED, DENSE) if quick else (*_FEW, DENSE)))
     if "adaptive" in wanted:
-        for case, *settings in adaptive:
-            if not report.has("adaptive", case, "fixed"):
-                report.add(measure_adaptive(case, *settings, rounds))
+        for settings in adaptive:
+            if not report.has("adaptive", settings.case, "fixed"):
+                report.add(measure_adaptive(settings, rounds))
     if PROFILE in wanted:
         columns = {
             kind: _profile.operations(network(kind, large), large)

@@ -25,6 +25,25 @@ from experiments._network import steps_per_execution
 
 
 @dataclass(frozen=True)
+class Settings:
+    """What an adaptive run is.
+
+    Args:
+        case: Width, batch, and the rank to start at.
+        tolerance: Relative truncation tolerance.
+        epochs: Number of epochs.
+        number: Number of training images, `None` for all.
+        min_rank: Smallest rank.
+    """
+
+    case: Case
+    tolerance: float
+    epochs: int
+    number: int | None = None
+    min_rank: int = 2
+
+
+@dataclass(frozen=True)
 class Outcome:
     """What an adaptive run took.
 
@@ -58,26 +77,16 @@ class Outcome:
         return (self.retracing + self.resizing) / self.total
 
 
-def run(
-    case: Case,
-    tolerance: float,
-    epochs: int,
-    number: int | None,
-    min_rank: int,
-    rounds: int,
-    dataset: str = "auto",
-) -> Outcome:
+def run(settings: Settings, rounds: int, dataset: str = "auto") -> Outcome:
     """Trains at adaptive ranks, then compares steps at the ranks that were found.
 
     Args:
-        case: Width, batch, and the rank to start at.
-        tolerance: Relative truncation tolerance.
-        epochs: Number of epochs.
-        number: Number of training images, `None` for all.
-        min_rank: Smallest rank.
+        settings: The run.
         rounds: How many turns steps are compared in.
         dataset: Name of a data set of 28 × 28 images, see `datasets.load`.
     """
+    case, epochs, number = settings.case, settings.epochs, settings.number
+    adaptation = {"tolerance": settings.tolerance, "min_rank": settings.min_rank}
     data = datasets.load(dataset)
     x = data.x_train.reshape(len(data.x_train), -1)[:number]
     batches = ShuffledBatches(x, data.y_train[:number], case.batch, seed=0)
@@ -91,8 +100,7 @@ def run(
         ),
         steps_per_execution(len(batches)),
         ("accuracy",),
-        tolerance=tolerance,
-        min_rank=min_rank,
+        **adaptation,
         **truncation_schedule(config, len(batches)),
     )
     clock = _RunClock()
@@ -104,7 +112,7 @@ def run(
         callbacks=[batches.follow(), clock],
     )
     # From here on steps so small that ranks stay, with a truncation at each of them.
-    compile_low_rank(model, 1e-9, tolerance=tolerance, min_rank=min_rank)
+    compile_low_rank(model, 1e-9, **adaptation)
     adaptive = training_run(model, case)
     adaptive(10)
     ranks = tuple(accounting.ranks(model).values())

@@ -45,7 +45,6 @@ def test_training_and_prediction(tmp_path, monkeypatch, capsys):
     assert "| merged |" in shown and "timings-" in shown
 
 
-@pytest.mark.tensorflow_only
 def test_resume_skips_what_is_there(tmp_path, monkeypatch):
     arguments = ("training", *SMALL, "--kinds", TWO_FACTOR)
     run(monkeypatch, tmp_path, *arguments)
@@ -62,9 +61,9 @@ def test_memory_of_a_process():
     assert _memory.peak_of_training(DENSE, Case(1024, 3, 8)) > least
 
 
-@pytest.mark.tensorflow_only
 def test_adaptive_run():
-    outcome = _adaptive.run(Case(16, 8, 32), 0.5, 3, 160, 2, rounds=1, dataset="digits")
+    settings = _adaptive.Settings(Case(16, 8, 32), 0.5, 3, number=160)
+    outcome = _adaptive.run(settings, rounds=1, dataset="digits")
     assert max(outcome.ranks) < 8
     parts = outcome.compiling + outcome.retracing + outcome.resizing
     assert 0 < parts < outcome.total
@@ -83,7 +82,6 @@ def test_profile():
     assert len(lines) == 6 and lines[0] == "| operation | two-factor | none |"
 
 
-@pytest.mark.tensorflow_only
 def test_floor_counts():
     case = Case(1000, 10, 100)
     dense = 100 * (4 * 784e3 + 6 * 3 * 1e6 + 6 * 1000 * 10)
@@ -95,7 +93,6 @@ def test_floor_counts():
     assert _floor.optimizer_bytes(TWO_FACTOR, case) == 28 * (10 * 7784 + 10000)
 
 
-@pytest.mark.tensorflow_only
 def test_slope_and_figure(tmp_path):
     rows = [
         _report.Row("training", width, 20, 256, kind, width**1.5, 0, 0, "ms", floor=1.0)
@@ -110,7 +107,6 @@ def test_slope_and_figure(tmp_path):
     assert not _report.draw(rows[:1], tmp_path / "none.png", "title")
 
 
-@pytest.mark.tensorflow_only
 @pytest.mark.parametrize(
     "arguments, message",
     [
@@ -126,7 +122,6 @@ def test_bad_arguments(arguments, message, tmp_path, monkeypatch, capsys):
     assert re.search(message, capsys.readouterr().err)
 
 
-@pytest.mark.tensorflow_only
 def test_unknown_kind():
     with pytest.raises(ValueError, match="`kind` must be one of .*'sparse'"):
         network("sparse", Case(8, 2))
