@@ -57,6 +57,8 @@ _MANY = (*_FEW, "parallel_bug, adaptive", "kls", "augmented_bug", DENSE)
 # What `training` measures: the kinds for every width and rank.
 TRAINING: dict[Case, tuple[str, ...]] = {
     Case(500, 40): KINDS,
+    # As the MNIST runs are trained.
+    Case(500, 40, steps_per_execution=16): _MANY,
     Case(784, 40): _MANY,
     Case(5120, 20): _MANY,
     Case(5120, 160): (*_FEW, "kls", "augmented_bug", DENSE),
@@ -93,7 +95,7 @@ def measure_training(
         if kind in kinds
     }
     samples = {kind: 1e3 * values for kind, values in seconds.items()}
-    return _report.rows_of("training", case, samples, "ms", floors)
+    return _report.rows_of(case.training, case, samples, "ms", floors)
 
 
 def measure_prediction(case: Case, rounds: int, turn: float) -> list[Row]:
@@ -219,6 +221,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rank", type=int, help="only this rank, with --width")
     parser.add_argument("--batch", type=int, default=256, help="with --width, --rank")
     parser.add_argument(
+        "--steps-per-execution",
+        type=int,
+        default=1,
+        help="with --width, --rank: training steps in a call, as in `compile`",
+    )
+    parser.add_argument(
         "--kinds", nargs="+", choices=KINDS, help="with --width, --rank: of `training`"
     )
     parser.add_argument("--output", type=Path, help="folder of the CSV and the figure")
@@ -231,10 +239,11 @@ def _arguments() -> argparse.Namespace:
         )
     if (arguments.width is None) != (arguments.rank is None):
         parser.error("--width and --rank must be given together")
-    for name in ("width", "rank", "batch", "rounds"):
+    for name in ("width", "rank", "batch", "rounds", "steps_per_execution"):
         value = getattr(arguments, name)
         if value is not None and value < 1:
-            parser.error(f"--{name} must be at least 1. Received: {value}")
+            option = name.replace("_", "-")
+            parser.error(f"--{option} must be at least 1. Received: {value}")
     if arguments.kinds and arguments.width is None:
         parser.error("--kinds needs --width and --rank")
     return arguments
@@ -250,7 +259,12 @@ def main() -> None:
     adaptive = ADAPTIVE_QUICK if quick else ADAPTIVE
     chosen = arguments.width is not None
     if chosen:
-        large = Case(arguments.width, arguments.rank, arguments.batch)
+        large = Case(
+            arguments.width,
+            arguments.rank,
+            arguments.batch,
+            arguments.steps_per_execution,
+        )
         training = {large: tuple(arguments.kinds or _MANY)}
         adaptive = [dataclasses.replace(ADAPTIVE[0], case=large)]
     # Results in the repository are those of a whole run.
@@ -262,7 +276,7 @@ def main() -> None:
     wanted = arguments.measurements or (["training"] if chosen else MEASUREMENTS)
     if "training" in wanted:
         for case, kinds in training.items():
-            if not all(report.has("training", case, kind) for kind in kinds):
+            if not all(report.has(case.training, case, kind) for kind in kinds):
                 report.add(measure_training(case, kinds, rounds, turn))
             keras.backend.clear_session(free_memory=True)
     if "prediction" in wanted and not report.has("prediction", large, DENSE):

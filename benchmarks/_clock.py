@@ -1,4 +1,4 @@
-"""Seconds of single batches, networks in turns."""
+"""Seconds of single batches, or of a few of them, networks in turns."""
 
 import time
 from collections.abc import Callable
@@ -59,13 +59,16 @@ def in_turns(runs: dict[str, Run], rounds: int, turn: float) -> dict[str, np.nda
 
 
 def training_run(model: keras.Model, case: Case) -> Run:
-    """A function that fits a model for a number of steps."""
-    x, y = images(case.batch * (_MOST_BATCHES + _WARM_UP))
+    """A function that fits a model for at least a number of steps."""
+    together = case.steps_per_execution
+    images_of_a_call = case.batch * together
+    x, y = images(images_of_a_call * (-(-_MOST_BATCHES // together) + _WARM_UP))
 
     def run(steps: int) -> np.ndarray:
-        clock, end = _BatchClock(), case.batch * (steps + _WARM_UP)
+        calls = -(-steps // together)
+        clock, end = _BatchClock(), images_of_a_call * (calls + _WARM_UP)
         model.fit(x[:end], y[:end], case.batch, verbose=0, callbacks=[clock])
-        return clock.seconds
+        return clock.seconds / together
 
     return run
 

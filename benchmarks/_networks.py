@@ -40,11 +40,19 @@ class Case:
         width: Units of a hidden layer.
         rank: Rank of a hidden layer's kernel; a dense network has none.
         batch: Images in a batch.
+        steps_per_execution: Training steps in a call of the compiled function.
     """
 
     width: int
     rank: int
     batch: int = 256
+    steps_per_execution: int = 1
+
+    @property
+    def training(self) -> str:
+        """The name of what is measured when it is trained."""
+        steps = self.steps_per_execution
+        return "training" if steps == 1 else f"training, {steps} steps a call"
 
     @property
     def kernel_shapes(self) -> list[tuple[int, int]]:
@@ -66,14 +74,24 @@ def network(kind: str, case: Case) -> keras.Model:
         raise ValueError(f"`kind` must be one of {KINDS}. Received: kind={kind!r}")
     if kind in (DENSE, TWO_FACTOR):
         model = _plain(case.width, case.rank if kind == TWO_FACTOR else None)
-        model.compile(keras.optimizers.Adam(_LEARNING_RATE), loss())
+        model.compile(
+            keras.optimizers.Adam(_LEARNING_RATE),
+            loss(),
+            steps_per_execution=case.steps_per_execution,
+        )
         return model
     model = low_rank_network(case.width, [case.rank] * HIDDEN_LAYERS)
     integrator = kind.removesuffix(_ADAPTIVE)
     adaptation: dict[str, Any] = {}
     if kind != integrator:
         adaptation = {"tolerance": 0.1, "min_rank": case.rank, "max_rank": case.rank}
-    compile_low_rank(model, _LEARNING_RATE, integrator=integrator, **adaptation)
+    compile_low_rank(
+        model,
+        _LEARNING_RATE,
+        case.steps_per_execution,
+        integrator=integrator,
+        **adaptation,
+    )
     return model
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import _adaptive, _floor, _memory, _profile, _report
+from benchmarks import _adaptive, _clock, _floor, _memory, _profile, _report
 from benchmarks._networks import DENSE, TWO_FACTOR, Case, network
 
 SMALL = ("--width", "16", "--rank", "3", "--batch", "8", "--rounds", "1")
@@ -82,6 +82,16 @@ def test_profile():
     assert len(lines) == 6 and lines[0] == "| operation | two-factor | none |"
 
 
+def test_several_steps_a_call():
+    case = Case(16, 3, 8, steps_per_execution=4)
+    model = network("parallel_bug", case)
+    seconds = _clock.training_run(model, case)(6)
+    # Two calls, after two for warming up; a figure is that of a single step.
+    assert seconds.shape == (2,) and (seconds > 0).all()
+    assert int(model.optimizer.iterations) == 4 * 4
+    assert case.training == "training, 4 steps a call"
+
+
 def test_floor_counts():
     case = Case(1000, 10, 100)
     dense = 100 * (4 * 784e3 + 6 * 3 * 1e6 + 6 * 1000 * 10)
@@ -114,6 +124,7 @@ def test_slope_and_figure(tmp_path):
         (["--width", "10"], "--width and --rank"),
         (["--width", "0", "--rank", "2"], "--width must be at least 1.*0"),
         (["--kinds", "kls"], "--kinds needs"),
+        (["--steps-per-execution", "0"], "--steps-per-execution must be at least 1"),
     ],
 )
 def test_bad_arguments(arguments, message, tmp_path, monkeypatch, capsys):
