@@ -1,5 +1,6 @@
 """Training of the cells of a sweep: what one process does with a unit of them."""
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ from experiments._places import Places
 # A killed process costs at most so much of a run, and what is written costs a percent.
 _CHECKPOINT_SECONDS = 20.0
 _WAIT_SECONDS = 0.5
+_TRIES = 10
 
 
 @dataclass(frozen=True)
@@ -173,7 +175,6 @@ def _train(
 
 def _log(places: Places, cell: Cell, data: _data.Data) -> HistoryLog:
     config = replace(cell.config, dataset=data.name)
-    places.prepare()
     log = HistoryLog(
         places.growing,
         config.record()
@@ -185,10 +186,11 @@ def _log(places: Places, cell: Cell, data: _data.Data) -> HistoryLog:
         resume=True,
         write_interval=float("inf"),
     )
-    try:
-        log.open()
-    except FileNotFoundError:
-        # Another sweep has removed the folder, which was empty.
-        places.prepare()
-        log.open()
-    return log
+    for _ in range(_TRIES):
+        with contextlib.suppress(FileNotFoundError):
+            log.open()
+            # The workbook keeps this folder there, see `Places`.
+            places.checkpoint.parent.mkdir(exist_ok=True)
+            return log
+        # Another process has removed the folder, which was empty.
+    raise FileNotFoundError(f"this folder vanishes again and again: {log.path.parent}")

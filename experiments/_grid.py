@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from experiments import names
@@ -110,7 +110,7 @@ def cells(grid: Grid) -> tuple[list[Cell], list[str]]:
         ValueError: If a setting is outside of its bounds, or nothing is left.
     """
     found: dict[tuple[str, str], Cell] = {}
-    skipped = []
+    too_narrow: dict[tuple[str, int], set[int]] = {}
     for method, shared in itertools.product(grid.methods, _combinations(grid)):
         for of_method, rank_of in _tests(method, grid):
             for run in grid.runs:
@@ -120,17 +120,17 @@ def cells(grid: Grid) -> tuple[list[Cell], list[str]]:
                     cell_name = f"rank{rank}" if over_ranks else f"dim{dim}"
                     test = names.compose(name)
                     if method == "dlrt" and rank > min(dim, 784):
-                        skipped.append(
-                            f"{test}/{cell_name}: rank {rank} is above the width {dim}"
-                        )
+                        key = names.compose(replace(name, run=None)), rank
+                        too_narrow.setdefault(key, set()).add(dim)
                         continue
                     config = _config(method, grid, name, dim, rank)
                     found[test, cell_name] = Cell(test, cell_name, config)
+    skipped = [
+        f"{test}: rank {rank} is above the width {', '.join(map(str, sorted(dims)))}"
+        for (test, rank), dims in too_narrow.items()
+    ]
     if not found:
-        raise ValueError(
-            f"the grid is empty: all of its {len(skipped)} networks are left out, for "
-            f"instance {skipped[0]}"
-        )
+        raise ValueError(f"the grid is empty. {'; '.join(skipped)}")
     return list(found.values()), skipped
 
 

@@ -77,11 +77,6 @@ class Places:
             return "wrong"
         return "begun" if begun else "new"
 
-    def prepare(self) -> None:
-        """Makes the folders; again, if another sweep has just removed empty ones."""
-        for path in (self.growing, self.checkpoint):
-            path.parent.mkdir(parents=True, exist_ok=True)
-
     def finish(self) -> None:
         """Moves the complete workbook to its place."""
         self._move(self.finished)
@@ -103,11 +98,8 @@ class Places:
         self.checkpoint.unlink(missing_ok=True)
         if self.growing.parent.is_dir():
             _atomic_file.remove_leftovers(self.growing)
-        # Those that another sweep still needs are not empty.
-        for folder in (
-            self.growing.parent,
-            self.checkpoint.parent,
-            self.growing.parent.parent,
-        ):
-            with contextlib.suppress(OSError):
-                folder.rmdir()
+        # Another network's workbook keeps the first one, and so all of them.
+        with contextlib.suppress(OSError):
+            self.growing.parent.rmdir()
+            self.checkpoint.parent.rmdir()
+            self.growing.parent.parent.rmdir()
