@@ -71,6 +71,7 @@ def train_unit(
         else:
             try:
                 if places.state() in ("finished", "wrong"):
+                    places.tidy()
                     report(Event(str(cell), "kept"))
                 else:
                     if trainer is None:
@@ -156,6 +157,7 @@ def _train(
         if stopped() or time.monotonic() - saved > _CHECKPOINT_SECONDS:
             log.flush()
             capacities = _checkpoint.capacities(trainer.model)
+            places.checkpoint.parent.mkdir(exist_ok=True)
             _checkpoint.save(
                 trainer.model,
                 places.checkpoint,
@@ -189,8 +191,6 @@ def _log(places: Places, cell: Cell, data: _data.Data) -> HistoryLog:
     for _ in range(_TRIES):
         with contextlib.suppress(FileNotFoundError):
             log.open()
-            # The workbook keeps this folder there, see `Places`.
-            places.checkpoint.parent.mkdir(exist_ok=True)
             return log
         # Another process has removed the folder, which was empty.
     raise FileNotFoundError(f"this folder vanishes again and again: {log.path.parent}")

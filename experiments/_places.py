@@ -9,7 +9,6 @@
 A workbook moves by itself, so that sweeps which share a test don't wait for each other.
 """
 
-import contextlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,11 +94,24 @@ class Places:
             raise FileExistsError(f"a finished log is never overwritten: {target}")
         if self.growing.exists():
             os.rename(self.growing, target)
+        self.tidy()
+
+    def tidy(self) -> None:
+        """Removes what a finished cell, or a killed process, has left of it."""
         self.checkpoint.unlink(missing_ok=True)
+        for leftover in self.checkpoint.parent.glob(f".{self.cell.name}.*.tmp.keras"):
+            leftover.unlink(missing_ok=True)
         if self.growing.parent.is_dir():
             _atomic_file.remove_leftovers(self.growing)
-        # Another network's workbook keeps the first one, and so all of them.
-        with contextlib.suppress(OSError):
-            self.growing.parent.rmdir()
-            self.checkpoint.parent.rmdir()
-            self.growing.parent.parent.rmdir()
+        for folder in (
+            self.growing.parent,
+            self.checkpoint.parent,
+            self.growing.parent.parent,
+        ):
+            try:
+                folder.rmdir()
+            except FileNotFoundError:
+                continue
+            except OSError:
+                # Another network's workbook keeps the first one, and so all of them.
+                return

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experiments import _grid, _sweep_options
+from experiments._claims import Claims
 from experiments._grid import Cell
 from experiments._options import fail
 from experiments._sweep_options import Options
@@ -51,6 +52,7 @@ def _train(cells: Sequence[Cell], options: Options, words: Sequence[str]) -> int
 
     units = _grid.units(cells)
     try:
+        Claims(options.log_dir).close()
         _plan.check(cells, options.log_dir)
     except (ValueError, OSError) as error:
         fail(str(error))
