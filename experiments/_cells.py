@@ -15,8 +15,6 @@ from experiments._claims import Claims
 from experiments._grid import Cell
 from experiments._places import Places
 
-# A killed process costs at most so much of a run, and what is written costs a percent.
-_CHECKPOINT_SECONDS = 20.0
 _WAIT_SECONDS = 0.5
 _TRIES = 10
 
@@ -44,7 +42,11 @@ Stopped = Callable[[], bool]
 
 
 def train_unit(
-    unit: Sequence[Cell], root: Path, report: Report, stopped: Stopped
+    unit: Sequence[Cell],
+    root: Path,
+    interval: float,
+    report: Report,
+    stopped: Stopped,
 ) -> None:
     """Trains the cells of a unit that are neither finished nor another process's.
 
@@ -53,6 +55,7 @@ def train_unit(
     Args:
         unit: Cells of one shape.
         root: Folder of the archive.
+        interval: Seconds from one checkpoint of a network to the next.
         report: Called with every event.
         stopped: Whether to stop, at a checkpoint of the present epoch.
 
@@ -76,7 +79,7 @@ def train_unit(
                 else:
                     if trainer is None:
                         trainer = _trainer(unit)
-                    _train(cell, places, trainer, report, stopped)
+                    _train(cell, places, trainer, interval, report, stopped)
             finally:
                 claims.drop(str(cell))
         if busy and not waiting:
@@ -113,6 +116,7 @@ def _train(
     cell: Cell,
     places: Places,
     trainer: _epochs.EpochTrainer,
+    interval: float,
     report: Report,
     stopped: Stopped,
 ) -> None:
@@ -154,7 +158,7 @@ def _train(
             facts = _epochs.facts(trainer.model)
             facts |= _epochs.singular_values(trainer.model)
         log.append(epoch, time.perf_counter() - start, logs | facts)
-        if stopped() or time.monotonic() - saved > _CHECKPOINT_SECONDS:
+        if stopped() or time.monotonic() - saved > interval:
             log.flush()
             capacities = _checkpoint.capacities(trainer.model)
             places.checkpoint.parent.mkdir(exist_ok=True)

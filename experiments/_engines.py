@@ -34,13 +34,24 @@ class WorkersDied(RuntimeError):
 
 
 def train_locally(
-    units: Sequence[Unit], root: Path, workers: int, on_event: Callable
+    units: Sequence[Unit],
+    root: Path,
+    interval: float,
+    workers: int,
+    on_event: Callable,
 ) -> None:
     """Trains units in processes of one thread each.
 
     After an interrupt the processes stop at their next epoch, with a checkpoint, before
     `KeyboardInterrupt` goes on. If one is killed, the units in work begin again at
     their checkpoints.
+
+    Args:
+        units: What to train, the longest first.
+        root: Folder of the archive.
+        interval: Seconds from one checkpoint of a network to the next.
+        workers: Number of processes.
+        on_event: Called with every `Event`.
 
     Raises:
         OSError: If a file can't be written.
@@ -56,7 +67,10 @@ def train_locally(
                 min(workers, len(left)), context, _begin_worker, (events, stop)
             )
             # In order, the longest first; processes start when there is work.
-            futures = {pool.submit(_train_in_worker, unit, root): unit for unit in left}
+            futures = {
+                pool.submit(_train_in_worker, unit, root, interval): unit
+                for unit in left
+            }
         try:
             left = _follow(futures, events, on_event)
         except BaseException:
@@ -138,17 +152,21 @@ def _end_with(parent: int) -> None:
     os._exit(1)
 
 
-def _train_in_worker(unit: Unit, root: Path) -> None:
+def _train_in_worker(unit: Unit, root: Path, interval: float) -> None:
     from experiments import _quiet
 
     _quiet.import_keras()
     from experiments._cells import train_unit
 
-    train_unit(unit, root, _worker["events"].put, _worker["stop"].is_set)
+    train_unit(unit, root, interval, _worker["events"].put, _worker["stop"].is_set)
 
 
 def train_on_ray(
-    units: Sequence[Unit], root: Path, address: str, on_event: Callable
+    units: Sequence[Unit],
+    root: Path,
+    interval: float,
+    address: str,
+    on_event: Callable,
 ) -> None:
     """Trains units as Ray tasks of one core each; Ray repeats those that die.
 
@@ -180,7 +198,7 @@ def train_on_ray(
     try:
         events = Queue(actor_options={"num_cpus": 0})
         task = ray.remote(num_cpus=1, max_retries=-1)(_train_on_ray)
-        pending = [task.remote(unit, root, events) for unit in units]
+        pending = [task.remote(unit, root, interval, events) for unit in units]
         try:
             while pending:
                 done, pending = ray.wait(pending, timeout=_POLL_SECONDS)
@@ -202,7 +220,7 @@ def _hand_on(events: Any, on_event: Callable) -> None:
         on_event(event)
 
 
-def _train_on_ray(unit: Unit, root: Path, events: Any) -> None:
+def _train_on_ray(unit: Unit, root: Path, interval: float, events: Any) -> None:
     from experiments._cells import train_unit
 
     stop = threading.Event()
@@ -213,4 +231,4 @@ def _train_on_ray(unit: Unit, root: Path, events: Any) -> None:
     # `ray.cancel` interrupts a task; it shall end at a checkpoint.
     with contextlib.suppress(ValueError):
         signal.signal(signal.SIGINT, interrupt)
-    train_unit(unit, root, events.put, stop.is_set)
+    train_unit(unit, root, interval, events.put, stop.is_set)

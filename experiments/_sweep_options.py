@@ -13,6 +13,8 @@ from experiments._grid import METHODS, OPTIMIZERS, REGULARIZERS, Grid
 from experiments._options import Parser, fail, size
 
 ENGINES = ("local", "ray")
+# A killed process costs at most so much of a run, and what is written costs a percent.
+CHECKPOINT_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ class Options:
         workers: Number of processes.
         engine: One of `ENGINES`.
         address: Of the Ray cluster.
+        checkpoint_seconds: From one checkpoint of a network to the next.
         dry_run: Whether only to say what would be trained.
     """
 
@@ -33,6 +36,7 @@ class Options:
     workers: int
     engine: str
     address: str
+    checkpoint_seconds: float
     dry_run: bool
 
 
@@ -49,7 +53,7 @@ def parse(arguments: Sequence[str]) -> Options:
         words = ({} if config is None else _read(config)) | given
         engine = {
             name: words.pop(name)
-            for name in ("log_dir", "workers", "engine", "address", "dry_run")
+            for name in (*_ENGINE_READ, "dry_run")
             if name in words
         }
         options = Options(
@@ -58,12 +62,18 @@ def parse(arguments: Sequence[str]) -> Options:
             engine.get("workers", len(os.sched_getaffinity(0))),
             engine.get("engine", "local"),
             engine.get("address", "auto"),
+            engine.get("checkpoint_seconds", CHECKPOINT_SECONDS),
             engine.get("dry_run", False),
         )
     except (ValueError, OSError) as error:
         fail(str(error))
     if options.workers < 1:
         fail(f"`--workers` must be at least 1. Received: --workers {options.workers}")
+    if not options.checkpoint_seconds > 0:
+        fail(
+            "`--checkpoint-seconds` must be above 0. Received: "
+            f"--checkpoint-seconds {options.checkpoint_seconds}"
+        )
     if options.engine not in ENGINES:
         fail(
             f"`--engine` must be one of {', '.join(ENGINES)}. "
@@ -132,6 +142,7 @@ _ENGINE_READ: dict[str, Callable[[str], Any]] = {
     "workers": int,
     "engine": str,
     "address": str,
+    "checkpoint_seconds": float,
 }
 
 
@@ -241,6 +252,13 @@ def _parser() -> argparse.ArgumentParser:
         "--address",
         metavar="ADDRESS",
         help="with --engine ray: of the cluster (default: auto, one that runs here)",
+    )
+    parser.add_argument(
+        "--checkpoint-seconds",
+        type=float,
+        metavar="S",
+        help="from one checkpoint of a network to the next "
+        f"(default: {CHECKPOINT_SECONDS:g})",
     )
     parser.add_argument(
         "--dry-run",

@@ -64,12 +64,11 @@ def _train(cells: Sequence[Cell], options: Options, words: Sequence[str]) -> int
     status = 0
     with Progress(cells) as progress:
         try:
+            common = units, options.log_dir, options.checkpoint_seconds
             if options.engine == "ray":
-                _engines.train_on_ray(units, options.log_dir, options.address, progress)
+                _engines.train_on_ray(*common, options.address, progress)
             else:
-                _engines.train_locally(
-                    units, options.log_dir, options.workers, progress
-                )
+                _engines.train_locally(*common, options.workers, progress)
         except KeyboardInterrupt:
             status = _INTERRUPTED
         except (ModuleNotFoundError, ConnectionError) as error:

@@ -398,6 +398,64 @@ def test_other_settings_of_a_finished_test_are_refused(tmp_path, capsys):
     assert "integrator 'parallel_bug'" in capsys.readouterr().err
 
 
+@pytest.mark.tensorflow_only
+def test_ray_cluster_of_two_nodes_and_a_killed_worker(tmp_path):
+    ray_cluster = pytest.importorskip("ray.cluster_utils")
+    cluster = ray_cluster.Cluster()
+    try:
+        for _ in range(2):
+            cluster.add_node(num_cpus=1, include_dashboard=False)
+        settings = {"methods": "reference", "dims": "4,12", "epochs": 2000}
+        process = start(
+            tmp_path,
+            engine="ray",
+            address=cluster.address,
+            **settings,
+            **{"checkpoint-seconds": 0.5},
+        )
+        wait_for(
+            lambda: len(list(tmp_path.glob("*/checkpoints/*.keras"))) == 2, process
+        )
+        # One network on each node. The worker of one of them dies.
+        os.kill(ray_workers(cluster)[0], signal.SIGKILL)
+        out, _ = finish(process)
+    finally:
+        cluster.shutdown()
+    assert "done 2 of 2" in out
+    found = histories(tmp_path)
+    assert len(found) == 2
+    for rows in found.values():
+        assert [row["epoch"] for row in rows] == list(range(1, 2001))
+    # The killed one went on at its checkpoint, the other one has not noticed.
+    times = sorted(
+        sum(key.startswith("resumed ") for key in read_history(path)[1])
+        for path in tmp_path.glob("finishedTests/*/historyLogs/*.xlsx")
+    )
+    assert times == [0, 1]
+    assert not leftovers(tmp_path)
+
+
+def ray_workers(cluster):
+    """The processes that train, in all nodes of a cluster."""
+    nodes = {
+        info.process.pid
+        for node in cluster.list_all_nodes()
+        for infos in node.all_processes.values()
+        for info in infos
+    }
+    found = []
+    for status in Path("/proc").glob("[0-9]*/status"):
+        try:
+            text = status.read_text()
+            command = (status.parent / "cmdline").read_text()
+        except OSError:
+            continue
+        parent = int(re.search(r"PPid:\t(\d+)", text)[1])
+        if parent in nodes and command.startswith("ray::_train_on_ray"):
+            found.append(int(status.parent.name))
+    return found
+
+
 def test_archive_that_cannot_be_written(tmp_path, capsys):
     file = tmp_path / "file"
     file.write_text("")
