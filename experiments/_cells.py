@@ -10,7 +10,11 @@ from typing import Any
 
 from dlrt.callbacks import HistoryLog
 from experiments import _checkpoint, _data, _epochs
-from experiments._callbacks import NonFiniteLoss, require_finite
+from experiments._callbacks import (
+    NonFiniteLoss,
+    require_finite,
+    singular_values,
+)
 from experiments._claims import Claims
 from experiments._grid import Cell
 from experiments._places import Places
@@ -156,7 +160,7 @@ def _train(
         unreported += 1
         if adaptive:
             facts = _epochs.facts(trainer.model)
-            facts |= _epochs.singular_values(trainer.model)
+            facts |= singular_values(trainer.model)
         log.append(epoch, time.perf_counter() - start, logs | facts)
         if stopped() or time.monotonic() - saved > interval:
             log.flush()

@@ -130,17 +130,6 @@ def facts(model: keras.Model) -> dict[str, Any]:
     }
 
 
-def singular_values(model: keras.Model) -> dict[str, list[float]]:
-    """The singular values of every low-rank layer, by the names that a log has."""
-    return {
-        f"singular values/{layer.name}": [
-            float(f"{value:.4g}")
-            for value in np.linalg.svd(layer.factors.s, compute_uv=False)
-        ]
-        for layer in dlrt.accounting.low_rank_layers(model)
-    }
-
-
 def _shapes(weights: list[np.ndarray]) -> list[tuple[int, ...]]:
     return [weight.shape for weight in weights]
 

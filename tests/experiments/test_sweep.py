@@ -43,9 +43,11 @@ def words(log_dir, **settings):
     return [str(w) for key, value in settings.items() for w in (f"--{key}", value)]
 
 
-def start(log_dir, **settings):
+def start(log_dir, largest_file=None, **settings):
     """A sweep as a user starts it, in processes of its own."""
     command = [sys.executable, "-m", "experiments.test_matrix"]
+    if largest_file is not None:
+        command = ["prlimit", f"--fsize={largest_file}", *command]
     return subprocess.Popen(
         [*command, *words(log_dir, **settings)],
         cwd=ROOT,
@@ -174,6 +176,21 @@ def test_parameters_are_those_of_the_network():
         config = cells[0].config
         counted = _epochs.facts(compiled_network(config))["parameters"]
         assert _grid.parameters(config) == counted
+
+
+def test_full_regularizer_counts_all_weights():
+    cells, _ = cells_of(
+        dims=(6,), ranks=(2,), regularizer=("full",), regularizer_amount=(0.5,)
+    )
+    for cell in cells:
+        model = _network.build(cell.config, 10, None)
+        for layer in model.layers[1:]:
+            layer.bias.assign(np.full(layer.bias.shape, 0.25))
+        squares = sum(
+            np.sum(np.square(np.asarray(layer.kernel))) for layer in model.layers[1:]
+        )
+        squares += 0.25**2 * (4 * 6 + 10)
+        np.testing.assert_allclose(float(sum(model.losses)), 0.5 * squares, rtol=1e-5)
 
 
 def compiled_network(config):
@@ -315,6 +332,10 @@ def test_interrupted_and_killed_sweeps_end_as_undisturbed_ones(tmp_path):
         assert [row["epoch"] for row in rows] == list(range(1, 401))
         assert found[key] == rows, key
     assert not leftovers(log_dir)
+    adaptive = found[next(key for key in found if "Tol30" in key)]
+    assert (
+        len(adaptive[-1]["singular values/hidden_1"]) == adaptive[-1]["rank hidden_1"]
+    )
     # Nothing is left to do.
     before = {p: p.stat().st_mtime_ns for p in log_dir.rglob("*.xlsx")}
     out, _ = finish(start(log_dir, **settings))
@@ -454,6 +475,20 @@ def ray_workers(cluster):
         if parent in nodes and command.startswith("ray::_train_on_ray"):
             found.append(int(status.parent.name))
     return found
+
+
+@pytest.mark.tensorflow_only
+def test_files_that_cannot_be_written_in_the_middle(tmp_path):
+    settings = {"methods": "reference", "epochs": 300, "dims": "12"}
+    # Room for the configuration, none for the rows.
+    _, err = finish(start(tmp_path, largest_file=9000, **settings), 4)
+    assert "error: " in err and "dim12" in err
+    assert "Continue with the same command" in err
+    out, _ = finish(start(tmp_path, **settings))
+    assert "done 1 of 1" in out
+    (rows,) = histories(tmp_path).values()
+    assert [row["epoch"] for row in rows] == list(range(1, 301))
+    assert not leftovers(tmp_path)
 
 
 def test_archive_that_cannot_be_written(tmp_path, capsys):
