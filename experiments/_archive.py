@@ -21,6 +21,7 @@ from experiments._archive_cell import LOGS, Cell, State
 from experiments.names import Name
 
 REASON = "reason.txt"
+_TEST = re.compile(r"test.*dim", re.IGNORECASE)
 # Logs of single runs, which share the folder, are called after their network.
 _SINGLE_RUN = re.compile(r"(dense|low-rank)-\d+x\d+-.+\.xlsx")
 # A test that failed again is put beside the first one.
@@ -90,15 +91,16 @@ def place_of(name: Name) -> Place:
 
 
 def tests(root: Path) -> list[ArchivedTest]:
-    """All tests, by place and name; single runs, which need no archive, are none."""
+    """All tests, by place and name.
+
+    Single runs and folders of other things, figures for instance, may lie beside
+    active tests.
+    """
     found = []
     for place in Place:
         for folder in _folders(root / place):
-            if place is Place.ACTIVE and (
-                folder.name in list(Place) or _single(folder)
-            ):
-                continue
-            found.append(ArchivedTest(folder, place))
+            if place is not Place.ACTIVE or _is_test(folder):
+                found.append(ArchivedTest(folder, place))
     return found
 
 
@@ -163,8 +165,12 @@ def _folders(place: Path) -> Iterator[Path]:
                 yield path
 
 
-def _single(folder: Path) -> bool:
-    return any(_SINGLE_RUN.fullmatch(path.name) for path in (folder / LOGS).glob("*"))
+def _is_test(folder: Path) -> bool:
+    if folder.name in list(Place):
+        return False
+    logs = [path.name for path in (folder / LOGS).glob("*")]
+    single = any(map(_SINGLE_RUN.fullmatch, logs))
+    return _TEST.search(folder.name) is not None or bool(logs and not single)
 
 
 def _is_locked(path: Path) -> bool:

@@ -194,6 +194,10 @@ def test_all_tests_are_found_and_single_runs_are_none(root):
     write(root / "finishedTests" / SMALL.replace("Run2", "Run3"), "dim8")
     write(root / "wrongTests" / SMALL, "dim8")
     (root / ".hidden").mkdir()
+    (root / "figures").mkdir()
+    strange = root / "strange" / "historyLogs" / "dim8.xlsx"
+    strange.parent.mkdir(parents=True)
+    strange.touch()
     single = root / "fixed-rank-digits-d24-r20-seed0" / "historyLogs"
     single.mkdir(parents=True)
     (single / "low-rank-4x24-digits.xlsx").touch()
@@ -201,6 +205,7 @@ def test_all_tests_are_found_and_single_runs_are_none(root):
     found = [(test.place, test.folder.name) for test in _archive.tests(root)]
     assert found == [
         (Place.ACTIVE, SMALL),
+        (Place.ACTIVE, "strange"),
         (Place.FINISHED, SMALL.replace("Run2", "Run3")),
         (Place.WRONG, SMALL),
     ]
@@ -414,7 +419,7 @@ def test_validate_names_what_is_wrong_with_folders(root, capsys):
     write(root / "finishedTests" / SMALL, "dim8")
     write(root / "finishedTests" / FULL, "dim8", epochs=2)
     write(root / "wrongTests" / FULL, "dim8")
-    (root / "somethingElse").mkdir()
+    (root / "finishedTests" / "somethingElse").mkdir()
     renamed = root / "TestDim8-11ep3batch256lr0.01"
     (root / "finishedTestsFullSet" / FULL).mkdir(parents=True)
     write(root / renamed.name.replace("0.01", "0-01"), "dim8").parents[1].rename(
@@ -432,8 +437,8 @@ def test_validate_names_what_is_wrong_with_folders(root, capsys):
     unfinished = root / "finishedTests" / FULL / "historyLogs" / "dim8.xlsx"
     assert is_named(unfinished, "ends at epoch 2 of 3")
     assert is_named(root / "wrongTests" / FULL, "no reason.txt")
-    assert is_named(root / "somethingElse", "not of the grammar")
-    assert is_named(root / "somethingElse", "no workbook")
+    assert is_named(root / "finishedTests" / "somethingElse", "not of the grammar")
+    assert is_named(root / "finishedTests" / "somethingElse", "no workbook")
     assert is_named(renamed, "makes TestDim8-11ep3batch256lr0-01 of it")
     assert len(found) == 9
 
