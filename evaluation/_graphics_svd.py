@@ -100,6 +100,17 @@ def _draw_factors(figure: Figure, place: object, truncation: Truncation) -> None
         _heat_map(axes, array, np.abs(array).max())
         axes.set_title(title)
         axes.set_anchor("N")
+        if column == 0:
+            axes.annotate(
+                "$=$",
+                (1, 0.5),
+                xytext=(8, 0),
+                xycoords="axes fraction",
+                textcoords="offset points",
+                ha="center",
+                va="center",
+                fontsize=14,
+            )
         if column == 2:
             axes.axvline(r - 0.5, color=VERMILION, linewidth=1.2)
         if column == 4:
@@ -107,9 +118,6 @@ def _draw_factors(figure: Figure, place: object, truncation: Truncation) -> None
             axes.plot(*edges, color=VERMILION, linewidth=1.2)
         if column == 6:
             axes.axhline(r - 0.5, color=VERMILION, linewidth=1.2)
-    sign = figure.add_subplot(grid[1])
-    sign.set_axis_off()
-    sign.text(0.5, 0.5, "$=$", ha="center", va="center", fontsize=14)
 
 
 def _draw_results(figure: Figure, place: object, truncation: Truncation) -> None:
