@@ -11,9 +11,10 @@ regularizer are in percent: `Dataset10` is 5K-1K of MNIST, `Reg0-1` is L2 with t
 factor 0.001. `Tol20`, for adaptive ranks at the tolerance 0.2, is our addition.
 """
 
+import math
 import re
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Decimal, DecimalException
 
 # The regularizers of a run and their words, longest first.
 REGULARIZERS = {"l1l2": "L1L2Reg", "l1": "L1Reg", "full": "RegFull", "l2": "Reg"}
@@ -29,7 +30,8 @@ _GRAMMAR = re.compile(
     rf"(?:Noise(?P<noise>{_NUMBER}))?"
     rf"(?:Dataset(?P<dataset_size>{_NUMBER}))?"
     rf"(?:(?P<regularizer>{'|'.join(REGULARIZERS.values())})(?P<amount>{_NUMBER}))?"
-    r"(?:Run(?P<run>\d+))?"
+    r"(?:Run(?P<run>\d+))?",
+    re.ASCII,
 )
 
 
@@ -106,7 +108,7 @@ def parse(text: str) -> Name:
     """What a name says.
 
     Raises:
-        ValueError: If it is not of the grammar.
+        ValueError: If it is not of the grammar, or has a number that no test can have.
     """
     match = _GRAMMAR.fullmatch(text)
     if match is None:
@@ -117,21 +119,41 @@ def parse(text: str) -> Name:
     found = match.groupdict()
     words = {word: name for name, word in REGULARIZERS.items()}
     dims, ranks = found["dims"], found["ranks"]
-    return Name(
+    size = _share(found["dataset_size"])
+    name = Name(
         dims=_ends(dims, text),
         epochs=int(found["epochs"]),
         batch_size=int(found["batch_size"]),
-        learning_rate=float(_number(found["learning_rate"])),
+        learning_rate=_number(found["learning_rate"]),
         dlrt=found["dlrt"] is not None,
         ranks=None if ranks is None else _ends(ranks, text),
         tolerance=_share(found["tolerance"]),
         optimizer="sgd" if found["sgd"] else "adam",
         noise=_share(found["noise"]) or 0.0,
-        dataset_size=_share(found["dataset_size"]) or 1.0,
+        dataset_size=1.0 if size is None else size,
         regularizer=words.get(found["regularizer"], "none"),
         regularizer_amount=_share(found["amount"]) or 0.0,
         run=None if found["run"] is None else int(found["run"]),
     )
+    _check(name, text)
+    return name
+
+
+def _check(name: Name, text: str) -> None:
+    bounds = {
+        "ep": (name.epochs >= 1, "at least 1"),
+        "batch": (name.batch_size >= 1, "at least 1"),
+        "lr": (0 < name.learning_rate < math.inf, "above 0"),
+        "Tol": (name.tolerance is None or 0 < name.tolerance < 1, "in (0, 100)"),
+        "Noise": (0 <= name.noise < 1, "in [0, 100)"),
+        "Dataset": (0 < name.dataset_size <= 1, "in (0, 100]"),
+        "Reg": (name.regularizer_amount < math.inf, "finite"),
+    }
+    for word, (valid, allowed) in bounds.items():
+        if not valid:
+            raise ValueError(
+                f"`{word}` of a name must be {allowed}. Received: {text!r}"
+            )
 
 
 def _ends(text: str, name: str) -> tuple[int, int]:
@@ -156,9 +178,12 @@ def _percent(share: float) -> str:
     return _decimal(100 * Decimal(str(share)))
 
 
-def _number(text: str) -> Decimal:
-    return Decimal(text if "e" in text else text.replace("-", "."))
+def _number(text: str, divisor: int = 1) -> float:
+    try:
+        return float(Decimal(text if "e" in text else text.replace("-", ".")) / divisor)
+    except DecimalException:
+        return math.inf
 
 
 def _share(text: str | None) -> float | None:
-    return None if text is None else float(_number(text) / 100)
+    return None if text is None else _number(text, 100)

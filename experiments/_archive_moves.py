@@ -1,0 +1,109 @@
+"""Moves of files and folders that lose nothing, whoever else moves them."""
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from dlrt.callbacks import _atomic_file, read_history
+
+
+class Refusal(Exception):
+    """What the archive does not do, so that nothing is lost."""
+
+
+def relocate(folder: Path, target: Path) -> Path:
+    """Gives a test another folder, or adds its cells to the test that is there.
+
+    Raises:
+        Refusal: If a file is there already with other content, which stays where it
+            is, or if another process has moved the test meanwhile.
+    """
+    if folder.absolute() != target.absolute():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            moved = rename(folder, target)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            moved = False
+        if not moved:
+            files = sorted(path for path in folder.rglob("*") if path.is_file())
+            move_files({path: target / path.relative_to(folder) for path in files})
+            remove_empty(folder)
+    return target
+
+
+def move_files(goals: dict[Path, Path]) -> None:
+    """Moves every file to its goal, unless another file is there.
+
+    Raises:
+        Refusal: After all moves, if there was such a file.
+    """
+    conflicts = [pair for pair in goals.items() if not _move_file(*pair)]
+    if conflicts:
+        pairs = "; ".join(f"{path} and {goal}" for path, goal in conflicts)
+        raise Refusal(f"these files differ, and both stay: {pairs}")
+
+
+def same_content(first: Path, second: Path) -> bool:
+    """Whether two files, or two logs, say the same."""
+    if first.read_bytes() == second.read_bytes():
+        return True
+    if first.suffix != ".xlsx":
+        return False
+    try:
+        # Two files of one log differ by the time they were written.
+        return repr(read_history(first)) == repr(read_history(second))
+    except ValueError:
+        return False
+
+
+def remove_empty(folder: Path) -> None:
+    """Removes a folder and those in it, as far as there is nothing in them."""
+    for path in sorted((folder, *folder.rglob("*")), reverse=True):
+        if path.is_dir():
+            with contextlib.suppress(OSError):
+                path.rmdir()
+
+
+def rename(folder: Path, target: Path) -> bool:
+    """Renames a folder; returns `False` if there is one of that name."""
+    try:
+        with losing_race(folder):
+            os.rename(folder, target)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            return False
+        raise
+    return True
+
+
+@contextlib.contextmanager
+def losing_race(path: Path) -> Iterator[None]:
+    """Makes the error for a file that has gone say who took it."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise Refusal(
+            f"{path} is not there any more; another process has moved it"
+        ) from error
+
+
+def _move_file(path: Path, goal: Path) -> bool:
+    # By another path, through a link, this may be the very file.
+    if path.resolve() == goal.resolve():
+        return True
+    goal.parent.mkdir(parents=True, exist_ok=True)
+    with losing_race(path):
+        try:
+            os.link(path, goal)
+        except FileExistsError:
+            if not same_content(path, goal):
+                return False
+        except OSError:
+            # Another file system, or one without links.
+            _atomic_file.create(goal, path.read_bytes())
+        path.unlink()
+    return True

@@ -1,0 +1,202 @@
+"""Keeps the archive of tests in order: `python -m experiments.archive <subcommand>`.
+
+Exit status: 0 when done, 1 when there are problems or something was refused, which the
+output names, 2 after wrong input.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from experiments import _quiet
+from experiments._config import LOG_DIR
+from experiments._options import fail
+
+if TYPE_CHECKING:
+    from experiments._archive import ArchivedTest
+
+_HELP = {
+    "list": "Lists the tests: where they lie and how far they are.",
+    "validate": "Names every problem, by file and row.",
+    "repair": (
+        "Removes temporary files of killed writers, moves finished tests to their "
+        "place and tests that failed to wrongTests."
+    ),
+    "rename": "Gives a test another name.",
+    "merge": "Makes one test of several that differ in the widths or ranks they cover.",
+    "convert": "Writes tests of the present form beside old ones.",
+}
+# Seconds between two lines about the progress.
+_PERIOD = 5.0
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        fail(message)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one subcommand and returns the exit status.
+
+    Raises:
+        SystemExit: With status 2 after wrong input, which one line on stderr names.
+    """
+    given = _parser().parse_args(arguments)
+    if not given.log_dir.is_dir():
+        fail(f"`--log-dir` must be a folder. Received: --log-dir {given.log_dir}")
+    # Logs are read by the package, and that takes seconds to start.
+    _quiet.import_keras()
+    from experiments._archive_moves import Refusal
+
+    try:
+        return _SUBCOMMANDS[given.subcommand](given)
+    except ValueError as error:
+        fail(str(error))
+    except (Refusal, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def _list(given: argparse.Namespace) -> int:
+    from experiments import _archive_table
+
+    tests = _tests(given.log_dir)
+    print("\n".join(_archive_table.lines(map(_archive_table.entry, tests))))
+    return 0
+
+
+def _validate(given: argparse.Namespace) -> int:
+    from experiments import _archive_checks
+
+    count = 0
+    tests = _tests(given.log_dir)
+    for problem in _archive_checks.problems(given.log_dir, tests):
+        print(problem, flush=True)
+        count += 1
+    print(f"{count} problem{'' if count == 1 else 's'}")
+    return 1 if count else 0
+
+
+def _repair(given: argparse.Namespace) -> int:
+    from experiments import _archive_checks
+
+    tests = _tests(given.log_dir)
+    repairs = _archive_checks.repairs(given.log_dir, tests)
+    return _do(((item.text, item.act) for item in repairs), given.dry_run)
+
+
+def _rename(given: argparse.Namespace) -> int:
+    from experiments import _archive_merge
+
+    print(_archive_merge.rename(given.log_dir, given.old, given.new))
+    return 0
+
+
+def _merge(given: argparse.Namespace) -> int:
+    from experiments import _archive_merge
+
+    print(_archive_merge.merge(given.log_dir, given.sources, given.target))
+    return 0
+
+
+def _convert(given: argparse.Namespace) -> int:
+    from experiments import _archive_merge, _old_logs
+
+    actions = []
+    for word in given.folders:
+        folder = _archive_merge.locate(given.log_dir, word)
+        if folder is None:
+            raise ValueError(f"`folder` must be a folder of logs. Received: {word}")
+        for item in _old_logs.conversions(folder):
+            actions.append((f"write {item.goal} from {item.source}", item.act))
+    return _do(actions, given.dry_run)
+
+
+_SUBCOMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "list": _list,
+    "validate": _validate,
+    "repair": _repair,
+    "rename": _rename,
+    "merge": _merge,
+    "convert": _convert,
+}
+
+
+def _do(actions: Iterable[tuple[str, Callable[[], object]]], dry_run: bool) -> int:
+    """Says and does one thing after the other; what is refused stops none of them."""
+    from experiments._archive_moves import Refusal
+
+    status = 0
+    for text, act in actions:
+        print(f"would {text}" if dry_run else text, flush=True)
+        if dry_run:
+            continue
+        try:
+            act()
+        except (Refusal, OSError, ValueError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            status = 1
+    return status
+
+
+def _tests(root: Path) -> Iterator["ArchivedTest"]:
+    """The tests under a root, with a line on stderr where looking takes long."""
+    from experiments import _archive
+
+    tests = _archive.tests(root)
+    last = time.monotonic()
+    for number, test in enumerate(tests):
+        if time.monotonic() - last > _PERIOD:
+            last = time.monotonic()
+            print(f"{number} of {len(tests)} tests read", file=sys.stderr, flush=True)
+        yield test
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="python -m experiments.archive",
+        description="Keeps the archive of tests in order.",
+        allow_abbrev=False,
+    )
+    subparsers = parser.add_subparsers(
+        dest="subcommand", required=True, metavar="subcommand"
+    )
+    for name, text in _HELP.items():
+        subparser = subparsers.add_parser(
+            name, help=text, description=text, allow_abbrev=False
+        )
+        subparser.add_argument(
+            "--log-dir",
+            type=Path,
+            default=LOG_DIR,
+            metavar="DIR",
+            help="root of the archive (default: history_logs of the repository)",
+        )
+        if name in ("repair", "convert"):
+            subparser.add_argument(
+                "--dry-run", action="store_true", help="only show what would be done"
+            )
+        _add_operands(name, subparser)
+    return parser
+
+
+def _add_operands(name: str, parser: argparse.ArgumentParser) -> None:
+    if name == "rename":
+        parser.add_argument("old", metavar="OLD", help="name or folder of a test")
+        parser.add_argument("new", metavar="NEW", help="its new name")
+    elif name == "merge":
+        parser.add_argument(
+            "sources", metavar="SOURCE", nargs="+", help="names or folders of tests"
+        )
+        parser.add_argument("target", metavar="TARGET", help="the test they become")
+    elif name == "convert":
+        parser.add_argument(
+            "folders", metavar="FOLDER", nargs="+", help="folders of old logs"
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
