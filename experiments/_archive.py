@@ -3,11 +3,10 @@
 Under the root, active tests lie directly; a finished test is moved to the place of its
 kind and one that failed or diverged to `wrongTests`, with a `reason.txt`. Every move is
 one rename, so that of several processes one succeeds, and nothing is overwritten. A
-process that works on a cell holds a `flock` on a hidden file that ends in `.lock`.
+process that works on a cell has claimed it, see `_claims`.
 """
 
 import contextlib
-import fcntl
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -18,8 +17,10 @@ from pathlib import Path
 from dlrt.callbacks import _atomic_file
 from experiments import _archive_cell, _archive_moves, names
 from experiments._archive_cell import LOGS, Cell, State
+from experiments._claims import any_held
 from experiments.names import Name
 
+CHECKPOINTS = "checkpoints"
 REASON = "reason.txt"
 _TEST = re.compile(r"test.*dim", re.IGNORECASE)
 # Logs of single runs, which share the folder, are called after their network.
@@ -154,8 +155,10 @@ def reject(root: Path, folder: Path, reason: str) -> Path:
 
 
 def in_use(folder: Path) -> bool:
-    """Whether a process works on a cell of a test."""
-    return any(_is_locked(path) for path in folder.rglob(".*.lock"))
+    """Whether another process works on a cell of a test."""
+    files = [*(folder / LOGS).glob("*.xlsx"), *(folder / CHECKPOINTS).glob("*.keras")]
+    cells = {path.stem for path in files if not path.name.startswith(".")}
+    return any_held(folder.parent, (f"{folder.name}/{cell}" for cell in cells))
 
 
 def _folders(place: Path) -> Iterator[Path]:
@@ -171,14 +174,3 @@ def _is_test(folder: Path) -> bool:
     logs = [path.name for path in (folder / LOGS).glob("*")]
     single = any(map(_SINGLE_RUN.fullmatch, logs))
     return _TEST.search(folder.name) is not None or bool(logs and not single)
-
-
-def _is_locked(path: Path) -> bool:
-    try:
-        with open(path, "rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except FileNotFoundError:
-        return False
-    return False

@@ -123,7 +123,7 @@ def _of_cells(test: ArchivedTest) -> Iterator[Problem]:
                 yield Problem(cell.path, _short(cell))
     for path in sorted(test.folder.rglob("*")):
         stem = path.name.removeprefix(".").rsplit(".", 1)[0]
-        if path.suffix in (".keras", ".lock") and stem in finished and not in_use:
+        if path.suffix == ".keras" and stem in finished and not in_use:
             yield Problem(path, "it is left over from a cell that is finished")
 
 

@@ -74,9 +74,6 @@ def merge(root: Path, sources: Sequence[str], target: str) -> Path:
     _refuse_conflicts(goals)
     _archive_moves.move_files(goals)
     for folder in folders:
-        for lock in folder.rglob(".*.lock"):
-            if folder.absolute() != goal.absolute():
-                lock.unlink(missing_ok=True)
         _archive_moves.remove_empty(folder)
     return goal
 

@@ -7,6 +7,7 @@ their shared file system does.
 
 import fcntl
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 
 _FILE = ".claims"
@@ -48,6 +49,20 @@ class Claims:
     def close(self) -> None:
         """Gives all claims up."""
         self._file.close()
+
+
+def any_held(root: Path, names: Iterable[str]) -> bool:
+    """Whether another process has claimed one of some networks of an archive.
+
+    Not for a process with claims of its own there: closing the file drops them.
+    """
+    if not (root / _FILE).exists():
+        return False
+    claims = Claims(root)
+    try:
+        return not all(claims.take(name) for name in names)
+    finally:
+        claims.close()
 
 
 def _byte(what: str) -> int:

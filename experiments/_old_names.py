@@ -1,10 +1,10 @@
 """Names of tests as earlier logs wrote them, in the grammar of `experiments.names`.
 
 Words may be in lower case and have `_`, spaces or hyphens between them; numbers may
-have a point or an exponent, as in `lr1e-3`, `lr0.001` and `ep250.0`. Where the grammar
-writes percent, a number with a point is the value itself, up to 1: `Noise0.2` is
-`Noise20` and `Reg0.1` is `Reg10`, the factor 0.1. A run is also written `_3` at the
-end.
+have a point or an exponent, as in `lr1e-3`, `lr0.001` and `ep250.0`. For noise, data
+set and tolerance a number with a point is the share itself, up to 1: `Noise0.2` is
+`Noise20`. The amount of a regularizer is in percent however it is written: `Reg0.1` is
+`Reg0-1`. A run is also written `_3` at the end.
 """
 
 import re
@@ -75,7 +75,7 @@ def modern(text: str) -> str:
             if (size := _share(found["dataset_size"])) is None
             else size,
             regularizer=_WORDS.get((found["regularizer"] or "").lower(), "none"),
-            regularizer_amount=_share(found["amount"]) or 0.0,
+            regularizer_amount=float(_decimal(found["amount"] or "0") / 100),
             run=None if found["run"] is None else int(found["run"]),
         )
     )

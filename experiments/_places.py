@@ -15,19 +15,9 @@ from pathlib import Path
 
 from dlrt.callbacks import _atomic_file
 from experiments import names
+from experiments._archive import CHECKPOINTS, REASON, Place, place_of
+from experiments._archive_cell import LOGS
 from experiments._grid import Cell
-
-FINISHED = "finishedTests"
-FINISHED_FULL = "finishedTestsFullSet"
-WRONG = "wrongTests"
-LOGS = "historyLogs"
-CHECKPOINTS = "checkpoints"
-REASON = "reason.txt"
-
-
-def finished_place(test: str) -> str:
-    """The place of a finished test: by its share of the images."""
-    return FINISHED_FULL if names.parse(test).dataset_size == 1 else FINISHED
 
 
 @dataclass(frozen=True)
@@ -50,12 +40,12 @@ class Places:
     @property
     def finished(self) -> Path:
         """The workbook when it is complete."""
-        return self._log(self.root / finished_place(self.cell.test))
+        return self._log(self.root / place_of(names.parse(self.cell.test)))
 
     @property
     def wrong(self) -> Path:
         """The workbook when training has failed."""
-        return self._log(self.root / WRONG)
+        return self._log(self.root / Place.WRONG)
 
     @property
     def checkpoint(self) -> Path:

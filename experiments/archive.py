@@ -9,11 +9,11 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from experiments import _quiet
 from experiments._config import LOG_DIR
-from experiments._options import fail
+from experiments._options import Parser, fail
 
 if TYPE_CHECKING:
     from experiments._archive import ArchivedTest
@@ -31,11 +31,6 @@ _HELP = {
 }
 # Seconds between two lines about the progress.
 _PERIOD = 5.0
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        fail(message)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -156,7 +151,7 @@ def _tests(root: Path) -> Iterator["ArchivedTest"]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="python -m experiments.archive",
         description="Keeps the archive of tests in order.",
         allow_abbrev=False,

@@ -1,4 +1,4 @@
-import fcntl
+import contextlib
 import multiprocessing
 import os
 import subprocess
@@ -76,11 +76,25 @@ def problems(root, capsys):
     return lines
 
 
-def lock(folder):
-    """Holds the lock of a cell, as a process that trains it does."""
-    file = open(folder / "historyLogs" / ".dim8.lock", "wb")
-    fcntl.flock(file, fcntl.LOCK_EX)
-    return file
+@contextlib.contextmanager
+def claimed(folder):
+    """Another process has claimed a cell, as one that trains it does."""
+    code = (
+        "import sys; from pathlib import Path; from experiments._claims import Claims;"
+        "claims = Claims(Path(sys.argv[1]));"
+        "print(claims.take(sys.argv[2]), flush=True);"
+        "sys.stdin.read()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, folder.parent, f"{folder.name}/dim8"],
+        cwd=Path(archive.__file__).parents[1],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "True\n"
+    yield
+    process.communicate("")
 
 
 def old(path):
@@ -499,7 +513,7 @@ def test_repair_does_what_is_safe(root, capsys):
 
 def test_repair_leaves_a_test_alone_that_is_in_use(root, capsys):
     write(root / SMALL, "dim8")
-    with lock(root / SMALL):
+    with claimed(root / SMALL):
         assert run(root, "repair") == 0
         assert (root / SMALL).is_dir()
     assert run(root, "repair") == 0
@@ -572,7 +586,6 @@ def test_merge_makes_one_test_of_ranges_of_widths(root):
     checkpoint = root / second / "checkpoints" / "dim12.keras"
     checkpoint.parent.mkdir()
     checkpoint.write_bytes(b"state")
-    (root / second / "historyLogs" / ".dim12.lock").touch()
     target = SMALL.replace("8-11", "8-13")
     assert run(root, "merge", first, second, target) == 0
     logs = sorted(path.name for path in (root / target / "historyLogs").iterdir())
@@ -648,7 +661,7 @@ def test_merge_refuses_other_tests(root, capsys, source, target, message):
 def test_rename_and_merge_refuse_a_test_in_use(root, capsys):
     write(root / SMALL, "dim8")
     target = SMALL.replace("8-11", "1-11")
-    with lock(root / SMALL):
+    with claimed(root / SMALL):
         assert run(root, "rename", SMALL, target) == 1
         assert run(root, "merge", SMALL, target) == 1
     assert capsys.readouterr().err.count("a process works on") == 2
@@ -680,11 +693,11 @@ def test_rename_and_merge_refuse_a_test_in_use(root, capsys):
         ),
         (
             "TestDim1-301ep250batch256lr0.001Dataset1.0Reg0.1",
-            "TestDim1-301ep250batch256lr0-001Reg10",
+            "TestDim1-301ep250batch256lr0-001Reg0-1",
         ),
         (
             "dlrt_rank10-11_sgd_test_dim1-301_ep250_batch256_lr0.001_l1l2reg0.001_run3",
-            "DLRTRank10-11SGDTestDim1-301ep250batch256lr0-001L1L2Reg0-1Run3",
+            "DLRTRank10-11SGDTestDim1-301ep250batch256lr0-001L1L2Reg0-001Run3",
         ),
         (
             "DLRT Tol 0.2 Test Dim 1-301 ep 250 batch 256 lr 1e-3 Noise 0.2 Run-3",
