@@ -2,7 +2,6 @@
 
 import re
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -11,6 +10,7 @@ from pathlib import Path
 from experiments import _archive, _old_names
 from experiments._archive import REASON, ArchivedTest, Place
 from experiments._archive_cell import LOGS, Cell, Problem, State
+from experiments.names import Name
 
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{16}\.tmp")
 # A writer has its temporary file for moments; an older one belongs to nobody.
@@ -32,21 +32,21 @@ class Repair:
 
 def problems(root: Path, found: Iterable[ArchivedTest]) -> Iterator[Problem]:
     """Names what is wrong in the tests that were found under a root."""
-    places = defaultdict(list)
+    known: dict[tuple[Name | None, str], Path] = {}
     yield from (_left(path) for path in leftovers(root))
     for test in found:
         if test.place is Place.WRONG:
             if not (test.folder / REASON).is_file():
                 yield Problem(test.folder, f"there is no {REASON}")
             continue
-        places[test.name].append(test.folder)
         if test.folder.is_dir():
             yield from _of_folder(test)
             yield from _of_cells(test)
-    for name, folders in places.items():
-        if name is not None and len(folders) > 1:
-            for folder in folders[1:]:
-                yield Problem(folder, f"the same test and run is {folders[0]}")
+        for path in test.workbooks() if test.name is not None else ():
+            # A test in work has its finished cells elsewhere, but none in two places.
+            first = known.setdefault((test.name, path.stem), path)
+            if first != path:
+                yield Problem(path, f"the same cell of the same run is {first}")
 
 
 def repairs(root: Path, found: Iterable[ArchivedTest]) -> Iterator[Repair]:
