@@ -28,6 +28,7 @@ _HELP = {
     "rename": "Gives a test another name.",
     "merge": "Makes one test of several that differ in the widths or ranks they cover.",
     "convert": "Writes tests of the present form beside old ones.",
+    "thin": "Writes copies of finished tests with fewer epochs.",
 }
 # Seconds between two lines about the progress.
 _PERIOD = 5.0
@@ -110,6 +111,19 @@ def _convert(given: argparse.Namespace) -> int:
     return _do(actions, given.dry_run)
 
 
+def _thin(given: argparse.Namespace) -> int:
+    from experiments import _archive, _archive_thin
+
+    if given.every < 1:
+        fail(f"`--every` must be at least 1. Received: --every {given.every}")
+    finished = (_archive.Place.FINISHED, _archive.Place.FINISHED_FULL_SET)
+    for test in _tests(given.log_dir):
+        if test.place in finished:
+            for path in _archive_thin.thin(test, given.target, given.every):
+                print(path, flush=True)
+    return 0
+
+
 _SUBCOMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "list": _list,
     "validate": _validate,
@@ -117,6 +131,7 @@ _SUBCOMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "rename": _rename,
     "merge": _merge,
     "convert": _convert,
+    "thin": _thin,
 }
 
 
@@ -187,6 +202,15 @@ def _add_operands(name: str, parser: argparse.ArgumentParser) -> None:
             "sources", metavar="SOURCE", nargs="+", help="names or folders of tests"
         )
         parser.add_argument("target", metavar="TARGET", help="the test they become")
+    elif name == "thin":
+        parser.add_argument("target", metavar="TARGET", type=Path, help="new folder")
+        parser.add_argument(
+            "--every",
+            type=int,
+            default=10,
+            metavar="N",
+            help="keep one epoch in N after the first ten, and the last (default: 10)",
+        )
     elif name == "convert":
         parser.add_argument(
             "folders", metavar="FOLDER", nargs="+", help="folders of old logs"

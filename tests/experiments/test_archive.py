@@ -868,3 +868,23 @@ def test_the_command_runs_by_itself(root):
     )
     assert (result.returncode, result.stderr) == (0, "")
     assert (root / "finishedTests" / SMALL).is_dir()
+
+
+# thin
+
+
+def test_thin_keeps_some_epochs(root, tmp_path, capsys):
+    long = SMALL.replace("ep3", "ep47")
+    source = write(root / "finishedTests" / long, "dim8", epochs=47)
+    write(root / SMALL, "dim8")
+    target = tmp_path / "small"
+    assert run(root, "thin", target, "--every", 20) == 0
+    (copy,) = target.rglob("*.xlsx")
+    assert copy == target / long / "historyLogs" / "dim8.xlsx"
+    rows, configuration = read_history(source)
+    expected = [row for row in rows if row["epoch"] in (*range(1, 11), 20, 40, 47)]
+    assert read_history(copy) == (expected, configuration)
+    # Nothing is overwritten.
+    assert run(root, "thin", target) == 1
+    with pytest.raises(SystemExit):
+        run(root, "thin", target, "--every", 0)
