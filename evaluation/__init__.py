@@ -1,0 +1,1 @@
+"""Figures, tables and a report from the logs of trained networks."""
