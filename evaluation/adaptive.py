@@ -1,6 +1,7 @@
 """How ranks and singular values of low-rank layers develop."""
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -66,7 +67,7 @@ def _line(
     epochs, band = over_epochs(cell.logs, column, kind)
     shade = {"color": look["color"], "alpha": 0.18, "lw": 0}
     panel.fill_between(epochs, factor * band.low, factor * band.high, **shade)
-    every = max(1, len(epochs) // 25)
+    every = 1 if len(epochs) <= 40 else len(epochs) // 12
     panel.plot(epochs, factor * band.mean, **look, label=label, markevery=every)
 
 
@@ -85,10 +86,11 @@ def singular_values(log: Log, title: str) -> Figure:
         values = table(log.spectra[name])
         shades = np.linspace(0.0, 0.85, values.shape[1])
         for column, shade in zip(values.T, shades, strict=True):
-            color = style.matplotlib.colormaps[style.MAP](shade)
+            color = colormaps[style.MAP](shade)
             # A point where the value exists for a single epoch, which makes no line.
             panel.plot(log.epochs, column, color=color, lw=0.9, marker=".", ms=2)
         panel.set_yscale("log")
+        style.plain_ticks(panel.yaxis, (1, 3))
         panel.set_title(name)
         panel.set_xlabel("epoch")
         panel.set_ylabel("singular value")

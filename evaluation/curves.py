@@ -31,7 +31,7 @@ _AT = {
     "last": "Values of the last epoch.",
     "best": "Values of the epoch with the best validation accuracy.",
 }
-_ACCURACY_MARK = f"training accuracy reaches {INTERPOLATION:.0%}"
+_ACCURACY_MARK = f"training accuracy reaches {100 * INTERPOLATION:g} %"
 _PARAMETER_MARK = "parameters = training images × classes"
 
 
@@ -164,7 +164,7 @@ def _draw(panel: Axes, metric: str, lines: Sequence[Line]) -> None:
             linewidth=0,
         )
         # A marker on each of some hundred epochs would hide the line.
-        every = max(1, len(x) // 25)
+        every = 1 if len(x) <= 40 else len(x) // 12
         panel.plot(x, factor * band.mean[drawn], **line.style, markevery=every)
     if not any(np.any(~np.isnan(line.band.mean)) for line in lines):
         panel.text(0.5, 0.5, "not in the logs", ha="center", transform=panel.transAxes)

@@ -65,13 +65,18 @@ def rain_clouds(
 
 def density(values: np.ndarray, places: np.ndarray) -> np.ndarray:
     """A Gaussian kernel estimate with Silverman's width, at some places."""
-    spread = np.std(values, ddof=1)
-    quartiles = np.percentile(values, [25, 75])
-    wide = min(spread, (quartiles[1] - quartiles[0]) / 1.34) or spread
-    width = 0.9 * wide * len(values) ** -0.2
+    width = kernel_width(values)
     offsets = (places[:, None] - values[None]) / width
     kernels = np.exp(-(offsets**2) / 2) / np.sqrt(2 * np.pi)
     return kernels.mean(axis=1) / width
+
+
+def kernel_width(values: np.ndarray) -> float:
+    """Silverman's rule of thumb."""
+    spread = np.std(values, ddof=1)
+    low, high = np.percentile(values, [25, 75])
+    narrower = min(spread, (high - low) / 1.34) or spread
+    return float(0.9 * narrower * len(values) ** -0.2)
 
 
 def _draw(panel: Axes, lane: int, values: np.ndarray, color: str) -> None:
@@ -80,12 +85,12 @@ def _draw(panel: Axes, lane: int, values: np.ndarray, color: str) -> None:
     panel.plot(values, heights, "o", color=color, ms=3.5, alpha=0.7, mew=0)
     if len(values) < FEWEST or np.ptp(values) == 0:
         return
-    margin = 0.25 * np.ptp(values)
+    margin = 2.5 * kernel_width(values)
     places = np.linspace(values.min() - margin, values.max() + margin, 200)
     cloud = density(values, places)
     panel.fill_between(
         places,
-        lane - 0.08 - 0.6 * cloud / cloud.max(),
+        lane - 0.08 - 0.5 * cloud / cloud.max(),
         lane - 0.08,
         color=color,
         alpha=0.45,
@@ -115,4 +120,4 @@ def _ticks(groups: Sequence[tuple[str, Sequence]]) -> tuple[list[float], list[st
 def _separate(panel: Axes, groups: Sequence[tuple[str, Sequence]]) -> None:
     ends = np.cumsum([len(cells) for _, cells in groups])[:-1]
     for end in ends:
-        panel.axhline(end - 0.55, color="0.85", lw=0.8)
+        panel.axhline(end - 0.61, color="0.85", lw=0.8)

@@ -66,10 +66,13 @@ class Setting:
 
     @property
     def data(self) -> str:
-        """The data in words, 5K-1K for instance being 10 % of MNIST."""
+        """The data in words."""
+        name = {"mnist": "MNIST"}.get(self.dataset, self.dataset.replace("_", " "))
         share = "" if self.dataset_size == 1 else f" {100 * self.dataset_size:g} %"
+        if name == "MNIST" and self.dataset_size == 0.1:
+            share = " 5K-1K"
         noise = f", {100 * self.noise:g} % label noise" if self.noise else ""
-        return f"{self.dataset}{share}{noise}"
+        return f"{name}{share}{noise}"
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib import colors
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 
 from evaluation import style
 from evaluation.series import Series, count_note
@@ -43,9 +44,10 @@ def epoch_map(series: Sequence[Series], column: str) -> Figure:
         _, _, training = grid(item, "accuracy")
         known = training[~np.isnan(training)]
         if len(known) and min(known) < INTERPOLATION <= max(known):
-            panel.contour(
+            contour = panel.contour(
                 epochs, sizes, training, [INTERPOLATION], colors="white", linewidths=1.4
             )
+            contour.set_path_effects([withStroke(linewidth=3, foreground="black")])
             reached = True
         panel.grid(False)
         panel.set_facecolor("0.8")
@@ -62,7 +64,7 @@ def epoch_map(series: Sequence[Series], column: str) -> Figure:
     figure.colorbar(image, ax=axes, label=_NAMES[column], pad=0.02)
     note = "Colours are means over runs."
     if reached:
-        note += f" White line: mean training accuracy {INTERPOLATION:.0%}."
+        note += f" White line: mean training accuracy {100 * INTERPOLATION:g} %."
     cells = [
         (f"{item.label} at {item.axis} {size}", cell)
         for item in series

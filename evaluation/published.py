@@ -44,7 +44,7 @@ def accuracy_against_parameters(cells: dict[Key, Cell]) -> Figure:
         panel.plot(_dense_parameters(width), PUBLISHED_DENSE[width], ls="", **look)
         name = f"original, width {width} (filled: dense)"
         legend[name] = Line2D([], [], ls=":", mfc="none", **look)
-    for number, (label, group) in enumerate(_lines(cells)):
+    for number, (label, group) in enumerate(_lines(cells), start=1):
         look = style.line(number)
         means = []
         for cell in group:
@@ -81,6 +81,7 @@ def _lines(cells: dict[Key, Cell]) -> Iterable[tuple[str, Sequence[Cell]]]:
         adaptive = key.setting.tolerance > 0
         shared = Key(replace(key.setting, tolerance=0.0), key.width, None)
         groups.setdefault((adaptive, shared), []).append(cell)
-    names = labels(key for _, key in groups)
-    for name, ((adaptive, _), group) in zip(names, groups.items(), strict=True):
-        yield name.replace("DLRT", "DLRT, adaptive") if adaptive else name, group
+    names = labels(key._replace(width=None) for _, key in groups)
+    for name, ((adaptive, key), group) in zip(names, groups.items(), strict=True):
+        method = name.replace("DLRT", "DLRT adaptive") if adaptive else name
+        yield f"{method}, width {key.width}", group

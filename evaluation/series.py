@@ -134,8 +134,8 @@ def method(key: Key) -> str:
     if not key.setting.low_rank:
         return "dense"
     if key.setting.tolerance:
-        return f"DLRT, tolerance {key.setting.tolerance:g}"
-    return "DLRT" if key.rank is None else f"DLRT, rank {key.rank}"
+        return f"DLRT tolerance {key.setting.tolerance:g}"
+    return "DLRT" if key.rank is None else f"DLRT rank {key.rank}"
 
 
 def _words(name: str, setting: Setting) -> str:
@@ -182,7 +182,9 @@ def count_note(cells: Iterable[tuple[str, Cell]]) -> str:
     if not counts:
         return "no runs"
     usual = max(set(counts), key=lambda count: (counts.count(count), count))
-    text = f"{usual} {'run' if usual == 1 else 'runs'} of each network"
+    text = f"{usual} {'run' if usual == 1 else 'runs'}"
+    if len(cells) > 1:
+        text += " of each network"
     by_count: dict[int, list[str]] = {}
     for (name, _), count in zip(cells, counts, strict=True):
         if count != usual:

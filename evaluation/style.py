@@ -13,6 +13,7 @@ matplotlib.use("Agg")
 import numpy as np
 from matplotlib import ticker
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 
 # Colours of Okabe and Ito that colour-blind readers tell apart, without the yellow that
@@ -29,15 +30,18 @@ _SETTINGS = {
     "axes.spines.right": False,
     "axes.spines.top": False,
     "axes.titlesize": 10,
-    "figure.titlesize": 12,
+    "figure.titlesize": "x-large",
     "font.size": 9,
     "grid.alpha": 0.3,
+    "legend.fontsize": 9,
     "legend.frameon": False,
-    "lines.linewidth": 1.4,
-    "lines.markersize": 4,
+    "lines.linewidth": 1.3,
+    "lines.markersize": 3.5,
     "pdf.fonttype": 42,
     "svg.hashsalt": "dlrt",
 }
+matplotlib.rcParams.update(_SETTINGS)
+
 # A figure of the same logs is the same file.
 _METADATA = {
     "png": {"Software": None},
@@ -61,10 +65,8 @@ def new(
     rows: int, columns: int, size: tuple[float, float]
 ) -> tuple[Figure, np.ndarray]:
     """A figure and its axes."""
-    with matplotlib.rc_context(_SETTINGS):
-        figure = Figure(figsize=size, layout="constrained")
-        axes = figure.subplots(rows, columns, squeeze=False)
-    return figure, axes
+    figure = Figure(figsize=size, layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False)
 
 
 def finish(figure: Figure, title: str, note: str, legend: dict | None = None) -> Figure:
@@ -76,43 +78,48 @@ def finish(figure: Figure, title: str, note: str, legend: dict | None = None) ->
         note: What a reader must know, the number of runs above all.
         legend: Handles by label.
     """
-    with matplotlib.rc_context(_SETTINGS):
-        width = figure.get_figwidth()
-        figure.suptitle("\n".join(textwrap.wrap(title, int(11 * width))))
-        lines = textwrap.wrap(note, int(16.5 * width))
-        figure.supxlabel("\n".join(lines), fontsize=8, color="0.25")
-        if legend:
-            columns = max(1, int(width / (0.6 + 0.075 * max(map(len, legend)))))
-            figure.legend(
-                list(legend.values()),
-                list(legend),
-                loc="outside upper center",
-                ncols=min(columns, len(legend)),
-                fontsize=8,
-            )
+    width = figure.get_figwidth()
+    title = "\n".join(textwrap.wrap(title, int(10.5 * width)))
+    note = "\n".join(textwrap.wrap(note, int(16.5 * width)))
+    figure.supxlabel(note, fontsize=8, color="0.25")
+    if not legend:
+        figure.suptitle(title)
+        return figure
+    # As the title of the legend, since one above it would lie on it.
+    columns = max(1, int(width / (0.75 + 0.065 * max(map(len, legend)))))
+    figure.legend(
+        list(legend.values()),
+        list(legend),
+        loc="outside upper center",
+        ncols=min(columns, len(legend)),
+        title=title,
+        title_fontsize="x-large",
+    )
     return figure
 
 
 def scale_sizes(axis: Axes, sizes: np.ndarray, name: str) -> None:
     """A logarithmic horizontal axis with plain numbers, where sizes differ much."""
     axis.set_xlabel(name)
-    if len(sizes) == 0 or max(sizes) < 4 * min(sizes) or min(sizes) <= 0:
+    if len(sizes) == 0 or max(sizes) < 4 * min(sizes):
         axis.xaxis.set_major_locator(ticker.MaxNLocator(6, integer=True))
         return
     axis.set_xscale("log")
-    many = max(sizes) > 1000 * min(sizes)
-    plain_ticks(axis.xaxis, (1,) if many else (1, 2, 5))
+    long = max(sizes) > 1000
+    plain_ticks(axis.xaxis, (1, 3) if long else (1, 2, 5))
 
 
-def plain_ticks(axis: matplotlib.axis.Axis, steps: tuple[int, ...]) -> None:
-    """Ticks of a logarithmic axis as plain numbers, 1,000 with a comma."""
+def plain_ticks(axis: Axis, steps: tuple[int, ...]) -> None:
+    """Ticks of a logarithmic axis as plain numbers: 0.5, 200, 10k, 3M."""
     axis.set_major_locator(ticker.LogLocator(subs=steps))
     axis.set_minor_formatter(ticker.NullFormatter())
-    axis.set_major_formatter(ticker.FuncFormatter(_plain))
+    axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: plain(value)))
 
 
-def _plain(value: float, _: int | None = None) -> str:
-    return f"{value:,.0f}" if value >= 1 else f"{value:g}"
+def plain(value: float) -> str:
+    if value >= 1e6:
+        return f"{value / 1e6:g}M"
+    return f"{value / 1e3:g}k" if value >= 1e4 else f"{value:g}"
 
 
 def scale_loss(axis: Axes) -> None:
@@ -126,8 +133,7 @@ def scale_loss(axis: Axes) -> None:
 def encode(figure: Figure, format: str) -> bytes:
     """The content of a figure's file."""
     stream = io.BytesIO()
-    with matplotlib.rc_context(_SETTINGS):
-        figure.savefig(stream, format=format, dpi=_DPI, metadata=_METADATA[format])
+    figure.savefig(stream, format=format, dpi=_DPI, metadata=_METADATA[format])
     return stream.getvalue()
 
 
