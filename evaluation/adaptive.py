@@ -43,7 +43,7 @@ def rank_evolution(cell: Cell, title: str, kind: str = "range") -> Figure:
     for panel, (name, columns, first) in zip(axes.flat, panels, strict=True):
         for number, (label, (column, factor)) in enumerate(columns.items(), first):
             _line(panel, cell, column, factor, style.line(number), label, kind)
-        panel.set_xlabel("epoch")
+        style.scale_epochs(panel)
         panel.set_ylabel(name)
         panel.legend(fontsize=8)
     axes[0, 0].set_ylim(bottom=0)
@@ -92,7 +92,7 @@ def singular_values(log: Log, title: str) -> Figure:
         panel.set_yscale("log")
         style.plain_ticks(panel.yaxis, (1, 3))
         panel.set_title(name)
-        panel.set_xlabel("epoch")
+        style.scale_epochs(panel)
         panel.set_ylabel("singular value")
     for panel in axes.flat[len(names) :]:
         panel.set_axis_off()

@@ -133,7 +133,7 @@ def against_epoch(
             for (_, cell), look in zip(cells, styles, strict=True)
         ]
         _draw(panel, metric, lines)
-        panel.set_xlabel("epoch")
+        style.scale_epochs(panel)
     legend = _legend([label for label, _ in cells], styles)
     note = (
         f"Lines are means over runs, shades their {BANDS[kind]}. {count_note(cells)}."

@@ -28,7 +28,7 @@ def epoch_map(series: Sequence[Series], column: str) -> Figure:
     norm = _norm(factor * np.concatenate([values.ravel() for _, _, values in grids]))
     columns = min(3, len(series))
     rows = -(-len(series) // columns)
-    figure, axes = style.new(rows, columns, (2 + 3.4 * columns, 1.2 + 3.2 * rows))
+    figure, axes = style.new(rows, columns, (3 + 3.1 * columns, 1.2 + 3.2 * rows))
     reached = False
     for item, panel, (epochs, sizes, values) in zip(
         series, axes.flat, grids, strict=False
@@ -52,7 +52,7 @@ def epoch_map(series: Sequence[Series], column: str) -> Figure:
         panel.grid(False)
         panel.set_facecolor("0.8")
         panel.set_title(item.label)
-        panel.set_xlabel("epoch")
+        style.scale_epochs(panel)
         panel.set_ylabel(
             "width of the hidden layers" if item.axis == "width" else "rank"
         )

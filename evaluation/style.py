@@ -30,7 +30,7 @@ _SETTINGS = {
     "axes.spines.right": False,
     "axes.spines.top": False,
     "axes.titlesize": 10,
-    "figure.titlesize": "x-large",
+    "figure.titlesize": "large",
     "font.size": 9,
     "grid.alpha": 0.3,
     "legend.fontsize": 9,
@@ -79,7 +79,7 @@ def finish(figure: Figure, title: str, note: str, legend: dict | None = None) ->
         legend: Handles by label.
     """
     width = figure.get_figwidth()
-    title = "\n".join(textwrap.wrap(title, int(10.5 * width)))
+    title = "\n".join(textwrap.wrap(title, int(12 * width)))
     note = "\n".join(textwrap.wrap(note, int(16.5 * width)))
     figure.supxlabel(note, fontsize=8, color="0.25")
     if not legend:
@@ -93,9 +93,15 @@ def finish(figure: Figure, title: str, note: str, legend: dict | None = None) ->
         loc="outside upper center",
         ncols=min(columns, len(legend)),
         title=title,
-        title_fontsize="x-large",
+        title_fontsize="large",
     )
     return figure
+
+
+def scale_epochs(axis: Axes) -> None:
+    """A horizontal axis of whole epochs."""
+    axis.set_xlabel("epoch")
+    axis.xaxis.set_major_locator(ticker.MaxNLocator(7, integer=True))
 
 
 def scale_sizes(axis: Axes, sizes: np.ndarray, name: str) -> None:
@@ -134,6 +140,8 @@ def encode(figure: Figure, format: str) -> bytes:
     """The content of a figure's file."""
     stream = io.BytesIO()
     figure.savefig(stream, format=format, dpi=_DPI, metadata=_METADATA[format])
+    # The layout has been found; to find it again takes as long as drawing.
+    figure.set_layout_engine("none")
     return stream.getvalue()
 
 
