@@ -16,10 +16,12 @@ from evaluation.statistics import (
     CLASSES,
     INTERPOLATION,
     Band,
+    finals,
     interpolation_threshold,
     over_epochs,
     over_sizes,
     parameter_threshold,
+    summarise,
     training_images,
 )
 
@@ -51,7 +53,10 @@ class Line:
 
 
 def against_size(
-    series: Sequence[Series], kind: str = "range", at: str = "last"
+    series: Sequence[Series],
+    kind: str = "range",
+    at: str = "last",
+    references: Sequence[tuple[str, Cell]] = (),
 ) -> Figure:
     """Final values against width or rank, with the interpolation thresholds.
 
@@ -59,8 +64,9 @@ def against_size(
         series: The curves, over the same axis.
         kind: Key of `BANDS`.
         at: "last" or "best"; which epoch is the final one.
+        references: Networks without this size, by label: horizontal lines.
     """
-    styles = [style.line(number) for number in range(len(series))]
+    styles = style.lines([item.setting.low_rank for item in series])
     figure, axes = style.new(2, 3, _SIZE)
     for metric, panel in _panels(axes):
         lines = [
@@ -68,6 +74,9 @@ def against_size(
             for item, look in zip(series, styles, strict=True)
         ]
         _draw(panel, metric, lines)
+        for number, (_, cell) in enumerate(references):
+            band = summarise(finals(cell, metric, at), kind)
+            _draw_reference(panel, metric, band, number)
         every = np.concatenate([line.x for line in lines])
         axis = series[0].axis
         name = "width of the hidden layers" if axis == "width" else "rank"
@@ -77,8 +86,13 @@ def against_size(
         marks |= _mark(axes, interpolation_threshold(item), look, "--", _ACCURACY_MARK)
         marks |= _mark(axes, parameter_threshold(item), look, ":", _PARAMETER_MARK)
     legend = _legend([item.label for item in series], styles) | marks
+    for number, (label, _) in enumerate(references):
+        legend[label] = Line2D([], [], **_reference_look(number))
     title = f"Loss and accuracy against {series[0].axis}"
-    return style.finish(figure, title, _note(series, kind, at), legend)
+    widths = {item.key.width for item in series}
+    if len(widths) == 1 and None not in widths:
+        title += f", width {widths.pop()}"
+    return style.finish(figure, title, _note(series, kind, at, references), legend)
 
 
 def against_parameters(
@@ -91,7 +105,7 @@ def against_parameters(
         kind: Key of `BANDS`.
         at: "last" or "best"; which epoch is the final one.
     """
-    styles = [style.line(number) for number in range(len(series))]
+    styles = style.lines([item.setting.low_rank for item in series])
     counts = [over_sizes(item, PARAMETERS, at=at).mean for item in series]
     figure, axes = style.new(2, 3, _SIZE)
     for metric, panel in _panels(axes):
@@ -125,7 +139,7 @@ def against_epoch(
         title: Title of the figure.
         kind: Key of `BANDS`.
     """
-    styles = [style.line(number) for number in range(len(cells))]
+    styles = style.lines([cell.logs[0].setting.low_rank for _, cell in cells])
     figure, axes = style.new(2, 3, _SIZE)
     for metric, panel in _panels(axes):
         lines = [
@@ -172,6 +186,18 @@ def _draw(panel: Axes, metric: str, lines: Sequence[Line]) -> None:
         style.scale_loss(panel)
 
 
+def _reference_look(number: int) -> dict:
+    return {"color": "black", "linestyle": style.DASHES[number % len(style.DASHES)]}
+
+
+def _draw_reference(panel: Axes, metric: str, band: Band, number: int) -> None:
+    if np.isnan(band.mean):
+        return
+    factor = 100 if metric.endswith("accuracy") else 1
+    panel.axhspan(factor * band.low, factor * band.high, color="black", alpha=0.1, lw=0)
+    panel.axhline(factor * band.mean, **_reference_look(number))
+
+
 def _mark(
     axes: np.ndarray, place: float | None, look: dict, dashes: str, label: str
 ) -> dict[str, Line2D]:
@@ -190,8 +216,13 @@ def _legend(labels: Sequence[str], styles: Sequence[dict]) -> dict[str, Line2D]:
     }
 
 
-def _note(series: Sequence[Series], kind: str, at: str) -> str:
-    cells = [
+def _note(
+    series: Sequence[Series],
+    kind: str,
+    at: str,
+    references: Sequence[tuple[str, Cell]] = (),
+) -> str:
+    cells = list(references) + [
         (f"{item.label} at {item.axis} {size}", cell)
         for item in series
         for size, cell in item.cells.items()

@@ -80,11 +80,14 @@ def _curves(collection: Collection, options: Options) -> Iterator[Drawing]:
         series = _series(axis, collection, options)
         everything += series
         for suffix, part in _parts(series, _LINES):
+            references = _references(part, collection) if axis == "rank" else []
             yield Drawing(
                 f"curves-{axis}{suffix}",
                 f"Loss and accuracy at the end of training against {axis}. Vertical "
                 "lines mark the interpolation thresholds of each method.",
-                partial(curves.against_size, part, options.band, options.at),
+                partial(
+                    curves.against_size, part, options.band, options.at, references
+                ),
             )
     for suffix, part in _parts(everything, _LINES):
         yield Drawing(
@@ -212,6 +215,21 @@ def _series(axis: str, collection: Collection, options: Options) -> list[Series]
         widths = pick(found, _WIDTHS, options.widths)
         series = [item for item in series if item.key.width in widths]
     return series
+
+
+def _references(
+    series: Sequence[Series], collection: Collection
+) -> list[tuple[str, Cell]]:
+    """The dense networks with the widths and the data of low-rank ones."""
+    wanted = {(item.key.width, item.setting.data) for item in series}
+    cells = {
+        key: cell
+        for key, cell in cells_of(collection).items()
+        if cell.logs
+        and not key.setting.low_rank
+        and (key.width, key.setting.data) in wanted
+    }
+    return list(zip(labels(cells), cells.values(), strict=True))
 
 
 def _parts(series: Sequence[Series], most: int) -> Iterator[tuple[str, list[Series]]]:

@@ -3,7 +3,7 @@
 import io
 import os
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -59,6 +59,12 @@ def line(number: int) -> dict:
         "marker": MARKERS[number % len(MARKERS)],
         "linestyle": DASHES[number % len(DASHES)],
     }
+
+
+def lines(low_rank: Sequence[bool]) -> list[dict]:
+    """The looks of several lines, the first of which stays free for a dense network."""
+    first = 1 if low_rank and low_rank[0] else 0
+    return [line(number) for number in range(first, first + len(low_rank))]
 
 
 def new(
@@ -146,7 +152,7 @@ def encode(figure: Figure, format: str) -> bytes:
 
 
 def save(
-    figure: Figure, directory: Path, name: str, formats: Iterator[str]
+    figure: Figure, directory: Path, name: str, formats: Iterable[str]
 ) -> list[Path]:
     """Writes a figure in some formats, and returns the files."""
     paths = [directory / f"{name}.{format}" for format in formats]
