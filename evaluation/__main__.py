@@ -43,12 +43,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"evaluation: {problem}", file=sys.stderr)
     if not collection.logs:
         return _fail("no log is left to evaluate")
+    for note in _uneven(collection):
+        print(f"evaluation: {note}", file=sys.stderr)
     try:
         for path in given.run(collection, given):
             print(path, flush=True)
     except OSError as error:
         return _fail(f"{error.strerror or error}: {error.filename}")
     return 0
+
+
+def _uneven(collection: "Collection") -> list[str]:
+    """Which networks of a series have fewer runs or more than the others."""
+    from evaluation.series import AXES, series_over, uneven
+
+    every = [series for axis in AXES for series in series_over(axis, collection)]
+    return [note for series in every if (note := uneven(series)) is not None]
 
 
 def _figures(collection: "Collection", given: argparse.Namespace) -> Iterator[Path]:

@@ -39,13 +39,13 @@ class Collection:
 
     Args:
         logs: Those that count.
-        diverged: Those whose loss stopped being a number. They are in no mean, and
-            figures and tables say how many there are.
+        excluded: Those that diverged or lack epochs. They are in no mean, and figures
+            and tables say how many there are.
         problems: What was wrong.
     """
 
     logs: tuple[Log, ...]
-    diverged: tuple[Log, ...] = ()
+    excluded: tuple[Log, ...] = ()
     problems: tuple[Problem, ...] = ()
 
 
@@ -61,7 +61,7 @@ def collect(paths: Sequence[Path], unfinished: bool = False) -> Collection:
     """
     files, problems = find(paths)
     logs: list[Log] = []
-    diverged: list[Log] = []
+    excluded: list[Log] = []
     known: dict[tuple, Log] = {}
     for file in files:
         try:
@@ -83,14 +83,15 @@ def collect(paths: Sequence[Path], unfinished: bool = False) -> Collection:
             known[key] = log
             what = f"it diverged: a loss of epoch {log.diverged} is not finite"
             problems.append(Problem(file, what, "it is in no mean"))
-            diverged.append(log)
+            excluded.append(log)
         elif log.unfinished and not unfinished:
             what = f"it ends at epoch {log.epochs[-1]} of {log.expected_epochs}"
-            problems.append(Problem(file, what, "it is left out (see --unfinished)"))
+            problems.append(Problem(file, what, "it is in no mean (see --unfinished)"))
+            excluded.append(log)
         else:
             known[key] = log
             logs.append(log)
-    return Collection(tuple(logs), tuple(diverged), tuple(problems))
+    return Collection(tuple(logs), tuple(excluded), tuple(problems))
 
 
 def find(paths: Iterable[Path]) -> tuple[list[Path], list[Problem]]:
@@ -119,9 +120,10 @@ def find(paths: Iterable[Path]) -> tuple[list[Path], list[Problem]]:
             what = f"{count} {'log is' if count == 1 else 'logs are'} put aside here"
             problems.append(Problem(folder, what, "name the folder to see them"))
     if not files:
+        aside = "".join(f"; {problem}" for problem in problems)
         raise FileNotFoundError(
             f"there is no log in {', '.join(map(_shown, paths))}; a log is "
-            f"<folder>/<name of the test>/{FOLDER}/<network>.xlsx"
+            f"<folder>/<name of the test>/{FOLDER}/<network>.xlsx{aside}"
         )
     return list(files.values()), problems
 

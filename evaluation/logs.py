@@ -117,8 +117,10 @@ class Log:
         )
 
     @property
-    def adaptive(self) -> bool:
-        return self.setting.tolerance > 0
+    def state(self) -> str:
+        if self.diverged is not None:
+            return "diverged"
+        return "unfinished" if self.unfinished else "finished"
 
     @property
     def ranks(self) -> np.ndarray:
@@ -225,7 +227,9 @@ def _of_run(
             "`dim_layer`"
         )
     rank = configuration.get("start_rank")
-    setting = Setting(**stored | {"low_rank": rank is not None})
+    # A low-rank network that was loaded brings its ranks along.
+    low_rank = rank is not None or configuration.get("integrator") is not None
+    setting = Setting(**stored | {"low_rank": low_rank})
     return (
         setting,
         width,

@@ -73,7 +73,7 @@ def page(collection: Collection, drawings: Sequence[Drawing], title: str) -> str
 def configuration(collection: Collection) -> tables.Table:
     """What the logs say about how they came to be: a row a setting."""
     values: dict[str, dict[str, int]] = {}
-    for log in (*collection.logs, *collection.diverged):
+    for log in (*collection.logs, *collection.excluded):
         for key, value in log.configuration.items():
             # Says nothing but which process wrote a file.
             if key != "session":
@@ -95,9 +95,9 @@ def _text(value: Any) -> str:
 
 
 def _overview(collection: Collection) -> str:
-    counted, diverged = len(collection.logs), len(collection.diverged)
+    counted, excluded = len(collection.logs), len(collection.excluded)
     by_test: dict[str, list[Log]] = {}
-    for log in (*collection.logs, *collection.diverged):
+    for log in (*collection.logs, *collection.excluded):
         by_test.setdefault(log.test, []).append(log)
     rows = []
     for test, logs in by_test.items():
@@ -114,8 +114,8 @@ def _overview(collection: Collection) -> str:
         )
     header = ("test", "data", "widths", "fixed ranks", "seeds", "logs")
     text = f"{counted} {'log' if counted == 1 else 'logs'}"
-    if diverged:
-        text += f", and {diverged} of diverged runs, which are in no mean"
+    if excluded:
+        text += f", and {excluded} of diverged or unfinished runs, which are in no mean"
     table = tables.Table("tests", "What was read", header, rows)
     return f"<p>{text}.</p>{_scrolling(table)}"
 

@@ -42,11 +42,11 @@ class Cell:
 
     Args:
         logs: Those that count.
-        diverged: Those that don't, since their loss is no number.
+        excluded: Those that don't, since they diverged or lack epochs.
     """
 
     logs: tuple[Log, ...]
-    diverged: tuple[Log, ...] = ()
+    excluded: tuple[Log, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def series_over(axis: str, collection: Collection) -> list[Series]:
 def cells_of(collection: Collection) -> dict[Key, Cell]:
     """Every network and its runs, dense ones first, then by rank, then by width."""
     found: dict[Key, tuple[list[Log], list[Log]]] = {}
-    parts = (collection.logs, collection.diverged)
+    parts = (collection.logs, collection.excluded)
     for number, logs in enumerate(parts):
         for log in logs:
             key = Key(log.setting, log.width, log.rank)
@@ -190,14 +190,25 @@ def count_note(cells: Iterable[tuple[str, Cell]]) -> str:
         if count != usual:
             by_count.setdefault(count, []).append(name)
     odd = [f"{count} of {_some(by_count[count])}" for count in sorted(by_count)]
-    diverged = [
-        f"{name} ({len(cell.diverged)})" for name, cell in cells if cell.diverged
-    ]
+    excluded = [f"{name} ({_states(cell)})" for name, cell in cells if cell.excluded]
     if odd:
         text += f", but {'; '.join(odd)}"
-    if diverged:
-        text += f"; diverged and not counted: {_some(diverged)}"
+    if excluded:
+        text += f"; not counted: {_some(excluded)}"
     return text
+
+
+def uneven(series: Series) -> str | None:
+    """Names the networks of a series that have other numbers of runs than most."""
+    cells = [(f"{series.axis} {size}", cell) for size, cell in series.cells.items()]
+    if len({len(cell.logs) for _, cell in cells}) == 1:
+        return None
+    return f"{series.label}: {count_note(cells)}"
+
+
+def _states(cell: Cell) -> str:
+    states = [log.state for log in cell.excluded]
+    return ", ".join(f"{states.count(state)} {state}" for state in sorted(set(states)))
 
 
 def _some(names: Sequence[str], most: int = 6) -> str:

@@ -51,7 +51,7 @@ def all_tables(collection: Collection) -> list[Table]:
 
 def results(collection: Collection) -> Table:
     """Means and ranges over the runs of each network."""
-    header = ["method", "width", "rank", "runs", "diverged", "parameters"]
+    header = ["method", "width", "rank", "runs", "not counted", "parameters"]
     columns = [
         ("training accuracy %", "accuracy", "last"),
         ("test loss", "test_loss", "last"),
@@ -64,7 +64,7 @@ def results(collection: Collection) -> Table:
     names = labels(key._replace(width=None) for key in cells)
     rows = []
     for name, (key, cell) in zip(names, cells.items(), strict=True):
-        row = [name, key.width, key.rank, len(cell.logs), len(cell.diverged)]
+        row = [name, key.width, key.rank, len(cell.logs), len(cell.excluded)]
         row.append(_mean(cell, PARAMETERS))
         for _, column, at in columns:
             factor = 100 if column.endswith("accuracy") else 1
@@ -137,7 +137,7 @@ def peaks(collection: Collection) -> Table:
 
 
 def runs(collection: Collection) -> Table:
-    """Every log, also those of diverged runs."""
+    """Every log, also those that are in no mean."""
     header = (
         *("test", "file", "method", "width", "rank", "seed", "epochs", "state"),
         *("ranks", "parameters", "seconds"),
@@ -148,7 +148,7 @@ def runs(collection: Collection) -> Table:
     names = labels(key._replace(width=None) for key in cells)
     rows = []
     for name, (key, cell) in zip(names, cells.items(), strict=True):
-        for log in (*cell.logs, *cell.diverged):
+        for log in (*cell.logs, *cell.excluded):
             ranks = ", ".join(f"{rank:g}" for rank in log.ranks[-1])
             best = log.selected()
             rows.append(
@@ -173,9 +173,7 @@ def runs(collection: Collection) -> Table:
 
 
 def _state(log: Log) -> str:
-    if log.diverged is not None:
-        return f"diverged at epoch {log.diverged}"
-    return "unfinished" if log.unfinished else "finished"
+    return log.state if log.diverged is None else f"diverged at epoch {log.diverged}"
 
 
 def _percent_name(metric: str) -> str:

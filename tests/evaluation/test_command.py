@@ -84,6 +84,10 @@ def test_figures(sweep, tmp_path, capsys):
         path.read_text()[:5] == "<?xml" for path in written
     )
     assert "dim20.xlsx: it diverged: a loss of epoch 6 is not finite" in shown.err
+    assert (
+        "DLRT rank 5: 2 runs of each network, but 1 of width 20; "
+        "not counted: width 20 (1 diverged)\n" in shown.err
+    )
 
 
 def test_tables(sweep, tmp_path):
@@ -99,9 +103,9 @@ def test_tables(sweep, tmp_path):
     assert float(dense["test loss"]) == pytest.approx(np.mean(finals))
     assert float(dense["test loss, min"]) == pytest.approx(finals[0])
     assert float(dense["test loss, max"]) == pytest.approx(finals[1])
-    assert (dense["runs"], dense["diverged"], dense["rank"]) == ("2", "0", "")
+    assert (dense["runs"], dense["not counted"], dense["rank"]) == ("2", "0", "")
     low_rank = rows["DLRT rank 5", "20"]
-    assert (low_rank["runs"], low_rank["diverged"]) == ("1", "1")
+    assert (low_rank["runs"], low_rank["not counted"]) == ("1", "1")
     with open(tmp_path / "peaks.csv", newline="") as file:
         peaks = {row["method"]: row for row in csv.DictReader(file)}
     assert peaks["dense"]["peak of the mean test loss at"] == "20"
@@ -133,9 +137,17 @@ def test_table_formats():
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(None, "–"), (3, "3"), (0.123456, "0.1235"), (98.7654, "98.77"), (1234567.0, "1,234,567"),
-     (1.0, "1"), (float("inf"), "inf"), ("a", "a")],
-)  # fmt: skip
+    [
+        (None, "–"),
+        (3, "3"),
+        (0.123456, "0.1235"),
+        (98.7654, "98.77"),
+        (1234567.0, "1,234,567"),
+        (1.0, "1"),
+        (float("inf"), "inf"),
+        ("a", "a"),
+    ],
+)
 def test_values_as_people_read_them(value, text):
     assert tables.shown(value) == text
 
@@ -161,7 +173,7 @@ def test_page_is_self_contained_and_escaped(page):
             assert link.startswith(("data:", "#")), (tag, link)
     assert not re.search(r"url\(|@import", text)
     assert elements.text.count(NASTY) >= 3 and html.escape(NASTY) in text
-    assert "and 1 of diverged runs, which are in no mean" in elements.text
+    assert "and 1 of diverged or unfinished runs, which are in no mean" in elements.text
     assert "it diverged: a loss of epoch 6 is not finite" in elements.text
     ids = [attributes["id"] for _, attributes in elements.found if "id" in attributes]
     assert len(ids) == len(set(ids))
@@ -188,11 +200,13 @@ const errors = [];
 addEventListener("error", event => errors.push(String(event.message)), true);
 addEventListener("load", async () => {
   const images = [...document.images];
-  await Promise.all(images.map(image => image.decode().catch(e => errors.push(String(e)))));
+  const decoded = images.map(image => image.decode());
+  await Promise.all(decoded).catch(error => errors.push(String(error)));
   document.body.dataset.seen = JSON.stringify({
     errors,
     images: images.map(image => [image.complete, image.naturalWidth]),
-    requests: performance.getEntriesByType("resource").map(entry => entry.name.slice(0, 5)),
+    requests: performance.getEntriesByType("resource")
+      .map(entry => entry.name.slice(0, 5)),
     wider: document.documentElement.scrollWidth - document.documentElement.clientWidth,
   });
 });

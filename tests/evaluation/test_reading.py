@@ -77,6 +77,13 @@ def test_single_run_is_known_by_its_sheet(tmp_path):
     assert log.setting.low_rank and log.setting.subcommand == "fixed-rank"
 
 
+def test_run_from_a_loaded_low_rank_network(tmp_path):
+    name = names.parse("DLRTTestDim1-2ep6batch256lr0-001Run4")
+    configuration = configuration_of(name, 500)
+    log = read(write(tmp_path / "run" / "a.xlsx", rows_of(500, 20), configuration))
+    assert log.setting.low_rank and log.rank is None and log.test == "run"
+
+
 def test_adaptive_run_has_no_fixed_rank_but_spectra(tmp_path):
     test = "DLRTTol20TestDim30-31ep8batch256lr0-001Run0"
     log = read(write_cell(tmp_path, test, 30, rank=10, rows=adaptive_rows()))
@@ -200,7 +207,7 @@ def test_diverged_run_is_in_no_mean(tmp_path, value):
     write_cell(tmp_path, TEST, 30)
     collection = collect([tmp_path])
     assert [log.width for log in collection.logs] == [30]
-    assert [(log.width, log.diverged) for log in collection.diverged] == [(20, 5)]
+    assert [(log.width, log.diverged) for log in collection.excluded] == [(20, 5)]
     ((_, _, text),) = problems_of(collection)
     assert "a loss of epoch 5 is not finite" in text
 
@@ -209,6 +216,7 @@ def test_unfinished_run(tmp_path):
     write_cell(tmp_path, TEST, 20, rows=rows_of(20, 5)[:4])
     collection = collect([tmp_path])
     assert not collection.logs
+    assert [log.state for log in collection.excluded] == ["unfinished"]
     ((_, _, text),) = problems_of(collection)
     assert "it ends at epoch 4 of 6" in text and "--unfinished" in text
     assert len(collect([tmp_path], unfinished=True).logs) == 1
@@ -281,6 +289,10 @@ def test_where_logs_are_found(tmp_path):
     files, problems = find([tmp_path])
     assert files == [inside] and problems[0].path == tmp_path / "wrongTests"
     assert "1 log is put aside" in str(problems[0])
+    inside.unlink()
+    with pytest.raises(FileNotFoundError, match="no log in.*1 log is put aside"):
+        find([tmp_path])
+    write_cell(tmp_path / "finishedTestsFullSet", TEST, 20)
     # A folder that is named is meant.
     assert find([tmp_path / "wrongTests"]) == ([wrong], [])
     for path in (inside, inside.parent, inside.parent.parent):

@@ -187,8 +187,7 @@ def test_counts_of_runs_are_said(tmp_path):
     (series,) = series_over("width", collect([tmp_path]))
     note = count_note((f"width {size}", cell) for size, cell in series.cells.items())
     assert note == (
-        "3 runs of each network, but 2 of width 10; "
-        "diverged and not counted: width 10 (1)"
+        "3 runs of each network, but 2 of width 10; not counted: width 10 (1 diverged)"
     )
 
 
