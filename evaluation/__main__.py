@@ -34,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Keras takes seconds to start; help and mistyped options don't wait for it.
     _quiet.import_keras()
     from evaluation.collection import collect
+    from evaluation.series import uneven
 
     try:
         collection = collect(given.logs or [LOGS], given.unfinished)
@@ -43,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"evaluation: {problem}", file=sys.stderr)
     if not collection.logs:
         return _fail("no log is left to evaluate")
-    for note in _uneven(collection):
+    for note in uneven(collection):
         print(f"evaluation: {note}", file=sys.stderr)
     try:
         for path in given.run(collection, given):
@@ -51,14 +52,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         return _fail(f"{error.strerror or error}: {error.filename}")
     return 0
-
-
-def _uneven(collection: "Collection") -> list[str]:
-    """Which networks of a series have fewer runs or more than the others."""
-    from evaluation.series import AXES, series_over, uneven
-
-    every = [series for axis in AXES for series in series_over(axis, collection)]
-    return [note for series in every if (note := uneven(series)) is not None]
 
 
 def _figures(collection: "Collection", given: argparse.Namespace) -> Iterator[Path]:

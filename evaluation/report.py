@@ -9,6 +9,7 @@ from evaluation import style, tables
 from evaluation.collection import Collection
 from evaluation.figures import Drawing
 from evaluation.logs import Log
+from evaluation.series import uneven
 
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff;
@@ -21,6 +22,8 @@ caption { padding-bottom: .4rem; }
 table { border-collapse: collapse; font-size: .8rem; }
 th, td { padding: .2rem .6rem; text-align: left; vertical-align: top;
          border-bottom: 1px solid #ddd; }
+tbody td { white-space: nowrap; }
+#configuration td { white-space: normal; overflow-wrap: anywhere; }
 thead th { border-bottom: 2px solid #888; vertical-align: bottom; }
 .number { text-align: right; font-variant-numeric: tabular-nums; }
 thead .number { text-align: left; }
@@ -128,11 +131,10 @@ def _span(values: Sequence[int]) -> str | None:
 
 
 def _problems(collection: Collection) -> str:
-    if not collection.problems:
+    known = [*map(str, collection.problems), *uneven(collection)]
+    if not known:
         return "<p>No log was left out, and none was odd.</p>"
-    items = "\n".join(
-        f"<li>{html.escape(str(problem))}</li>" for problem in collection.problems
-    )
+    items = "\n".join(f"<li>{html.escape(text)}</li>" for text in known)
     return (
         '<div class="problems"><p>To know about the logs:</p>'
         f"<ul>\n{items}\n</ul></div>"

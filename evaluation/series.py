@@ -198,12 +198,15 @@ def count_note(cells: Iterable[tuple[str, Cell]]) -> str:
     return text
 
 
-def uneven(series: Series) -> str | None:
-    """Names the networks of a series that have other numbers of runs than most."""
-    cells = [(f"{series.axis} {size}", cell) for size, cell in series.cells.items()]
-    if len({len(cell.logs) for _, cell in cells}) == 1:
-        return None
-    return f"{series.label}: {count_note(cells)}"
+def uneven(collection: Collection) -> list[str]:
+    """Names the networks of series that have other numbers of runs than most."""
+    notes = []
+    for axis in AXES:
+        for series in series_over(axis, collection):
+            cells = [(f"{axis} {size}", cell) for size, cell in series.cells.items()]
+            if len({len(cell.logs) for _, cell in cells}) > 1:
+                notes.append(f"{series.label}: {count_note(cells)}")
+    return notes
 
 
 def _states(cell: Cell) -> str:

@@ -206,7 +206,7 @@ def shown(value: Any) -> str:
         return str(value)
     if not math.isfinite(value):
         return str(value)
-    if value == round(value) and abs(value) >= 1000:
+    if value == round(value) and abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.2f}" if abs(value) >= 10 else f"{value:.4g}"
 
