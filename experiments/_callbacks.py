@@ -83,10 +83,25 @@ def evaluate(
     return {prefix + name: value for name, value in values.items()}
 
 
+def singular_values(model: keras.Model) -> dict[str, list[float]]:
+    """The singular values of every low-rank layer, by the names that a log has."""
+    return {
+        f"singular values/{layer.name}": [
+            float(f"{value:.4g}")
+            for value in np.linalg.svd(layer.factors.s, compute_uv=False)
+        ]
+        for layer in dlrt.accounting.low_rank_layers(model)
+    }
+
+
 class RunLog(dlrt.callbacks.HistoryLog):
-    """A `HistoryLog` that says which phase of the run an epoch belongs to."""
+    """A `HistoryLog` that says which phase of the run an epoch belongs to.
+
+    While ranks adapt it has the singular values too.
+    """
 
     phase = ""
+    adaptive = False
 
     def append(
         self,
@@ -95,7 +110,10 @@ class RunLog(dlrt.callbacks.HistoryLog):
         logs: Mapping[str, Any] | None = None,
         model: keras.Model | None = None,
     ) -> None:
-        super().append(epoch, seconds, {**(logs or {}), "phase": self.phase}, model)
+        logs = {**(logs or {}), "phase": self.phase}
+        if self.adaptive:
+            logs |= singular_values(model or self.model)
+        super().append(epoch, seconds, logs, model)
 
 
 class Checkpoint(keras.callbacks.Callback):

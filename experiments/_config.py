@@ -13,7 +13,7 @@ NUM_HIDDEN = 4
 DATASETS = ("auto", "mnist", "fashion_mnist", "digits")
 OPTIMIZERS = ("adam", "adamw", "nadam", "rmsprop", "sgd")
 SCHEDULES = ("constant", "cosine")
-REGULARIZERS = ("none", "l1", "l2", "l1l2")
+REGULARIZERS = ("none", "l1", "l2", "l1l2", "full")
 # Written out, so that help and mistyped options don't wait for Keras to start.
 INTEGRATORS = (
     "augmented_bug",
@@ -54,7 +54,8 @@ class Config:
         dataset: One of `DATASETS`; the real name once the data are loaded.
         dataset_size: Share of the images to use.
         noise: Share of the training labels to replace by random ones.
-        regularizer: One of `REGULARIZERS`, for the kernels of the hidden layers.
+        regularizer: One of `REGULARIZERS`, for the kernels of the hidden layers;
+            `"full"` is L2 on all weights, those of the output and biases too.
         regularizer_amount: Its factor.
         val_size: Number or share of the training images to validate with.
         seed: Seed of initial weights, split, noise and order of the images.

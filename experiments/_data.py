@@ -46,18 +46,27 @@ def load(config: Config) -> Data:
         ValueError: If a file of the data set or a setting is wrong.
         OSError: If the data set can't be had.
     """
+    return prepare(
+        config.dataset, config.val_size, config.seed, config.dataset_size, config.noise
+    )
+
+
+def prepare(
+    name: str, val_size: int | float, seed: int, dataset_size: float, noise: float
+) -> Data:
+    """`load`, by the settings that matter to it."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        dataset = datasets.load(config.dataset)
+        dataset = datasets.load(name)
     for warning in caught:
         # A line of its own, not one that looks like an accident in the source.
         print(f"WARNING: {warning.message}", file=sys.stderr, flush=True)
     splits = datasets.split(
         dataset,
-        val_size=config.val_size,
-        seed=config.seed,
-        fraction=config.dataset_size,
-        label_noise=config.noise,
+        val_size=val_size,
+        seed=seed,
+        fraction=dataset_size,
+        label_noise=noise,
     )
     return Data(
         dataset.name,
@@ -84,6 +93,9 @@ class ShuffledBatches(keras.utils.PyDataset):
         y: Labels.
         batch_size: Images in a batch; the last one of an epoch may have fewer.
         seed: A non-negative integer.
+
+    Attributes:
+        order: Indices of the images in the order of the present epoch.
     """
 
     def __init__(
@@ -92,25 +104,25 @@ class ShuffledBatches(keras.utils.PyDataset):
         super().__init__()
         self._x = x
         self._y = y
-        self._batch_size = batch_size
+        self.batch_size = batch_size
         self._seed = seed
         self._tensor: Any = None
         self.begin_epoch(0)
 
     def __len__(self) -> int:
-        return -(-len(self._x) // self._batch_size)
+        return -(-len(self._x) // self.batch_size)
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        start = index * self._batch_size
-        chosen = self._order[start : start + self._batch_size]
+        start = index * self.batch_size
+        chosen = self.order[start : start + self.batch_size]
         return self._x[chosen], self._y[chosen]
 
     def begin_epoch(self, epoch: int) -> None:
         """Shuffles for an epoch."""
         rng = np.random.default_rng([self._seed, epoch])
-        self._order = rng.permutation(len(self._x))
+        self.order = rng.permutation(len(self._x))
         if self._tensor is not None:
-            self._tensor.assign(self._order)
+            self._tensor.assign(self.order)
 
     def for_fit(self) -> Any:
         """These batches in the form that the backend trains on fastest.
@@ -124,12 +136,12 @@ class ShuffledBatches(keras.utils.PyDataset):
             return self
         import tensorflow as tf
 
-        self._tensor = tf.Variable(self._order)
+        self._tensor = tf.Variable(self.order)
         x, y = tf.constant(self._x), tf.constant(self._y)
 
         def batch(index: Any) -> tuple[Any, Any]:
-            start = index * self._batch_size
-            chosen = self._tensor[start : start + self._batch_size]
+            start = index * self.batch_size
+            chosen = self._tensor[start : start + self.batch_size]
             return tf.gather(x, chosen), tf.gather(y, chosen)
 
         options = tf.data.Options()

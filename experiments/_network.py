@@ -106,11 +106,25 @@ def _regularizer(config: Config) -> keras.regularizers.Regularizer | None:
     amount = config.regularizer_amount
     if config.regularizer == "l1":
         return keras.regularizers.L1(amount)
-    if config.regularizer == "l2":
+    if config.regularizer in ("l2", "full"):
         return keras.regularizers.L2(amount)
     if config.regularizer == "l1l2":
         return keras.regularizers.L1L2(amount, amount)
     return None
+
+
+def _everywhere(config: Config) -> keras.regularizers.Regularizer | None:
+    """The regularizer of what is no hidden kernel."""
+    return _regularizer(config) if config.regularizer == "full" else None
+
+
+def _output(config: Config, num_classes: int) -> keras.layers.Layer:
+    return keras.layers.Dense(
+        num_classes,
+        kernel_regularizer=_everywhere(config),
+        bias_regularizer=_everywhere(config),
+        name=_OUTPUT_NAME,
+    )
 
 
 def _dense(config: Config, num_classes: int) -> keras.Model:
@@ -120,9 +134,10 @@ def _dense(config: Config, num_classes: int) -> keras.Model:
             config.dim_layer,
             activation="relu",
             kernel_regularizer=_regularizer(config),
+            bias_regularizer=_everywhere(config),
             name=name,
         )(x)
-    return keras.Model(inputs, keras.layers.Dense(num_classes, name=_OUTPUT_NAME)(x))
+    return keras.Model(inputs, _output(config, num_classes)(x))
 
 
 def _low_rank(config: Config, num_classes: int, ranks: list[int]) -> dlrt.Model:
@@ -133,9 +148,10 @@ def _low_rank(config: Config, num_classes: int, ranks: list[int]) -> dlrt.Model:
             rank=rank,
             activation="relu",
             kernel_regularizer=_regularizer(config),
+            bias_regularizer=_everywhere(config),
             name=name,
         )(x)
-    return dlrt.Model(inputs, keras.layers.Dense(num_classes, name=_OUTPUT_NAME)(x))
+    return dlrt.Model(inputs, _output(config, num_classes)(x))
 
 
 def _load(config: Config, num_classes: int, path: Path) -> keras.Model:

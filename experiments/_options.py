@@ -33,7 +33,9 @@ _DESCRIPTIONS = {
 }
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
+    """Ends with one line where a word is wrong."""
+
     def error(self, message: str) -> NoReturn:
         fail(message)
 
@@ -60,7 +62,7 @@ def parse(arguments: Sequence[str]) -> Config:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="python -m experiments.mnist_dense",
         description="Trains networks of four hidden layers on MNIST and its like.",
         allow_abbrev=False,
@@ -196,7 +198,7 @@ class _Options:
             "--regularizer",
             choices=REGULARIZERS,
             help="penalty on the kernels of the hidden layers; in low-rank layers l1 "
-            "acts on the singular values",
+            "acts on the singular values; full is l2 on all weights",
         )
         self._add(
             "--regularizer-amount",
@@ -222,7 +224,7 @@ class _Options:
         )
         self._add(
             "--val-size",
-            type=_size,
+            type=size,
             metavar="SIZE",
             default="a sixth, 10000 for mnist",
             help="number or share of the training images to validate with",
@@ -275,7 +277,8 @@ def _zero_or_one(text: str) -> bool:
     return text == "1"
 
 
-def _size(text: str) -> int | float:
+def size(text: str) -> int | float:
+    """A number of images or a share of them."""
     try:
         return int(text)
     except ValueError:

@@ -173,7 +173,7 @@ class Training:
     def _train_phase(self) -> int:
         """Runs what is left of a phase; returns the number of finished epochs."""
         state, phase = self._state, self.phases[self._state.phase]
-        self.log.phase = phase.name
+        self.log.phase, self.log.adaptive = phase.name, phase.adaptive
         last = state.phase + 1 == len(self.phases)
         end = state.phase_start + phase.epochs
         callbacks = [

@@ -96,7 +96,9 @@ def compose(name: Name) -> str:
         words.append(f"Run{name.run}")
     text = "".join(words)
     if not _GRAMMAR.fullmatch(text) or parse(text) != name:
-        raise ValueError(f"no name of the grammar says all of {name}: {text!r} does not")
+        raise ValueError(
+            f"no name of the grammar says all of {name}: {text!r} does not"
+        )
     return text
 
 

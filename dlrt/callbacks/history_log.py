@@ -55,6 +55,10 @@ class HistoryLog(keras.callbacks.Callback):
         changeable: Keys of `configuration` that may have another value when a
             workbook is continued, the number of epochs for instance. The new value
             takes the place of the old one.
+        write_interval: Seconds from one writing of the workbook to the next, for
+            epochs that are shorter than that. Rows in between are written with the
+            next one, at the end of `fit`, or by `flush`. Defaults to 0, a writing
+            after every epoch.
 
     Example:
 
@@ -72,6 +76,7 @@ class HistoryLog(keras.callbacks.Callback):
         configuration: Mapping[str, Any] | None = None,
         resume: bool = False,
         changeable: Collection[str] = (),
+        write_interval: float = 0.0,
     ) -> None:
         self.path = Path(path).absolute()
         if self.path.suffix != ".xlsx":
@@ -80,6 +85,14 @@ class HistoryLog(keras.callbacks.Callback):
         super().__init__()
         self.resume = resume
         self._changeable = frozenset(changeable)
+        if not write_interval >= 0:
+            raise ValueError(
+                "`write_interval` must be at least 0. Received: "
+                f"write_interval={write_interval}"
+            )
+        self._write_interval = write_interval
+        self._written = 0.0
+        self._unwritten = False
         self._facts: dict[str, Any] = {}
         self._rows: list[Row] = []
         self._opened = False
@@ -148,7 +161,21 @@ class HistoryLog(keras.callbacks.Callback):
         model = self.model if model is None else model
         if model is not None:
             row |= _measure(model)
-        self._write([*self._rows, row])
+        if time.monotonic() - self._written >= self._write_interval:
+            self._write([*self._rows, row])
+        else:
+            self._rows = [*self._rows, row]
+            self._unwritten = True
+
+    def flush(self) -> None:
+        """Writes the rows that wait for it, see `write_interval`."""
+        if self._unwritten:
+            self._write(self._rows)
+
+    @property
+    def rows(self) -> list[Row]:
+        """The rows logged so far, one dictionary an epoch."""
+        return [dict(row) for row in self._rows]
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
         """Claims the workbook before any work is done."""
@@ -165,6 +192,10 @@ class HistoryLog(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Writes the row of the epoch."""
         self.append(epoch + 1, time.perf_counter() - self._epoch_start, logs)
+
+    def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
+        """Writes what has not been written yet."""
+        self.flush()
 
     def _begin_at(self, initial_epoch: int) -> None:
         kept = [row for row in self._rows if row["epoch"] <= initial_epoch]
@@ -212,6 +243,7 @@ class HistoryLog(keras.callbacks.Callback):
             _atomic_file.replace(self.path, render(rows, configuration))
             self._remember()
         self._rows = rows
+        self._written, self._unwritten = time.monotonic(), False
 
     def _remember(self) -> None:
         self._seen = _state(self.path)

@@ -190,6 +190,23 @@ def test_a_row_before_training_and_columns_that_come_later(path):
     assert sheet["C2"].value == "NA"
 
 
+def test_rows_wait_for_the_write_interval(path):
+    log = HistoryLog(path, write_interval=float("inf"))
+    write_epochs(log, 1, 2)
+    assert epochs_in(path) == []
+    assert [row["epoch"] for row in log.rows] == [1, 2]
+    log.flush()
+    assert epochs_in(path) == [1, 2]
+    # The end of `fit` writes what waits.
+    fit(make_model(), log, epochs=4, initial_epoch=2)
+    assert epochs_in(path) == [1, 2, 3, 4]
+    fresh = HistoryLog(path.with_name("fresh.xlsx"), write_interval=0.0)
+    write_epochs(fresh, 1)
+    assert epochs_in(fresh.path) == [1]
+    with pytest.raises(ValueError, match="write_interval"):
+        HistoryLog(path, write_interval=-1.0)
+
+
 def test_absent_and_non_finite_values(path):
     log = HistoryLog(path)
     log.append(1, 1.0, {"loss": 1.0, "extra": np.float32(2.5)})

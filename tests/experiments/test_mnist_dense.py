@@ -166,8 +166,13 @@ class TestRuns:
         status = run("rank-adaptive", logs, "-e", 2, "-s", 16, "-t", "0.6", "-m", 16)
         assert status == 0
         directory = only_run(logs)
-        ranks = [_selection.ranks(row) for row in rows_of(directory)]
+        rows = rows_of(directory)
+        ranks = [_selection.ranks(row) for row in rows]
         assert max(ranks[-1]) < 16
+        for row in rows:
+            values = row["singular values/hidden_2"]
+            assert len(values) == row["rank hidden_2"]
+            assert values == sorted(values, reverse=True)
         model = keras.saving.load_model(directory / "last.keras")
         last = [layer.rank for layer in model.layers if hasattr(layer, "rank")]
         assert last == ranks[-1]

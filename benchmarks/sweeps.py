@@ -1,0 +1,180 @@
+"""Measures how many epochs of small networks a sweep trains in a second.
+
+    python -m benchmarks.sweeps            about a quarter of an hour
+    python -m benchmarks.sweeps --epochs 5 --dims 10,100 --runs 0
+
+The same grid on MNIST 5K-1K is trained four times, each time from an empty archive and
+in new processes: by a plain `fit` for every network, one after another in one process;
+by a `fit` as the MNIST runs have it (their input pipeline, 16 steps a call); by a sweep
+with one process; and by a sweep with a process for each core. The first two measure
+training and evaluation alone, the sweeps everything, from the start of the command to
+its end, workbooks included.
+"""
+
+import argparse
+import csv
+import multiprocessing
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.__main__ import RESULTS
+from experiments import _grid, _quiet
+from experiments._grid import Cell, Grid
+from experiments._sweep_options import whole_numbers
+
+PLAIN, AS_RUNS = "fit", "fit as the MNIST runs"
+
+
+def train_by_fit(
+    cells: list[Cell], plain: bool
+) -> tuple[float, dict[str, list[float]]]:
+    """Seconds of one `fit` for each cell, and the test losses that they end with."""
+    _quiet.import_keras()
+    from experiments import _callbacks, _data, _network
+    from experiments._data import EVALUATION_BATCH, ShuffledBatches
+
+    losses, seconds = {}, 0.0
+    for cell in cells:
+        config = cell.config
+        data = _data.load(config)
+        start = time.perf_counter()
+        model = _network.build(config, data.num_classes, None)
+        batches = ShuffledBatches(*data.train, config.batch_size, config.seed)
+        adaptive = config.tolerance is not None
+        _network.compile_model(model, config, config.epochs, len(batches), adaptive)
+        common = {
+            "epochs": config.epochs,
+            "validation_data": data.val,
+            "validation_batch_size": EVALUATION_BATCH,
+            "verbose": 0,
+        }
+        evaluation = _callbacks.TestEvaluation(data.test)
+        if plain:
+            model.steps_per_execution = 1
+            history = model.fit(
+                *data.train,
+                batch_size=config.batch_size,
+                callbacks=[evaluation],
+                **common,
+            )
+        else:
+            history = model.fit(
+                batches.for_fit(),
+                shuffle=False,
+                callbacks=[batches.follow(), evaluation],
+                **common,
+            )
+        seconds += time.perf_counter() - start
+        losses[str(cell)] = history.history["test_loss"]
+    return seconds, losses
+
+
+def train_by_sweep(
+    words: list[str], workers: int
+) -> tuple[float, dict[str, list[float]]]:
+    """Seconds of a whole sweep, and the test losses in its workbooks."""
+    from dlrt.callbacks import read_history
+
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "experiments.test_matrix", *words]
+        start = time.perf_counter()
+        subprocess.run(
+            [*command, "--log-dir", folder, "--workers", str(workers)],
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+        seconds = time.perf_counter() - start
+        losses = {
+            f"{path.parents[1].name}/{path.stem}": [
+                row["test_loss"] for row in read_history(path)[0]
+            ]
+            for path in Path(folder).glob("finishedTests/*/historyLogs/*.xlsx")
+        }
+    return seconds, losses
+
+
+def difference(one: dict[str, list[float]], other: dict[str, list[float]]) -> float:
+    """The largest relative difference of the test losses of the same networks.
+
+    Raises:
+        ValueError: If they are not the same networks.
+    """
+    if one.keys() != other.keys():
+        raise ValueError(f"different networks: {sorted(one.keys() ^ other.keys())}")
+    return max(
+        abs(a - b) / abs(b)
+        for cell, losses in one.items()
+        for a, b in zip(losses, other[cell], strict=True)
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.sweeps",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--dims", default="10,50,100,150,200", help="widths")
+    parser.add_argument("--ranks", default="5", help="ranks of the low-rank networks")
+    parser.add_argument("--runs", default="0-3", help="seeds")
+    parser.add_argument("--epochs", type=int, default=50, help="epochs of a network")
+    parser.add_argument(
+        "--output", type=Path, default=RESULTS, help="folder of the CSV"
+    )
+    arguments = parser.parse_args()
+    words = [
+        word
+        for name in ("dims", "ranks", "runs", "epochs")
+        for word in (f"--{name}", str(getattr(arguments, name)))
+    ]
+    numbers = {
+        name: whole_numbers(getattr(arguments, name))
+        for name in ("dims", "ranks", "runs")
+    }
+    cells, _ = _grid.cells(Grid(epochs=(arguments.epochs,), **numbers))
+    cores = len(os.sched_getaffinity(0))
+    print(f"{len(cells)} networks, {arguments.epochs} epochs each", flush=True)
+    measured: dict[str, tuple[float, dict[str, list[float]]]] = {}
+    for name in (PLAIN, AS_RUNS):
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            measured[name] = pool.apply(train_by_fit, (cells, name == PLAIN))
+        print(f"{name}: {measured[name][0]:.0f} s", flush=True)
+    for workers in sorted({1, cores}):
+        name = f"sweep, {workers} process{'es' if workers > 1 else ''}"
+        measured[name] = train_by_sweep(words, workers)
+        print(f"{name}: {measured[name][0]:.0f} s", flush=True)
+    rows = []
+    epochs = len(cells) * arguments.epochs
+    for name, (seconds, losses) in measured.items():
+        rows.append(
+            {
+                "trained by": name,
+                "networks": len(cells),
+                "epochs": arguments.epochs,
+                "seconds": f"{seconds:.1f}",
+                "networks x epochs a second": f"{epochs / seconds:.1f}",
+                "times fit": f"{measured[PLAIN][0] / seconds:.2f}",
+                "largest relative difference": ""
+                if name == PLAIN
+                else f"{difference(losses, measured[AS_RUNS][1]):.1e}",
+            }
+        )
+    print()
+    lines = [list(rows[0]), ["---"] * len(rows[0]), *(row.values() for row in rows)]
+    for line in lines:
+        print(f"| {' | '.join(map(str, line))} |")
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    temporary = arguments.output / ".sweeps.csv.tmp"
+    with open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    temporary.replace(arguments.output / "sweeps.csv")
+
+
+if __name__ == "__main__":
+    main()

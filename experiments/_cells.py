@@ -1,0 +1,204 @@
+"""Training of the cells of a sweep: what one process does with a unit of them."""
+
+import contextlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from dlrt.callbacks import HistoryLog
+from experiments import _checkpoint, _data, _epochs
+from experiments._callbacks import (
+    NonFiniteLoss,
+    require_finite,
+    singular_values,
+)
+from experiments._claims import Claims
+from experiments._grid import Cell
+from experiments._places import Places
+
+_WAIT_SECONDS = 0.5
+_TRIES = 10
+
+
+@dataclass(frozen=True)
+class Event:
+    """What a process tells of a cell.
+
+    Args:
+        cell: The cell.
+        kind: `"begin"`, `"epochs"`, `"finished"`, `"kept"` (there was nothing to do),
+            `"wrong"` or `"stopped"`.
+        epochs: How many epochs have been trained since the last event of the cell.
+        reason: Why it is wrong.
+    """
+
+    cell: str
+    kind: str
+    epochs: int = 0
+    reason: str = ""
+
+
+Report = Callable[[Event], None]
+Stopped = Callable[[], bool]
+
+
+def train_unit(
+    unit: Sequence[Cell],
+    root: Path,
+    interval: float,
+    report: Report,
+    stopped: Stopped,
+) -> None:
+    """Trains the cells of a unit that are neither finished nor another process's.
+
+    Those that another process trains are waited for, and taken over if it dies.
+
+    Args:
+        unit: Cells of one shape.
+        root: Folder of the archive.
+        interval: Seconds from one checkpoint of a network to the next.
+        report: Called with every event.
+        stopped: Whether to stop, at a checkpoint of the present epoch.
+
+    Raises:
+        OSError: If a file can't be written.
+    """
+    claims = _claims(root)
+    waiting = list(unit)
+    trainer: _epochs.EpochTrainer | None = None
+    busy: list[Cell] = []
+    while waiting and not stopped():
+        cell = waiting.pop(0)
+        places = Places(root, cell)
+        if not claims.take(str(cell)):
+            busy.append(cell)
+        else:
+            try:
+                if places.state() in ("finished", "wrong"):
+                    places.tidy()
+                    report(Event(str(cell), "kept"))
+                else:
+                    if trainer is None:
+                        trainer = _trainer(unit)
+                    _train(cell, places, trainer, interval, report, stopped)
+            finally:
+                claims.drop(str(cell))
+        if busy and not waiting:
+            time.sleep(_WAIT_SECONDS)
+            waiting, busy = busy, []
+
+
+def load_data(cell: Cell) -> _data.Data:
+    """The images of a cell; those of the last few are kept."""
+    config = cell.config
+    return _loaded(
+        config.dataset, config.val_size, config.seed, config.dataset_size, config.noise
+    )
+
+
+@lru_cache(maxsize=4)
+def _loaded(
+    dataset: str, val_size: Any, seed: int, dataset_size: float, noise: float
+) -> _data.Data:
+    return _data.prepare(dataset, val_size, seed, dataset_size, noise)
+
+
+@lru_cache(maxsize=1)
+def _claims(root: Path) -> Claims:
+    return Claims(root)
+
+
+def _trainer(unit: Sequence[Cell]) -> _epochs.EpochTrainer:
+    classes = load_data(unit[0]).num_classes
+    return _epochs.EpochTrainer([cell.config for cell in unit], classes)
+
+
+def _train(
+    cell: Cell,
+    places: Places,
+    trainer: _epochs.EpochTrainer,
+    interval: float,
+    report: Report,
+    stopped: Stopped,
+) -> None:
+    """Trains a cell to its end, from its checkpoint if it has one."""
+    data, config = load_data(cell), cell.config
+    log = _log(places, cell, data)
+    epoch = 0
+    if places.checkpoint.exists():
+        try:
+            model, state = _checkpoint.load(places.checkpoint)
+        except ValueError:
+            # A checkpoint is a convenience: without it the run begins again.
+            places.checkpoint.unlink()
+        else:
+            epoch = state.epoch
+            trainer.resume(model, config, data)
+    if epoch == 0:
+        trainer.begin(config, data)
+    log.on_train_begin()
+    log.on_epoch_begin(epoch)
+    report(Event(str(cell), "begin", epoch))
+    adaptive = config.tolerance is not None
+    facts = _epochs.facts(trainer.model)
+    saved, reported, unreported = time.monotonic(), 0.0, 0
+    while epoch < config.epochs:
+        start = time.perf_counter()
+        logs = trainer.epoch(epoch)
+        try:
+            require_finite(logs, epoch + 1, len(trainer))
+        except NonFiniteLoss as error:
+            log.append(epoch + 1, time.perf_counter() - start, logs | facts)
+            log.flush()
+            places.reject(str(error))
+            report(Event(str(cell), "wrong", unreported, str(error)))
+            return
+        epoch += 1
+        unreported += 1
+        if adaptive:
+            facts = _epochs.facts(trainer.model)
+            facts |= singular_values(trainer.model)
+        log.append(epoch, time.perf_counter() - start, logs | facts)
+        if stopped() or time.monotonic() - saved > interval:
+            log.flush()
+            capacities = _checkpoint.capacities(trainer.model)
+            places.checkpoint.parent.mkdir(exist_ok=True)
+            _checkpoint.save(
+                trainer.model,
+                places.checkpoint,
+                _checkpoint.State(epoch, 0, 0, capacities),
+            )
+            saved = time.monotonic()
+            if stopped() and epoch < config.epochs:
+                report(Event(str(cell), "stopped", unreported))
+                return
+        if time.monotonic() - reported > _WAIT_SECONDS:
+            report(Event(str(cell), "epochs", unreported))
+            reported, unreported = time.monotonic(), 0
+    log.flush()
+    places.finish()
+    report(Event(str(cell), "finished", unreported))
+
+
+def _log(places: Places, cell: Cell, data: _data.Data) -> HistoryLog:
+    config = replace(cell.config, dataset=data.name)
+    log = HistoryLog(
+        places.growing,
+        config.record()
+        | {
+            "train_images": len(data.train[0]),
+            "val_images": len(data.val[0]),
+            "test_images": len(data.test[0]),
+        },
+        resume=True,
+        write_interval=float("inf"),
+    )
+    for _ in range(_TRIES):
+        with contextlib.suppress(FileNotFoundError):
+            log.open()
+            return log
+        # Another process has removed the folder, which was empty.
+    raise FileNotFoundError(f"this folder vanishes again and again: {log.path.parent}")

@@ -1,0 +1,228 @@
+"""The grid of a sweep: its settings, and the networks that they stand for."""
+
+import itertools
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from experiments import names
+from experiments._config import DEFAULTS, Config, resolve
+from experiments.names import Name
+
+METHODS = ("reference", "dlrt", "adaptive")
+_SUBCOMMANDS = {
+    "reference": "dense-reference",
+    "dlrt": "fixed-rank",
+    "adaptive": "rank-adaptive",
+}
+# The names of tests have words for no others.
+OPTIMIZERS = ("adam", "sgd")
+REGULARIZERS = ("none", *names.REGULARIZERS)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A sweep; every combination of what has several values is trained.
+
+    Args:
+        methods: Some of `METHODS`: dense, at fixed ranks, at adaptive ranks.
+        runs: Numbers of the repetitions, which are their seeds.
+        dims: Widths of the hidden layers.
+        ranks: Ranks of `"dlrt"`.
+        tolerances: Tolerances of `"adaptive"`.
+        start_rank: Rank at which `"adaptive"` starts, at most full rank.
+        epochs, batch_size, learning_rate, optimizer, dataset_size, noise, regularizer,
+        regularizer_amount: As in `Config`, several values each.
+        dataset, val_size, integrator, schedule: As in `Config`.
+    """
+
+    methods: tuple[str, ...] = ("reference", "dlrt")
+    runs: tuple[int, ...] = (0,)
+    dims: tuple[int, ...] = tuple(range(10, 201, 10))
+    ranks: tuple[int, ...] = (5,)
+    tolerances: tuple[float, ...] = (0.2,)
+    start_rank: int = 100
+    epochs: tuple[int, ...] = (250,)
+    batch_size: tuple[int, ...] = (256,)
+    learning_rate: tuple[float, ...] = (1e-3,)
+    optimizer: tuple[str, ...] = ("adam",)
+    dataset: str = "auto"
+    dataset_size: tuple[float, ...] = (0.1,)
+    noise: tuple[float, ...] = (0.0,)
+    regularizer: tuple[str, ...] = ("none",)
+    regularizer_amount: tuple[float, ...] = (1e-4,)
+    val_size: int | float = 1 / 6
+    integrator: str = "parallel_bug"
+    schedule: str = "constant"
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            values = getattr(self, field.name)
+            if values == ():
+                raise ValueError(
+                    f"`--{field.name.replace('_', '-')}` must name at least one value, "
+                    "or the grid is empty"
+                )
+        for name, allowed in (
+            ("methods", METHODS),
+            ("optimizer", OPTIMIZERS),
+            ("regularizer", REGULARIZERS),
+        ):
+            for value in getattr(self, name):
+                if value not in allowed:
+                    raise ValueError(
+                        f"`--{name}` must be of {', '.join(allowed)}. Received: {value}"
+                    )
+        for name in ("dims", "ranks"):
+            if min(getattr(self, name)) < 1:
+                raise ValueError(f"`--{name}` must be at least 1. Received: 0")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One network of a sweep.
+
+    Args:
+        test: Name of the test that it belongs to, `Run<k>` included.
+        name: Name of its workbook, `dim<d>` or `rank<r>`.
+        config: Its settings.
+    """
+
+    test: str
+    name: str
+    config: Config
+
+    @property
+    def shape(self) -> tuple:
+        """What networks that can be trained by the same compiled function share."""
+        config = self.config
+        values = vars(config) | {"seed": 0, "noise": 0.0}
+        return tuple(values[field.name] for field in fields(Config))
+
+    def __str__(self) -> str:
+        return f"{self.test}/{self.name}"
+
+
+def cells(grid: Grid) -> tuple[list[Cell], list[str]]:
+    """The networks of a grid, and what was left out of it, with the reason.
+
+    Raises:
+        ValueError: If a setting is outside of its bounds, or nothing is left.
+    """
+    found: dict[tuple[str, str], Cell] = {}
+    too_narrow: dict[tuple[str, int], set[int]] = {}
+    for method, shared in itertools.product(grid.methods, _combinations(grid)):
+        for of_method, rank_of in _tests(method, grid):
+            for run in grid.runs:
+                name = Name(**shared, **of_method, run=run)
+                for dim, rank in itertools.product(grid.dims, rank_of):
+                    over_ranks = len(rank_of) > 1
+                    cell_name = f"rank{rank}" if over_ranks else f"dim{dim}"
+                    test = names.compose(name)
+                    if method == "dlrt" and rank > min(dim, 784):
+                        key = names.compose(replace(name, run=None)), rank
+                        too_narrow.setdefault(key, set()).add(dim)
+                        continue
+                    config = _config(method, grid, name, dim, rank)
+                    found[test, cell_name] = Cell(test, cell_name, config)
+    skipped = [
+        f"{test}: rank {rank} is above the width {', '.join(map(str, sorted(dims)))}"
+        for (test, rank), dims in too_narrow.items()
+    ]
+    if not found:
+        raise ValueError(f"the grid is empty. {'; '.join(skipped)}")
+    return list(found.values()), skipped
+
+
+def units(cells: Iterable[Cell]) -> list[list[Cell]]:
+    """Cells that one process trains one after another, the longest work first."""
+    groups: dict[tuple, list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault(cell.shape, []).append(cell)
+    return sorted(
+        groups.values(), key=lambda group: -sum(flops(c.config) for c in group)
+    )
+
+
+def parameters(config: Config) -> int:
+    """Parameters of a network at its start, as counted for prediction."""
+    n, d = 784, config.dim_layer
+    kernels = [(n, d), (d, d), (d, d), (d, d)]
+    rank = None if config.dense else config.start_rank
+    weights = sum(
+        a * b if rank is None else min(a * b, rank * (a + b)) for a, b in kernels
+    )
+    return weights + 4 * d + 10 * d + 10
+
+
+def flops(config: Config) -> float:
+    """Operations of a whole run, roughly: three products a weight and image."""
+    images = 60_000 * config.dataset_size * 5 / 6
+    return 6.0 * parameters(config) * images * config.epochs
+
+
+def _combinations(grid: Grid) -> Iterator[dict[str, Any]]:
+    """What the names of all methods' tests have in common."""
+    keys = (
+        "epochs",
+        "batch_size",
+        "learning_rate",
+        "optimizer",
+        "dataset_size",
+        "noise",
+    )
+    for values in itertools.product(*(getattr(grid, key) for key in keys)):
+        for regularizer in grid.regularizer:
+            amounts = grid.regularizer_amount if regularizer != "none" else (0.0,)
+            for amount in amounts:
+                yield dict(zip(keys, values, strict=True)) | {
+                    "dims": (min(grid.dims), max(grid.dims) + 1),
+                    "regularizer": regularizer,
+                    "regularizer_amount": amount,
+                }
+
+
+def _tests(method: str, grid: Grid) -> Iterator[tuple[dict[str, Any], tuple]]:
+    """The tests of a method: what their names say of it, and the ranks in each."""
+    if method == "reference":
+        yield {}, (None,)
+    elif method == "adaptive":
+        for tolerance in grid.tolerances:
+            yield {"dlrt": True, "tolerance": tolerance}, (None,)
+    elif len(grid.dims) == 1:
+        yield (
+            {"dlrt": True, "ranks": (min(grid.ranks), max(grid.ranks) + 1)},
+            grid.ranks,
+        )
+    else:
+        for rank in grid.ranks:
+            yield {"dlrt": True, "ranks": (rank, rank + 1)}, (rank,)
+
+
+def _config(method: str, grid: Grid, name: Name, dim: int, rank: int | None) -> Config:
+    given: dict[str, Any] = {
+        "dim_layer": dim,
+        "epochs": name.epochs,
+        "batch_size": name.batch_size,
+        "learning_rate": name.learning_rate,
+        "optimizer": name.optimizer,
+        "schedule": grid.schedule,
+        "dataset": grid.dataset,
+        "dataset_size": name.dataset_size,
+        "noise": name.noise,
+        "regularizer": name.regularizer,
+        "val_size": grid.val_size,
+        "seed": name.run,
+        "verbose": 0,
+    }
+    if name.regularizer != "none":
+        given["regularizer_amount"] = name.regularizer_amount
+    subcommand = _SUBCOMMANDS[method]
+    if method == "dlrt":
+        given["start_rank"] = rank
+    if method == "adaptive":
+        given["tolerance"] = name.tolerance
+        given["start_rank"] = min(grid.start_rank, dim)
+    if DEFAULTS[subcommand].integrator is not None:
+        given["integrator"] = grid.integrator
+    return resolve(subcommand, given)

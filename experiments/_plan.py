@@ -1,0 +1,64 @@
+"""What a sweep is going to do, and whether the archive allows it."""
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments._grid import Cell, parameters
+from experiments._places import Places
+from experiments._progress import duration, estimate
+
+
+def lines(cells: Sequence[Cell], root: Path, workers: int) -> Iterator[str]:
+    """Every network with its parameters, an estimate of its time, and its state."""
+    total = 0.0
+    yield f"{'parameters':>12}  {'seconds':>8}  {'state':<8}  network"
+    for cell in cells:
+        state = Places(root, cell).state()
+        seconds = estimate(cell)
+        if state in ("new", "begun"):
+            total += seconds
+        yield f"{parameters(cell.config):>12,}  {seconds:>8.1f}  {state:<8}  {cell}"
+    yield (
+        f"{len(cells)} networks, about {duration(total / workers)} in {workers} "
+        "processes for those that are not finished (a rough estimate)"
+    )
+
+
+def check(cells: Sequence[Cell], root: Path) -> None:
+    """Compares the settings of a sweep with those of what is finished already.
+
+    The name of a test doesn't say all of them. A finished workbook of each test is
+    looked at; one that is continued is compared when it is opened.
+
+    Raises:
+        ValueError: If a test of the same name had other settings.
+    """
+    from dlrt.callbacks import read_history
+
+    seen = set()
+    for cell in cells:
+        path = Places(root, cell).finished
+        if cell.test in seen or not path.exists():
+            continue
+        seen.add(cell.test)
+        stored = read_history(path)[1]
+        record = cell.config.record()
+        for key in ("integrator", "schedule", "val_size", "start_rank", "dataset"):
+            wanted, before = record[key], stored.get(key)
+            if key == "dataset" and wanted == "auto":
+                continue
+            if not _same(wanted, before):
+                raise ValueError(
+                    f"`--log-dir` has finished networks of {cell.test} with {key} "
+                    f"{before!r}. Choose another folder for {key} {wanted!r}. "
+                    f"Received: --log-dir {root}"
+                )
+
+
+def _same(wanted: Any, stored: Any) -> bool:
+    # A workbook keeps 16 digits.
+    if isinstance(wanted, float) and isinstance(stored, float):
+        return math.isclose(wanted, stored, rel_tol=1e-12)
+    return wanted == stored

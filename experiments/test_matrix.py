@@ -1,0 +1,99 @@
+"""A sweep of MNIST networks: `python -m experiments.test_matrix [options]`.
+
+Trains every network of a grid over methods, widths, ranks, tolerances, noise and so on,
+in parallel, and writes a workbook for each to `history_logs/`. Interrupt it at any time
+and start the same command again: finished networks are kept, others continue at their
+last checkpoint. Exit status: 0 when all are trained, 1 when some have failed, 2 after
+wrong input, 4 when a file can't be written, 130 after Ctrl-C.
+"""
+
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from experiments import _grid, _sweep_options
+from experiments._claims import Claims
+from experiments._grid import Cell
+from experiments._options import fail
+from experiments._sweep_options import Options
+
+_FAILED = 1
+_UNWRITABLE = 4
+_INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a sweep and returns the exit status.
+
+    Raises:
+        SystemExit: With status 2 after wrong input, which one line on stderr names.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    options = _sweep_options.parse(words)
+    try:
+        cells, skipped = _grid.cells(options.grid)
+    except ValueError as error:
+        fail(str(error))
+    for line in skipped:
+        print(f"left out: {line}", file=sys.stderr)
+    if options.dry_run:
+        _print_plan(cells, options)
+        return 0
+    return _train(cells, options, words)
+
+
+def _train(cells: Sequence[Cell], options: Options, words: Sequence[str]) -> int:
+    from experiments import _engines, _quiet
+
+    _quiet.import_keras()
+    from experiments import _plan
+    from experiments._progress import Progress
+
+    units = _grid.units(cells)
+    try:
+        Claims(options.log_dir).close()
+        _plan.check(cells, options.log_dir)
+    except (ValueError, OSError) as error:
+        fail(str(error))
+    print(
+        f"{len(cells)} networks in {len({cell.test for cell in cells})} tests, "
+        f"in {options.log_dir}",
+        flush=True,
+    )
+    status = 0
+    with Progress(cells) as progress:
+        try:
+            common = units, options.log_dir, options.checkpoint_seconds
+            if options.engine == "ray":
+                _engines.train_on_ray(*common, options.address, progress)
+            else:
+                _engines.train_locally(*common, options.workers, progress)
+        except KeyboardInterrupt:
+            status = _INTERRUPTED
+        except (ModuleNotFoundError, ConnectionError) as error:
+            fail(str(error))
+        except (OSError, _engines.WorkersDied) as error:
+            print(f"\nerror: {error}", file=sys.stderr)
+            status = _UNWRITABLE
+    for cell, reason in progress.wrong.items():
+        print(f"failed: {cell}: {reason}", file=sys.stderr)
+    print(progress.line(), flush=True)
+    if status:
+        command = shlex.join(["python", "-m", "experiments.test_matrix", *words])
+        print(f"\nContinue with the same command: {command}", file=sys.stderr)
+    return status or (_FAILED if progress.wrong else 0)
+
+
+def _print_plan(cells: Sequence[Cell], options: Options) -> None:
+    from experiments import _quiet
+
+    _quiet.import_keras()
+    from experiments import _plan
+
+    for line in _plan.lines(cells, Path(options.log_dir), options.workers):
+        print(line)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

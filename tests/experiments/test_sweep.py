@@ -1,0 +1,524 @@
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dlrt.callbacks import read_history
+from experiments import (
+    _callbacks,
+    _data,
+    _epochs,
+    _grid,
+    _network,
+    _sweep_options,
+    names,
+    test_matrix,
+)
+from experiments._claims import Claims
+from experiments._data import EVALUATION_BATCH, ShuffledBatches
+
+ROOT = Path(__file__).resolve().parents[2]
+NAME = "TestDim4-13ep400batch256lr0-01Noise20Dataset50"
+
+
+def words(log_dir, **settings):
+    settings = {
+        "dataset": "digits",
+        "dims": "4,12",
+        "ranks": 3,
+        "epochs": 400,
+        "learning-rate": 0.01,
+        "noise": 0.2,
+        "dataset-size": 0.5,
+        "log-dir": log_dir,
+        **settings,
+    }
+    return [str(w) for key, value in settings.items() for w in (f"--{key}", value)]
+
+
+def start(log_dir, largest_file=None, **settings):
+    """A sweep as a user starts it, in processes of its own."""
+    command = [sys.executable, "-m", "experiments.test_matrix"]
+    if largest_file is not None:
+        command = ["prlimit", f"--fsize={largest_file}", *command]
+    return subprocess.Popen(
+        [*command, *words(log_dir, **settings)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def finish(process, status=0):
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == status, (process.returncode, out, err)
+    return out, err
+
+
+def wait_for(condition, process):
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def histories(log_dir, place="finishedTests"):
+    """The rows of all workbooks in a place, without their times."""
+    found = {}
+    for path in sorted((log_dir / place).glob("*/historyLogs/*.xlsx")):
+        rows, _ = read_history(path)
+        key = f"{path.parents[1].name}/{path.stem}"
+        found[key] = [{k: v for k, v in r.items() if k != "seconds"} for r in rows]
+    return found
+
+
+def leftovers(log_dir):
+    """What lies in an archive beside the finished workbooks and their places."""
+    expected = {"finishedTests", "finishedTestsFullSet", "wrongTests", ".claims"}
+    hidden = [path for path in log_dir.rglob(".*") if path.name != ".claims"]
+    return [p for p in log_dir.iterdir() if p.name not in expected] + hidden
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("5", (5,)),
+        ("1-4", (1, 2, 3)),
+        ("10-41:10", (10, 20, 30, 40)),
+        ("10-40:10", (10, 20, 30)),
+        ("7,1-3 2,20-30:9", (1, 2, 7, 20, 29)),
+    ],
+)
+def test_whole_numbers(text, expected):
+    assert _sweep_options.whole_numbers(text) == expected
+
+
+@pytest.mark.parametrize("text", ["a", "1-", "5:2", "3-3", "4-2", "1-5:0", "1.5", "-3"])
+def test_bad_whole_numbers(text):
+    with pytest.raises(ValueError, match="whole numbers|is empty"):
+        _sweep_options.whole_numbers(text)
+
+
+def cells_of(**settings):
+    return _grid.cells(_grid.Grid(epochs=(3,), dataset="digits", **settings))
+
+
+def test_grid_over_widths():
+    cells, skipped = cells_of(dims=(2, 5, 9), ranks=(3, 7), runs=(0, 4), noise=(0.2,))
+    found = {str(cell) for cell in cells}
+    rest = "TestDim2-10ep3batch256lr0-001Noise20Dataset10"
+    assert found == {
+        *(f"{rest}Run{k}/dim{d}" for k in (0, 4) for d in (2, 5, 9)),
+        *(f"DLRTRank3-4{rest}Run{k}/dim{d}" for k in (0, 4) for d in (5, 9)),
+        *(f"DLRTRank7-8{rest}Run{k}/dim9" for k in (0, 4)),
+    }
+    assert skipped == [
+        f"DLRTRank3-4{rest}: rank 3 is above the width 2",
+        f"DLRTRank7-8{rest}: rank 7 is above the width 2, 5",
+    ]
+    for cell in cells:
+        name = names.parse(cell.test)
+        assert cell.config.seed == name.run
+        assert cell.config.noise == name.noise == 0.2
+        assert cell.name == f"dim{cell.config.dim_layer}"
+        assert cell.config.dense == (not name.dlrt)
+
+
+def test_grid_over_ranks_and_tolerances():
+    cells, _ = cells_of(methods=("dlrt",), dims=(30,), ranks=(2, 8, 30))
+    assert [str(cell) for cell in cells] == [
+        f"DLRTRank2-31TestDim30-31ep3batch256lr0-001Dataset10Run0/rank{r}"
+        for r in (2, 8, 30)
+    ]
+    assert [cell.config.start_rank for cell in cells] == [2, 8, 30]
+    cells, _ = cells_of(methods=("adaptive",), dims=(30,), tolerances=(0.1, 0.25))
+    tests = [names.parse(cell.test) for cell in cells]
+    assert [test.tolerance for test in tests] == [0.1, 0.25]
+    assert [cell.config.start_rank for cell in cells] == [30, 30]
+
+
+def test_grid_combines_everything():
+    cells, _ = cells_of(
+        methods=("reference",),
+        dims=(2, 3),
+        runs=(0, 1),
+        batch_size=(64, 256),
+        learning_rate=(1e-3, 1e-4),
+        optimizer=("adam", "sgd"),
+        dataset_size=(0.5, 1.0),
+        noise=(0.0, 0.1),
+        regularizer=("none", "l2", "full"),
+        regularizer_amount=(1e-3, 1e-4),
+    )
+    # Without a regularizer there is no amount.
+    assert len({str(cell) for cell in cells}) == len(cells) == 2**7 * (1 + 2 + 2)
+    # Networks that differ by seed and noise share what is compiled.
+    units = _grid.units(cells)
+    assert {len(unit) for unit in units} == {4}
+    assert sorted(str(c) for unit in units for c in unit) == sorted(map(str, cells))
+    sizes = [sum(_grid.flops(c.config) for c in unit) for unit in units]
+    assert sizes == sorted(sizes, reverse=True)
+
+
+def test_parameters_are_those_of_the_network():
+    for method, rank in (("reference", None), ("dlrt", 3), ("dlrt", 14)):
+        cells, _ = cells_of(methods=(method,), dims=(15,), ranks=(rank or 1,))
+        config = cells[0].config
+        counted = _epochs.facts(compiled_network(config))["parameters"]
+        assert _grid.parameters(config) == counted
+
+
+def test_full_regularizer_counts_all_weights():
+    cells, _ = cells_of(
+        dims=(6,), ranks=(2,), regularizer=("full",), regularizer_amount=(0.5,)
+    )
+    for cell in cells:
+        model = _network.build(cell.config, 10, None)
+        for layer in model.layers[1:]:
+            layer.bias.assign(np.full(layer.bias.shape, 0.25))
+        squares = sum(
+            np.sum(np.square(np.asarray(layer.kernel))) for layer in model.layers[1:]
+        )
+        squares += 0.25**2 * (4 * 6 + 10)
+        np.testing.assert_allclose(float(sum(model.losses)), 0.5 * squares, rtol=1e-5)
+
+
+def compiled_network(config):
+    model = _network.build(config, 10, None)
+    _network.compile_model(model, config, 1, 1, config.tolerance is not None)
+    return model
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        (
+            {"dims": (2, 3), "ranks": (9,), "methods": ("dlrt",)},
+            "empty.*rank 9 is above",
+        ),
+        ({"noise": (1.5,)}, "--noise"),
+        ({"learning_rate": (0.0,)}, "--learning-rate"),
+        ({"methods": ("sparse",)}, "--methods.*sparse"),
+        ({"optimizer": ("lion",)}, "--optimizer.*lion"),
+        ({"dims": ()}, "--dims.*empty"),
+        ({"dims": (0, 1)}, "--dims"),
+    ],
+)
+def test_bad_grids(settings, message):
+    with pytest.raises(ValueError, match=message):
+        cells_of(**settings)
+
+
+def test_settings_from_files(tmp_path):
+    toml = tmp_path / "sweep.toml"
+    toml.write_text('methods = ["dlrt"]\ndims = "1-4"\nranks = [1, 2]\nnoise = 0.2\n')
+    yaml = tmp_path / "sweep.yaml"
+    yaml.write_text("methods: dlrt\ndims: [1, 2, 3]\nranks: 1,2\nnoise: [0.2]\n")
+    options = [
+        _sweep_options.parse(["--config", str(path), "--runs", "0-2", "--noise", "0.1"])
+        for path in (toml, yaml)
+    ]
+    assert options[0] == options[1]
+    grid = options[0].grid
+    assert grid.dims == (1, 2, 3) and grid.ranks == (1, 2) and grid.runs == (0, 1)
+    # The command line counts for more.
+    assert grid.noise == (0.1,)
+
+
+@pytest.mark.parametrize(
+    "name, text, message",
+    [
+        ("sweep.toml", "width = 3", "unknown setting.*width"),
+        ("sweep.toml", "dims = ", "can't be read"),
+        ("sweep.yaml", "- 1", "can't be read"),
+        ("sweep.yaml", "dims: [1, b]", "dims.*Received: b"),
+        ("sweep.yaml", "x: !!python/object/apply:os.system [ls]", "can't be read"),
+        ("sweep.json", "{}", "must end in"),
+        ("none.toml", None, "none.toml"),
+    ],
+)
+def test_bad_files(name, text, message, tmp_path, capsys):
+    if text is not None:
+        (tmp_path / name).write_text(text)
+    with pytest.raises(SystemExit) as exit:
+        test_matrix.main(["--config", str(tmp_path / name)])
+    assert exit.value.code == 2
+    error = capsys.readouterr().err
+    assert len(error.splitlines()) == 1
+    assert re.search(message, error)
+
+
+def test_dry_run_trains_nothing(tmp_path, capsys):
+    log_dir = tmp_path / "logs"
+    assert test_matrix.main([*words(log_dir, runs="0-2"), "--dry-run"]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert not log_dir.exists()
+    assert len(out) == 1 + 2 * 4 + 1
+    assert out[-1].startswith("8 networks, about ")
+    assert any("811" not in line and f"{NAME}Run1/dim12" in line for line in out)
+
+
+METHODS = ("reference", "dlrt", "adaptive")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_networks_are_those_of_separate_fits(method):
+    cells, _ = cells_of(
+        methods=(method,), dims=(20,), ranks=(4,), runs=(0, 1), noise=(0.2,)
+    )
+    configs = [cell.config for cell in cells]
+    trainer = _epochs.EpochTrainer(configs, 10)
+    for config in configs:
+        config = replace(config, dataset_size=1.0)
+        data = _data.load(config)
+        trainer.begin(replace(config, dataset_size=0.1), data)
+        logs = [trainer.epoch(index) for index in range(3)]
+        model = _network.build(config, 10, None)
+        batches = ShuffledBatches(*data.train, config.batch_size, config.seed)
+        adaptive = method == "adaptive"
+        _network.compile_model(model, config, 3, len(batches), adaptive)
+        history = model.fit(
+            batches.for_fit(),
+            epochs=3,
+            validation_data=data.val,
+            validation_batch_size=EVALUATION_BATCH,
+            shuffle=False,
+            verbose=0,
+            callbacks=[batches.follow(), _callbacks.TestEvaluation(data.test)],
+        ).history
+        assert set(logs[0]) == set(history)
+        for name, values in history.items():
+            found = [log[name] for log in logs]
+            np.testing.assert_allclose(found, values, rtol=1e-5, atol=1e-6)
+        ranks = _epochs.facts(trainer.model)
+        assert {k: v for k, v in ranks.items() if k.startswith("rank/")} == {
+            k: v for k, v in _epochs.facts(model).items() if k.startswith("rank/")
+        }
+
+
+@pytest.mark.tensorflow_only
+def test_interrupted_and_killed_sweeps_end_as_undisturbed_ones(tmp_path):
+    settings = {"methods": "reference,dlrt,adaptive", "tolerances": 0.3, "dims": 12}
+    plain, log_dir = tmp_path / "plain", tmp_path / "disturbed"
+    out, _ = finish(start(plain, **settings))
+    assert "done 3 of 3" in out
+    process = start(log_dir, **settings)
+    wait_for(lambda: list(log_dir.glob("*/historyLogs/*.xlsx")), process)
+    time.sleep(3)
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = finish(process, 130)
+    assert "Continue with the same command" in err
+    assert list(log_dir.glob("*/checkpoints/*.keras"))
+    process = start(log_dir, **settings)
+    wait_for(lambda: "resumed 1" in resumed(log_dir), process)
+    process.kill()
+    process.communicate()
+    out, _ = finish(start(log_dir, **settings))
+    assert "done 3 of 3" in out
+    expected, found = histories(plain), histories(log_dir)
+    assert len(expected) == 3
+    assert found.keys() == expected.keys()
+    for key, rows in expected.items():
+        assert [row["epoch"] for row in rows] == list(range(1, 401))
+        assert found[key] == rows, key
+    assert not leftovers(log_dir)
+    adaptive = found[next(key for key in found if "Tol30" in key)]
+    assert (
+        len(adaptive[-1]["singular values/hidden_1"]) == adaptive[-1]["rank hidden_1"]
+    )
+    # Nothing is left to do.
+    before = {p: p.stat().st_mtime_ns for p in log_dir.rglob("*.xlsx")}
+    out, _ = finish(start(log_dir, **settings))
+    assert "done 3 of 3" in out
+    assert before == {p: p.stat().st_mtime_ns for p in log_dir.rglob("*.xlsx")}
+
+
+def resumed(log_dir):
+    """The keys of the configurations of all growing or finished workbooks."""
+    keys = set()
+    for path in log_dir.rglob("*.xlsx"):
+        try:
+            keys |= read_history(path)[1].keys()
+        except (OSError, ValueError):
+            continue
+    return keys
+
+
+@pytest.mark.tensorflow_only
+def test_two_sweeps_and_a_killed_process(tmp_path):
+    settings = {"methods": "reference", "runs": "0-3"}
+    first = start(tmp_path, workers=1, **settings)
+    second = start(tmp_path, workers=2, **settings)
+    wait_for(lambda: list(tmp_path.glob("*/historyLogs/*.xlsx")), second)
+    # A process that trains, not the one that a user has started.
+    victims = children(second.pid)
+    assert victims
+    os.kill(victims[-1], signal.SIGKILL)
+    for process in (first, second):
+        out, _ = finish(process)
+        assert "done 6 of 6" in out
+    found = histories(tmp_path)
+    assert set(found) == {f"{NAME}Run{k}/dim{d}" for k in range(3) for d in (4, 12)}
+    for rows in found.values():
+        assert [row["epoch"] for row in rows] == list(range(1, 401))
+    assert not leftovers(tmp_path)
+
+
+def children(pid):
+    """The training processes of a sweep, in the order of their start."""
+    found = []
+    for status in Path("/proc").glob("[0-9]*/status"):
+        try:
+            text = status.read_text()
+            command = (status.parent / "cmdline").read_text()
+        except OSError:
+            continue
+        if f"PPid:\t{pid}\n" in text and "spawn_main" in command:
+            found.append(int(status.parent.name))
+    return sorted(found)
+
+
+@pytest.mark.tensorflow_only
+def test_diverged_networks_are_set_aside(tmp_path):
+    settings = {
+        "optimizer": "sgd",
+        "learning-rate": "1e38,0.01",
+        "methods": "reference",
+        "epochs": 5,
+        "dims": "12",
+    }
+    test = "SGDTestDim12-13ep5batch256lr{}Noise20Dataset50Run0"
+    bad = test.format("1" + "0" * 38)
+    _, err = finish(start(tmp_path, **settings), 1)
+    assert f"failed: {bad}/dim12: " in err
+    reason = (tmp_path / "wrongTests" / bad / "reason.txt").read_text()
+    assert reason.startswith("dim12: ") and "epoch" in reason
+    rows = histories(tmp_path, "wrongTests")[f"{bad}/dim12"]
+    assert not np.isfinite(rows[-1]["loss"] + rows[-1]["val_loss"])
+    assert list(histories(tmp_path)) == [f"{test.format('0-01')}/dim12"]
+    assert not leftovers(tmp_path)
+
+
+@pytest.mark.tensorflow_only
+def test_other_settings_of_a_finished_test_are_refused(tmp_path, capsys):
+    settings = {"methods": "dlrt", "epochs": 2, "dims": 12}
+    finish(start(tmp_path, **settings))
+    with pytest.raises(SystemExit) as exit:
+        test_matrix.main(words(tmp_path, integrator="kls", **settings))
+    assert exit.value.code == 2
+    assert "integrator 'parallel_bug'" in capsys.readouterr().err
+
+
+@pytest.mark.tensorflow_only
+def test_ray_cluster_of_two_nodes_and_a_killed_worker(tmp_path):
+    ray_cluster = pytest.importorskip("ray.cluster_utils")
+    cluster = ray_cluster.Cluster()
+    try:
+        for _ in range(2):
+            cluster.add_node(num_cpus=1, include_dashboard=False)
+        settings = {"methods": "reference", "dims": "4,12", "epochs": 2000}
+        process = start(
+            tmp_path,
+            engine="ray",
+            address=cluster.address,
+            **settings,
+            **{"checkpoint-seconds": 0.5},
+        )
+        wait_for(
+            lambda: len(list(tmp_path.glob("*/checkpoints/*.keras"))) == 2, process
+        )
+        # One network on each node. The worker of one of them dies.
+        os.kill(ray_workers(cluster)[0], signal.SIGKILL)
+        out, _ = finish(process)
+    finally:
+        cluster.shutdown()
+    assert "done 2 of 2" in out
+    found = histories(tmp_path)
+    assert len(found) == 2
+    for rows in found.values():
+        assert [row["epoch"] for row in rows] == list(range(1, 2001))
+    # The killed one went on at its checkpoint, the other one has not noticed.
+    times = sorted(
+        sum(key.startswith("resumed ") for key in read_history(path)[1])
+        for path in tmp_path.glob("finishedTests/*/historyLogs/*.xlsx")
+    )
+    assert times == [0, 1]
+    assert not leftovers(tmp_path)
+
+
+def ray_workers(cluster):
+    """The processes that train, in all nodes of a cluster."""
+    nodes = {
+        info.process.pid
+        for node in cluster.list_all_nodes()
+        for infos in node.all_processes.values()
+        for info in infos
+    }
+    found = []
+    for status in Path("/proc").glob("[0-9]*/status"):
+        try:
+            text = status.read_text()
+            command = (status.parent / "cmdline").read_text()
+        except OSError:
+            continue
+        parent = int(re.search(r"PPid:\t(\d+)", text)[1])
+        if parent in nodes and command.startswith("ray::_train_on_ray"):
+            found.append(int(status.parent.name))
+    return found
+
+
+@pytest.mark.tensorflow_only
+def test_files_that_cannot_be_written_in_the_middle(tmp_path):
+    settings = {"methods": "reference", "epochs": 300, "dims": "12"}
+    # Room for the configuration, none for the rows.
+    _, err = finish(start(tmp_path, largest_file=9000, **settings), 4)
+    assert "error: " in err and "dim12" in err
+    assert "Continue with the same command" in err
+    out, _ = finish(start(tmp_path, **settings))
+    assert "done 1 of 1" in out
+    (rows,) = histories(tmp_path).values()
+    assert [row["epoch"] for row in rows] == list(range(1, 301))
+    assert not leftovers(tmp_path)
+
+
+def test_archive_that_cannot_be_written(tmp_path, capsys):
+    file = tmp_path / "file"
+    file.write_text("")
+    with pytest.raises(SystemExit) as exit:
+        test_matrix.main(words(file))
+    assert exit.value.code == 2
+    assert str(file) in capsys.readouterr().err
+
+
+def test_claims_of_processes(tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from experiments._claims import Claims;"
+        "claims = Claims(Path(sys.argv[1])); print(claims.take('a'), claims.take('b'));"
+        "sys.stdout.flush(); sys.stdin.read()"
+    )
+    claims = Claims(tmp_path)
+    assert claims.take("a")
+    other = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert other.stdout.readline().split() == ["False", "True"]
+    assert not claims.take("b")
+    other.kill()
+    other.communicate()
+    # The claims of a process end with it.
+    assert claims.take("b")
+    claims.close()
