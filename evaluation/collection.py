@@ -8,8 +8,9 @@ from pathlib import Path
 from evaluation.logs import Log, Unusable
 from evaluation.reading import FOLDER, SUFFIXES, read
 
-# Results that their author has put aside.
+# Where a sweep puts trainings that failed, and the file there that says why.
 WRONG = "wrongTests"
+REASON = "reason.txt"
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,8 @@ class Collection:
 
     Args:
         logs: Those that count.
-        excluded: Those that diverged or lack epochs. They are in no mean, and figures
-            and tables say how many there are.
+        excluded: Those that diverged, failed or lack epochs. They are in no mean, and
+            figures and tables say how many there are.
         problems: What was wrong.
     """
 
@@ -59,11 +60,11 @@ def collect(paths: Sequence[Path], unfinished: bool = False) -> Collection:
     Raises:
         FileNotFoundError: If a path does not exist, or no log is found.
     """
-    files, problems = find(paths)
     logs: list[Log] = []
     excluded: list[Log] = []
-    known: dict[tuple, Log] = {}
-    for file in files:
+    problems: list[Problem] = []
+    known: dict[tuple, Path] = {}
+    for file in find(paths):
         try:
             log = read(file)
         except Unusable as error:
@@ -75,57 +76,63 @@ def collect(paths: Sequence[Path], unfinished: bool = False) -> Collection:
             continue
         problems += [Problem(file, what, "it is used") for what in log.remarks]
         key = (log.setting, log.width, log.rank, log.seed)
-        if log.seed is not None and key in known:
-            first = _shown(known[key].path)
+        why = _why_not(log, unfinished)
+        if why is not None:
+            problems.append(Problem(file, why, "it is in no mean"))
+            excluded.append(log)
+        elif log.seed is not None and key in known:
+            first = _shown(known[key])
             what = f"it has the setting, the network and the seed of {first}"
             problems.append(Problem(file, what, "it is left out"))
-        elif log.diverged is not None:
-            known[key] = log
-            what = f"it diverged: a loss of epoch {log.diverged} is not finite"
-            problems.append(Problem(file, what, "it is in no mean"))
-            excluded.append(log)
-        elif log.unfinished and not unfinished:
-            what = f"it ends at epoch {log.epochs[-1]} of {log.expected_epochs}"
-            problems.append(Problem(file, what, "it is in no mean (see --unfinished)"))
-            excluded.append(log)
         else:
-            known[key] = log
+            known[key] = file
             logs.append(log)
     return Collection(tuple(logs), tuple(excluded), tuple(problems))
 
 
-def find(paths: Iterable[Path]) -> tuple[list[Path], list[Problem]]:
-    """The files of logs in or below some paths, and the folders that were skipped.
+def _why_not(log: Log, unfinished: bool) -> str | None:
+    """Why a log is in no mean, if so."""
+    if log.diverged is not None:
+        return f"it diverged: a loss of epoch {log.diverged} is not finite"
+    if log.wrong:
+        return f"its training failed: {_reason(log.path)}"
+    if log.unfinished and not unfinished:
+        last = f"epoch {log.epochs[-1]} of {log.expected_epochs}"
+        return f"it ends at {last}, and --unfinished is not given"
+    return None
+
+
+def _reason(path: Path) -> str:
+    """What the sweep has noted about a failed training."""
+    note = path.parent.parent / REASON
+    try:
+        lines = note.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        lines = []
+    start = f"{path.stem}: "
+    found = [line.removeprefix(start) for line in lines if line.startswith(start)]
+    return found[-1] if found else f"it lies in {WRONG}"
+
+
+def find(paths: Iterable[Path]) -> list[Path]:
+    """The files of logs in or below some paths.
 
     Raises:
         FileNotFoundError: If a path does not exist, or there is no log at all.
     """
     files: dict[Path, Path] = {}
-    problems = []
     paths = list(paths)
     for path in paths:
         if not path.exists():
             raise FileNotFoundError(f"there is no file or folder {_shown(path)}")
-        if path.is_file():
-            files.setdefault(path.resolve(), path)
-            continue
-        put_aside: dict[Path, int] = {}
-        for file in _below(path):
-            if WRONG in file.relative_to(path).parts:
-                folder = next(p for p in file.parents if p.name == WRONG)
-                put_aside[folder] = put_aside.get(folder, 0) + 1
-            else:
-                files.setdefault(file.resolve(), file)
-        for folder, count in put_aside.items():
-            what = f"{count} {'log is' if count == 1 else 'logs are'} put aside here"
-            problems.append(Problem(folder, what, "name the folder to see them"))
+        for file in _below(path) if path.is_dir() else [path]:
+            files.setdefault(file.resolve(), file)
     if not files:
-        aside = "".join(f"; {problem}" for problem in problems)
         raise FileNotFoundError(
             f"there is no log in {', '.join(map(_shown, paths))}; a log is "
-            f"<folder>/<name of the test>/{FOLDER}/<network>.xlsx{aside}"
+            f"<folder>/<name of the test>/{FOLDER}/<network>.xlsx"
         )
-    return list(files.values()), problems
+    return list(files.values())
 
 
 def _below(folder: Path) -> list[Path]:

@@ -117,9 +117,16 @@ class Log:
         )
 
     @property
+    def wrong(self) -> bool:
+        """Whether a sweep has put it aside, since its training failed."""
+        return "wrongTests" in self.path.absolute().parts
+
+    @property
     def state(self) -> str:
         if self.diverged is not None:
             return "diverged"
+        if self.wrong:
+            return "failed"
         return "unfinished" if self.unfinished else "finished"
 
     @property

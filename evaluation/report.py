@@ -118,7 +118,7 @@ def _overview(collection: Collection) -> str:
     header = ("test", "data", "widths", "fixed ranks", "seeds", "logs")
     text = f"{counted} {'log' if counted == 1 else 'logs'}"
     if excluded:
-        text += f", and {excluded} of diverged or unfinished runs, which are in no mean"
+        text += f", and {excluded} that diverged, failed or are unfinished, which are in no mean"
     table = tables.Table("tests", "What was read", header, rows)
     return f"<p>{text}.</p>{_scrolling(table)}"
 

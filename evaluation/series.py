@@ -42,7 +42,7 @@ class Cell:
 
     Args:
         logs: Those that count.
-        excluded: Those that don't, since they diverged or lack epochs.
+        excluded: Those that don't, since they diverged, failed or lack epochs.
     """
 
     logs: tuple[Log, ...]

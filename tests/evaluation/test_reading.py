@@ -282,21 +282,30 @@ def test_duplicates_are_left_out_and_named(tmp_path):
 
 def test_where_logs_are_found(tmp_path):
     inside = write_cell(tmp_path / "finishedTestsFullSet", TEST, 20)
-    wrong = write_cell(tmp_path / "wrongTests", TEST, 30)
+    growing = write_cell(tmp_path, TEST, 30)
     (inside.parent / "~$dim20.xlsx").write_bytes(b"open in a spreadsheet program")
     (inside.parent / ".dim20.xlsx.0123.tmp").write_bytes(b"half")
     (inside.parent / "notes.txt").write_text("a")
-    files, problems = find([tmp_path])
-    assert files == [inside] and problems[0].path == tmp_path / "wrongTests"
-    assert "1 log is put aside" in str(problems[0])
-    inside.unlink()
-    with pytest.raises(FileNotFoundError, match="no log in.*1 log is put aside"):
-        find([tmp_path])
-    write_cell(tmp_path / "finishedTestsFullSet", TEST, 20)
-    # A folder that is named is meant.
-    assert find([tmp_path / "wrongTests"]) == ([wrong], [])
+    assert sorted(find([tmp_path])) == sorted([inside, growing])
     for path in (inside, inside.parent, inside.parent.parent):
-        assert find([path, tmp_path])[0] == [inside]
+        assert find([path, inside.parents[2]]) == [inside]
+
+
+def test_failed_training_is_named_with_its_reason(tmp_path):
+    write_cell(tmp_path / "finishedTests", TEST, 20)
+    for width in (30, 40):
+        wrong = write_cell(tmp_path / "wrongTests", TEST, width)
+    note = "dim3: another\ndim30: The loss became inf at epoch 6, step 2\n"
+    (wrong.parents[1] / "reason.txt").write_text(note)
+    collection = collect([tmp_path])
+    assert [log.width for log in collection.logs] == [20]
+    assert [(log.width, log.state) for log in collection.excluded] == [
+        (30, "failed"),
+        (40, "failed"),
+    ]
+    first, second = (text for _, _, text in problems_of(collection))
+    assert "its training failed: The loss became inf at epoch 6, step 2; it is" in first
+    assert "its training failed: it lies in wrongTests; it is in no mean" in second
 
 
 def test_no_logs(tmp_path):
