@@ -5,11 +5,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from evaluation.logs import Log, Unusable
+from evaluation.logs import WRONG, Log, Unusable
 from evaluation.reading import FOLDER, SUFFIXES, read
 
-# Where a sweep puts trainings that failed, and the file there that says why.
-WRONG = "wrongTests"
+# What a sweep says about failed trainings.
 REASON = "reason.txt"
 
 

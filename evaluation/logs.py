@@ -21,6 +21,9 @@ PARAMETERS = "parameters prediction"
 RANK = "rank "
 SPECTRUM = "singular values/"
 
+# Where sweeps put the logs of failed trainings.
+WRONG = "wrongTests"
+
 
 class Unusable(ValueError):
     """A log that can't be evaluated.
@@ -119,7 +122,7 @@ class Log:
     @property
     def wrong(self) -> bool:
         """Whether a sweep has put it aside, since its training failed."""
-        return "wrongTests" in self.path.absolute().parts
+        return WRONG in self.path.absolute().parts
 
     @property
     def state(self) -> str:

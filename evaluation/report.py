@@ -118,7 +118,8 @@ def _overview(collection: Collection) -> str:
     header = ("test", "data", "widths", "fixed ranks", "seeds", "logs")
     text = f"{counted} {'log' if counted == 1 else 'logs'}"
     if excluded:
-        text += f", and {excluded} that diverged, failed or are unfinished, which are in no mean"
+        verb = "is" if excluded == 1 else "are"
+        text += f"; {excluded} diverged, failed or {verb} unfinished, in no mean"
     table = tables.Table("tests", "What was read", header, rows)
     return f"<p>{text}.</p>{_scrolling(table)}"
 
