@@ -81,7 +81,7 @@ def kernel_width(values: np.ndarray) -> float:
 
 def _draw(panel: Axes, lane: int, values: np.ndarray, color: str) -> None:
     # The drops fall to fixed heights, so that a figure is the same every time.
-    heights = lane + 0.28 + 0.07 * np.resize([0, 1, -1, 0.5, -0.5], len(values))
+    heights = lane + 0.24 + 0.05 * np.resize([0, 1, -1, 0.5, -0.5], len(values))
     panel.plot(values, heights, "o", color=color, ms=3.5, alpha=0.7, mew=0)
     if len(values) < FEWEST or np.ptp(values) == 0:
         return
@@ -99,13 +99,13 @@ def _draw(panel: Axes, lane: int, values: np.ndarray, color: str) -> None:
     low, middle, high = np.percentile(values, [25, 50, 75])
     panel.plot(
         [low, high],
-        [lane + 0.05] * 2,
+        [lane + 0.04] * 2,
         color=color,
         lw=5,
         alpha=0.6,
         solid_capstyle="butt",
     )
-    panel.plot([middle] * 2, [lane - 0.05, lane + 0.15], color="black", lw=1.4)
+    panel.plot([middle] * 2, [lane - 0.05, lane + 0.13], color="black", lw=1.4)
 
 
 def _ticks(groups: Sequence[tuple[str, Sequence]]) -> tuple[list[float], list[str]]:
@@ -120,4 +120,4 @@ def _ticks(groups: Sequence[tuple[str, Sequence]]) -> tuple[list[float], list[st
 def _separate(panel: Axes, groups: Sequence[tuple[str, Sequence]]) -> None:
     ends = np.cumsum([len(cells) for _, cells in groups])[:-1]
     for end in ends:
-        panel.axhline(end - 0.61, color="0.85", lw=0.8)
+        panel.axhline(end - 0.61, color="0.85", lw=0.8, zorder=0)

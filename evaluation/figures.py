@@ -99,18 +99,19 @@ def _curves(collection: Collection, options: Options) -> Iterator[Drawing]:
 
 
 def _epochs(collection: Collection, options: Options) -> Iterator[Drawing]:
-    for width, cells in _chosen(collection, options).items():
-        for suffix, part in _split(cells, _LINES):
-            yield Drawing(
-                f"epochs-width-{width}{suffix}",
-                f"The course of training at width {width}.",
-                partial(
-                    curves.against_epoch,
-                    part,
-                    f"Loss and accuracy against epoch, width {width}, {_data(part)}",
-                    options.band,
-                ),
-            )
+    for data, ending, logs in _by_data(collection):
+        for width, cells in _chosen(logs, options).items():
+            for suffix, part in _split(cells, _LINES):
+                yield Drawing(
+                    f"epochs-width-{width}{ending}{suffix}",
+                    f"The course of training at width {width}, {data}.",
+                    partial(
+                        curves.against_epoch,
+                        part,
+                        f"Loss and accuracy against epoch, width {width}, {data}",
+                        options.band,
+                    ),
+                )
 
 
 def _maps(collection: Collection, options: Options) -> Iterator[Drawing]:
@@ -133,21 +134,19 @@ def _maps(collection: Collection, options: Options) -> Iterator[Drawing]:
 
 
 def _clouds(collection: Collection, options: Options) -> Iterator[Drawing]:
-    chosen = _chosen(collection, options)
-    several = any(len(cell.logs) > 1 for cells in chosen.values() for _, cell in cells)
-    if several:
-        groups = [(f"width {width}", cells) for width, cells in chosen.items()]
-        yield Drawing(
-            "rain-clouds",
-            "Distribution of the final results over runs.",
-            partial(
-                distributions.rain_clouds,
-                groups,
-                "Final results over runs, "
-                + _data([cell for _, cells in groups for cell in cells]),
-                options.at,
-            ),
-        )
+    for data, ending, logs in _by_data(collection):
+        chosen = _chosen(logs, options)
+        if any(len(cell.logs) > 1 for cells in chosen.values() for _, cell in cells):
+            yield Drawing(
+                f"rain-clouds{ending}",
+                f"Distribution of the final results over runs, {data}.",
+                partial(
+                    distributions.rain_clouds,
+                    [(f"width {width}", cells) for width, cells in chosen.items()],
+                    f"Final results over runs, {data}",
+                    options.at,
+                ),
+            )
 
 
 def _ranks(collection: Collection, options: Options) -> Iterator[Drawing]:
@@ -185,6 +184,18 @@ def _published(collection: Collection, options: Options) -> Iterator[Drawing]:
             "original implementation.",
             partial(published.accuracy_against_parameters, cells),
         )
+
+
+def _by_data(collection: Collection) -> Iterator[tuple[str, str, Collection]]:
+    """The logs of each data set, what it is called, and an ending if there are more."""
+    found = sorted({log.setting.data for log in collection.logs})
+    for data in found:
+        parts = (
+            tuple(log for log in logs if log.setting.data == data)
+            for logs in (collection.logs, collection.excluded)
+        )
+        ending = f"-{_slug(data)}" if len(found) > 1 else ""
+        yield data, ending, Collection(*parts)
 
 
 def _chosen(
@@ -259,11 +270,6 @@ def _has(series: Series, column: str) -> bool:
 
 def _spectra(cell: Cell) -> list[Log]:
     return [log for log in cell.logs if log.spectra]
-
-
-def _data(cells: Sequence[tuple[str, Cell]]) -> str:
-    found = sorted({log.setting.data for _, cell in cells for log in cell.logs})
-    return "; ".join(found)
 
 
 def _slug(text: str) -> str:

@@ -26,6 +26,8 @@ def epoch_map(series: Sequence[Series], column: str) -> Figure:
     grids = [grid(item, column) for item in series]
     factor = 100 if column.endswith("accuracy") else 1
     norm = _norm(factor * np.concatenate([values.ravel() for _, _, values in grids]))
+    ratio = _by_ratio(np.concatenate([sizes for _, sizes, _ in grids]))
+    ends = [edges(sizes, ratio)[[0, -1]] for _, sizes, _ in grids]
     columns = min(3, len(series))
     rows = -(-len(series) // columns)
     figure, axes = style.new(rows, columns, (3 + 3.1 * columns, 1.2 + 3.2 * rows))
@@ -35,7 +37,7 @@ def epoch_map(series: Sequence[Series], column: str) -> Figure:
     ):
         image = panel.pcolormesh(
             edges(epochs),
-            edges(sizes, ratio=_by_ratio(sizes)),
+            edges(sizes, ratio),
             factor * values,
             norm=norm,
             cmap=style.MAP,
@@ -56,13 +58,14 @@ def epoch_map(series: Sequence[Series], column: str) -> Figure:
         panel.set_ylabel(
             "width of the hidden layers" if item.axis == "width" else "rank"
         )
-        if _by_ratio(sizes):
+        panel.set_ylim(np.min(ends), np.max(ends))
+        if ratio:
             panel.set_yscale("log")
             style.plain_ticks(panel.yaxis, (1, 2, 5))
     for panel in axes.flat[len(series) :]:
         panel.set_axis_off()
     figure.colorbar(image, ax=axes, label=_NAMES[column], pad=0.02)
-    note = "Colours are means over runs."
+    note = "Colours are means over runs, grey where there is none."
     if reached:
         note += f" White line: mean training accuracy {100 * INTERPOLATION:g} %."
     cells = [
@@ -100,7 +103,7 @@ def edges(centres: np.ndarray, ratio: bool = False) -> np.ndarray:
 
 
 def _by_ratio(sizes: np.ndarray) -> bool:
-    return bool(sizes[-1] >= 4 * sizes[0])
+    return bool(max(sizes) >= 4 * min(sizes))
 
 
 def _norm(values: np.ndarray) -> colors.Normalize:

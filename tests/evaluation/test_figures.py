@@ -288,3 +288,28 @@ def test_many_series_are_split(tmp_path):
     names = names_of(collect([tmp_path]), kinds=["curves"])
     data = "mnist-5k-1k-20-label-noise"
     assert names[:2] == [f"curves-width-{data}-1", f"curves-width-{data}-2"]
+
+
+def test_epochs_and_clouds_are_apart_for_each_data_set(tmp_path):
+    write_sweep(tmp_path, widths=(5, 10), runs=(0, 1))
+    for run in (0, 1):
+        write_cell(tmp_path, f"TestDim10-11ep6batch256lr0-001Run{run}", 10)
+    collection = collect([tmp_path])
+    noisy = "mnist-5k-1k-20-label-noise"
+    assert names_of(collection, kinds=["epochs", "clouds"]) == [
+        "epochs-width-10-mnist",
+        f"epochs-width-5-{noisy}",
+        f"epochs-width-10-{noisy}",
+        "rain-clouds-mnist",
+        f"rain-clouds-{noisy}",
+    ]
+
+
+def test_maps_of_different_grids_have_one_vertical_axis(tmp_path):
+    write_sweep(tmp_path, widths=(2, 10, 20), runs=(0,))
+    write_sweep(tmp_path, "DLRTRank5-6", widths=(10, 20), runs=(0,))
+    series = series_over("width", collect([tmp_path]))
+    figure = maps.epoch_map(series, "test_loss")
+    first, second = figure.axes[:2]
+    assert first.get_ylim() == second.get_ylim() and first.get_ylim()[0] < 2
+    assert second.get_yscale() == "log"
