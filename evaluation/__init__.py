@@ -1,1 +1,1 @@
-"""Figures and tables from logs."""
+"""Figures, tables and a report from the logs of trained networks."""

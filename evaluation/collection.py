@@ -1,0 +1,152 @@
+"""Finds logs, reads them, and says what is wrong with which."""
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from evaluation.logs import WRONG, Log, Unusable
+from evaluation.reading import FOLDER, SUFFIXES, read
+
+# What a sweep says about failed trainings.
+REASON = "reason.txt"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that a reader of the figures should know about a log.
+
+    Args:
+        path: The log, or a folder of logs.
+        what: What is wrong.
+        consequence: What was done about it.
+        row: Row of the sheet or line of the file, counted from 1.
+    """
+
+    path: Path
+    what: str
+    consequence: str
+    row: int | None = None
+
+    def __str__(self) -> str:
+        row = "" if self.row is None else f", row {self.row}"
+        return f"{_shown(self.path)}{row}: {self.what}; {self.consequence}"
+
+
+@dataclass(frozen=True)
+class Collection:
+    """The logs to evaluate.
+
+    Args:
+        logs: Those that count.
+        excluded: Those that diverged, failed or lack epochs. They are in no mean, and
+            figures and tables say how many there are.
+        problems: What was wrong.
+    """
+
+    logs: tuple[Log, ...]
+    excluded: tuple[Log, ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+
+def collect(paths: Sequence[Path], unfinished: bool = False) -> Collection:
+    """Reads every log in or below some paths.
+
+    Args:
+        paths: Workbooks, folders of runs, or folders of such folders.
+        unfinished: Whether logs that lack their last epochs count.
+
+    Raises:
+        FileNotFoundError: If a path does not exist, or no log is found.
+    """
+    logs: list[Log] = []
+    excluded: list[Log] = []
+    problems: list[Problem] = []
+    known: dict[tuple, Path] = {}
+    for file in find(paths):
+        try:
+            log = read(file)
+        except Unusable as error:
+            problems.append(Problem(file, str(error), "it is left out", error.row))
+            continue
+        except OSError as error:
+            what = error.strerror or str(error)
+            problems.append(Problem(file, what, "it is left out"))
+            continue
+        problems += [Problem(file, what, "it is used") for what in log.remarks]
+        key = (log.setting, log.width, log.rank, log.seed)
+        why = _why_not(log, unfinished)
+        if why is not None:
+            problems.append(Problem(file, why, "it is in no mean"))
+            excluded.append(log)
+        elif log.seed is not None and key in known:
+            first = _shown(known[key])
+            what = f"it has the setting, the network and the seed of {first}"
+            problems.append(Problem(file, what, "it is left out"))
+        else:
+            known[key] = file
+            logs.append(log)
+    return Collection(tuple(logs), tuple(excluded), tuple(problems))
+
+
+def _why_not(log: Log, unfinished: bool) -> str | None:
+    """Why a log is in no mean, if so."""
+    if log.diverged is not None:
+        return f"it diverged: a loss of epoch {log.diverged} is not finite"
+    if log.wrong:
+        return f"its training failed: {_reason(log.path)}"
+    if log.unfinished and not unfinished:
+        last = f"epoch {log.epochs[-1]} of {log.expected_epochs}"
+        return f"it ends at {last}, and --unfinished is not given"
+    return None
+
+
+def _reason(path: Path) -> str:
+    """What the sweep has noted about a failed training."""
+    note = path.parent.parent / REASON
+    try:
+        lines = note.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        lines = []
+    start = f"{path.stem}: "
+    found = [line.removeprefix(start) for line in lines if line.startswith(start)]
+    return found[-1] if found else f"it lies in {WRONG}"
+
+
+def find(paths: Iterable[Path]) -> list[Path]:
+    """The files of logs in or below some paths.
+
+    Raises:
+        FileNotFoundError: If a path does not exist, or there is no log at all.
+    """
+    files: dict[Path, Path] = {}
+    paths = list(paths)
+    for path in paths:
+        if not path.exists():
+            raise FileNotFoundError(f"there is no file or folder {_shown(path)}")
+        for file in _below(path) if path.is_dir() else [path]:
+            files.setdefault(file.resolve(), file)
+    if not files:
+        raise FileNotFoundError(
+            f"there is no log in {', '.join(map(_shown, paths))}; a log is "
+            f"<folder>/<name of the test>/{FOLDER}/<network>.xlsx"
+        )
+    return list(files.values())
+
+
+def _below(folder: Path) -> list[Path]:
+    """Logs in a folder, in the order of their names, numbers by size."""
+    pattern = "*" if folder.resolve().name == FOLDER else f"**/{FOLDER}/*"
+    found = [
+        file
+        for file in folder.glob(pattern)
+        # Hidden files are leftovers of killed runs, "~$" ones belong to open windows.
+        if file.suffix in SUFFIXES and not file.name.startswith((".", "~$"))
+    ]
+    return sorted(found, key=lambda file: (file.parent, len(file.name), file.name))
+
+
+def _shown(path: Path) -> str:
+    """A path as short as it can be said from here."""
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith("..") else relative

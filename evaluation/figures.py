@@ -1,0 +1,276 @@
+"""Which figures a collection of logs gives."""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from matplotlib.figure import Figure
+
+from evaluation import adaptive, curves, distributions, maps, published, style
+from evaluation.collection import Collection
+from evaluation.logs import Log
+from evaluation.series import Cell, Series, cells_of, labels, pick, series_over
+from evaluation.statistics import peak
+
+# `evaluation.__main__` writes them out too, for its help not to wait for Keras.
+KINDS = ("curves", "epochs", "maps", "clouds", "ranks", "published")
+
+# Lines that a reader can tell apart, panels of a map, and figures of the same kind.
+_LINES = len(style.COLORS)
+_PANELS = 6
+_WIDTHS = 4
+_NETWORKS = 12
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a user may choose.
+
+    Args:
+        kinds: Which of `KINDS`.
+        band: "range" or "std"; what the shades are.
+        at: "last" or "best"; which epoch's values are final.
+        widths, ranks: The networks whose epochs are shown; by default a few.
+    """
+
+    kinds: Sequence[str] = KINDS
+    band: str = "range"
+    at: str = "last"
+    widths: Sequence[int] = ()
+    ranks: Sequence[int] = ()
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure to be drawn.
+
+    Args:
+        name: Its file's, without the ending.
+        caption: What it shows.
+        draw: Draws it.
+    """
+
+    name: str
+    caption: str
+    draw: Callable[[], Figure]
+
+
+def plan(collection: Collection, options: Options = Options()) -> list[Drawing]:  # noqa: B008
+    """The figures that these logs give."""
+    makers = {
+        "curves": _curves,
+        "epochs": _epochs,
+        "maps": _maps,
+        "clouds": _clouds,
+        "ranks": _ranks,
+        "published": _published,
+    }
+    return [
+        drawing
+        for kind in KINDS
+        if kind in options.kinds
+        for drawing in makers[kind](collection, options)
+    ]
+
+
+def _curves(collection: Collection, options: Options) -> Iterator[Drawing]:
+    everything = []
+    for axis in ("width", "rank"):
+        series = _series(axis, collection, options)
+        everything += series
+        for suffix, part in _parts(series, _LINES):
+            references = _references(part, collection) if axis == "rank" else []
+            yield Drawing(
+                f"curves-{axis}{suffix}",
+                f"Loss and accuracy at the end of training against {axis}. Vertical "
+                "lines mark the interpolation thresholds of each method.",
+                partial(
+                    curves.against_size, part, options.band, options.at, references
+                ),
+            )
+    for suffix, part in _parts(everything, _LINES):
+        yield Drawing(
+            f"curves-parameters{suffix}",
+            "Loss and accuracy at the end of training against the number of "
+            "parameters.",
+            partial(curves.against_parameters, part, options.band, options.at),
+        )
+
+
+def _epochs(collection: Collection, options: Options) -> Iterator[Drawing]:
+    for data, ending, logs in _by_data(collection):
+        for width, cells in _chosen(logs, options).items():
+            for suffix, part in _split(cells, _LINES):
+                yield Drawing(
+                    f"epochs-width-{width}{ending}{suffix}",
+                    f"The course of training at width {width}, {data}.",
+                    partial(
+                        curves.against_epoch,
+                        part,
+                        f"Loss and accuracy against epoch, width {width}, {data}",
+                        options.band,
+                    ),
+                )
+
+
+def _maps(collection: Collection, options: Options) -> Iterator[Drawing]:
+    for axis in ("width", "rank"):
+        groups: dict[str, list[Series]] = {}
+        for series in _series(axis, collection, options):
+            groups.setdefault(series.setting.data, []).append(series)
+        for data, group in groups.items():
+            for column in ("test_loss", "test_accuracy"):
+                # What no log has can't be shown.
+                known = [series for series in group if _has(series, column)]
+                for suffix, part in _split(known, _PANELS):
+                    name = f"map-{axis}-{column}-{_slug(data)}{suffix}"
+                    yield Drawing(
+                        name.replace("_", "-"),
+                        f"{column.replace('_', ' ').capitalize()} at every epoch and "
+                        f"{axis}, {data}.",
+                        partial(maps.epoch_map, part, column),
+                    )
+
+
+def _clouds(collection: Collection, options: Options) -> Iterator[Drawing]:
+    for data, ending, logs in _by_data(collection):
+        chosen = _chosen(logs, options)
+        if any(len(cell.logs) > 1 for cells in chosen.values() for _, cell in cells):
+            yield Drawing(
+                f"rain-clouds{ending}",
+                f"Distribution of the final results over runs, {data}.",
+                partial(
+                    distributions.rain_clouds,
+                    [(f"width {width}", cells) for width, cells in chosen.items()],
+                    f"Final results over runs, {data}",
+                    options.at,
+                ),
+            )
+
+
+def _ranks(collection: Collection, options: Options) -> Iterator[Drawing]:
+    cells = {
+        key: cell
+        for key, cell in cells_of(collection).items()
+        if (key.setting.tolerance and cell.logs) or _spectra(cell)
+    }
+    widths = pick({key.width for key in cells}, _WIDTHS, options.widths)
+    cells = {key: cell for key, cell in cells.items() if key.width in widths}
+    names = labels(cells)
+    for name, (key, cell) in list(zip(names, cells.items(), strict=True))[:_NETWORKS]:
+        title = f"{name}, width {key.width}" if "width" not in name else name
+        where = f"{title}, {key.setting.data}"
+        if key.setting.tolerance and adaptive.layers(cell.logs[0]):
+            yield Drawing(
+                f"ranks-{_slug(title)}",
+                f"Ranks, parameters and accuracy while ranks adapt: {where}.",
+                partial(adaptive.rank_evolution, cell, f"Ranks: {where}", options.band),
+            )
+        for log in _spectra(cell)[:1]:
+            yield Drawing(
+                f"singular-values-{_slug(title)}",
+                f"Singular values of the low-rank layers: {where}.",
+                partial(adaptive.singular_values, log, f"Singular values: {where}"),
+            )
+
+
+def _published(collection: Collection, options: Options) -> Iterator[Drawing]:
+    cells = published.comparable(cells_of(collection))
+    if cells:
+        yield Drawing(
+            "accuracy-parameters-published",
+            "Test accuracy against parameters, beside the published results of the "
+            "original implementation.",
+            partial(published.accuracy_against_parameters, cells),
+        )
+
+
+def _by_data(collection: Collection) -> Iterator[tuple[str, str, Collection]]:
+    """The logs of each data set, what it is called, and an ending if there are more."""
+    found = sorted({log.setting.data for log in collection.logs})
+    for data in found:
+        parts = (
+            tuple(log for log in logs if log.setting.data == data)
+            for logs in (collection.logs, collection.excluded)
+        )
+        ending = f"-{_slug(data)}" if len(found) > 1 else ""
+        yield data, ending, Collection(*parts)
+
+
+def _chosen(
+    collection: Collection, options: Options
+) -> dict[int, list[tuple[str, Cell]]]:
+    """A few networks by width, with labels that say everything else."""
+    cells = {key: cell for key, cell in cells_of(collection).items() if cell.logs}
+    widths = pick({key.width for key in cells}, _WIDTHS, options.widths)
+    if not options.widths:
+        peaks = [peak(series) for series in series_over("width", collection)]
+        widths = sorted({*widths, *(found.size for found in peaks if found)})
+    ranks = {key.rank for key in cells if key.rank is not None}
+    if options.ranks or len(ranks) >= _LINES:
+        ranks = set(pick(ranks, _LINES - 1, options.ranks))
+    keys = [key for key in cells if key.width in widths and key.rank in {None, *ranks}]
+    names = labels(key._replace(width=None) for key in keys)
+    chosen: dict[int, list[tuple[str, Cell]]] = {width: [] for width in widths}
+    for name, key in zip(names, keys, strict=True):
+        chosen[key.width].append((name, cells[key]))
+    return {width: found for width, found in chosen.items() if found}
+
+
+def _series(axis: str, collection: Collection, options: Options) -> list[Series]:
+    """Curves over an axis; those over rank at a few widths."""
+    series = [item for item in series_over(axis, collection) if len(item.sizes) > 1]
+    if axis == "rank":
+        found = {item.key.width for item in series if item.key.width is not None}
+        widths = pick(found, _WIDTHS, options.widths)
+        series = [item for item in series if item.key.width in widths]
+    return series
+
+
+def _references(
+    series: Sequence[Series], collection: Collection
+) -> list[tuple[str, Cell]]:
+    """The dense networks with the widths and the data of low-rank ones."""
+    wanted = {(item.key.width, item.setting.data) for item in series}
+    cells = {
+        key: cell
+        for key, cell in cells_of(collection).items()
+        if cell.logs
+        and not key.setting.low_rank
+        and (key.width, key.setting.data) in wanted
+    }
+    return list(zip(labels(cells), cells.values(), strict=True))
+
+
+def _parts(series: Sequence[Series], most: int) -> Iterator[tuple[str, list[Series]]]:
+    """All series together, or those of the same data where they are too many."""
+    if len(series) <= most:
+        if series:
+            yield "", list(series)
+        return
+    groups: dict[str, list[Series]] = {}
+    for item in series:
+        groups.setdefault(item.setting.data, []).append(item)
+    for data, group in groups.items():
+        for suffix, part in _split(group, most):
+            yield f"-{_slug(data)}{suffix}", part
+
+
+def _split(items: Sequence, most: int) -> Iterator[tuple[str, list]]:
+    """Parts of a length, with a number each if there are several."""
+    for start in range(0, len(items), most):
+        suffix = f"-{start // most + 1}" if len(items) > most else ""
+        yield suffix, list(items[start : start + most])
+
+
+def _has(series: Series, column: str) -> bool:
+    return any(column in log.columns for c in series.cells.values() for log in c.logs)
+
+
+def _spectra(cell: Cell) -> list[Log]:
+    return [log for log in cell.logs if log.spectra]
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-")

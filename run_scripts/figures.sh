@@ -1,0 +1,7 @@
+#!/bin/sh
+# Draws every figure from the reference logs into history_logs/figures.
+# Options: --help. Other logs: python -m evaluation figures LOGS.
+set -eu
+. "$(dirname -- "$0")/_env.sh"
+exec "$PYTHON" -m evaluation figures --output "$root/history_logs/figures" "$@" \
+    "$root/evaluation/reference_logs"
