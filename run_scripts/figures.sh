@@ -1,7 +1,8 @@
 #!/bin/sh
-# Draws every figure from the reference logs into history_logs/figures.
-# Options: --help. Other logs: python -m evaluation figures LOGS.
+# Draws every figure from the reference logs, and the graphics that explain the method,
+# into history_logs/figures. Options: --help. Other logs: python -m evaluation figures LOGS.
 set -eu
 . "$(dirname -- "$0")/_env.sh"
-exec "$PYTHON" -m evaluation figures --output "$root/history_logs/figures" "$@" \
+"$PYTHON" -m evaluation figures --output "$root/history_logs/figures" "$@" \
     "$root/evaluation/reference_logs"
+exec "$PYTHON" -m evaluation.graphics --output "$root/history_logs/figures"
