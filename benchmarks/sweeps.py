@@ -136,7 +136,7 @@ def main() -> None:
         for name in ("dims", "ranks", "runs")
     }
     cells, _ = _grid.cells(Grid(epochs=(arguments.epochs,), **numbers))
-    cores = len(os.sched_getaffinity(0))
+    cores = os.cpu_count() or 1
     print(f"{len(cells)} networks, {arguments.epochs} epochs each", flush=True)
     measured: dict[str, tuple[float, dict[str, list[float]]]] = {}
     for name in (PLAIN, AS_RUNS):

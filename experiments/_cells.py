@@ -77,9 +77,13 @@ def train_unit(
             busy.append(cell)
         else:
             try:
-                if places.state() in ("finished", "wrong"):
+                state = places.state()
+                if state == "finished":
                     places.tidy()
                     report(Event(str(cell), "kept"))
+                elif state == "wrong":
+                    reason = f"it failed before, see {places.wrong.parents[1]}"
+                    report(Event(str(cell), "wrong", reason=reason))
                 else:
                     if trainer is None:
                         trainer = _trainer(unit)

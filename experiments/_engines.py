@@ -27,6 +27,8 @@ ONE_THREAD = {
 _POLL_SECONDS = 0.2
 # A unit whose process has died so often is not the victim of something else.
 _MOST_DEATHS = 3
+# On a cluster machines come and go.
+_MOST_RETRIES = 20
 
 
 class WorkersDied(RuntimeError):
@@ -176,6 +178,7 @@ def train_on_ray(
         ModuleNotFoundError: If Ray is not installed.
         ConnectionError: If there is no cluster at the address.
         OSError: If a file can't be written.
+        WorkersDied: If the processes of a unit die again and again.
     """
     try:
         import ray
@@ -197,13 +200,17 @@ def train_on_ray(
     )
     try:
         events = Queue(actor_options={"num_cpus": 0})
-        task = ray.remote(num_cpus=1, max_retries=-1)(_train_on_ray)
+        task = ray.remote(num_cpus=1, max_retries=_MOST_RETRIES)(_train_on_ray)
         pending = [task.remote(unit, root, interval, events) for unit in units]
         try:
             while pending:
                 done, pending = ray.wait(pending, timeout=_POLL_SECONDS)
                 _hand_on(events, on_event)
                 ray.get(done)
+        except ray.exceptions.RayTaskError:
+            raise
+        except ray.exceptions.RayError as error:
+            raise WorkersDied(f"a unit could not be trained: {error}") from error
         except BaseException:
             for reference in pending:
                 ray.cancel(reference, force=False)

@@ -59,7 +59,7 @@ def parse(arguments: Sequence[str]) -> Options:
         options = Options(
             Grid(**words),
             Path(engine.get("log_dir", LOG_DIR)).expanduser().absolute(),
-            engine.get("workers", len(os.sched_getaffinity(0))),
+            engine.get("workers", _cores()),
             engine.get("engine", "local"),
             engine.get("address", "auto"),
             engine.get("checkpoint_seconds", CHECKPOINT_SECONDS),
@@ -80,6 +80,13 @@ def parse(arguments: Sequence[str]) -> Options:
             f"Received: --engine {options.engine}"
         )
     return options
+
+
+def _cores() -> int:
+    """Number of cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def whole_numbers(text: str) -> tuple[int, ...]:

@@ -406,6 +406,9 @@ def test_diverged_networks_are_set_aside(tmp_path):
     rows = histories(tmp_path, "wrongTests")[f"{bad}/dim12"]
     assert not np.isfinite(rows[-1]["loss"] + rows[-1]["val_loss"])
     assert list(histories(tmp_path)) == [f"{test.format('0-01')}/dim12"]
+    # It is not tried again.
+    _, err = finish(start(tmp_path, **settings), 1)
+    assert f"failed: {bad}/dim12: it failed before" in err
     assert not leftovers(tmp_path)
 
 
