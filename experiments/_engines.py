@@ -207,15 +207,13 @@ def train_on_ray(
                 done, pending = ray.wait(pending, timeout=_POLL_SECONDS)
                 _hand_on(events, on_event)
                 ray.get(done)
-        except ray.exceptions.RayTaskError:
-            raise
-        except ray.exceptions.RayError as error:
-            raise WorkersDied(f"a unit could not be trained: {error}") from error
-        except BaseException:
+        except BaseException as error:
             for reference in pending:
                 ray.cancel(reference, force=False)
             with contextlib.suppress(Exception):
                 ray.wait(pending, num_returns=len(pending), timeout=60)
+            if isinstance(error, ray.exceptions.WorkerCrashedError):
+                raise WorkersDied(f"a unit was never finished: {error}") from error
             raise
         _hand_on(events, on_event)
     finally:
