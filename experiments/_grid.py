@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from experiments import names
-from experiments._config import DEFAULTS, Config, resolve
+from experiments._config import DEFAULTS, NUM_INPUTS, Config, resolve
 from experiments.names import Name
 
 METHODS = ("reference", "dlrt", "adaptive")
@@ -118,12 +118,15 @@ def cells(grid: Grid) -> tuple[list[Cell], list[str]]:
                 for dim, rank in itertools.product(grid.dims, rank_of):
                     over_ranks = len(rank_of) > 1
                     cell_name = f"rank{rank}" if over_ranks else f"dim{dim}"
+                    # A setting out of bounds is named here by its option.
+                    limit = min(NUM_INPUTS, dim)
+                    allowed = None if rank is None else min(rank, limit)
+                    config = _config(method, grid, name, dim, allowed)
                     test = names.compose(name)
-                    if method == "dlrt" and rank > min(dim, 784):
+                    if rank is not None and rank > limit:
                         key = names.compose(replace(name, run=None)), rank
                         too_narrow.setdefault(key, set()).add(dim)
                         continue
-                    config = _config(method, grid, name, dim, rank)
                     found[test, cell_name] = Cell(test, cell_name, config)
     skipped = [
         f"{test}: rank {rank} is above the width {', '.join(map(str, sorted(dims)))}"
@@ -146,7 +149,7 @@ def units(cells: Iterable[Cell]) -> list[list[Cell]]:
 
 def parameters(config: Config) -> int:
     """Parameters of a network at its start, as counted for prediction."""
-    n, d = 784, config.dim_layer
+    n, d = NUM_INPUTS, config.dim_layer
     kernels = [(n, d), (d, d), (d, d), (d, d)]
     rank = None if config.dense else config.start_rank
     weights = sum(

@@ -1,8 +1,9 @@
 #!/bin/sh
 # Draws every figure from the reference logs, and the graphics that explain the method,
-# into history_logs/figures. Options: --help. Other logs: python -m evaluation figures LOGS.
+# into history_logs/figures. With options (--help), only the figures that they name.
+# Other logs: python -m evaluation figures LOGS.
 set -eu
 . "$(dirname -- "$0")/_env.sh"
 "$PYTHON" -m evaluation figures --output "$root/history_logs/figures" "$@" \
     "$root/evaluation/reference_logs"
-exec "$PYTHON" -m evaluation.graphics --output "$root/history_logs/figures"
+[ $# -gt 0 ] || exec "$PYTHON" -m evaluation.graphics --output "$root/history_logs/figures"

@@ -324,5 +324,5 @@ def test_script_draws_the_reference_logs(tmp_path):
     )
     assert shown.returncode == 0, shown.stderr
     names = [Path(line).name for line in shown.stdout.splitlines()]
-    assert "ranks-dlrt-tolerance-0.25-width-100.png" in names
+    assert "ranks-dlrt-tolerance-0.25-width-100-12-epochs.png" in names
     assert sorted(names) == sorted(path.name for path in tmp_path.iterdir())

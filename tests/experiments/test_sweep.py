@@ -55,6 +55,8 @@ def start(log_dir, largest_file=None, **settings):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # In the background of a script Ctrl-C is ignored, and so by its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
