@@ -3,21 +3,44 @@
 import keras
 import numpy as np
 
-from dlrt.layers import LowRankDense
+from dlrt.layers import LowRankLayer
 
 
-def low_rank_layers(model: keras.Model) -> list[LowRankDense]:
-    """All low-rank layers of a model, nested ones included, in order."""
-    return [
-        layer
-        for layer in model._flatten_layers(include_self=False)
-        if isinstance(layer, LowRankDense) and layer.built
-    ]
+def named_layers(model: keras.Model) -> dict[str, LowRankLayer]:
+    """All built low-rank layers of a model, in order, by the names that reports use.
+
+    That is the name of the layer, after those of the layers and models within the model
+    that it is a part of: `"hidden_1"`, `"attention/query"`. Where siblings share a
+    name, the later ones get a number, `"hidden#2"`.
+    """
+    named: dict[str, LowRankLayer] = {}
+    seen: set[int] = set()
+
+    def walk(layer: keras.layers.Layer, prefix: str) -> None:
+        for part in layer._flatten_layers(include_self=False, recursive=False):
+            if id(part) in seen:
+                continue
+            seen.add(id(part))
+            name = prefix + part.name
+            if isinstance(part, LowRankLayer) and part.built:
+                number = 1
+                while (unique := name if number == 1 else f"{name}#{number}") in named:
+                    number += 1
+                named[unique] = part
+            walk(part, name + "/")
+
+    walk(model, "")
+    return named
+
+
+def low_rank_layers(model: keras.Model) -> list[LowRankLayer]:
+    """All built low-rank layers of a model, nested ones included, in order."""
+    return list(named_layers(model).values())
 
 
 def ranks(model: keras.Model) -> dict[str, int]:
-    """The current rank of each low-rank layer, by the name of the layer."""
-    return {layer.name: layer.rank for layer in low_rank_layers(model)}
+    """The current rank of each low-rank layer, see `named_layers` for the names."""
+    return {name: layer.rank for name, layer in named_layers(model).items()}
 
 
 def parameter_count(model: keras.Model, training: bool = False) -> int:
@@ -31,7 +54,7 @@ def parameter_count(model: keras.Model, training: bool = False) -> int:
     """
     total = _size(model.weights)
     for layer in low_rank_layers(model):
-        n, m = layer.kernel_shape
+        n, m = layer.matrix_shape
         rank = layer.rank
         buffers = _size([layer.u, layer.s, layer.v])
         factors = rank * (n + m)
@@ -43,7 +66,7 @@ def dense_parameter_count(model: keras.Model) -> int:
     """Number of parameters of the model with every low-rank kernel made dense."""
     total = _size(model.weights)
     for layer in low_rank_layers(model):
-        n, m = layer.kernel_shape
+        n, m = layer.matrix_shape
         total += n * m - _size([layer.u, layer.s, layer.v])
     return total
 

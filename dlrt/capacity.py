@@ -13,7 +13,7 @@ import keras
 
 from dlrt import accounting
 from dlrt._shapes import dynamic_shapes
-from dlrt.layers import LowRankDense
+from dlrt.layers import LowRankLayer
 from dlrt.optimizers import LowRank, _slots
 from dlrt.optimizers._layer_step import layers_of, present
 
@@ -40,13 +40,19 @@ def resize(model: keras.Model, capacities: dict[str, int]) -> bool:
 
     Args:
         model: A model with built low-rank layers.
-        capacities: The new capacity by layer name, at least 1.
+        capacities: The new capacity by layer, at least 1; layers have the names that
+            `dlrt.accounting.ranks` gives them.
 
     Returns:
         Whether anything changed.
     """
+    named = accounting.named_layers(model)
+    return _resize(model, [(named[name], room) for name, room in capacities.items()])
+
+
+def _resize(model: keras.Model, rooms: list[tuple[LowRankLayer, int]]) -> bool:
     with variable_scope(model):
-        if not _resize_layers(accounting.low_rank_layers(model), capacities):
+        if not _resize_layers(rooms):
             return False
     follow(model)
     return True
@@ -77,7 +83,8 @@ def _iterations(optimizer: Any) -> int:
 
 def compact(model: keras.Model) -> bool:
     """Shrinks every low-rank layer's variables to its rank, see `resize`."""
-    return resize(model, accounting.ranks(model))
+    layers = accounting.low_rank_layers(model)
+    return _resize(model, [(layer, layer.rank) for layer in layers])
 
 
 def compact_trained(optimizer: LowRank, variables: list) -> None:
@@ -100,15 +107,14 @@ def compact_trained(optimizer: LowRank, variables: list) -> None:
             return
     if keras.backend.backend() == "jax":
         # Compiled functions get the variables handed in, and notice their new shapes.
-        if _resize_layers(layers, {layer.name: layer.rank for layer in layers}):
+        if _resize_layers([(layer, layer.rank) for layer in layers]):
             _follow(optimizer)
 
 
-def _resize_layers(layers: list[LowRankDense], capacities: dict[str, int]) -> bool:
+def _resize_layers(rooms: list[tuple[LowRankLayer, int]]) -> bool:
     """Replaces variables of layers; returns whether there was need to."""
     changed = False
-    for layer in layers:
-        capacity = capacities.get(layer.name, layer.capacity)
+    for layer, capacity in rooms:
         if capacity != layer.capacity:
             layer.set_factors(layer.factors.truncated(capacity), capacity)
             changed = True
@@ -129,12 +135,12 @@ def reserve(model: keras.Model) -> bool:
     if optimizer is None or optimizer.integrator.growth == 1:
         return False
     growth = optimizer.integrator.growth
-    return resize(
+    return _resize(
         model,
-        {
-            layer.name: max(layer.capacity, growth * layer.rank)
+        [
+            (layer, max(layer.capacity, growth * layer.rank))
             for layer in _trained_layers(model)
-        },
+        ],
     )
 
 
@@ -154,9 +160,8 @@ def settle(model: keras.Model) -> bool:
     optimizer.settled = _iterations(optimizer) >= optimizer.truncation_stop
     if optimizer.settled:
         growth = optimizer.integrator.growth
-        resized = resize(
-            model,
-            {layer.name: growth * layer.rank for layer in _trained_layers(model)},
+        resized = _resize(
+            model, [(layer, growth * layer.rank) for layer in _trained_layers(model)]
         )
     return resized or optimizer.settled != before
 
@@ -188,8 +193,8 @@ def adapt(model: keras.Model) -> bool:
         return True
     truncating = _iterations(optimizer) > optimizer.truncation_start
     growth = optimizer.integrator.growth
-    smaller: dict[str, int] = {}
-    larger: dict[str, int] = {}
+    smaller: list[tuple[LowRankLayer, int]] = []
+    larger: list[tuple[LowRankLayer, int]] = []
     saved = 0
     for layer in _trained_layers(model):
         bound = optimizer.truncation_of(layer)
@@ -199,14 +204,14 @@ def adapt(model: keras.Model) -> bool:
         if 2 * rank <= columns:
             # A little room, so that the rank can recover before the next move.
             room = min(columns, rank + max(2, rank // 4))
-            smaller[layer.name] = growth * room
-            saved += growth * (columns - room) * sum(layer.kernel_shape)
+            smaller.append((layer, growth * room))
+            saved += growth * (columns - room) * sum(layer.matrix_shape)
         elif truncating and rank >= columns and columns < bound[1]:
-            larger[layer.name] = growth * min(2 * columns, bound[1])
+            larger.append((layer, growth * min(2 * columns, bound[1])))
     if dynamic_shapes() and saved < _WORTH_A_MOVE:
-        smaller = {}
-    return resize(model, smaller | larger)
+        smaller = []
+    return _resize(model, smaller + larger)
 
 
-def _trained_layers(model: keras.Model) -> list[Any]:
+def _trained_layers(model: keras.Model) -> list[LowRankLayer]:
     return [layer for layer in accounting.low_rank_layers(model) if layer.trainable]

@@ -11,7 +11,7 @@ from keras.src.models.functional import Functional  # not exported by Keras
 from dlrt import linalg
 from dlrt.factors import Factors
 from dlrt.layers import LowRankDense
-from dlrt.layers.low_rank_dense import check_positive_integer
+from dlrt.layers.low_rank_layer import check_positive_integer
 
 LayerFilter = str | Iterable[str] | Callable[[keras.layers.Layer], bool] | None
 
@@ -136,7 +136,7 @@ def merge(model: keras.Model) -> keras.Model:
     _check_built(model)
 
     def pays(layer: LowRankDense) -> bool:
-        n, m = layer.kernel_shape
+        n, m = layer.matrix_shape
         return layer.rank * (n + m) < n * m
 
     def replace(layer: keras.layers.Layer) -> keras.layers.Layer:

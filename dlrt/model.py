@@ -149,8 +149,8 @@ def _make_room(model: keras.Model, weights: list[Any]) -> None:
         capacity.resize(
             model,
             {
-                layer.name: columns[id(layer.s)]
-                for layer in accounting.low_rank_layers(model)
+                name: columns[id(layer.s)]
+                for name, layer in accounting.named_layers(model).items()
             },
         )
 

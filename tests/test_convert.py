@@ -171,7 +171,7 @@ def test_tolerance_bounds_the_relative_error_with_the_smallest_rank(tolerance):
 def test_ratio_bounds_the_parameters_of_a_kernel(ratio):
     low_rank = dlrt.convert(sequential(), ratio=ratio, **KEEP)
     for layer in low_rank_layers(low_rank).values():
-        n, m = layer.kernel_shape
+        n, m = layer.matrix_shape
         assert layer.rank == max(1, int(ratio * n * m / (n + m)))
         assert layer.rank * (n + m) <= ratio * n * m or layer.rank == 1
 

@@ -11,7 +11,8 @@ class RankLog(keras.callbacks.Callback):
     """Adds ranks and compression to the logs of every epoch.
 
     They appear in Keras's progress bar, in `History.history` and in every logger that
-    comes after this callback, as `rank/<layer name>`, `parameters` (needed for
+    comes after this callback, as `rank/<layer>` (see
+    `dlrt.accounting.named_layers`), `parameters` (needed for
     prediction) and `compression` (share of the dense model's parameters saved).
 
     Example:

@@ -7,6 +7,7 @@ out of one backward pass at the cost of a two-factor layer; `G` is never formed.
 
 from typing import Any
 
+import keras
 from keras import ops
 
 from dlrt.linalg import polar_factor, svd, transpose
@@ -43,6 +44,45 @@ def low_rank_matmul(x: Tensor, u: Tensor, s: Tensor, v: Tensor) -> Tensor:
         return xu @ s @ transpose(v), gradient
 
     return matmul(x, u, s, v)
+
+
+def low_rank_lookup(indices: Tensor, u: Tensor, s: Tensor, v: Tensor) -> Tensor:
+    """The rows of `U @ S @ Vᵀ` at some indices.
+
+    Args:
+        indices: `(batch,)`, integers in `[0, n)`.
+        u: `(n, r)`.
+        s: `(r, r)`.
+        v: `(m, r)`.
+
+    Returns:
+        `(batch, m)`. Its gradients for `u`, `s`, `v` are `G V`, `Uᵀ G V`, `Gᵀ U`.
+    """
+
+    @ops.custom_gradient
+    def lookup(u: Tensor, s: Tensor, v: Tensor) -> tuple[Tensor, Any]:
+        rows = ops.take(u, indices, axis=0)
+
+        def gradient(dy: Tensor) -> tuple[Tensor, ...]:
+            dyv = dy @ v
+            gv = ops.segment_sum(dyv, indices, num_segments=u.shape[0])
+            return gv, transpose(rows) @ dyv, transpose(dy) @ rows
+
+        return rows @ s @ transpose(v), gradient
+
+    return lookup(u, s, v)
+
+
+def coordinates(x: Tensor, basis: Tensor) -> Tensor:
+    """What `x` multiplies `basis: (n, r)` to, shape `(batch, r)`.
+
+    Args:
+        x: `(batch, n)`, or `(batch,)` integers, which stand for rows of the identity.
+        basis: `(n, r)`.
+    """
+    if keras.backend.is_int_dtype(x.dtype):
+        return ops.take(basis, x, axis=0)
+    return x @ ops.cast(basis, x.dtype)
 
 
 def represented(u: Tensor, s: Tensor, v: Tensor) -> Tensor:

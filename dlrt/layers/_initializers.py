@@ -5,12 +5,15 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+import numpy as np
 from keras import initializers, ops
+from keras.src.initializers.random_initializers import compute_fans  # not exported
 
 from dlrt.factors import Factors
 from dlrt.linalg import at_least_float32
 
 Initializer = Callable[..., Any]
+Unfold = Callable[[np.ndarray], np.ndarray]
 
 # Variance left by a normal distribution cut at two standard deviations, where Keras
 # cuts it: 1 - 4 φ(2) / (2 Φ(2) - 1).
@@ -18,18 +21,30 @@ _TRUNCATED_VARIANCE = 0.7737
 
 
 def factor_initializers(
-    kernel_initializer: Any, shape: tuple[int, int], rank: int
+    kernel_initializer: Any,
+    shape: tuple[int, int],
+    rank: int,
+    kernel_shape: tuple[int, ...] | None = None,
+    unfold: Unfold | None = None,
 ) -> tuple[Initializer, Initializer, Initializer]:
     """Initializers of `U`, `S` and `V` for a kernel initializer.
 
     Args:
         kernel_initializer: A Keras initializer of dense kernels.
-        shape: Shape `(n, m)` of the kernel.
+        shape: Shape `(n, m)` of the matrix that the factors represent.
         rank: Rank of the factors.
+        kernel_shape: Shape of the kernel, where it is no matrix.
+        unfold: Turns a kernel into the matrix.
     """
-    variance = entry_variance(kernel_initializer, shape)
+    kernel_shape = shape if kernel_shape is None else kernel_shape
+    variance = entry_variance(kernel_initializer, kernel_shape)
     if variance is None:
-        return _approximation(kernel_initializer, shape, rank)
+
+        def draw(dtype: Any) -> np.ndarray:
+            kernel = ops.convert_to_numpy(kernel_initializer(kernel_shape, dtype))
+            return kernel if unfold is None else unfold(kernel)
+
+        return _approximation(draw, rank)
     # ‖W‖_F² = r σ² shall be that of the dense kernel, n m times the variance.
     sigma = math.sqrt(shape[0] * shape[1] * variance / rank)
     seed = getattr(kernel_initializer, "seed", None)
@@ -41,13 +56,13 @@ def factor_initializers(
     )
 
 
-def entry_variance(kernel_initializer: Any, shape: tuple[int, int]) -> float | None:
+def entry_variance(kernel_initializer: Any, shape: tuple[int, ...]) -> float | None:
     """Variance of a kernel's independent, centred entries.
 
     `None` for initializers whose entries are not so.
     """
-    fan_in, fan_out = shape
     if isinstance(kernel_initializer, initializers.VarianceScaling):
+        fan_in, fan_out = compute_fans(shape)
         fans = {
             "fan_in": fan_in,
             "fan_out": fan_out,
@@ -74,17 +89,16 @@ def _orthonormal(seed: Any) -> Initializer:
 
 
 def _approximation(
-    kernel_initializer: Any, shape: tuple[int, int], rank: int
+    draw: Callable[[Any], np.ndarray], rank: int
 ) -> tuple[Initializer, Initializer, Initializer]:
-    """The three factors of one drawn kernel."""
+    """The three factors of one drawn matrix."""
     drawn: list[Factors] = []
 
     def factor(index: int) -> Initializer:
         def initialize(_shape: Any, dtype: Any = None) -> Any:
             if not drawn:
                 wide = at_least_float32(dtype or keras.config.floatx())
-                kernel = ops.convert_to_numpy(kernel_initializer(shape, wide))
-                drawn.append(Factors.from_dense(kernel, rank))
+                drawn.append(Factors.from_dense(draw(wide), rank))
             return ops.cast(drawn[0][index], dtype)
 
         return initialize

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from keras import ops
 
-from dlrt.layers import LowRankDense
+from dlrt.layers import LowRankLayer
+from dlrt.layers._galerkin import coordinates
 from dlrt.linalg import transpose
 from dlrt.optimizers._layer_step import padded
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 Tensor = Any
 
 # A layer, the input `x` of a product `y = x U S Vᵀ`, and the gradient of its output.
-Product = tuple[LowRankDense, Tensor, Tensor]
+Product = tuple[LowRankLayer, Tensor, Tensor]
 
 
 def augmented_gradients(
@@ -52,8 +53,7 @@ def augmented_gradients(
         rank = step.columns_before()
         new_u, new_v = (values[i][:, rank : 2 * rank] for i in (u, v))
         corner = sum(
-            transpose(x @ ops.cast(new_u, x.dtype)) @ (dy @ ops.cast(new_v, x.dtype))
-            for x, dy in pairs
+            transpose(coordinates(x, new_u)) @ coordinates(dy, new_v) for x, dy in pairs
         )
         upper = [
             gradients[s][:rank, :rank],

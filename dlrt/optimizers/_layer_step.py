@@ -9,7 +9,7 @@ from dlrt import linalg
 from dlrt._shapes import dynamic_shapes
 from dlrt.factors import Factors
 from dlrt.integrators import Truncation, Update
-from dlrt.layers import LowRankDense
+from dlrt.layers import LowRankLayer
 from dlrt.optimizers import _scaling, _slots, _tracing
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Tensor = Any
 
 
-def layer_of(variable: Any) -> LowRankDense | None:
+def layer_of(variable: Any) -> LowRankLayer | None:
     """The low-rank layer that a variable is a factor of."""
     reference = getattr(variable, "low_rank_layer", None)
     return None if reference is None else reference()
@@ -59,7 +59,7 @@ def phase_gradients(
     ]
 
 
-def layers_of(variables: list) -> list[LowRankDense]:
+def layers_of(variables: list) -> list[LowRankLayer]:
     """The low-rank layers that variables belong to, in order, each once."""
     layers = {}
     for variable in variables:
@@ -114,7 +114,7 @@ class LayerStep:
     def __init__(
         self,
         optimizer: "LowRank",
-        layer: LowRankDense,
+        layer: LowRankLayer,
         phase: int,
         initial_rank: keras.Variable | None,
     ) -> None:
@@ -175,7 +175,7 @@ class LayerStep:
         }
         if self._optimizer._scaled and self.integrator.orthonormal:
             scales = _scaling.step_scales(
-                self.layer.kernel_shape, self._rank(), self.layer.s.dtype
+                self.layer.matrix_shape, self._rank(), self.layer.s.dtype
             )
             increments = {name: scales[name] * d for name, d in increments.items()}
             if self.phase > 0 and self.integrator.growth > 1:
@@ -185,7 +185,7 @@ class LayerStep:
     def _lengthen_new(self, increment: Tensor) -> Tensor:
         """Scales the coefficients of new directions, which stand for `K` and `L`."""
         scale = _scaling.new_direction_scale(
-            self.layer.kernel_shape, self._rank(), increment.dtype
+            self.layer.matrix_shape, self._rank(), increment.dtype
         )
         new = self._new_coefficients(ops.shape(increment)[0])
         return increment * ops.where(new, scale, 1.0)

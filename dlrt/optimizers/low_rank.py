@@ -9,7 +9,7 @@ from keras import ops
 
 from dlrt import integrators
 from dlrt.integrators import Integrator
-from dlrt.layers import LowRankDense
+from dlrt.layers import LowRankLayer
 from dlrt.optimizers import _scaling, _slots
 from dlrt.optimizers._layer_step import (
     LayerStep,
@@ -291,13 +291,13 @@ class LowRank(keras.optimizers.Optimizer):
             for layer in layers_of(variables)
         ]
 
-    def truncation_of(self, layer: LowRankDense) -> tuple[float, int] | None:
+    def truncation_of(self, layer: LowRankLayer) -> tuple[float, int] | None:
         """Tolerance and largest rank of a layer, `None` if its rank stays."""
         tolerance = self.tolerance if layer.tolerance is None else layer.tolerance
         if tolerance is None or self.settled:
             return None
         bound = self.max_rank if layer.max_rank is None else layer.max_rank
-        limit = min(layer.kernel_shape)
+        limit = min(layer.matrix_shape)
         return tolerance, limit if bound is None else min(bound, limit)
 
     def finalize_variable_values(self, var_list: list) -> None:

@@ -368,7 +368,7 @@ def test_rank_is_required():
 )
 def test_ranks_above_the_full_one_are_refused_when_built(features, kwargs, name):
     layer = LowRankDense(5, **kwargs)
-    with pytest.raises(ValueError, match=rf"`{name}` must be at most min\(n, units\)"):
+    with pytest.raises(ValueError, match=rf"`{name}` must be at most min\(n, m\)"):
         layer.build((None, features))
 
 
@@ -538,7 +538,7 @@ def test_factors_must_fit_the_kernel():
 
 def test_kernel_is_the_represented_matrix():
     layer = built()
-    assert layer.kernel_shape == (N, UNITS)
+    assert layer.matrix_shape == (N, UNITS)
     np.testing.assert_allclose(array(layer.kernel), dense_of(layer), atol=1e-6)
 
 

@@ -238,7 +238,7 @@ def test_adaptive_ranks_follow_the_tolerance():
         assert_orthonormal(model)
         for layer in hidden(model):
             # Compact after `fit`: shapes say the rank.
-            assert layer.u.shape == (layer.kernel_shape[0], layer.rank)
+            assert layer.u.shape == (layer.matrix_shape[0], layer.rank)
             assert layer.s.shape == (layer.rank, layer.rank)
     assert all(small < large < 10 for large, small in zip(*ranks, strict=True))
 

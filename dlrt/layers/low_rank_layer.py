@@ -1,0 +1,311 @@
+"""What layers with a kernel of low rank have in common."""
+
+import weakref
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops, regularizers
+from keras.src.backend.common import global_state  # who calls, not exported by Keras
+
+from dlrt._shapes import dynamic_shapes
+from dlrt.factors import Factors
+from dlrt.layers._galerkin import (
+    low_rank_lookup,
+    low_rank_matmul,
+    represented,
+    schatten_penalty,
+)
+from dlrt.layers._initializers import Unfold, factor_initializers
+from dlrt.layers._recording import record_other_use, record_product
+from dlrt.linalg import basis_rank
+
+Tensor = Any
+
+
+class LowRankLayer(keras.layers.Layer):
+    """Base of layers that hold one matrix `W = U S Vᵀ` of low rank.
+
+    `W: (n, m)` is kept as `U: (n, r)`, `S: (r, r)` and `V: (m, r)` with orthonormal `U`
+    and `V`, and never formed. Compile the model with `dlrt.optimizers.LowRank`, which
+    keeps it so; any other optimizer would treat the Galerkin gradients of these layers
+    as ordinary gradients, and refuses nothing.
+
+    A subclass calls `add_factors` in `build`, and multiplies by `multiply` or, where
+    the rows of `W` are looked up, by `look_up`.
+
+    Args:
+        rank: Positive integer, the rank, at most `min(n, m)`; the starting rank if it
+            is adaptive.
+        tolerance: Float in `(0, 1)`, the relative truncation tolerance of this layer;
+            overrides that of the optimizer. Defaults to the optimizer's.
+        max_rank: Upper bound of the rank when it is adaptive, at least `rank` and at
+            most `min(n, m)`; overrides that of the optimizer.
+        **kwargs: Arguments of `keras.layers.Layer`, such as `name` and `dtype`.
+
+    Raises:
+        ValueError: If an argument is outside of its range.
+    """
+
+    def __init__(
+        self,
+        *,
+        rank: int,
+        tolerance: float | None = None,
+        max_rank: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        check_positive_integer("rank", rank)
+        if tolerance is not None and not 0 < tolerance < 1:
+            raise ValueError(
+                f"`tolerance` must lie in (0, 1). Received: tolerance={tolerance}"
+            )
+        if max_rank is not None:
+            check_positive_integer("max_rank", max_rank)
+            if max_rank < rank:
+                raise ValueError(
+                    "`max_rank` must be at least `rank`. Received: "
+                    f"max_rank={max_rank}, rank={rank}"
+                )
+        super().__init__(**kwargs)
+        self.tolerance = tolerance
+        self.max_rank = max_rank
+        self._initial_rank = rank
+        # Set while columns may be padding. With dynamic shapes, it then costs nothing.
+        self.computes_at_rank = False
+        self._outermost_model: weakref.ref | None = None
+        self.bias: keras.Variable | None = None
+        # XLA has no kernel for a determinant and no shapes known at run time only,
+        # which a training step needs on TensorFlow. JAX has other ways for both.
+        self.supports_jit = keras.backend.backend() != "tensorflow"
+
+    def add_factors(
+        self,
+        shape: tuple[int, int],
+        initializer: Any,
+        regularizer: Any = None,
+        kernel_shape: tuple[int, ...] | None = None,
+        unfold: Unfold | None = None,
+    ) -> None:
+        """Makes the variables `u`, `s` and `v`.
+
+        Args:
+            shape: Shape `(n, m)` of the matrix.
+            initializer: Initializer of the dense kernel that it stands for.
+            regularizer: Regularizer of that kernel.
+            kernel_shape: Shape of the dense kernel. Defaults to `shape`.
+            unfold: Turns a dense kernel into the matrix. Defaults to the identity.
+
+        Raises:
+            ValueError: If a rank is above `min(n, m)`.
+        """
+        limit = min(shape)
+        for name, value in (("rank", self._initial_rank), ("max_rank", self.max_rank)):
+            if value is not None and value > limit:
+                raise ValueError(
+                    f"`{name}` must be at most min(n, m) = {limit} for a kernel "
+                    f"of shape {shape}. Received: {name}={value}"
+                )
+        self._shape = shape
+        self._factor_regularizer = regularizer
+        self._add_variables(
+            self._initial_rank,
+            factor_initializers(
+                initializer, shape, self._initial_rank, kernel_shape, unfold
+            ),
+        )
+
+    def multiply(self, x: Tensor) -> Tensor:
+        """`x W` for `x: (..., n)`, shape `(..., m)`."""
+        self._remember_model()
+        shape = ops.shape(x)
+        if len(shape) > 2:
+            x = ops.reshape(x, (-1, shape[-1]))
+        x = ops.cast(x, self.compute_dtype)
+        y = record_product(self, x, low_rank_matmul(x, *self._tensors()))
+        return ops.reshape(y, (*shape[:-1], self._shape[1])) if len(shape) > 2 else y
+
+    def look_up(self, indices: Tensor) -> Tensor:
+        """The rows of `W` at integers `indices: (...)`, shape `(..., m)`."""
+        self._remember_model()
+        shape = ops.shape(indices)
+        flat = ops.reshape(indices, (-1,))
+        y = record_product(self, flat, low_rank_lookup(flat, *self._tensors()))
+        return ops.reshape(y, (*shape, self._shape[1]))
+
+    def matrix(self) -> Tensor:
+        """The represented matrix `U S Vᵀ`, dense."""
+        record_other_use()
+        return represented(*self._tensors())
+
+    @property
+    def factors(self) -> Factors:
+        """The factors `U`, `S`, `V` at the current rank, as NumPy arrays."""
+        u, s, v = (np.asarray(w.numpy()) for w in (self.u, self.s, self.v))
+        rank = _used_columns(u)
+        return Factors(u[:, :rank], s[:rank, :rank], v[:, :rank])
+
+    @factors.setter
+    def factors(self, factors: Factors) -> None:
+        self.set_factors(factors)
+
+    @property
+    def rank(self) -> int:
+        """The current rank."""
+        return _used_columns(self.u.numpy()) if self.built else self._initial_rank
+
+    @property
+    def capacity(self) -> int:
+        """Number of columns of the variables that hold the factors."""
+        return int(self.s.shape[0])
+
+    @property
+    def matrix_shape(self) -> tuple[int, int]:
+        """The shape `(n, m)` of the represented matrix."""
+        return self._shape
+
+    def outermost_model(self) -> keras.Model | None:
+        """The outermost model that has called this layer last, if any.
+
+        No property: Keras takes what it finds as attributes for parts to save and load.
+        """
+        return None if self._outermost_model is None else self._outermost_model()
+
+    def set_factors(self, factors: Factors, capacity: int | None = None) -> None:
+        """Replaces the factors, and the variables if their shape changes.
+
+        A compiled function of a model that holds the layer keeps the old variables;
+        inside of a model use `dlrt.resize`, which sees to that and to the optimizer.
+
+        Args:
+            factors: NumPy arrays or tensors of matching shapes, rank `r`.
+            capacity: Number of columns of the variables, at least `r`. Defaults to
+                `r`. Columns beyond the rank are zero.
+        """
+        arrays = [np.asarray(ops.convert_to_numpy(factor)) for factor in factors]
+        rank = arrays[1].shape[0]
+        capacity = rank if capacity is None else capacity
+        expected = [(self._shape[0], rank), (rank, rank), (self._shape[1], rank)]
+        if [a.shape for a in arrays] != expected or capacity < rank:
+            raise ValueError(
+                f"`factors` of a kernel of shape {self._shape} must have shapes "
+                f"(n, r), (r, r), (m, r) with r at most capacity={capacity}. "
+                f"Received shapes: {[a.shape for a in arrays]}"
+            )
+        extra = capacity - rank
+        padded = [
+            np.pad(arrays[0], [(0, 0), (0, extra)]),
+            np.pad(arrays[1], [(0, extra), (0, extra)]),
+            np.pad(arrays[2], [(0, 0), (0, extra)]),
+        ]
+        if capacity == self.capacity:
+            for variable, value in zip((self.u, self.s, self.v), padded, strict=True):
+                variable.assign(value)
+            return
+        old = (self.u, self.s, self.v)
+        paths = [variable._path for variable in old]
+        others = [
+            variable
+            for variable in self._trainable_variables + self._non_trainable_variables
+            if all(variable is not factor for factor in old)
+        ]
+        for variable in (*old, *others):
+            self._untrack_variable(variable)
+        self._tracker.unlock()
+        self._add_variables(capacity, [_constant(value) for value in padded])
+        for variable, path in zip((self.u, self.s, self.v), paths, strict=True):
+            variable._path = path
+        for variable in others:
+            # Tracked last, so that the order of the weights stays the same.
+            self._track_variable(variable)
+        self._tracker.lock()
+
+    def save_own_variables(self, store: Any) -> None:
+        # Saved at the current rank, whatever the capacity of the variables is.
+        for name, value in zip("usv", self.factors, strict=True):
+            store[name] = value
+        if self.bias is not None:
+            store["bias"] = self.bias.numpy()
+
+    def load_own_variables(self, store: Any) -> None:
+        self.set_factors(Factors(*(np.asarray(store[name]) for name in "usv")))
+        if self.bias is not None:
+            self.bias.assign(store["bias"])
+
+    def get_config(self) -> dict[str, Any]:
+        config = super().get_config()
+        config.update(rank=self.rank, tolerance=self.tolerance, max_rank=self.max_rank)
+        return config
+
+    def _remember_model(self) -> None:
+        context = global_state.get_global_attribute("current_call_ctx")
+        if context is not None and isinstance(context.entry_layer, keras.Model):
+            self._outermost_model = weakref.ref(context.entry_layer)
+
+    def _tensors(self) -> tuple[Tensor, Tensor, Tensor]:
+        # A copy, because a custom gradient must not be handed live variables.
+        u, s, v = (
+            ops.copy(ops.cast(variable, self.compute_dtype))
+            for variable in (self.u, self.s, self.v)
+        )
+        if self.computes_at_rank and dynamic_shapes():
+            rank = basis_rank(u)
+            features, units = self._shape
+            # The gradient of `[]` takes several times as long as the padding of these.
+            u, s, v = (
+                ops.slice(factor, (0, 0), (rows, rank))
+                for factor, rows in ((u, features), (s, rank), (v, units))
+            )
+        return u, s, v
+
+    def _add_variables(self, capacity: int, initializers: Any) -> None:
+        features, units = self._shape
+        shapes = [(features, capacity), (capacity, capacity), (units, capacity)]
+        penalty = None if self._factor_regularizer is None else self._kernel_penalty
+        for name, shape, initializer in zip("usv", shapes, initializers, strict=True):
+            variable = self.add_weight(
+                name=name,
+                shape=shape,
+                initializer=initializer,
+                # One penalty a layer: it hangs on `s` and reads all three factors.
+                regularizer=penalty if name == "s" else None,
+            )
+            variable.low_rank_layer = weakref.ref(self)
+            setattr(self, name, variable)
+
+    def _kernel_penalty(self, s: Tensor) -> Tensor:
+        u, s, v = (ops.copy(ops.convert_to_tensor(w)) for w in (self.u, s, self.v))
+        regularizer = self._factor_regularizer
+        if type(regularizer) in (regularizers.L1, regularizers.L2, regularizers.L1L2):
+            l1 = float(getattr(regularizer, "l1", 0.0))
+            l2 = float(getattr(regularizer, "l2", 0.0))
+            # Its gradient lies in the bases, so it has no part in new directions.
+            return schatten_penalty(u, s, v, l1, l2)
+        record_other_use()
+        return regularizer(represented(u, s, v))
+
+
+def check_positive_integer(name: str, value: Any) -> None:
+    """Raises a ValueError that names the argument unless it is a positive integer."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise ValueError(
+            f"`{name}` must be a positive integer. Received: {name}={value}"
+        )
+
+
+def refuse_constraint(name: str, value: Any) -> None:
+    """Raises a ValueError that names the argument unless it is `None`."""
+    if value is not None:
+        raise ValueError(
+            f"`{name}` must be None: a constraint on the entries of a kernel does not "
+            f"keep its rank. Received: {name}={value}"
+        )
+
+
+def _constant(value: np.ndarray) -> Any:
+    return lambda shape, dtype=None: ops.convert_to_tensor(value, dtype=dtype)
+
+
+def _used_columns(basis: np.ndarray) -> int:
+    """The rank that a basis padded with zero columns stands for."""
+    return max(1, int(np.count_nonzero(np.any(basis != 0, axis=0))))
