@@ -1,4 +1,12 @@
 """Keras layers whose kernels are kept in low-rank form."""
 
 from dlrt.layers.low_rank_dense import LowRankDense as LowRankDense
+from dlrt.layers.low_rank_einsum_dense import LowRankEinsumDense as LowRankEinsumDense
+from dlrt.layers.low_rank_embedding import LowRankEmbedding as LowRankEmbedding
 from dlrt.layers.low_rank_layer import LowRankLayer as LowRankLayer
+from dlrt.layers.multi_head_attention import (
+    CachedMultiHeadAttention as CachedMultiHeadAttention,
+)
+from dlrt.layers.multi_head_attention import (
+    LowRankMultiHeadAttention as LowRankMultiHeadAttention,
+)

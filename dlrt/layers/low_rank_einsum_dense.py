@@ -1,0 +1,226 @@
+"""A dense layer on several axes whose kernel has low rank."""
+
+import math
+from typing import Any
+
+import keras
+import numpy as np
+from keras import activations, constraints, initializers, ops, regularizers
+from keras.src.layers.core import einsum_dense  # its reading of equations, not exported
+
+from dlrt.layers.low_rank_layer import LowRankLayer, refuse_constraint
+
+Tensor = Any
+
+
+@keras.saving.register_keras_serializable(package="dlrt")
+class LowRankEinsumDense(LowRankLayer):
+    """`keras.layers.EinsumDense` with a kernel of low rank.
+
+    The kernel is folded to a matrix `W: (n, m)`: the axes that the equation sums over
+    are its rows, the axes that go into the output its columns. `W = U S Vᵀ` is kept in
+    factors, see `LowRankLayer`.
+
+    Args:
+        equation: An equation of `EinsumDense`, `"abc,cde->abde"` or with an ellipsis
+            `"...x,xy->...y"`. Every axis of the kernel must be summed over or go into
+            the output; an axis that input, kernel and output have in common, one
+            matrix for each index, is refused.
+        output_shape: Shape of the output without the batch axis (and without axes in
+            the ellipsis); `None` for axes of unknown length.
+        activation: Activation function. Defaults to none (linear).
+        bias_axes: Axes of the output that have a bias. Defaults to none.
+        kernel_initializer: Initializer of the kernel; the output has the variance that
+            it has in an `EinsumDense` layer.
+        bias_initializer: Initializer of the bias.
+        kernel_regularizer: Regularizer of the matrix, see `LowRankDense`.
+        bias_regularizer: Regularizer of the bias.
+        activity_regularizer: Regularizer of the output.
+        kernel_constraint: Must be `None`.
+        bias_constraint: Constraint of the bias.
+        rank: Positive integer, at most `min(n, m)`; the starting rank if the rank is
+            adaptive.
+        tolerance: Float in `(0, 1)`; overrides that of the optimizer.
+        max_rank: Upper bound of an adaptive rank; overrides that of the optimizer.
+        **kwargs: Arguments of `keras.layers.Layer`.
+
+    Raises:
+        ValueError: If an argument is outside of its range; for equations that are no
+            matrix product, and ranks above `min(n, m)`, when the layer is built.
+
+    Example:
+
+    >>> layer = dlrt.layers.LowRankEinsumDense("abc,cde->abde", (None, 8, 64), rank=40)
+    >>> tuple(layer(np.ones((2, 5, 512), "float32")).shape)
+    (2, 5, 8, 64)
+    """
+
+    def __init__(
+        self,
+        equation: str,
+        output_shape: Any,
+        activation: Any = None,
+        bias_axes: str | None = None,
+        kernel_initializer: Any = "glorot_uniform",
+        bias_initializer: Any = "zeros",
+        kernel_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        activity_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        bias_constraint: Any = None,
+        *,
+        rank: int,
+        tolerance: float | None = None,
+        max_rank: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        refuse_constraint("kernel_constraint", kernel_constraint)
+        super().__init__(
+            rank=rank,
+            tolerance=tolerance,
+            max_rank=max_rank,
+            activity_regularizer=activity_regularizer,
+            **kwargs,
+        )
+        self.equation = equation
+        single = isinstance(output_shape, int)
+        self.partial_output_shape = (output_shape,) if single else tuple(output_shape)
+        self.activation = activations.get(activation)
+        self.bias_axes = bias_axes
+        self.kernel_initializer = initializers.get(kernel_initializer)
+        self.bias_initializer = initializers.get(bias_initializer)
+        self.kernel_regularizer = regularizers.get(kernel_regularizer)
+        self.bias_regularizer = regularizers.get(bias_regularizer)
+        self.bias_constraint = constraints.get(bias_constraint)
+        self._check_equation()
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        kernel_shape, bias_shape, _, rows, columns = (
+            einsum_dense._analyze_einsum_string(
+                self.equation, self.bias_axes, input_shape, self.partial_output_shape
+            )
+        )
+        if None in kernel_shape:
+            raise ValueError(
+                "The axes of the kernel must be known. Received: "
+                f"equation={self.equation!r}, input_shape={input_shape}, "
+                f"output_shape={self.partial_output_shape}"
+            )
+        self._kernel_shape = tuple(kernel_shape)
+        self._axes = (*rows, *columns)
+        self._column_shape = tuple(kernel_shape[axis] for axis in columns)
+        shape = (
+            math.prod(kernel_shape[axis] for axis in rows),
+            math.prod(self._column_shape),
+        )
+        self.add_factors(
+            shape,
+            self.kernel_initializer,
+            self.kernel_regularizer,
+            self._kernel_shape,
+            self.unfold,
+        )
+        if bias_shape is not None:
+            self.bias = self.add_weight(
+                name="bias",
+                shape=tuple(bias_shape),
+                initializer=self.bias_initializer,
+                regularizer=self.bias_regularizer,
+                constraint=self.bias_constraint,
+            )
+        self._arrange(len(input_shape))
+        self.built = True
+
+    def unfold(self, kernel: np.ndarray) -> np.ndarray:
+        """The matrix `(n, m)` that a kernel of the equation stands for."""
+        return np.transpose(kernel, self._axes).reshape(
+            -1, math.prod(self._column_shape)
+        )
+
+    def fold(self, matrix: Tensor) -> Tensor:
+        """The kernel of the equation that a matrix `(n, m)` stands for."""
+        permuted = ops.reshape(
+            matrix, [self._kernel_shape[axis] for axis in self._axes]
+        )
+        return ops.transpose(permuted, np.argsort(self._axes).tolist())
+
+    @property
+    def kernel(self) -> Tensor:
+        """The represented kernel, a dense tensor with the axes of the equation."""
+        return self.fold(self.matrix())
+
+    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
+        x = inputs
+        if self._input_order is not None:
+            x = ops.transpose(x, self._input_order)
+        shape = ops.shape(x)
+        kept = shape[: self._num_kept]
+        # To (batch, n) at once: axes that are summed over are joined here too.
+        x = self.multiply(ops.reshape(x, (-1, self.matrix_shape[0])))
+        x = ops.reshape(x, (*kept, *self._column_shape))
+        if self._output_order is not None:
+            x = ops.transpose(x, self._output_order)
+        if self.bias is not None:
+            x = ops.add(x, ops.cast(self.bias, x.dtype))
+        if self.activation is not None:
+            x = self.activation(x)
+        return x
+
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
+        return tuple(
+            einsum_dense._analyze_einsum_string(
+                self.equation, self.bias_axes, input_shape, self.partial_output_shape
+            )[2]
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        config = super().get_config()
+        config.update(
+            equation=self.equation,
+            output_shape=self.partial_output_shape,
+            activation=activations.serialize(self.activation),
+            bias_axes=self.bias_axes,
+            kernel_initializer=initializers.serialize(self.kernel_initializer),
+            bias_initializer=initializers.serialize(self.bias_initializer),
+            kernel_regularizer=regularizers.serialize(self.kernel_regularizer),
+            bias_regularizer=regularizers.serialize(self.bias_regularizer),
+            activity_regularizer=regularizers.serialize(self.activity_regularizer),
+            bias_constraint=constraints.serialize(self.bias_constraint),
+        )
+        return config
+
+    def _specs(self) -> list[str]:
+        """Axes of input, kernel and output, without ellipses."""
+        return self.equation.replace("...", "").replace("->", ",").split(",")
+
+    def _check_equation(self) -> None:
+        specs = self._specs()
+        if len(specs) == 3:
+            x, kernel, y = map(set, specs)
+            joint, lost = sorted(x & kernel & y), sorted(x - kernel - y)
+            if not (joint or lost) and x & kernel and kernel & y:
+                return
+        raise ValueError(
+            "`equation` must be a product with one matrix: some axes of the kernel "
+            "summed over, all others new in the output, and none of the input lost. "
+            f"Received: equation={self.equation!r}"
+        )
+
+    def _arrange(self, ndim: int) -> None:
+        """Finds the orders of axes that make the equation a product of matrices."""
+        x, kernel, y = self._specs()
+        elided = [f"#{axis}" for axis in range(ndim - len(x))]
+        left = self.equation.startswith("...")
+        x_axes = [*elided, *x] if left else [*x, *elided]
+        y_axes = [*elided, *y] if left else [*y, *elided]
+        rows = [axis for axis in kernel if axis not in y]
+        kept = [axis for axis in x_axes if axis not in rows]
+        columns = [axis for axis in kernel if axis in y]
+        self._num_kept = len(kept)
+        self._input_order = _order(x_axes, [*kept, *rows])
+        self._output_order = _order([*kept, *columns], y_axes)
+
+
+def _order(axes: list[str], wanted: list[str]) -> list[int] | None:
+    """The permutation from one order of axes to another, `None` if they agree."""
+    return None if axes == wanted else [axes.index(axis) for axis in wanted]
