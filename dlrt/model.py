@@ -87,7 +87,20 @@ class Model(keras.Model):
         settled = capacity.settle(self)
         reserved = capacity.reserve(self)
         capacity.mark(self)
+        self._build_optimizer()
         return super().make_train_function(force=force or settled or reserved)
+
+    def _build_optimizer(self) -> None:
+        """Makes the slots ahead of the first step.
+
+        Made within it, every slot takes a branch of its own in the traced step, and the
+        step is traced twice: half of the wait for it in a network of many layers.
+        """
+        optimizer = getattr(self, "optimizer", None)
+        built = all(layer.built for layer in self._flatten_layers())
+        if optimizer is not None and not optimizer.built and built:
+            with capacity.variable_scope(self), keras.name_scope(optimizer.name):
+                optimizer.build(self.trainable_variables)
 
     def set_weights(self, weights: list[Any]) -> None:
         """Sets all weights; factors may have any rank."""

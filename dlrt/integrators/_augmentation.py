@@ -89,7 +89,7 @@ def step_augmented(
         [compose(*parts) for parts in zip(bases, new, coordinates, strict=True)]
     )
     return [
-        (basis, p[: ops.shape(core)[0]] @ root, root @ r)
+        (basis, p[..., : ops.shape(core)[-1], :] @ root, root @ r)
         for (basis, root), p, core, r in zip(
             composed, coordinates, cores, triangular, strict=True
         )
@@ -150,7 +150,7 @@ def truncate(
         (u, root_u), (v, root_v) = composed[index], composed[number + index]
         p, q = coordinates[index], coordinates[number + index]
         s = root_u @ (transpose(p) @ core @ q) @ transpose(root_v)
-        updates.append(Update(Factors(u, s, v), p[:old], q[:old]))
+        updates.append(Update(Factors(u, s, v), p[..., :old, :], q[..., :old, :]))
     return updates
 
 

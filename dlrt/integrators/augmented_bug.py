@@ -92,7 +92,7 @@ class AugmentedBUG(Integrator):
         )
         width = ops.shape(factors[0].s)[-1]
         return [
-            Update(Factors(u, ops.pad(old.s, [[0, width]] * 2), v))
+            Update(Factors(u, _zero_padded(old.s, width), v))
             for u, old, v in zip(
                 bases[: len(factors)], factors, bases[len(factors) :], strict=True
             )
@@ -108,3 +108,8 @@ class AugmentedBUG(Integrator):
         ]
         width = ops.shape(cores[0])[-1] // 2
         return truncate(factors, None, cores, width=width)
+
+
+def _zero_padded(core: Tensor, width: Tensor | int) -> Tensor:
+    """Zero rows and columns beside a matrix, or each of a batch of them."""
+    return ops.pad(core, [[0, 0]] * (len(core.shape) - 2) + [[0, width]] * 2)

@@ -18,6 +18,7 @@ from dlrt.optimizers._layer_step import (
     layer_of,
     layers_of,
 )
+from dlrt.optimizers._shared_updates import shared_updates
 
 Tensor = Any
 
@@ -271,7 +272,8 @@ class LowRank(keras.optimizers.Optimizer):
             else None
         )
         if pairs:
-            inner.apply([g for g, _ in pairs], [v for _, v in pairs])
+            with shared_updates(inner):
+                inner.apply([g for g, _ in pairs], [v for _, v in pairs])
             if not last:
                 # One step of the user's optimizer, whatever the number of phases.
                 inner.iterations.assign_sub(1)

@@ -1,0 +1,59 @@
+"""A compiled step, whose updates share traces, equals one that runs eagerly."""
+
+import keras
+import numpy as np
+import pytest
+
+import dlrt
+from dlrt.optimizers._shared_updates import _SHAREABLE
+
+OTHERS = (keras.optimizers.Lamb, keras.optimizers.Ftrl, keras.optimizers.Muon)
+OPTIONS = {
+    keras.optimizers.SGD: {"momentum": 0.9},
+    keras.optimizers.RMSprop: {"centered": True},
+}
+
+
+def trained(optimizer, eagerly, layers=2):
+    keras.utils.set_random_seed(1)
+    inputs = x = keras.Input((6,))
+    for _ in range(layers):
+        x = dlrt.layers.LowRankDense(6, rank=2, activation="tanh")(x)
+    model = dlrt.Model(inputs, keras.layers.Dense(3)(x))
+    model.compile(dlrt.optimizers.LowRank(optimizer), "mse", run_eagerly=eagerly)
+    rng = np.random.default_rng(0)
+    data = rng.normal(size=(32, 6)).astype("float32"), rng.normal(size=(32, 3))
+    model.fit(*data, batch_size=8, epochs=2, shuffle=False, verbose=0)
+    return model
+
+
+@pytest.mark.tensorflow_only
+@pytest.mark.parametrize("cls", [*_SHAREABLE, *OTHERS])
+def test_updates_are_those_of_the_optimizer(cls):
+    models = [
+        trained(cls(learning_rate=0.01, **OPTIONS.get(cls, {})), eagerly)
+        for eagerly in (False, True)
+    ]
+    for compiled, eager in zip(*(model.weights for model in models), strict=True):
+        np.testing.assert_allclose(compiled, eager, rtol=1e-3, atol=1e-5)
+    assert all(np.isfinite(weight).all() for weight in models[0].get_weights())
+
+
+@pytest.mark.parametrize("integrator", ["parallel_bug", "kls", "augmented_bug"])
+def test_many_equal_layers_are_stepped_as_each_by_itself(integrator, monkeypatch):
+    results = []
+    for least in (2, 1000):
+        monkeypatch.setattr("dlrt.optimizers._layer_step._STACKED", least)
+        keras.utils.set_random_seed(1)
+        inputs = x = keras.Input((6,))
+        for units in (6, 6, 6, 4):
+            x = dlrt.layers.LowRankDense(units, rank=2, activation="tanh")(x)
+        model = dlrt.Model(inputs, x)
+        optimizer = keras.optimizers.Adam(0.01)
+        model.compile(dlrt.optimizers.LowRank(optimizer, integrator=integrator), "mse")
+        rng = np.random.default_rng(0)
+        data = rng.normal(size=(32, 6)), rng.normal(size=(32, 4))
+        model.fit(*data, batch_size=8, epochs=2, shuffle=False, verbose=0)
+        results.append(model.get_weights())
+    for stacked, separate in zip(*results, strict=True):
+        np.testing.assert_allclose(stacked, separate, rtol=1e-3, atol=1e-5)
