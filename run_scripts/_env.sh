@@ -2,7 +2,8 @@
 #   PYTHON   the interpreter: the caller's $PYTHON, or .venv/bin/python, which is
 #            created from requirements.txt and kept up to date with it;
 #   root     the repository.
-# A script that also needs the development tools sets dlrt_extra=dev before.
+# A script that needs more sets dlrt_extra before: translation for the packages of the
+# translation experiment, dev for these and the development tools.
 
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 dlrt_extra=${dlrt_extra:-run}
@@ -16,10 +17,10 @@ supported='import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))'
 
 environment_is_current() {
     [ -x "$root/.venv/bin/python" ] || return 1
-    if [ "$dlrt_extra" = dev ]; then
-        cat "$root/requirements.txt" "$root/pyproject.toml"
-    else
+    if [ "$dlrt_extra" = run ]; then
         cat "$root/requirements.txt"
+    else
+        cat "$root/requirements.txt" "$root/pyproject.toml"
     fi | cmp -s - "$root/.venv/.dlrt-$dlrt_extra"
 }
 
@@ -40,7 +41,8 @@ check_given_python() {
     # A module has the name of its package, but for one.
     modules=$(sed -n 's/^pyyaml.*/yaml/p; t
         s/^\([A-Za-z]\{1,\}\).*/\1/p' "$root/requirements.txt")
-    [ "$dlrt_extra" = run ] || modules="$modules jax mypy pytest ruff xdist"
+    [ "$dlrt_extra" = run ] || modules="$modules sacrebleu sentencepiece"
+    [ "$dlrt_extra" != dev ] || modules="$modules jax mypy pytest ruff xdist"
     # One word a module is what the loop in Python expects.
     # shellcheck disable=SC2086
     "$PYTHON" -c '

@@ -1,4 +1,5 @@
-"""Creates or updates `.venv` for the run scripts: `_setup.py run` or `_setup.py dev`.
+"""Creates or updates `.venv` for the run scripts: `_setup.py run`, or `translation`
+or `dev` for what these extras of pyproject.toml add.
 
 A stamp in `.venv`, a copy of the files that the installation came from, is written
 after an installation has succeeded and removed before the next one begins. An
@@ -19,9 +20,16 @@ PYTHON = VENV / "bin" / "python"
 MADE_HERE = VENV / ".dlrt-made-here"
 SOURCES = {
     "run": ("requirements.txt",),
+    "translation": ("requirements.txt", "pyproject.toml"),
     "dev": ("requirements.txt", "pyproject.toml"),
 }
-PIP_ARGUMENTS = {"run": ("-r", "requirements.txt"), "dev": ("-e", ".[dev]")}
+PIP_ARGUMENTS = {
+    "run": ("-r", "requirements.txt"),
+    "translation": ("-e", ".[translation]"),
+    "dev": ("-e", ".[dev]"),
+}
+# What else an installation is good for.
+INCLUDES = {"run": (), "translation": ("run",), "dev": ("run", "translation")}
 
 
 def stamp_path(extra: str) -> Path:
@@ -72,7 +80,7 @@ def set_up(extra: str, lock: IO[str]) -> None:
     for name in SOURCES:
         stamp_path(name).unlink(missing_ok=True)
     # What is read now is what pip gets to see, or an earlier state of it.
-    done = {name: wanted_stamp(name) for name in ("run", extra)}
+    done = {name: wanted_stamp(name) for name in (extra, *INCLUDES[extra])}
     pip = [str(PYTHON), "-m", "pip", "install", "--disable-pip-version-check"]
     try:
         call([*pip, *PIP_ARGUMENTS[extra]], lock)

@@ -1,0 +1,1 @@
+"""Translation with a transformer: text, tensors, networks and scores."""

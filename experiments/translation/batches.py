@@ -1,0 +1,227 @@
+"""Batches of sentences of similar length, for training and evaluation."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+
+from experiments.translation.buckets import Batch, by_length, check_positive
+from experiments.translation.encoding import EncodedPairs, EncodedSources, lengths
+from experiments.translation.tokenizers import END, PADDING, START
+
+# Large, because evaluation keeps no activations for a backward pass.
+EVALUATION_BATCH = 128
+
+# Batches made ready while a step runs.
+_PREFETCHED = 2
+
+
+def source_batches(
+    sources: EncodedSources, batch_size: int = EVALUATION_BATCH
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """What is to be translated, in batches.
+
+    Args:
+        sources: Sentences.
+        batch_size: Sentences in a batch; the last one may have fewer.
+
+    Yields:
+        Rows of `sources.ids`, of shape `(sentences,)`, and the ids there, int32 of
+        shape `(sentences, width)`.
+    """
+    ids = sources.ids
+    for chosen, width in by_length(lengths(ids), ids.shape[1], batch_size):
+        yield chosen, ids[chosen, :width]
+
+
+class Padding(NamedTuple):
+    """Share of padding among the ids of all batches, 0 to 1.
+
+    Args:
+        source: Among those of the sentences.
+        target: Among those of their translations.
+        both: Among all.
+    """
+
+    source: float
+    target: float
+    both: float
+
+
+class PaddedBatches(keras.utils.PyDataset):
+    """Batches `(x, y, weights)` of sentences and their translations.
+
+    `x` has the keys `"source"`, sentences that end with `END`, and `"target"`,
+    translations that begin with `START`; `y` holds translations that end with `END`.
+    All are int32, of one shape `(sentences, width)`. The float32 weights of that shape
+    are 0 where `y` is padding and 1 elsewhere.
+
+    Args:
+        pairs: Sentences and their translations.
+        batches: All of them, once.
+
+    Attributes:
+        shapes: The shapes that batches come in, shortest first.
+    """
+
+    def __init__(self, pairs: EncodedPairs, batches: list[Batch]) -> None:
+        super().__init__()
+        self._source = pairs.source
+        self._target_out = pairs.target
+        self._target_in = np.roll(self._target_out, 1, axis=1)
+        self._target_in[:, 0] = START
+        self._target_in[self._target_in == END] = PADDING
+        shapes = {(len(batch.chosen), batch.width) for batch in batches}
+        self.shapes = sorted(shapes, key=lambda shape: shape[::-1])
+        self._slots = sum(len(batch.chosen) * batch.width for batch in batches)
+        self._batches = batches
+        self._variables: Any = None
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __getitem__(
+        self, index: int
+    ) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
+        chosen, width = self._batches[index]
+        y = self._target_out[chosen, :width]
+        x = {
+            "source": self._source[chosen, :width],
+            "target": self._target_in[chosen, :width],
+        }
+        return x, y, (y != PADDING).astype(np.float32)
+
+    def padding(self) -> Padding:
+        """How much of the batches is padding."""
+        source = int(lengths(self._source).sum())
+        target = int(lengths(self._target_out).sum())
+        return Padding(
+            1 - source / self._slots,
+            1 - target / self._slots,
+            1 - (source + target) / (2 * self._slots),
+        )
+
+    def _set(self, batches: list[Batch]) -> None:
+        self._batches = batches
+        if self._variables is not None:
+            for variable, value in zip(self._variables, self._tables(), strict=True):
+                variable.assign(value)
+
+    def _tables(self) -> tuple[np.ndarray, np.ndarray]:
+        """Chosen rows, and each batch's begin and end among them and its width."""
+        ends = np.cumsum([len(batch.chosen) for batch in self._batches])
+        begins = np.concatenate([[0], ends[:-1]])
+        widths = [batch.width for batch in self._batches]
+        rows = np.concatenate([batch.chosen for batch in self._batches])
+        table = np.stack([begins, ends, widths], axis=1)
+        return rows.astype(np.int32), table.astype(np.int32)
+
+    def for_fit(self) -> Any:
+        """These batches in the form that the backend trains on fastest.
+
+        On TensorFlow that is a data set that doesn't tune itself, as in
+        `experiments._data.ShuffledBatches.for_fit`, and that doesn't go through Python.
+        """
+        if keras.backend.backend() != "tensorflow":
+            return self
+        import tensorflow as tf
+
+        # A data set runs on the host, whatever the model runs on.
+        with tf.device("CPU"):
+            rows, table = self._tables()
+            rows = tf.Variable(rows, trainable=False, shape=[None])
+            table = tf.Variable(table, trainable=False)
+            columns = self._source, self._target_in, self._target_out
+            columns = tuple(tf.constant(column) for column in columns)
+        self._variables = rows, table
+
+        def batch(index: Any) -> tuple[dict[str, Any], Any, Any]:
+            begin, end, width = tf.unstack(table[index])
+            source, target_in, target_out = (
+                tf.gather(column, rows[begin:end])[:, :width] for column in columns
+            )
+            weights = tf.cast(target_out != PADDING, tf.float32)
+            return {"source": source, "target": target_in}, target_out, weights
+
+        options = tf.data.Options()
+        options.autotune.enabled = False
+        batches = tf.data.Dataset.range(len(self)).map(batch)
+        return batches.prefetch(_PREFETCHED).with_options(options)
+
+
+class TrainingBatches(PaddedBatches):
+    """`PaddedBatches` in an order that depends on seed and epoch only.
+
+    Each pass through the sentences has every one of them once. An epoch is a pass or,
+    with `steps_per_epoch`, goes on where the one before it stopped.
+
+    Args:
+        pairs: Sentences and their translations.
+        seed: A non-negative integer.
+        batch_size: Sentences in a batch; the last one of a pass may have fewer.
+        batch_tokens: Instead: the most ids that a batch has on the target side with
+            padding; one sentence is the least.
+        steps_per_epoch: Batches in an epoch.
+
+    Raises:
+        ValueError: If sizes are not positive, or not exactly one of `batch_size` and
+            `batch_tokens` is given.
+    """
+
+    def __init__(
+        self,
+        pairs: EncodedPairs,
+        seed: int,
+        *,
+        batch_size: int | None = None,
+        batch_tokens: int | None = None,
+        steps_per_epoch: int | None = None,
+    ) -> None:
+        check_positive(steps_per_epoch=steps_per_epoch)
+        self._lengths = pairs.lengths
+        self._max_length = pairs.max_length
+        self._sizes = batch_size, batch_tokens
+        self._seed = seed
+        first = self._shuffled(0)
+        super().__init__(pairs, first)
+        self.steps_per_pass = len(first)
+        self._steps = steps_per_epoch or self.steps_per_pass
+        self.begin_epoch(0)
+
+    def _shuffled(self, number: int) -> list[Batch]:
+        """The batches of a pass."""
+        rng = np.random.default_rng([self._seed, number])
+        batches = by_length(self._lengths, self._max_length, *self._sizes, rng)
+        return [batches[i] for i in rng.permutation(len(batches))]
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Puts the batches of an epoch, counted from 0, in order."""
+        start = epoch * self._steps
+        number, skipped = divmod(start, self.steps_per_pass)
+        batches: list[Batch] = []
+        while len(batches) < skipped + self._steps:
+            batches += self._shuffled(number)
+            number += 1
+        self._set(batches[skipped : skipped + self._steps])
+
+    def follow(self) -> keras.callbacks.Callback:
+        """A callback of `fit` that begins every epoch."""
+        return keras.callbacks.LambdaCallback(
+            on_epoch_begin=lambda epoch, logs: self.begin_epoch(epoch)
+        )
+
+
+class EvaluationBatches(PaddedBatches):
+    """`PaddedBatches` in the order of their widths.
+
+    Args:
+        pairs: Sentences and their translations.
+        batch_size: Sentences in a batch; the last one may have fewer.
+
+    Raises:
+        ValueError: If `batch_size` is not positive.
+    """
+
+    def __init__(self, pairs: EncodedPairs, batch_size: int = EVALUATION_BATCH) -> None:
+        super().__init__(pairs, by_length(pairs.lengths, pairs.max_length, batch_size))

@@ -1,0 +1,53 @@
+"""How close translations come to those of a person."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+
+class Scores(NamedTuple):
+    """Scores of a whole list of translations, with what makes them comparable.
+
+    Args:
+        bleu: BLEU (Papineni et al. 2002), 0 to 100.
+        chrf: chrF (Popović 2015), 0 to 100.
+        bleu_signature: The settings and the version of the program.
+        chrf_signature: The same for chrF.
+    """
+
+    bleu: float
+    chrf: float
+    bleu_signature: str
+    chrf_signature: str
+
+
+def score(hypotheses: Sequence[str], references: Sequence[str]) -> Scores:
+    """BLEU and chrF of translations by sacrebleu (Post 2018, arXiv 1804.08771).
+
+    Args:
+        hypotheses: The translations, as plain text. They may be empty.
+        references: The right ones, one for each.
+
+    Raises:
+        ValueError: If the lists differ in length or are empty.
+        ImportError: If sacrebleu is missing.
+    """
+    try:
+        from sacrebleu.metrics import BLEU, CHRF
+    except ImportError as error:
+        raise ImportError(
+            "Scores need the extra `translation`: pip install -e .[translation]"
+        ) from error
+    if not 0 < len(hypotheses) == len(references):
+        raise ValueError(
+            "`hypotheses` and `references` must be of one length, at least 1. "
+            f"Received: {len(hypotheses)} and {len(references)}"
+        )
+    # Only what is plain text to begin with is scored: no warning that it may not be.
+    bleu, chrf = BLEU(tokenize="13a", force=True), CHRF()
+    parts = list(hypotheses), [list(references)]
+    return Scores(
+        bleu.corpus_score(*parts).score,
+        chrf.corpus_score(*parts).score,
+        str(bleu.get_signature()),
+        str(chrf.get_signature()),
+    )
