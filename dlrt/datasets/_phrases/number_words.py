@@ -57,8 +57,8 @@ def portuguese_number(number: int, feminine: bool = False) -> str:
         groups.append((thousands, f"{_pt_below_1000(thousands, feminine)} mil"))
     if units:
         groups.append((units, _pt_below_1000(units, feminine)))
-    # The last group is joined by "e" where it has no "e" between its own words
-    # that comes after hundreds: two thousand AND three hundred.
+    # "e" precedes the last group only where that has none of its own after
+    # hundreds: "mil e duzentos", "mil e vinte", but "mil duzentos e vinte".
     last, words = groups.pop()
     if not groups:
         return words
