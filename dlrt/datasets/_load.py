@@ -2,10 +2,10 @@
 
 import os
 import warnings
-from pathlib import Path
 
 import numpy as np
 
+from dlrt.datasets._data_dir import ENVIRONMENT_VARIABLE, own_directory
 from dlrt.datasets._dataset import Dataset
 from dlrt.datasets._digits import load_digits
 from dlrt.datasets._download import BASE_URL
@@ -17,7 +17,6 @@ from dlrt.datasets._errors import (
 from dlrt.datasets._files import NUM_CLASSES, RawArrays, read_npz
 from dlrt.datasets._keras_cache import CACHE_ENTRIES
 
-_ENVIRONMENT_VARIABLE = "DLRT_DATA_DIR"
 _NAMES = ("auto", "mnist", "fashion_mnist", "digits")
 
 
@@ -74,7 +73,7 @@ def load(name: str = "auto", data_dir: str | os.PathLike[str] | None = None) -> 
             "MNIST could not be had. THE SMALL EMBEDDED DIGITS ARE USED INSTEAD: "
             "results are not MNIST results and not comparable with them. "
             f"To get MNIST, download {BASE_URL}mnist.npz into a directory and set "
-            f"the environment variable {_ENVIRONMENT_VARIABLE} to it, or load it "
+            f"the environment variable {ENVIRONMENT_VARIABLE} to it, or load it "
             "once with a network connection. To use the digits without this "
             f'warning, load "digits". Details: {error}',
             DatasetFallbackWarning,
@@ -86,7 +85,7 @@ def load(name: str = "auto", data_dir: str | os.PathLike[str] | None = None) -> 
 def _search(name: str, data_dir: str | os.PathLike[str] | None) -> Dataset:
     tried = []
 
-    source, directory = _own_directory(data_dir)
+    source, directory = own_directory(data_dir)
     if directory is None:
         tried.append(f"{source} is not set")
     elif not os.path.lexists(directory / f"{name}.npz"):
@@ -120,27 +119,6 @@ def _search(name: str, data_dir: str | os.PathLike[str] | None) -> Dataset:
             stacklevel=3,
         )
     return _dataset(name, arrays, "download")
-
-
-def _own_directory(
-    data_dir: str | os.PathLike[str] | None,
-) -> tuple[str, Path | None]:
-    """Returns what names the user's directory, and the directory if any."""
-    source = "data_dir"
-    value: object = data_dir
-    if data_dir is None:
-        source = _ENVIRONMENT_VARIABLE
-        value = os.environ.get(_ENVIRONMENT_VARIABLE) or None
-        if value is None:
-            return source, None
-    # An empty path would otherwise mean the working directory.
-    if isinstance(value, str | os.PathLike) and os.fspath(value):
-        path = Path(value).expanduser()
-        if path.is_dir():
-            return source, path
-    raise ValueError(
-        f"`{source}` must name an existing directory. Received: {source}={value!r}"
-    )
 
 
 def _dataset(name: str, arrays: RawArrays, source: str) -> Dataset:

@@ -1,0 +1,167 @@
+"""`load_corpus`: a corpus by name or folder, from the first place that has it."""
+
+import os
+import re
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+
+from dlrt.datasets._corpus import Corpus
+from dlrt.datasets._data_dir import ENVIRONMENT_VARIABLE, own_directory
+from dlrt.datasets._errors import DatasetFallbackWarning, DatasetUnavailableError
+from dlrt.datasets._parallel_text import PARTS, ParallelText, read_folder
+from dlrt.datasets._phrases import load_phrases
+from dlrt.datasets._ted import load_ted
+
+_NAMES = ("auto", "pt_en", "ted", "phrases")
+_SOURCE_LANGUAGE = "pt"
+_TARGET_LANGUAGE = "en"
+
+
+def load_corpus(
+    name: str | os.PathLike[str] = "auto",
+    source_language: str = _SOURCE_LANGUAGE,
+    target_language: str = _TARGET_LANGUAGE,
+) -> Corpus:
+    """Loads sentence pairs for translation.
+
+    The named corpora translate from Portuguese to English:
+
+    * `"pt_en"` is the folder of that name in the directory that the
+      environment variable `DLRT_DATA_DIR` names.
+    * `"ted"` holds transcripts of TED talks, `ted_hrlr_translate/pt_to_en`,
+      which the package tensorflow-datasets downloads.
+    * `"phrases"` is generated, the same at every call: 60,000 training, 1,000
+      validation and 1,000 test pairs from a grammar of numbers, dates, times,
+      prices and short sentences. Each sentence has exactly one right
+      translation, so that training, the choice of a rank and the scoring of
+      translations can be tried anywhere within minutes. Results on it say
+      nothing about natural text.
+
+    A folder holds `train.<language>`, `validation.<language>` and
+    `test.<language>` in two languages: UTF-8 text, line i in one language
+    translated by line i in the other. White space at the ends of lines is
+    stripped, and text is brought to Unicode form NFC. Pairs of which a side
+    is blank are dropped with a warning.
+
+    Args:
+        name: One of `"pt_en"`, `"ted"`, `"phrases"` and `"auto"`, which is
+            `"pt_en"` where `DLRT_DATA_DIR` has it, else the phrases with a
+            warning; or the path of a folder. A folder that has the name of a
+            corpus is reached as `"./<name>"` or as a `Path`.
+        source_language: The suffix of the files to translate from, in a
+            folder that `name` is the path of.
+        target_language: The suffix of their translations.
+
+    Returns:
+        A `Corpus`; its `name` and `source` tell what was loaded from where.
+
+    Raises:
+        ValueError: If `name` is neither a corpus nor an existing folder, a
+            language is not a suffix, or `DLRT_DATA_DIR` is not an existing
+            directory.
+        DatasetFileError: If the folder lacks a file; files are not UTF-8,
+            hold control characters or differ in their numbers of lines; or
+            a part has no pair. It is a `ValueError`, and no other place is
+            searched then.
+        DatasetUnavailableError: If the named corpus cannot be had. It is an
+            `OSError`.
+
+    Example:
+    >>> corpus = load_corpus("phrases")
+    >>> corpus
+    Corpus(name='phrases', source='embedded')
+    >>> len(corpus.train), len(corpus.validation), len(corpus.test)
+    (60000, 1000, 1000)
+    """
+    if isinstance(name, str) and name in _NAMES:
+        _check_named(name, source_language, target_language)
+        if name == "phrases":
+            return load_phrases()
+        if name == "ted":
+            return _corpus(name, "tensorflow-datasets", load_ted())
+        try:
+            folder = _find_pt_en()
+        except DatasetUnavailableError as error:
+            if name != "auto":
+                raise
+            warnings.warn(
+                "The corpus pt_en could not be had. THE GENERATED PHRASES ARE USED "
+                "INSTEAD: results are not results on natural text and not comparable "
+                f"with them. To get pt_en, set the environment variable "
+                f"{ENVIRONMENT_VARIABLE} to a directory that has it. To use the "
+                'phrases without this warning, load "phrases". '
+                f"Details: {error}",
+                DatasetFallbackWarning,
+                stacklevel=2,
+            )
+            return load_phrases()
+        parts = read_folder(folder, source_language, target_language)
+        return _corpus("pt_en", ENVIRONMENT_VARIABLE, parts)
+
+    folder = _own_folder(name)
+    _check_languages(source_language, target_language)
+    parts = read_folder(folder, source_language, target_language)
+    return _corpus(folder.resolve().name, str(folder), parts)
+
+
+def _find_pt_en() -> Path:
+    source, directory = own_directory()
+    if directory is None:
+        reason = f"{source} is not set"
+    elif not os.path.lexists(directory / "pt_en"):
+        reason = f"{source} ({directory}) has no folder pt_en"
+    else:
+        return directory / "pt_en"
+    raise DatasetUnavailableError(f"The corpus 'pt_en' could not be had: {reason}")
+
+
+def _own_folder(name: object) -> Path:
+    # An empty path would otherwise mean the working directory.
+    if isinstance(name, str | os.PathLike) and os.fspath(name):
+        folder = Path(name).expanduser()
+        if folder.is_dir():
+            return folder
+    raise ValueError(
+        f"`name` must be one of {_NAMES} or the path of an existing folder. "
+        f"Received: name={name!r}"
+    )
+
+
+def _check_named(name: str, source_language: str, target_language: str) -> None:
+    if (source_language, target_language) != (_SOURCE_LANGUAGE, _TARGET_LANGUAGE):
+        raise ValueError(
+            "`source_language` and `target_language` can be chosen for a folder only; "
+            f"the corpus {name!r} translates from {_SOURCE_LANGUAGE!r} to "
+            f"{_TARGET_LANGUAGE!r}. Received: source_language={source_language!r}, "
+            f"target_language={target_language!r}"
+        )
+
+
+def _check_languages(source_language: object, target_language: object) -> None:
+    for argument, language in (
+        ("source_language", source_language),
+        ("target_language", target_language),
+    ):
+        if not isinstance(language, str) or not re.fullmatch(r"[\w.-]+", language):
+            raise ValueError(
+                f"`{argument}` must be the suffix of files, of letters, digits, '-', "
+                f"'_' and '.'. Received: {argument}={language!r}"
+            )
+    if source_language == target_language:
+        raise ValueError(
+            "`source_language` and `target_language` must differ. "
+            f"Received: {source_language!r} for both"
+        )
+
+
+def _corpus(name: str, source: str, parts: Mapping[str, ParallelText]) -> Corpus:
+    dropped = {part: parts[part].num_dropped for part in PARTS}
+    if any(dropped.values()):
+        counts = ", ".join(f"{count} in {part}" for part, count in dropped.items())
+        warnings.warn(
+            f"{sum(dropped.values())} pairs of the corpus {name!r} were dropped, as a "
+            f"side was blank: {counts}",
+            stacklevel=3,
+        )
+    return Corpus(name, source, **{part: parts[part].pairs for part in PARTS})

@@ -1,0 +1,72 @@
+"""Determiners in both languages, their agreement and contraction."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+
+class Determiner(NamedTuple):
+    """The forms of a determiner; a number it does not have is empty."""
+
+    source: tuple[str, str, str, str]
+    target: str
+    target_plural: str
+
+
+def _determiner(source: str, target: str = "", target_plural: str = "") -> Determiner:
+    """Builds a determiner from its Portuguese forms, joined by commas.
+
+    Masculine, feminine, then their plurals.
+    """
+    masculine, feminine, masculines, feminines = source.split(",")
+    return Determiner(
+        (masculine, feminine, masculines, feminines), target, target_plural
+    )
+
+
+DEFINITE = _determiner("o,a,os,as", "the", "the")
+INDEFINITE = _determiner("um,uma,,", "a", "")
+THIS = _determiner("este,esta,estes,estas", "this", "these")
+THAT = _determiner("aquele,aquela,aqueles,aquelas", "that", "those")
+MY = _determiner("o meu,a minha,os meus,as minhas", "my", "my")
+YOUR = _determiner("o teu,a tua,os teus,as tuas", "your", "your")
+OUR = _determiner("o nosso,a nossa,os nossos,as nossas", "our", "our")
+OTHER = _determiner("outro,outra,outros,outras", "another", "other")
+MANY = _determiner(",,muitos,muitas", "", "many")
+ALL = _determiner(",,todos os,todas as", "", "all the")
+NO_DETERMINER = _determiner(",,,")
+
+_CONTRACTIONS = {
+    ("a", "o"): "ao",
+    ("a", "a"): "à",
+    ("a", "os"): "aos",
+    ("a", "as"): "às",
+    **{("a", form): "à" + form.removeprefix("a") for form in THAT.source},
+    **{
+        (preposition, form): letter + form
+        for preposition, letter, determiners in (
+            ("de", "d", (DEFINITE, THIS, THAT)),
+            ("em", "n", (DEFINITE, INDEFINITE, THIS, THAT, OTHER)),
+        )
+        for determiner in determiners
+        for form in determiner.source
+        if form
+    },
+}
+
+
+def contract(preposition: str, source: str) -> str:
+    """Puts a Portuguese preposition before a noun phrase.
+
+    Example:
+    >>> contract("em", "a casa"), contract("a", "outra casa")
+    ('na casa', 'a outra casa')
+    """
+    first, space, rest = source.partition(" ")
+    if (preposition, first) in _CONTRACTIONS:
+        return _CONTRACTIONS[preposition, first] + space + rest
+    return f"{preposition} {source}"
+
+
+def form_of(forms: Sequence[str], feminine: bool, plural: bool) -> str:
+    """Returns the one of four forms that agrees."""
+    return forms[feminine + 2 * plural]
