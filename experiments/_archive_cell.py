@@ -9,15 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from dlrt.callbacks import read_history
+from experiments._log_format import METRICS, RANK, equal
 from experiments.names import Name
-
-LOGS = "historyLogs"
-METRICS = tuple(
-    prefix + metric
-    for prefix in ("", "val_", "test_")
-    for metric in ("loss", "accuracy")
-)
-_RANK = "rank "
 
 
 class State(StrEnum):
@@ -164,7 +157,7 @@ def contradictions(
     """Where a log's configuration says something else than the name of its test."""
     for key, wanted in settings(name, width, rank).items():
         found = configuration.get(key, wanted)
-        if not _equal(found, wanted):
+        if not equal(found, wanted):
             yield f"the configuration has {key} {found}, and the name {wanted}"
 
 
@@ -179,9 +172,9 @@ def _of_rows(
     for column in METRICS:
         if column not in rows[0]:
             yield damaged(f"has no column {column!r}")
-    ranks = [column for column in rows[0] if column.startswith(_RANK)]
+    ranks = [column for column in rows[0] if column.startswith(RANK)]
     if name is not None and name.dlrt and not ranks:
-        yield damaged(f"has no column '{_RANK}<layer>'")
+        yield damaged(f"has no column '{RANK}<layer>'")
     # Row 0, where there is one, was measured before any training.
     previous = min(rows[0]["epoch"], 1) - 1
     for number, row in enumerate(rows, start=2):
@@ -224,18 +217,12 @@ def _against_name(
             break
     for number, row in enumerate(rows, start=2):
         for column, value in row.items():
-            if not column.startswith(_RANK) or not isinstance(value, int | float):
+            if not column.startswith(RANK) or not isinstance(value, int | float):
                 continue
             if value > width:
                 text = f"{column} is {value}, above the width {width}"
                 yield Problem(path, text, number)
                 return
-
-
-def _equal(found: Any, wanted: Any) -> bool:
-    numbers = isinstance(found, int | float) and isinstance(wanted, int | float)
-    # A workbook keeps 16 digits of a number.
-    return math.isclose(found, wanted, rel_tol=1e-12) if numbers else found == wanted
 
 
 def _shown(ends: tuple[int, int] | None) -> str:

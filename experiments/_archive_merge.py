@@ -7,8 +7,8 @@ from pathlib import Path
 from dlrt.callbacks import read_history
 from experiments import _archive, _archive_cell, _archive_moves, names
 from experiments._archive import ArchivedTest, Place
-from experiments._archive_cell import LOGS
 from experiments._archive_moves import Refusal
+from experiments._log_format import LOGS
 from experiments.names import Name
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import dlrt
 from experiments import _checkpoint, _selection
 from experiments._data import EVALUATION_BATCH
+from experiments._log_format import SPECTRUM
 from experiments._runs import Run
 
 
@@ -86,7 +87,7 @@ def evaluate(
 def singular_values(model: keras.Model) -> dict[str, list[float]]:
     """The singular values of every low-rank layer, by the names that a log has."""
     return {
-        f"singular values/{layer.name}": [
+        f"{SPECTRUM}{layer.name}": [
             float(f"{value:.4g}")
             for value in np.linalg.svd(layer.factors.s, compute_uv=False)
         ]

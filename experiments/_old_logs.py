@@ -15,8 +15,8 @@ from typing import Any
 
 from dlrt.callbacks import _atomic_file, _workbook, read_history
 from experiments import _archive_cell, _old_names, names
-from experiments._archive_cell import LOGS
 from experiments._archive_moves import Refusal
+from experiments._log_format import LOGS, RANK
 from experiments.names import Name
 
 _SOURCE = "converted from"
@@ -156,7 +156,7 @@ def _workbook_of(path: Path, name: Name, stem: str) -> bytes:
 
 def _column(word: str) -> str:
     match = re.fullmatch(r"rank_?(\d+)", word)
-    return f"rank hidden_{match[1]}" if match else _COLUMNS.get(word, word)
+    return f"{RANK}hidden_{match[1]}" if match else _COLUMNS.get(word, word)
 
 
 def _value(word: str, path: Path, epoch: int) -> float | None:

@@ -16,8 +16,8 @@ from pathlib import Path
 from dlrt.callbacks import _atomic_file
 from experiments import names
 from experiments._archive import CHECKPOINTS, REASON, Place, place_of
-from experiments._archive_cell import LOGS
 from experiments._grid import Cell
+from experiments._log_format import LOGS
 
 
 @dataclass(frozen=True)

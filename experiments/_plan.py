@@ -1,11 +1,10 @@
 """What a sweep is going to do, and whether the archive allows it."""
 
-import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from experiments._grid import Cell, parameters
+from experiments._log_format import equal
 from experiments._places import Places
 from experiments._progress import duration, estimate
 
@@ -49,16 +48,9 @@ def check(cells: Sequence[Cell], root: Path) -> None:
             wanted, before = record[key], stored.get(key)
             if key == "dataset" and wanted == "auto":
                 continue
-            if not _same(wanted, before):
+            if not equal(wanted, before):
                 raise ValueError(
                     f"`--log-dir` has finished networks of {cell.test} with {key} "
                     f"{before!r}. Choose another folder for {key} {wanted!r}. "
                     f"Received: --log-dir {root}"
                 )
-
-
-def _same(wanted: Any, stored: Any) -> bool:
-    # A workbook keeps 16 digits.
-    if isinstance(wanted, float) and isinstance(stored, float):
-        return math.isclose(wanted, stored, rel_tol=1e-12)
-    return wanted == stored

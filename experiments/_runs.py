@@ -1,6 +1,5 @@
 """The folder of a run: its name, what is in it, and which one to continue."""
 
-import math
 import os
 import re
 import shutil
@@ -11,11 +10,10 @@ from typing import Any
 
 from dlrt.callbacks import read_history
 from experiments._config import Config, option
+from experiments._log_format import LOGS, equal
 
 # What a continued run may change: how long it goes on.
 CHANGEABLE = ("epochs", "fine_tune_epochs")
-
-_LOGS = "historyLogs"
 
 
 @dataclass(frozen=True)
@@ -53,8 +51,8 @@ class Run:
 
         A continued log must be found even if the settings, and so the name, differ.
         """
-        existing = sorted((self.directory / _LOGS).glob("[!.]*.xlsx"))
-        return existing[0] if existing else self.directory / _LOGS / f"{network}.xlsx"
+        existing = sorted((self.directory / LOGS).glob("[!.]*.xlsx"))
+        return existing[0] if existing else self.directory / LOGS / f"{network}.xlsx"
 
     def remove(self) -> None:
         """Deletes the folder of a run that could not begin."""
@@ -138,7 +136,7 @@ def newest_dense(config: Config) -> Run | None:
     record = config.record()
     keys = ("dataset", "dim_layer", "dataset_size", "noise", "val_size", "seed")
     for run in sorted(_all(config.log_dir), key=_age, reverse=True):
-        workbook = run.directory / _LOGS / f"{network}.xlsx"
+        workbook = run.directory / LOGS / f"{network}.xlsx"
         if not (workbook.exists() and run.best.exists()):
             continue
         try:
@@ -146,7 +144,7 @@ def newest_dense(config: Config) -> Run | None:
         except ValueError:
             continue
         finished = bool(rows) and rows[-1]["epoch"] >= stored.get("epochs", 0) > 0
-        if finished and all(_same(stored.get(key), record[key]) for key in keys):
+        if finished and all(equal(stored.get(key), record[key]) for key in keys):
             return run
     return None
 
@@ -174,13 +172,6 @@ def _age(run: Run) -> tuple[int, int, str]:
         os.stat(path).st_mtime_ns for path in (run.directory, run.last) if path.exists()
     ]
     return max(times), len(run.name), run.name
-
-
-def _same(stored: Any, given: Any) -> bool:
-    """Whether two settings are equal, one of them with the 16 digits of a workbook."""
-    if isinstance(stored, float) or isinstance(given, float):
-        return stored is not None and math.isclose(stored, given, rel_tol=1e-12)
-    return stored == given
 
 
 def _unwritable(config: Config, reason: str) -> OSError:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from dlrt.callbacks import read_history
+from experiments._log_format import RANK
 
 Row = dict[str, Any]
 
@@ -22,7 +23,7 @@ def best_row(rows: Sequence[Row]) -> Row | None:
 
 def ranks(row: Row) -> list[int]:
     """The ranks of the hidden layers in a row, in order."""
-    return [value for name, value in row.items() if name.startswith("rank ")]
+    return [value for name, value in row.items() if name.startswith(RANK)]
 
 
 def settled(rows: Sequence[Row], patience: int, first_epoch: int) -> bool:
