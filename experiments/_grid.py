@@ -116,8 +116,6 @@ def cells(grid: Grid) -> tuple[list[Cell], list[str]]:
             for run in grid.runs:
                 name = Name(**shared, **of_method, run=run)
                 for dim, rank in itertools.product(grid.dims, rank_of):
-                    over_ranks = len(rank_of) > 1
-                    cell_name = f"rank{rank}" if over_ranks else f"dim{dim}"
                     # A setting out of bounds is named here by its option.
                     limit = min(NUM_INPUTS, dim)
                     allowed = None if rank is None else min(rank, limit)
@@ -127,6 +125,7 @@ def cells(grid: Grid) -> tuple[list[Cell], list[str]]:
                         key = names.compose(replace(name, run=None)), rank
                         too_narrow.setdefault(key, set()).add(dim)
                         continue
+                    cell_name = names.cell(name, dim, rank)
                     found[test, cell_name] = Cell(test, cell_name, config)
     skipped = [
         f"{test}: rank {rank} is above the width {', '.join(map(str, sorted(dims)))}"

@@ -50,7 +50,7 @@ def rows_of(name, epochs=EPOCHS, **changes):
 
 
 def settings(name, stem):
-    return _archive_cell.settings(name, *_archive_cell.position(stem, name))
+    return _archive_cell.settings(name, *names.position(stem, name))
 
 
 def write(folder, stem, rows=None, epochs=EPOCHS, configuration=None, **changes):
