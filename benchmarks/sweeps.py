@@ -34,7 +34,7 @@ def train_by_fit(
 ) -> tuple[float, dict[str, list[float]]]:
     """Seconds of one `fit` for each cell, and the test losses that they end with."""
     _quiet.import_keras()
-    from experiments import _callbacks, _data, _network
+    from experiments import _data, _evaluation, _network
     from experiments._data import EVALUATION_BATCH, ShuffledBatches
 
     losses, seconds = {}, 0.0
@@ -52,7 +52,7 @@ def train_by_fit(
             "validation_batch_size": EVALUATION_BATCH,
             "verbose": 0,
         }
-        evaluation = _callbacks.TestEvaluation(data.test)
+        evaluation = _evaluation.TestEvaluation(data.test)
         if plain:
             model.steps_per_execution = 1
             history = model.fit(

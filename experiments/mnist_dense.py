@@ -96,10 +96,10 @@ def _train(config: Config, data: "Data", weights: Path | None) -> "Training":
 
 def _dense_weights(config: Config, data: "Data") -> Path:
     """The newest dense network that suits a pruned one, trained first if need be."""
-    from experiments import _runs
+    from experiments import _dense_runs, _runs
 
     with _input_errors():
-        found = None if config.resume else _runs.newest_dense(config)
+        found = None if config.resume else _dense_runs.newest(config)
     if found is not None:
         print(f"Dense weights: {found.best}", flush=True)
         return found.best

@@ -12,9 +12,9 @@ import pytest
 
 from dlrt.callbacks import read_history
 from experiments import (
-    _callbacks,
     _data,
     _epochs,
+    _evaluation,
     _grid,
     _network,
     _sweep_options,
@@ -296,7 +296,7 @@ def test_networks_are_those_of_separate_fits(method):
             validation_batch_size=EVALUATION_BATCH,
             shuffle=False,
             verbose=0,
-            callbacks=[batches.follow(), _callbacks.TestEvaluation(data.test)],
+            callbacks=[batches.follow(), _evaluation.TestEvaluation(data.test)],
         ).history
         assert set(logs[0]) == set(history)
         for name, values in history.items():
