@@ -182,6 +182,18 @@ def test_nothing_stays_of_a_run_that_cannot_begin(settings):
     assert list(settings.log_dir.iterdir()) == []
 
 
+def test_leftovers_of_killed_writers(tmp_path):
+    rest = "0123456789abcdef.tmp.keras"
+    names = [f".dim1.{rest}", f".dim12.{rest}", ".dim1.mine.tmp.keras", "dim1.keras"]
+    for name in names:
+        (tmp_path / name).touch()
+    _checkpoint.remove_leftovers(tmp_path, "dim1")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names[1:])
+    _checkpoint.remove_leftovers(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names[2:])
+    _checkpoint.remove_leftovers(tmp_path / "none")
+
+
 @pytest.mark.parametrize(
     ("error", "status", "part"),
     [
