@@ -32,7 +32,7 @@ class Run:
 
     @property
     def best(self) -> Path:
-        """The model of the epoch with the best validation accuracy."""
+        """The model of the best epoch, by validation."""
         return self.directory / "best.keras"
 
     @property
