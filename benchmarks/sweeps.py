@@ -13,8 +13,8 @@ its end, workbooks included.
 
 import argparse
 import csv
+import io
 import multiprocessing
-import os
 import subprocess
 import sys
 import tempfile
@@ -22,9 +22,10 @@ import time
 from pathlib import Path
 
 from benchmarks.__main__ import RESULTS
+from dlrt.callbacks import _atomic_file, read_history
 from experiments import _grid, _quiet
 from experiments._grid import Cell, Grid
-from experiments._sweep_options import whole_numbers
+from experiments._sweep_options import cores, whole_numbers
 
 PLAIN, AS_RUNS = "fit", "fit as the MNIST runs"
 
@@ -34,7 +35,7 @@ def train_by_fit(
 ) -> tuple[float, dict[str, list[float]]]:
     """Seconds of one `fit` for each cell, and the test losses that they end with."""
     _quiet.import_keras()
-    from experiments import _callbacks, _data, _network
+    from experiments import _data, _evaluation, _network
     from experiments._data import EVALUATION_BATCH, ShuffledBatches
 
     losses, seconds = {}, 0.0
@@ -52,7 +53,7 @@ def train_by_fit(
             "validation_batch_size": EVALUATION_BATCH,
             "verbose": 0,
         }
-        evaluation = _callbacks.TestEvaluation(data.test)
+        evaluation = _evaluation.TestEvaluation(data.test)
         if plain:
             model.steps_per_execution = 1
             history = model.fit(
@@ -77,8 +78,6 @@ def train_by_sweep(
     words: list[str], workers: int
 ) -> tuple[float, dict[str, list[float]]]:
     """Seconds of a whole sweep, and the test losses in its workbooks."""
-    from dlrt.callbacks import read_history
-
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "experiments.test_matrix", *words]
         start = time.perf_counter()
@@ -136,44 +135,50 @@ def main() -> None:
         for name in ("dims", "ranks", "runs")
     }
     cells, _ = _grid.cells(Grid(epochs=(arguments.epochs,), **numbers))
-    cores = os.cpu_count() or 1
     print(f"{len(cells)} networks, {arguments.epochs} epochs each", flush=True)
     measured: dict[str, tuple[float, dict[str, list[float]]]] = {}
     for name in (PLAIN, AS_RUNS):
         with multiprocessing.get_context("spawn").Pool(1) as pool:
             measured[name] = pool.apply(train_by_fit, (cells, name == PLAIN))
         print(f"{name}: {measured[name][0]:.0f} s", flush=True)
-    for workers in sorted({1, cores}):
+    for workers in sorted({1, cores()}):
         name = f"sweep, {workers} process{'es' if workers > 1 else ''}"
         measured[name] = train_by_sweep(words, workers)
         print(f"{name}: {measured[name][0]:.0f} s", flush=True)
+    rows = rows_of(measured, len(cells), arguments.epochs)
+    print()
+    for line in (list(rows[0]), ["---"] * len(rows[0]), *(r.values() for r in rows)):
+        print(f"| {' | '.join(line)} |")
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    _atomic_file.replace(arguments.output / "sweeps.csv", text.getvalue().encode())
+
+
+def rows_of(
+    measured: dict[str, tuple[float, dict[str, list[float]]]],
+    networks: int,
+    epochs: int,
+) -> list[dict[str, str]]:
+    """A row for each way to train, compared with the plain one."""
     rows = []
-    epochs = len(cells) * arguments.epochs
     for name, (seconds, losses) in measured.items():
         rows.append(
             {
                 "trained by": name,
-                "networks": len(cells),
-                "epochs": arguments.epochs,
+                "networks": str(networks),
+                "epochs": str(epochs),
                 "seconds": f"{seconds:.1f}",
-                "networks x epochs a second": f"{epochs / seconds:.1f}",
+                "networks x epochs a second": f"{networks * epochs / seconds:.1f}",
                 "times fit": f"{measured[PLAIN][0] / seconds:.2f}",
                 "largest relative difference": ""
                 if name == PLAIN
                 else f"{difference(losses, measured[AS_RUNS][1]):.1e}",
             }
         )
-    print()
-    lines = [list(rows[0]), ["---"] * len(rows[0]), *(row.values() for row in rows)]
-    for line in lines:
-        print(f"| {' | '.join(map(str, line))} |")
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    temporary = arguments.output / ".sweeps.csv.tmp"
-    with open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    temporary.replace(arguments.output / "sweeps.csv")
+    return rows
 
 
 if __name__ == "__main__":

@@ -7,22 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from experiments import names
+from experiments import _log_format, names
+from experiments._log_format import equal
 
-METRICS = (
-    "loss",
-    "accuracy",
-    "val_loss",
-    "val_accuracy",
-    "test_loss",
-    "test_accuracy",
-)
-PARAMETERS = "parameters prediction"
-RANK = "rank "
-SPECTRUM = "singular values/"
-
+METRICS = _log_format.METRICS
+PARAMETERS = _log_format.PARAMETERS
+RANK = _log_format.RANK
+SPECTRUM = _log_format.SPECTRUM
 # Where sweeps put the logs of failed trainings.
-WRONG = "wrongTests"
+WRONG = _log_format.WRONG
 
 
 class Unusable(ValueError):
@@ -271,7 +264,7 @@ def _compare(
 ) -> None:
     for key, value in said.items():
         stored = configuration.get(key, value)
-        if not np.isclose(stored, value):
+        if not equal(stored, value):
             raise Unusable(
                 f"its configuration says {key} {stored}, unlike the {value} of {test!r}"
             )

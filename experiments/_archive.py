@@ -15,9 +15,10 @@ from enum import StrEnum
 from pathlib import Path
 
 from dlrt.callbacks import _atomic_file
-from experiments import _archive_cell, _archive_moves, names
-from experiments._archive_cell import LOGS, Cell, State
+from experiments import _archive_cell, _archive_moves, _log_format, names
+from experiments._archive_cell import Cell, State
 from experiments._claims import any_held
+from experiments._log_format import LOGS
 from experiments.names import Name
 
 CHECKPOINTS = "checkpoints"
@@ -35,7 +36,7 @@ class Place(StrEnum):
     ACTIVE = ""
     FINISHED = "finishedTests"
     FINISHED_FULL_SET = "finishedTestsFullSet"
-    WRONG = "wrongTests"
+    WRONG = _log_format.WRONG
 
 
 @dataclass(frozen=True)

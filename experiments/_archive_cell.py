@@ -1,7 +1,6 @@
 """One workbook of a test: its cell of the grid, and what is wrong in it."""
 
 import math
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -9,15 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from dlrt.callbacks import read_history
+from experiments import names
+from experiments._log_format import METRICS, RANK, equal
 from experiments.names import Name
-
-LOGS = "historyLogs"
-METRICS = tuple(
-    prefix + metric
-    for prefix in ("", "val_", "test_")
-    for metric in ("loss", "accuracy")
-)
-_RANK = "rank "
 
 
 class State(StrEnum):
@@ -91,50 +84,6 @@ def read(path: Path, name: Name | None) -> Cell:
     return Cell(path, rows[-1]["epoch"] if rows else 0, wanted, tuple(problems))
 
 
-def position(stem: str, name: Name) -> tuple[int, int | None]:
-    """Width and rank of a cell; the rank is `None` where the name gives none.
-
-    Args:
-        stem: Name of the workbook, without its ending.
-        name: Name of the test.
-
-    Raises:
-        ValueError: If the test has no such cell.
-    """
-    match = re.fullmatch(r"(dim|rank)([1-9]\d{0,8})", stem)
-    several = has_several_ranks(name)
-    if match is None or (match[1] == "rank") != several:
-        raise ValueError(
-            f"a cell of this test must be called '{'rank' if several else 'dim'}"
-            f"<number>.xlsx'. Received: {stem}.xlsx"
-        )
-    if several and name.dims[1] - name.dims[0] > 1:
-        raise ValueError(
-            "a test must have one width or one rank, so that a cell has one number. "
-            f"Received: widths {_shown(name.dims)}, ranks {_shown(name.ranks)}"
-        )
-    number = int(match[2])
-    width = name.dims[0] if several else number
-    rank = number if several else name.ranks and name.ranks[0]
-    for what, value, ends in (("width", width, name.dims), ("rank", rank, name.ranks)):
-        if value is not None and ends is not None and value not in range(*ends):
-            raise ValueError(
-                f"the {what} of a cell must lie in {_shown(ends)} (half open), as the "
-                f"test's name says. Received: {value}"
-            )
-    return width, rank
-
-
-def stem(name: Name, width: int, rank: int | None) -> str:
-    """Name of a cell's workbook, without its ending; the inverse of `position`."""
-    return f"rank{rank}" if has_several_ranks(name) else f"dim{width}"
-
-
-def has_several_ranks(name: Name) -> bool:
-    """Whether the cells of a test differ by their ranks."""
-    return name.ranks is not None and name.ranks[1] - name.ranks[0] > 1
-
-
 def settings(name: Name, width: int, rank: int | None) -> dict[str, Any]:
     """What the configuration of a cell says, as far as a name can tell."""
     settings = {
@@ -164,7 +113,7 @@ def contradictions(
     """Where a log's configuration says something else than the name of its test."""
     for key, wanted in settings(name, width, rank).items():
         found = configuration.get(key, wanted)
-        if not _equal(found, wanted):
+        if not equal(found, wanted):
             yield f"the configuration has {key} {found}, and the name {wanted}"
 
 
@@ -179,9 +128,9 @@ def _of_rows(
     for column in METRICS:
         if column not in rows[0]:
             yield damaged(f"has no column {column!r}")
-    ranks = [column for column in rows[0] if column.startswith(_RANK)]
+    ranks = [column for column in rows[0] if column.startswith(RANK)]
     if name is not None and name.dlrt and not ranks:
-        yield damaged(f"has no column '{_RANK}<layer>'")
+        yield damaged(f"has no column '{RANK}<layer>'")
     # Row 0, where there is one, was measured before any training.
     previous = min(rows[0]["epoch"], 1) - 1
     for number, row in enumerate(rows, start=2):
@@ -211,7 +160,7 @@ def _against_name(
     path: Path, rows: list[dict[str, Any]], configuration: dict[str, Any], name: Name
 ) -> Iterator[Problem]:
     try:
-        width, rank = position(path.stem, name)
+        width, rank = names.position(path.stem, name)
     except ValueError as error:
         yield Problem(path, str(error))
         return
@@ -224,19 +173,9 @@ def _against_name(
             break
     for number, row in enumerate(rows, start=2):
         for column, value in row.items():
-            if not column.startswith(_RANK) or not isinstance(value, int | float):
+            if not column.startswith(RANK) or not isinstance(value, int | float):
                 continue
             if value > width:
                 text = f"{column} is {value}, above the width {width}"
                 yield Problem(path, text, number)
                 return
-
-
-def _equal(found: Any, wanted: Any) -> bool:
-    numbers = isinstance(found, int | float) and isinstance(wanted, int | float)
-    # A workbook keeps 16 digits of a number.
-    return math.isclose(found, wanted, rel_tol=1e-12) if numbers else found == wanted
-
-
-def _shown(ends: tuple[int, int] | None) -> str:
-    return "none" if ends is None else f"{ends[0]}-{ends[1]}"

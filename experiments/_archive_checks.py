@@ -9,7 +9,8 @@ from pathlib import Path
 
 from experiments import _archive, _old_names
 from experiments._archive import REASON, ArchivedTest, Place
-from experiments._archive_cell import LOGS, Cell, Problem, State
+from experiments._archive_cell import Cell, Problem, State
+from experiments._log_format import LOGS
 from experiments.names import Name
 
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{16}\.tmp")

@@ -7,8 +7,8 @@ from pathlib import Path
 from dlrt.callbacks import read_history
 from experiments import _archive, _archive_cell, _archive_moves, names
 from experiments._archive import ArchivedTest, Place
-from experiments._archive_cell import LOGS
 from experiments._archive_moves import Refusal
+from experiments._log_format import LOGS
 from experiments.names import Name
 
 
@@ -43,7 +43,7 @@ def rename(root: Path, old: str, new: str) -> Path:
         raise Refusal(f"there is a test of this name: {taken}")
     _refuse_in_use(folder)
     for path in ArchivedTest(folder, Place.ACTIVE).workbooks():
-        width, rank = _archive_cell.position(path.stem, name)
+        width, rank = names.position(path.stem, name)
         _agree(path, name, width, rank)
     parent = folder.parent
     if parent.name in (Place.FINISHED, Place.FINISHED_FULL_SET):
@@ -113,9 +113,9 @@ def _goals(folder: Path, goal: Path, target: Name) -> dict[Path, Path]:
     source = names.parse(folder.name)
     goals = {}
     for path in ArchivedTest(folder, Place.ACTIVE).workbooks():
-        width, rank = _archive_cell.position(path.stem, source)
-        stem = _archive_cell.stem(target, width, rank)
-        _archive_cell.position(stem, target)
+        width, rank = names.position(path.stem, source)
+        stem = names.cell(target, width, rank)
+        names.position(stem, target)
         goals[path] = goal / LOGS / f"{stem}.xlsx"
         for checkpoint in folder.rglob(f"{path.stem}.keras"):
             inner = checkpoint.relative_to(folder).with_name(f"{stem}.keras")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from dlrt.callbacks import _atomic_file, _workbook, read_history
 from experiments._archive import ArchivedTest
-from experiments._archive_cell import LOGS
+from experiments._log_format import LOGS
 
 # Epochs in which much happens, and which are all kept.
 _FIRST = 10

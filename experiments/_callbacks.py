@@ -1,6 +1,7 @@
 """What happens around the epochs of a run."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -8,21 +9,8 @@ import numpy as np
 
 import dlrt
 from experiments import _checkpoint, _selection
-from experiments._data import EVALUATION_BATCH
-from experiments._runs import Run
-
-
-class NonFiniteLoss(ArithmeticError):
-    """Training has left the numbers.
-
-    Args:
-        epoch: The epoch, counted from 1.
-        step: The step within it, counted from 1.
-        what: What is not finite.
-    """
-
-    def __init__(self, epoch: int, step: int, what: str) -> None:
-        super().__init__(f"{what} at epoch {epoch}, step {step}")
+from experiments._finite import NonFiniteLoss, require_finite
+from experiments._log_format import SPECTRUM
 
 
 class StopAtNonFinite(keras.callbacks.Callback):
@@ -54,39 +42,10 @@ class StopAtNonFinite(keras.callbacks.Callback):
         require_finite(logs or {}, self._epoch, self._step)
 
 
-def require_finite(logs: Mapping[str, float], epoch: int, step: int) -> None:
-    """Raises `NonFiniteLoss` if one of the values is not finite."""
-    for name, value in logs.items():
-        if not np.isfinite(value):
-            raise NonFiniteLoss(epoch, step, f"{name} became {value}")
-
-
-class TestEvaluation(keras.callbacks.Callback):
-    """Adds `test_loss` and `test_accuracy` to the logs of every epoch."""
-
-    def __init__(self, test: tuple[np.ndarray, np.ndarray]) -> None:
-        super().__init__()
-        self._test = test
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        if logs is not None:
-            logs.update(evaluate(self.model, self._test, "test_"))
-
-
-def evaluate(
-    model: keras.Model, part: tuple[np.ndarray, np.ndarray], prefix: str = ""
-) -> dict[str, float]:
-    """Loss and accuracy on a part of the data."""
-    values = model.evaluate(
-        *part, batch_size=EVALUATION_BATCH, verbose=0, return_dict=True
-    )
-    return {prefix + name: value for name, value in values.items()}
-
-
 def singular_values(model: keras.Model) -> dict[str, list[float]]:
     """The singular values of every low-rank layer, by the names that a log has."""
     return {
-        f"singular values/{layer.name}": [
+        f"{SPECTRUM}{layer.name}": [
             float(f"{value:.4g}")
             for value in np.linalg.svd(layer.factors.s, compute_uv=False)
         ]
@@ -123,35 +82,38 @@ class Checkpoint(keras.callbacks.Callback):
     without its checkpoint is written again by the resumed run.
 
     Args:
-        run: Where to save.
+        last: Where to save it after every epoch.
+        best: Where to save the best one of the phase.
         log: The log, which tells the best epoch.
+        score: Of a row of the log; the best epoch has the highest.
         phase: Index of the phase.
         phase_start: Number of epochs that were finished when it began.
-        last_phase: Whether no other phase follows.
         first_epoch: The first epoch that may be the best.
     """
 
     def __init__(
         self,
-        run: Run,
+        last: Path,
+        best: Path,
         log: RunLog,
-        phase: int,
-        phase_start: int,
-        last_phase: bool,
-        first_epoch: int,
+        score: Callable[[_selection.Row], float],
+        phase: int = 0,
+        phase_start: int = 0,
+        first_epoch: int = 1,
     ) -> None:
         super().__init__()
-        self._run = run
+        self._last = last
+        self._best = best
         self._log = log
+        self._score = score
         self._phase = phase
         self._phase_start = phase_start
-        self._best = run.best if last_phase else run.best_adaptive
         self._first_epoch = first_epoch
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         rows = _selection.rows_of(self._log.path, self._log.phase)
         best = _selection.best_row(
-            [row for row in rows if row["epoch"] >= self._first_epoch]
+            [row for row in rows if row["epoch"] >= self._first_epoch], self._score
         )
         if best is not None and best["epoch"] == epoch + 1:
             _checkpoint.save(self.model, self._best)
@@ -161,7 +123,7 @@ class Checkpoint(keras.callbacks.Callback):
             self._phase_start,
             _checkpoint.capacities(self.model),
         )
-        _checkpoint.save(self.model, self._run.last, state)
+        _checkpoint.save(self.model, self._last, state)
 
 
 class StopWhenSettled(keras.callbacks.Callback):

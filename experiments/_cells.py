@@ -10,12 +10,9 @@ from typing import Any
 
 from dlrt.callbacks import HistoryLog
 from experiments import _checkpoint, _data, _epochs
-from experiments._callbacks import (
-    NonFiniteLoss,
-    require_finite,
-    singular_values,
-)
+from experiments._callbacks import singular_values
 from experiments._claims import Claims
+from experiments._finite import NonFiniteLoss, require_finite
 from experiments._grid import Cell
 from experiments._places import Places
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import secrets
 import textwrap
 import zipfile
@@ -83,9 +82,12 @@ def copy_state(
         new.assign(old)
 
 
-def remove_leftovers(directory: Path) -> None:
-    """Removes temporary files that a killed run has left behind."""
-    pattern = re.compile(r"\..+\.[0-9a-f]{16}\.tmp\.keras")
-    for candidate in directory.iterdir():
-        if pattern.fullmatch(candidate.name):
-            candidate.unlink(missing_ok=True)
+def remove_leftovers(directory: Path, stem: str = "*") -> None:
+    """Removes temporary files that a killed run has left behind.
+
+    Args:
+        directory: Folder of the checkpoints.
+        stem: Name of the checkpoint, without its ending; by default any.
+    """
+    for leftover in directory.glob(f".{stem}.{'[0-9a-f]' * 16}.tmp.keras"):
+        leftover.unlink(missing_ok=True)

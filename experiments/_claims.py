@@ -30,15 +30,12 @@ class Claims:
         root.mkdir(parents=True, exist_ok=True)
         self._file = open(root / _FILE, "ab", buffering=0)
 
-    def take(self, what: str, wait: bool = False) -> bool:
-        """Claims a network; false if another process has it, unless told to wait."""
+    def take(self, what: str) -> bool:
+        """Claims a network; false if another process has it."""
         try:
-            flags = fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB)
-            fcntl.lockf(self._file, flags, 1, _byte(what))
-        except BlockingIOError:
-            return False
-        except PermissionError:
-            # What some systems say in place of it.
+            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _byte(what))
+        except (BlockingIOError, PermissionError):
+            # Systems say either.
             return False
         return True
 

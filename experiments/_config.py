@@ -1,11 +1,19 @@
 """What an MNIST run can be told: settings, their defaults and their bounds."""
 
 import math
-import re
-from collections.abc import Collection
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from experiments._checks import (
+    at_least_one,
+    check_run,
+    one_of,
+    option,
+    positive,
+    require,
+)
+from experiments._settings import LOG_DIR, record
 
 NUM_INPUTS = 28 * 28
 NUM_HIDDEN = 4
@@ -23,11 +31,6 @@ INTEGRATORS = (
     "projector_splitting",
 )
 ADAPTIVE_INTEGRATORS = ("augmented_bug", "parallel_bug")
-
-LOG_DIR = Path(__file__).resolve().parents[1] / "history_logs"
-
-# They say where a run is and how it shows, not what it computes.
-_NOT_RECORDED = ("run_name", "log_dir", "resume", "verbose")
 
 
 @dataclass(frozen=True)
@@ -121,12 +124,7 @@ class Config:
 
     def record(self) -> dict[str, Any]:
         """The settings that the log keeps."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        if self.load_model is not None:
-            values["load_model"] = str(self.load_model)
-        return {
-            name: value for name, value in values.items() if name not in _NOT_RECORDED
-        }
+        return record(self)
 
 
 DEFAULTS = {
@@ -219,40 +217,52 @@ def default_start_rank(config: Config) -> int:
 
 
 def _check(config: Config) -> None:
-    for name in (
+    at_least_one(
+        config,
         "epochs",
         "fine_tune_epochs",
         "patience_ranks",
         "dim_layer",
         "batch_size",
-    ):
-        _at_least_one(config, name)
-    _require(config.tolerance is None or 0 < config.tolerance < 1, config, "tolerance")
-    rate = config.learning_rate
-    _require(math.isfinite(rate) and rate > 0, config, "learning_rate")
-    _require(0 < config.dataset_size <= 1, config, "dataset_size")
-    _require(0 <= config.noise < 1, config, "noise")
+    )
+    require(
+        config.tolerance is None or 0 < config.tolerance < 1,
+        config,
+        "tolerance",
+        "lie in (0, 1)",
+    )
+    positive(config, "learning_rate")
+    require(0 < config.dataset_size <= 1, config, "dataset_size", "lie in (0, 1]")
+    require(0 <= config.noise < 1, config, "noise", "lie in [0, 1)")
     amount = config.regularizer_amount
-    _require(math.isfinite(amount) and amount >= 0, config, "regularizer_amount")
+    require(
+        math.isfinite(amount) and amount >= 0,
+        config,
+        "regularizer_amount",
+        "be a number that is not negative",
+    )
     size = config.val_size
-    valid = size > 0 if isinstance(size, int) else 0 < size < 1
-    _require(valid, config, "val_size")
-    _require(0 <= config.seed < 2**32, config, "seed")
-    _one_of(config, "dataset", DATASETS)
-    _one_of(config, "optimizer", OPTIMIZERS)
-    _one_of(config, "schedule", SCHEDULES)
-    _one_of(config, "regularizer", REGULARIZERS)
+    require(
+        size > 0 if isinstance(size, int) else 0 < size < 1,
+        config,
+        "val_size",
+        "be a positive number of images or a share in (0, 1)",
+    )
+    check_run(config)
+    one_of(config, "dataset", DATASETS)
+    one_of(config, "optimizer", OPTIMIZERS)
+    one_of(config, "schedule", SCHEDULES)
+    one_of(config, "regularizer", REGULARIZERS)
     if not config.dense:
         adaptive = config.tolerance is not None
-        _one_of(config, "integrator", ADAPTIVE_INTEGRATORS if adaptive else INTEGRATORS)
-    run_name = config.run_name
-    _require(
-        run_name is None or re.fullmatch(r"\w[\w.+-]*", run_name) is not None,
-        config,
-        "run_name",
-    )
+        one_of(config, "integrator", ADAPTIVE_INTEGRATORS if adaptive else INTEGRATORS)
     if not config.train and config.load_model is None:
-        _require(config.subcommand == "train-from-prune", config, "train")
+        require(
+            config.subcommand == "train-from-prune",
+            config,
+            "train",
+            "be 1 where `--load-model` names nothing to evaluate",
+        )
 
 
 def _check_ranks(config: Config) -> None:
@@ -272,43 +282,3 @@ def _check_ranks(config: Config) -> None:
             "`--max-rank` must be at least 2 and at least `--start-rank`. Received: "
             f"--max-rank {config.max_rank}, --start-rank {config.start_rank}"
         )
-
-
-def option(name: str) -> str:
-    """The command line's word for a setting."""
-    return "--" + name.replace("_", "-")
-
-
-_ALLOWED = {
-    "tolerance": "lie in (0, 1)",
-    "learning_rate": "be a positive number",
-    "dataset_size": "lie in (0, 1]",
-    "noise": "lie in [0, 1)",
-    "regularizer_amount": "be a number that is not negative",
-    "val_size": "be a positive number of images or a share in (0, 1)",
-    "seed": "lie between 0 and 2**32 - 1",
-    "run_name": "be a folder's name of letters, digits and . _ + -",
-    "train": "be 1 where `--load-model` names nothing to evaluate",
-}
-
-
-def _require(condition: bool, config: Config, name: str) -> None:
-    if not condition:
-        raise ValueError(_message(config, name, _ALLOWED[name]))
-
-
-def _at_least_one(config: Config, name: str) -> None:
-    value = getattr(config, name)
-    if value is not None and value < 1:
-        raise ValueError(_message(config, name, "be at least 1"))
-
-
-def _one_of(config: Config, name: str, allowed: Collection[str]) -> None:
-    if getattr(config, name) not in allowed:
-        raise ValueError(_message(config, name, f"be one of {', '.join(allowed)}"))
-
-
-def _message(config: Config, name: str, allowed: str) -> str:
-    value = getattr(config, name)
-    value = int(value) if isinstance(value, bool) else value
-    return f"`{option(name)}` must {allowed}. Received: {option(name)} {value}"

@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -74,12 +74,16 @@ def train_locally(
                 for unit in left
             }
         try:
-            left = _follow(futures, events, on_event)
+            ended = _ended(futures, events, on_event)
+            left = [futures[future] for future in ended if _broke(future)]
         except BaseException:
             stop.set()
+            for future in futures:
+                future.cancel()
+            # A process ends when its events have been taken in.
             with contextlib.suppress(KeyboardInterrupt):
-                _cancel(futures)
-                _follow(futures, events, on_event)
+                for _ in _ended(futures, events, on_event):
+                    pass
             raise
         finally:
             pool.shutdown(cancel_futures=True)
@@ -93,27 +97,23 @@ def train_locally(
                 )
 
 
-def _follow(futures: dict[Future, Unit], events: Any, on_event: Callable) -> list[Unit]:
-    """Hands events on until all is done; returns the units that broke with the pool."""
-    broken = []
+def _ended(
+    futures: Iterable[Future], events: Any, on_event: Callable
+) -> Iterator[Future]:
+    """Yields futures as they end, and hands events on meanwhile."""
     pending = set(futures)
     while pending:
         done, pending = wait(pending, _POLL_SECONDS, FIRST_COMPLETED)
         _drain(events, on_event)
-        for future in done:
-            if future.cancelled():
-                continue
-            error = future.exception()
-            if isinstance(error, BrokenProcessPool):
-                broken.append(futures[future])
-            elif error is not None:
-                raise error
-    return broken
+        yield from done
 
 
-def _cancel(futures: dict[Future, Unit]) -> None:
-    for future in futures:
-        future.cancel()
+def _broke(future: Future) -> bool:
+    """Whether a future ended with the pool; raises the error of one that failed."""
+    error = future.exception()
+    if error is not None and not isinstance(error, BrokenProcessPool):
+        raise error
+    return error is not None
 
 
 def _drain(events: Any, on_event: Callable) -> None:

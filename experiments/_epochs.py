@@ -15,7 +15,7 @@ import numpy as np
 
 import dlrt
 from dlrt import capacity
-from experiments import _callbacks, _checkpoint, _network
+from experiments import _checkpoint, _evaluation, _network
 from experiments._config import Config
 from experiments._data import EVALUATION_BATCH, Data, ShuffledBatches
 
@@ -113,7 +113,7 @@ class EpochTrainer:
             verbose=0,
             callbacks=[
                 self._batches.follow(),
-                _callbacks.TestEvaluation(self._data.test),
+                _evaluation.TestEvaluation(self._data.test),
             ],
         )
         return {name: values[0] for name, values in history.history.items()}

@@ -15,6 +15,8 @@ _SUBCOMMANDS = {
     "dlrt": "fixed-rank",
     "adaptive": "rank-adaptive",
 }
+# Of MNIST, without the sixth to validate with.
+_TRAIN_IMAGES = 50_000
 # The names of tests have words for no others.
 OPTIMIZERS = ("adam", "sgd")
 REGULARIZERS = ("none", *names.REGULARIZERS)
@@ -116,8 +118,6 @@ def cells(grid: Grid) -> tuple[list[Cell], list[str]]:
             for run in grid.runs:
                 name = Name(**shared, **of_method, run=run)
                 for dim, rank in itertools.product(grid.dims, rank_of):
-                    over_ranks = len(rank_of) > 1
-                    cell_name = f"rank{rank}" if over_ranks else f"dim{dim}"
                     # A setting out of bounds is named here by its option.
                     limit = min(NUM_INPUTS, dim)
                     allowed = None if rank is None else min(rank, limit)
@@ -127,6 +127,7 @@ def cells(grid: Grid) -> tuple[list[Cell], list[str]]:
                         key = names.compose(replace(name, run=None)), rank
                         too_narrow.setdefault(key, set()).add(dim)
                         continue
+                    cell_name = names.cell(name, dim, rank)
                     found[test, cell_name] = Cell(test, cell_name, config)
     skipped = [
         f"{test}: rank {rank} is above the width {', '.join(map(str, sorted(dims)))}"
@@ -160,8 +161,12 @@ def parameters(config: Config) -> int:
 
 def flops(config: Config) -> float:
     """Operations of a whole run, roughly: three products a weight and image."""
-    images = 60_000 * config.dataset_size * 5 / 6
-    return 6.0 * parameters(config) * images * config.epochs
+    return 6.0 * parameters(config) * train_images(config) * config.epochs
+
+
+def train_images(config: Config) -> float:
+    """Training images of a network, as if it were MNIST and split as usual."""
+    return _TRAIN_IMAGES * config.dataset_size
 
 
 def _combinations(grid: Grid) -> Iterator[dict[str, Any]]:

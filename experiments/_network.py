@@ -118,6 +118,16 @@ def _everywhere(config: Config) -> keras.regularizers.Regularizer | None:
     return _regularizer(config) if config.regularizer == "full" else None
 
 
+def _hidden(config: Config) -> dict[str, Any]:
+    """What dense and low-rank hidden layers have in common."""
+    return {
+        "units": config.dim_layer,
+        "activation": "relu",
+        "kernel_regularizer": _regularizer(config),
+        "bias_regularizer": _everywhere(config),
+    }
+
+
 def _output(config: Config, num_classes: int) -> keras.layers.Layer:
     return keras.layers.Dense(
         num_classes,
@@ -130,27 +140,14 @@ def _output(config: Config, num_classes: int) -> keras.layers.Layer:
 def _dense(config: Config, num_classes: int) -> keras.Model:
     inputs = x = keras.Input((NUM_INPUTS,))
     for name in HIDDEN_NAMES:
-        x = keras.layers.Dense(
-            config.dim_layer,
-            activation="relu",
-            kernel_regularizer=_regularizer(config),
-            bias_regularizer=_everywhere(config),
-            name=name,
-        )(x)
+        x = keras.layers.Dense(**_hidden(config), name=name)(x)
     return keras.Model(inputs, _output(config, num_classes)(x))
 
 
 def _low_rank(config: Config, num_classes: int, ranks: list[int]) -> dlrt.Model:
     inputs = x = keras.Input((NUM_INPUTS,))
     for name, rank in zip(HIDDEN_NAMES, ranks, strict=True):
-        x = dlrt.layers.LowRankDense(
-            config.dim_layer,
-            rank=rank,
-            activation="relu",
-            kernel_regularizer=_regularizer(config),
-            bias_regularizer=_everywhere(config),
-            name=name,
-        )(x)
+        x = dlrt.layers.LowRankDense(**_hidden(config), rank=rank, name=name)(x)
     return dlrt.Model(inputs, _output(config, num_classes)(x))
 
 

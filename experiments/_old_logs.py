@@ -15,8 +15,8 @@ from typing import Any
 
 from dlrt.callbacks import _atomic_file, _workbook, read_history
 from experiments import _archive_cell, _old_names, names
-from experiments._archive_cell import LOGS
 from experiments._archive_moves import Refusal
+from experiments._log_format import LOGS, RANK
 from experiments.names import Name
 
 _SOURCE = "converted from"
@@ -122,7 +122,7 @@ def _logs(folder: Path) -> list[Path]:
 
 def _stem(path: Path, name: Name) -> str:
     """The workbook that a log becomes: by its number, or the only one of its test."""
-    several = _archive_cell.has_several_ranks(name)
+    several = names.has_several_ranks(name)
     word = "rank" if several else "dim"
     match = re.search(rf"{word}[\s_=-]*(\d+)", path.stem, re.IGNORECASE)
     first, end = (name.ranks if several else None) or name.dims
@@ -132,7 +132,7 @@ def _stem(path: Path, name: Name) -> str:
             f"Received: {path}"
         )
     stem = f"{word}{first if match is None else int(match[1])}"
-    _archive_cell.position(stem, name)
+    names.position(stem, name)
     return stem
 
 
@@ -149,14 +149,14 @@ def _is_done(source: Path, goal: Path) -> bool:
 
 
 def _workbook_of(path: Path, name: Name, stem: str) -> bytes:
-    width, rank = _archive_cell.position(stem, name)
+    width, rank = names.position(stem, name)
     configuration = _archive_cell.settings(name, width, rank) | {_SOURCE: path.name}
     return _workbook.render(read_csv(path), configuration)
 
 
 def _column(word: str) -> str:
     match = re.fullmatch(r"rank_?(\d+)", word)
-    return f"rank hidden_{match[1]}" if match else _COLUMNS.get(word, word)
+    return f"{RANK}hidden_{match[1]}" if match else _COLUMNS.get(word, word)
 
 
 def _value(word: str, path: Path, epoch: int) -> float | None:

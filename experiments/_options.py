@@ -1,11 +1,10 @@
 """The command line of the MNIST runs: from words to settings."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
 
+from experiments._command import Parser, add_subcommands, input_errors
 from experiments._config import (
     ADAPTIVE_INTEGRATORS,
     DATASETS,
@@ -17,6 +16,7 @@ from experiments._config import (
     Config,
     resolve,
 )
+from experiments._run_options import RunOptions
 
 _DESCRIPTIONS = {
     "dense-reference": "Trains the dense network that the others are compared with.",
@@ -33,19 +33,6 @@ _DESCRIPTIONS = {
 }
 
 
-class Parser(argparse.ArgumentParser):
-    """Ends with one line where a word is wrong."""
-
-    def error(self, message: str) -> NoReturn:
-        fail(message)
-
-
-def fail(message: str) -> NoReturn:
-    """Ends the program because of what it was given: one line, exit status 2."""
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
-    sys.exit(2)
-
-
 def parse(arguments: Sequence[str]) -> Config:
     """Returns the settings that the words on the command line stand for.
 
@@ -55,75 +42,52 @@ def parse(arguments: Sequence[str]) -> Config:
     """
     given = vars(_parser().parse_args(arguments))
     subcommand = given.pop("subcommand")
-    try:
+    with input_errors():
         return resolve(subcommand, given)
-    except ValueError as error:
-        fail(str(error))
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="python -m experiments.mnist_dense",
         description="Trains networks of four hidden layers on MNIST and its like.",
-        allow_abbrev=False,
     )
-    subparsers = parser.add_subparsers(
-        dest="subcommand", required=True, metavar="subcommand"
+    subparsers = add_subcommands(
+        parser, _DESCRIPTIONS, argument_default=argparse.SUPPRESS
     )
-    for name, description in _DESCRIPTIONS.items():
-        subparser = subparsers.add_parser(
-            name,
-            help=description,
-            description=description,
-            argument_default=argparse.SUPPRESS,
-            allow_abbrev=False,
-        )
+    for name, subparser in subparsers.items():
         _Options(subparser, DEFAULTS[name]).add_all()
     return parser
 
 
-class _Options:
-    """Adds options to the parser of a subcommand, with its defaults in the help."""
-
-    def __init__(self, parser: argparse.ArgumentParser, defaults: Config) -> None:
-        self._parser = parser
-        self._defaults = defaults
+class _Options(RunOptions):
+    defaults: Config
 
     def add_all(self) -> None:
-        if not self._defaults.dense:
+        if not self.defaults.dense:
             self._add_low_rank()
         self._add_training()
         self._add_data()
-        self._add_run()
-
-    def _add(self, *flags: str, help: str, default: str = "", **kwargs: Any) -> None:
-        name = flags[-1].removeprefix("--").replace("-", "_")
-        if not default:
-            value = getattr(self._defaults, name)
-            default = f"{value:g}" if isinstance(value, float) else str(value)
-        self._parser.add_argument(
-            *flags, help=f"{help} (default: {default})".replace("%", "%%"), **kwargs
-        )
+        self.add_run("weights, split, noise and order of the images")
 
     def _add_low_rank(self) -> None:
-        adaptive = self._defaults.tolerance is not None
-        self._add(
+        adaptive = self.defaults.tolerance is not None
+        self.add(
             "-s",
             "--start-rank",
             type=int,
             metavar="RANK",
-            default=f"{self._defaults.start_rank}, at most full rank; with a low-rank "
+            default=f"{self.defaults.start_rank}, at most full rank; with a low-rank "
             "--load-model its ranks",
             help="rank of the hidden layers" + (" at the start" if adaptive else ""),
         )
         if adaptive:
-            self._add(
+            self.add(
                 "-t",
                 "--tolerance",
                 type=float,
                 help="relative truncation tolerance: larger means smaller ranks",
             )
-            self._add(
+            self.add(
                 "-m",
                 "--max-rank",
                 type=int,
@@ -131,14 +95,14 @@ class _Options:
                 default="full rank",
                 help="upper bound of the ranks",
             )
-        self._add(
+        self.add(
             "--integrator",
             choices=ADAPTIVE_INTEGRATORS if adaptive else INTEGRATORS,
             help="how factors are stepped",
         )
 
     def _add_training(self) -> None:
-        self._add(
+        self.add(
             "-l",
             "--load-model",
             type=Path,
@@ -146,7 +110,7 @@ class _Options:
             default="none",
             help=f"weights to start from: {_SOURCES}",
         )
-        self._add(
+        self.add(
             "-a",
             "--train",
             type=_zero_or_one,
@@ -154,53 +118,53 @@ class _Options:
             default="1",
             help="0: only evaluate and log what was loaded",
         )
-        self._add(
+        self.add(
             "-d",
             "--dim-layer",
             type=int,
             metavar="D",
             help="width of the hidden layers",
         )
-        phases = self._defaults.fine_tune_epochs is not None
-        self._add(
+        phases = self.defaults.fine_tune_epochs is not None
+        self.add(
             "-e",
             "--epochs",
             type=int,
             help="adaptive epochs, at most" if phases else "epochs",
         )
         if phases:
-            self._add(
+            self.add(
                 "--fine-tune-epochs",
                 type=int,
                 metavar="EPOCHS",
-                default=f"as --epochs, at most {self._defaults.fine_tune_epochs}",
+                default=f"as --epochs, at most {self.defaults.fine_tune_epochs}",
                 help="epochs at fixed rank after those",
             )
-            self._add(
+            self.add(
                 "--patience-ranks",
                 type=int,
                 metavar="EPOCHS",
                 help="ranks have settled after so many epochs without a change",
             )
-        self._add("--batch-size", type=int, metavar="N", help="images in a step")
-        self._add("--learning-rate", type=float, metavar="RATE", help="learning rate")
-        self._add(
+        self.add("--batch-size", type=int, metavar="N", help="images in a step")
+        self.add("--learning-rate", type=float, metavar="RATE", help="learning rate")
+        self.add(
             "--optimizer",
             choices=OPTIMIZERS,
             help="optimizer; sgd has momentum 0.9",
         )
-        self._add(
+        self.add(
             "--schedule",
             choices=SCHEDULES,
             help="learning rate over the epochs: constant, or a cosine down to 0",
         )
-        self._add(
+        self.add(
             "--regularizer",
             choices=REGULARIZERS,
             help="penalty on the kernels of the hidden layers; in low-rank layers l1 "
             "acts on the singular values; full is l2 on all weights",
         )
-        self._add(
+        self.add(
             "--regularizer-amount",
             type=float,
             metavar="X",
@@ -208,60 +172,26 @@ class _Options:
         )
 
     def _add_data(self) -> None:
-        self._add(
+        self.add(
             "--dataset",
             choices=DATASETS,
             help="data set; auto is mnist where it can be had, else digits",
         )
-        self._add(
+        self.add(
             "--dataset-size", type=float, metavar="SHARE", help="share of images to use"
         )
-        self._add(
+        self.add(
             "--noise",
             type=float,
             metavar="SHARE",
             help="share of the training labels to replace by random ones",
         )
-        self._add(
+        self.add(
             "--val-size",
             type=size,
             metavar="SIZE",
             default="a sixth, 10000 for mnist",
             help="number or share of the training images to validate with",
-        )
-
-    def _add_run(self) -> None:
-        self._add(
-            "--seed",
-            type=int,
-            help="seed of weights, split, noise and order of the images",
-        )
-        self._add(
-            "--run-name",
-            metavar="NAME",
-            default="made from the settings, and never one in use",
-            help="folder of the run",
-        )
-        self._add(
-            "--log-dir",
-            type=Path,
-            metavar="DIR",
-            default="history_logs of the repository",
-            help="folder of the runs",
-        )
-        self._add(
-            "--resume",
-            action="store_true",
-            default="a new run",
-            help="continue the run of that name after its last finished epoch; without "
-            "--run-name the newest with these settings",
-        )
-        self._add(
-            "--verbose",
-            type=int,
-            choices=(0, 1, 2),
-            default="1 in a terminal, else 2",
-            help="progress: 0 none, 1 a bar, 2 a line an epoch",
         )
 
 

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dlrt.callbacks import _atomic_file
-from experiments import names
+from experiments import _checkpoint, names
 from experiments._archive import CHECKPOINTS, REASON, Place, place_of
-from experiments._archive_cell import LOGS
 from experiments._grid import Cell
+from experiments._log_format import LOGS
 
 
 @dataclass(frozen=True)
@@ -89,8 +89,7 @@ class Places:
     def tidy(self) -> None:
         """Removes what a finished cell, or a killed process, has left of it."""
         self.checkpoint.unlink(missing_ok=True)
-        for leftover in self.checkpoint.parent.glob(f".{self.cell.name}.*.tmp.keras"):
-            leftover.unlink(missing_ok=True)
+        _checkpoint.remove_leftovers(self.checkpoint.parent, self.cell.name)
         if self.growing.parent.is_dir():
             _atomic_file.remove_leftovers(self.growing)
         for folder in (

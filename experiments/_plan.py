@@ -1,13 +1,16 @@
 """What a sweep is going to do, and whether the archive allows it."""
 
-import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-from experiments._grid import Cell, parameters
+from experiments._grid import Cell, flops, parameters, train_images
+from experiments._log_format import equal
 from experiments._places import Places
-from experiments._progress import duration, estimate
+
+# Seconds of a step with nothing to compute, and of an operation; one core of a machine
+# like those of the benchmarks. Only their ratio matters to the time left.
+_STEP_SECONDS = {"dense": 0.6e-3, "low-rank": 1.4e-3}
+_SECONDS_A_FLOP = 1 / 30e9
 
 
 def lines(cells: Sequence[Cell], root: Path, workers: int) -> Iterator[str]:
@@ -24,6 +27,23 @@ def lines(cells: Sequence[Cell], root: Path, workers: int) -> Iterator[str]:
         f"{len(cells)} networks, about {duration(total / workers)} in {workers} "
         "processes for those that are not finished (a rough estimate)"
     )
+
+
+def estimate(cell: Cell) -> float:
+    """About how many seconds the training of a cell takes on one core."""
+    config = cell.config
+    steps = config.epochs * max(1, train_images(config) / config.batch_size)
+    step = _STEP_SECONDS["dense" if config.dense else "low-rank"]
+    return step * steps + _SECONDS_A_FLOP * flops(config)
+
+
+def duration(seconds: float) -> str:
+    """A time in the two largest of its units."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
 def check(cells: Sequence[Cell], root: Path) -> None:
@@ -49,16 +69,9 @@ def check(cells: Sequence[Cell], root: Path) -> None:
             wanted, before = record[key], stored.get(key)
             if key == "dataset" and wanted == "auto":
                 continue
-            if not _same(wanted, before):
+            if not equal(wanted, before):
                 raise ValueError(
                     f"`--log-dir` has finished networks of {cell.test} with {key} "
                     f"{before!r}. Choose another folder for {key} {wanted!r}. "
                     f"Received: --log-dir {root}"
                 )
-
-
-def _same(wanted: Any, stored: Any) -> bool:
-    # A workbook keeps 16 digits.
-    if isinstance(wanted, float) and isinstance(stored, float):
-        return math.isclose(wanted, stored, rel_tol=1e-12)
-    return wanted == stored

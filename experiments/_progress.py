@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from experiments._cells import Event
-from experiments._grid import Cell, flops
+from experiments._grid import Cell
+from experiments._plan import duration, estimate
 
 _LINE_SECONDS = 15.0
 
@@ -19,7 +20,7 @@ class Progress:
     """
 
     def __init__(self, cells: Sequence[Cell]) -> None:
-        self._work = {str(cell): _work(cell) for cell in cells}
+        self._work = {str(cell): estimate(cell) for cell in cells}
         self._epochs = {str(cell): cell.config.epochs for cell in cells}
         self._left = dict(self._work)
         self._running: set[str] = set()
@@ -95,30 +96,3 @@ class Progress:
         elif time.monotonic() - self._printed > _LINE_SECONDS:
             self._printed = time.monotonic()
             print(self.line(), flush=True)
-
-
-def duration(seconds: float) -> str:
-    """A time in the two largest of its units."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes:02d} min"
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
-
-
-# Seconds of a step with nothing to compute, and of an operation; one core of a machine
-# like those of the benchmarks. Only their ratio matters to the time left.
-_STEP_SECONDS = {"dense": 0.6e-3, "low-rank": 1.4e-3}
-_SECONDS_A_FLOP = 1 / 30e9
-
-
-def estimate(cell: Cell) -> float:
-    """About how many seconds the training of a cell takes on one core."""
-    config = cell.config
-    images = 50_000 * config.dataset_size
-    steps = config.epochs * max(1, images / config.batch_size)
-    step = _STEP_SECONDS["dense" if config.dense else "low-rank"]
-    return step * steps + _SECONDS_A_FLOP * flops(config)
-
-
-_work = estimate

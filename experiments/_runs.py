@@ -1,21 +1,18 @@
 """The folder of a run: its name, what is in it, and which one to continue."""
 
-import math
+import contextlib
 import os
 import re
 import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dlrt.callbacks import read_history
-from experiments._config import Config, option
-
-# What a continued run may change: how long it goes on.
-CHANGEABLE = ("epochs", "fine_tune_epochs")
-
-_LOGS = "historyLogs"
+from experiments._checks import option
+from experiments._log_format import LOGS
+from experiments._settings import Settings
 
 
 @dataclass(frozen=True)
@@ -35,7 +32,7 @@ class Run:
 
     @property
     def best(self) -> Path:
-        """The model of the epoch with the best validation accuracy."""
+        """The model of the best epoch, by validation."""
         return self.directory / "best.keras"
 
     @property
@@ -53,73 +50,81 @@ class Run:
 
         A continued log must be found even if the settings, and so the name, differ.
         """
-        existing = sorted((self.directory / _LOGS).glob("[!.]*.xlsx"))
-        return existing[0] if existing else self.directory / _LOGS / f"{network}.xlsx"
+        existing = sorted((self.directory / LOGS).glob("[!.]*.xlsx"))
+        return existing[0] if existing else self.log(network)
 
-    def remove(self) -> None:
-        """Deletes the folder of a run that could not begin."""
-        shutil.rmtree(self.directory, ignore_errors=True)
+    def log(self, network: str) -> Path:
+        """The log of a network under its proper name."""
+        return self.directory / LOGS / f"{network}.xlsx"
 
 
-def create(config: Config) -> Run:
+def create(settings: Settings) -> Run:
     """Makes the folder of a new run; no two runs ever get the same.
 
     Raises:
         ValueError: If a run of the given name exists.
         OSError: If the folder can't be made.
     """
-    for name in _candidates(config):
-        run = Run(config.log_dir / name)
+    for name in _candidates(settings):
+        run = Run(settings.log_dir / name)
         try:
-            config.log_dir.mkdir(parents=True, exist_ok=True)
+            settings.log_dir.mkdir(parents=True, exist_ok=True)
             # Of several processes, one succeeds.
             run.directory.mkdir()
         except FileExistsError as error:
-            if not config.log_dir.is_dir():
-                raise _unwritable(config, "it is a file") from error
-            if config.run_name is not None:
+            if not settings.log_dir.is_dir():
+                raise _unwritable(settings, "it is a file") from error
+            if settings.run_name is not None:
                 raise ValueError(
                     "`--run-name` must be new, or come with `--resume`. Received: "
-                    f"--run-name {config.run_name}, which exists in {config.log_dir}"
+                    f"--run-name {settings.run_name}, which exists in "
+                    f"{settings.log_dir}"
                 ) from error
         except OSError as error:
-            raise _unwritable(config, error.strerror or str(error)) from error
+            raise _unwritable(settings, error.strerror or str(error)) from error
         else:
             return run
     raise AssertionError("there is no end of numbers")
 
 
-def find(config: Config) -> Run | None:
+def find(settings: Settings) -> Run | None:
     """The run to continue: of that name, or the newest with the default name."""
-    if config.run_name is not None:
-        run = Run(config.log_dir / config.run_name)
+    if settings.run_name is not None:
+        run = Run(settings.log_dir / settings.run_name)
         return run if run.directory.is_dir() else None
-    pattern = re.compile(re.escape(config.base_name) + r"(-[1-9]\d*)?")
-    runs = [run for run in _all(config.log_dir) if pattern.fullmatch(run.name)]
+    pattern = re.compile(re.escape(settings.base_name) + r"(-[1-9]\d*)?")
+    runs = [run for run in _all(settings.log_dir) if pattern.fullmatch(run.name)]
     return max(runs, key=_age, default=None)
 
 
-def missing(config: Config) -> ValueError:
+def missing(settings: Settings) -> ValueError:
     """The error for a run to continue that is not there."""
-    name = config.run_name or config.base_name
+    name = settings.run_name or settings.base_name
     return ValueError(
-        f"`--resume` needs a run to continue, and {config.log_dir} has none of that "
+        f"`--resume` needs a run to continue, and {settings.log_dir} has none of that "
         f"name. Received: {name}"
     )
 
 
-def stored_configuration(run: Run, config: Config) -> dict[str, Any]:
+def stored_configuration(
+    run: Run, settings: Settings, lengths: Sequence[str]
+) -> dict[str, Any]:
     """What the log of a run to continue says, after a look at what may change.
+
+    Args:
+        run: The run.
+        settings: The settings to continue with.
+        lengths: Names of those that say how long a run is: they may be raised.
 
     Raises:
         ValueError: If the log can't be read, or the run was meant to be longer.
     """
-    workbook = run.workbook(config.network)
+    workbook = run.workbook(settings.network)
     if not workbook.exists():
         return {}
     stored = read_history(workbook)[1]
-    for name in CHANGEABLE:
-        before, now = stored.get(name), getattr(config, name)
+    for name in lengths:
+        before, now = stored.get(name), getattr(settings, name)
         if isinstance(before, int) and isinstance(now, int) and now < before:
             raise ValueError(
                 f"`{option(name)}` may be raised by `--resume`, not lowered; the run "
@@ -128,37 +133,29 @@ def stored_configuration(run: Run, config: Config) -> dict[str, Any]:
     return stored
 
 
-def newest_dense(config: Config) -> Run | None:
-    """The newest finished dense run with a run's width, images and split.
-
-    With another split, the dense network may have been trained on images that the
-    pruned one would be validated with.
-    """
-    network = replace(config, subcommand="dense-reference").network
-    record = config.record()
-    keys = ("dataset", "dim_layer", "dataset_size", "noise", "val_size", "seed")
-    for run in sorted(_all(config.log_dir), key=_age, reverse=True):
-        workbook = run.directory / _LOGS / f"{network}.xlsx"
-        if not (workbook.exists() and run.best.exists()):
-            continue
-        try:
-            rows, stored = read_history(workbook)
-        except ValueError:
-            continue
-        finished = bool(rows) and rows[-1]["epoch"] >= stored.get("epochs", 0) > 0
-        if finished and all(_same(stored.get(key), record[key]) for key in keys):
-            return run
-    return None
+def newest_first(log_dir: Path) -> list[Run]:
+    """All runs in a folder, the one that was written to last first."""
+    return sorted(_all(log_dir), key=_age, reverse=True)
 
 
-def _candidates(config: Config) -> Iterator[str]:
-    if config.run_name is not None:
-        yield config.run_name
+@contextlib.contextmanager
+def removed_if_unusable(run: Run) -> Iterator[None]:
+    """Leaves nothing behind of a run that can't be set up within this context."""
+    try:
+        yield
+    except (ValueError, OSError):
+        shutil.rmtree(run.directory, ignore_errors=True)
+        raise
+
+
+def _candidates(settings: Settings) -> Iterator[str]:
+    if settings.run_name is not None:
+        yield settings.run_name
         return
-    yield config.base_name
+    yield settings.base_name
     number = 2
     while True:
-        yield f"{config.base_name}-{number}"
+        yield f"{settings.base_name}-{number}"
         number += 1
 
 
@@ -176,15 +173,8 @@ def _age(run: Run) -> tuple[int, int, str]:
     return max(times), len(run.name), run.name
 
 
-def _same(stored: Any, given: Any) -> bool:
-    """Whether two settings are equal, one of them with the 16 digits of a workbook."""
-    if isinstance(stored, float) or isinstance(given, float):
-        return stored is not None and math.isclose(stored, given, rel_tol=1e-12)
-    return stored == given
-
-
-def _unwritable(config: Config, reason: str) -> OSError:
+def _unwritable(settings: Settings, reason: str) -> OSError:
     return OSError(
         f"`--log-dir` must be a folder that can be written to: {reason}. Received: "
-        f"--log-dir {config.log_dir}"
+        f"--log-dir {settings.log_dir}"
     )

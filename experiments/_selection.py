@@ -1,10 +1,11 @@
 """What the rows of a log tell: the best epoch, and whether ranks have settled."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from dlrt.callbacks import read_history
+from experiments._log_format import RANK
 
 Row = dict[str, Any]
 
@@ -15,14 +16,19 @@ def rows_of(workbook: Path, phase: str | None = None) -> list[Row]:
     return [row for row in rows if phase is None or row["phase"] == phase]
 
 
-def best_row(rows: Sequence[Row]) -> Row | None:
-    """The row with the best validation accuracy, the earliest of equal ones."""
-    return max(rows, key=lambda row: row["val_accuracy"], default=None)
+def best_row(rows: Sequence[Row], score: Callable[[Row], float]) -> Row | None:
+    """The row with the highest score, the earliest of equal ones."""
+    return max(rows, key=score, default=None)
+
+
+def validation_accuracy(row: Row) -> float:
+    """The score that MNIST networks are selected by."""
+    return row["val_accuracy"]
 
 
 def ranks(row: Row) -> list[int]:
     """The ranks of the hidden layers in a row, in order."""
-    return [value for name, value in row.items() if name.startswith("rank ")]
+    return [value for name, value in row.items() if name.startswith(RANK)]
 
 
 def settled(rows: Sequence[Row], patience: int, first_epoch: int) -> bool:

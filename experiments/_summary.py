@@ -32,7 +32,8 @@ def lines(
             row
             for row in rows
             if row["phase"] == last_phase and row["epoch"] >= first_epoch
-        ]
+        ],
+        _selection.validation_accuracy,
     )
     row = best or first
     if best is not None:

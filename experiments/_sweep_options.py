@@ -8,9 +8,11 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from experiments._config import ADAPTIVE_INTEGRATORS, INTEGRATORS, LOG_DIR, SCHEDULES
+from experiments._command import Parser, fail
+from experiments._config import ADAPTIVE_INTEGRATORS, INTEGRATORS, SCHEDULES
 from experiments._grid import METHODS, OPTIMIZERS, REGULARIZERS, Grid
-from experiments._options import Parser, fail, size
+from experiments._options import size
+from experiments._settings import LOG_DIR
 
 ENGINES = ("local", "ray")
 # A killed process costs at most so much of a run, and what is written costs a percent.
@@ -59,7 +61,7 @@ def parse(arguments: Sequence[str]) -> Options:
         options = Options(
             Grid(**words),
             Path(engine.get("log_dir", LOG_DIR)).expanduser().absolute(),
-            engine.get("workers", _cores()),
+            engine.get("workers", cores()),
             engine.get("engine", "local"),
             engine.get("address", "auto"),
             engine.get("checkpoint_seconds", CHECKPOINT_SECONDS),
@@ -82,7 +84,7 @@ def parse(arguments: Sequence[str]) -> Options:
     return options
 
 
-def _cores() -> int:
+def cores() -> int:
     """Number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
@@ -199,7 +201,6 @@ def _parser() -> argparse.ArgumentParser:
         "parallel. Lists are written with commas; ranges as 1-301 or 10-200:10, "
         "without their end. Every combination is trained.",
         argument_default=argparse.SUPPRESS,
-        allow_abbrev=False,
     )
     defaults = {field.name: field.default for field in fields(Grid)}
 

@@ -1,9 +1,6 @@
 """One run from its settings to its last epoch."""
 
-import contextlib
-import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +8,14 @@ from typing import Any
 import keras
 
 import dlrt
-from experiments import _callbacks, _checkpoint, _network, _runs, _selection
+from experiments import (
+    _callbacks,
+    _checkpoint,
+    _evaluation,
+    _network,
+    _runs,
+    _selection,
+)
 from experiments._config import (
     NUM_HIDDEN,
     Config,
@@ -19,8 +23,12 @@ from experiments._config import (
     truncation_schedule,
 )
 from experiments._data import EVALUATION_BATCH, Data, ShuffledBatches
+from experiments._finite import require_finite
 from experiments._runs import Run
+from experiments._settings import verbosity
 
+# What a continued run may change: how long it goes on.
+_LENGTHS = ("epochs", "fine_tune_epochs")
 _DENSE_WEIGHTS = "dense_weights"
 _TRUNCATION = "truncation_schedule"
 
@@ -81,12 +89,12 @@ class Training:
     def _begin(self, weights: Path | None) -> None:
         model = _network.build(self.config, self.data.num_classes, weights)
         self.run = _runs.create(self.config)
-        with _removing(self.run):
+        with _runs.removed_if_unusable(self.run):
             self.log = self._open_log(self.run, weights)
             self._start_at_zero(model)
 
     def _continue(self, run: Run, weights: Path | None) -> None:
-        stored = _runs.stored_configuration(run, self.config)
+        stored = _runs.stored_configuration(run, self.config, _LENGTHS)
         if self.config.load_model is None and stored.get(_DENSE_WEIGHTS):
             weights = Path(stored[_DENSE_WEIGHTS])
         self.run = run
@@ -108,7 +116,7 @@ class Training:
             run.workbook(self.config.network),
             self._configuration(weights),
             resume=self.config.resume,
-            changeable=(*_runs.CHANGEABLE, _TRUNCATION),
+            changeable=(*_LENGTHS, _TRUNCATION),
         )
         log.open()
         return log
@@ -164,8 +172,8 @@ class Training:
             ("val_", self.data.val),
             ("test_", self.data.test),
         ):
-            logs |= _callbacks.evaluate(self.model, part, prefix)
-        _callbacks.require_finite(logs, 0, 0)
+            logs |= _evaluation.evaluate(self.model, part, prefix)
+        require_finite(logs, 0, 0)
         pruned = self.config.subcommand == "train-from-prune"
         self.log.phase = "pruned" if pruned else "loaded"
         self.log.append(0, time.perf_counter() - start, logs, self.model)
@@ -179,15 +187,16 @@ class Training:
         callbacks = [
             self._batches.follow(),
             _callbacks.StopAtNonFinite(),
-            _callbacks.TestEvaluation(self.data.test),
+            _evaluation.TestEvaluation(self.data.test),
             dlrt.callbacks.RankLog(),
             self.log,
             _callbacks.Checkpoint(
-                self.run,
+                self.run.last,
+                self.run.best if last else self.run.best_adaptive,
                 self.log,
+                _selection.validation_accuracy,
                 state.phase,
                 state.phase_start,
-                last,
                 self.first_selected_epoch,
             ),
         ]
@@ -209,7 +218,7 @@ class Training:
             validation_batch_size=EVALUATION_BATCH,
             # The data set shuffles by itself; Keras would shuffle its batches.
             shuffle=False,
-            verbose=_verbosity(self.config),
+            verbose=verbosity(self.config),
             callbacks=callbacks,
         )
         return state.epoch + len(history.epoch)
@@ -240,19 +249,3 @@ class Training:
         steps = len(self._batches)
         start = truncation_schedule(self.config, steps)["truncation_start"] or 0
         return start // steps + 1
-
-
-@contextlib.contextmanager
-def _removing(run: Run) -> Iterator[None]:
-    """Leaves nothing behind of a run that can't be set up."""
-    try:
-        yield
-    except (ValueError, OSError):
-        run.remove()
-        raise
-
-
-def _verbosity(config: Config) -> int:
-    if config.verbose is not None:
-        return config.verbose
-    return 1 if sys.stdout.isatty() else 2

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiments import _quiet
-from experiments._config import LOG_DIR
-from experiments._options import Parser, fail
+from experiments._command import FAILED, Parser, add_subcommands, fail
+from experiments._settings import LOG_DIR
 
 if TYPE_CHECKING:
     from experiments._archive import ArchivedTest
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         fail(str(error))
     except (Refusal, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
+        return FAILED
 
 
 def _list(given: argparse.Namespace) -> int:
@@ -73,7 +73,7 @@ def _validate(given: argparse.Namespace) -> int:
         print(problem, flush=True)
         count += 1
     print(f"{count} problem{'' if count == 1 else 's'}")
-    return 1 if count else 0
+    return FAILED if count else 0
 
 
 def _repair(given: argparse.Namespace) -> int:
@@ -148,7 +148,7 @@ def _do(actions: Iterable[tuple[str, Callable[[], object]]], dry_run: bool) -> i
             act()
         except (Refusal, OSError, ValueError) as error:
             print(f"error: {error}", file=sys.stderr)
-            status = 1
+            status = FAILED
     return status
 
 
@@ -169,15 +169,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="python -m experiments.archive",
         description="Keeps the archive of tests in order.",
-        allow_abbrev=False,
     )
-    subparsers = parser.add_subparsers(
-        dest="subcommand", required=True, metavar="subcommand"
-    )
-    for name, text in _HELP.items():
-        subparser = subparsers.add_parser(
-            name, help=text, description=text, allow_abbrev=False
-        )
+    for name, subparser in add_subcommands(parser, _HELP).items():
         subparser.add_argument(
             "--log-dir",
             type=Path,

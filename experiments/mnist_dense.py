@@ -6,24 +6,21 @@ input, 3 when the loss stopped being a number, 4 when a file can't be written in
 middle of a run, 130 after Ctrl-C.
 """
 
-import contextlib
-import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from experiments import _options, _quiet
+from experiments import _command, _options, _quiet
 from experiments._config import DEFAULTS, Config
 
 if TYPE_CHECKING:
     from experiments._data import Data
     from experiments._training import Training
 
-_NON_FINITE = 3
-_UNWRITABLE = 4
-_INTERRUPTED = 130
+_MODULE = "experiments.mnist_dense"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,26 +29,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: With status 2 after wrong input, which one line on stderr names.
     """
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    words = _command.words_of(arguments)
     config = _options.parse(words)
-    try:
-        _quiet.import_keras()
-        return _run(config)
-    except KeyboardInterrupt as interrupt:
-        if not config.resume:
-            words.append("--resume")
-        if config.run_name is None and interrupt.args:
-            words += ["--run-name", interrupt.args[0]]
-        command = shlex.join(["python", "-m", "experiments.mnist_dense", *words])
-        print(f"\nInterrupted. Continue with: {command}", file=sys.stderr)
-        return _INTERRUPTED
+    return _command.run(_MODULE, words, config, partial(_run, config))
 
 
 def _run(config: Config) -> int:
     # Keras takes seconds to start; help and mistyped options don't wait for it.
+    _quiet.import_keras()
     from experiments import _data, _runs
 
-    with _input_errors():
+    with _command.input_errors():
         data = _data.load(config)
         config = replace(config, dataset=data.name)
         run = _runs.find(config) if config.resume else None
@@ -66,40 +54,23 @@ def _run(config: Config) -> int:
 
 
 def _train(config: Config, data: "Data", weights: Path | None) -> "Training":
-    from experiments import _callbacks
     from experiments._training import Training
 
-    with _input_errors():
+    with _command.input_errors():
         training = Training(config, data, weights)
     directory = training.run.directory
     print(f"{config.subcommand} on {data.name}, in {directory}", flush=True)
-    try:
+    with _command.training_errors(directory):
         training.train()
-    except _callbacks.NonFiniteLoss as error:
-        print(
-            f"\nerror: {error}. The log and the checkpoint of the last finished epoch "
-            f"stay in {directory}; try a smaller --learning-rate",
-            file=sys.stderr,
-        )
-        sys.exit(_NON_FINITE)
-    except OSError as error:
-        print(
-            f"\nerror: {error}. The log and the checkpoint of the last epoch that was "
-            f"saved stay in {directory}; --resume continues from there",
-            file=sys.stderr,
-        )
-        sys.exit(_UNWRITABLE)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(training.run.name) from None
     return training
 
 
 def _dense_weights(config: Config, data: "Data") -> Path:
     """The newest dense network that suits a pruned one, trained first if need be."""
-    from experiments import _runs
+    from experiments import _dense_runs, _runs
 
-    with _input_errors():
-        found = None if config.resume else _runs.newest_dense(config)
+    with _command.input_errors():
+        found = None if config.resume else _dense_runs.newest(config)
     if found is not None:
         print(f"Dense weights: {found.best}", flush=True)
         return found.best
@@ -110,7 +81,7 @@ def _dense_weights(config: Config, data: "Data") -> Path:
     dense = replace(config, **changes)
     # A run that was stopped while its dense network was trained has no folder yet.
     if config.resume and (config.run_name is not None or _runs.find(dense) is None):
-        _options.fail(str(_runs.missing(config)))
+        _command.fail(str(_runs.missing(config)))
     print("There is no dense network to prune yet; one is trained first.", flush=True)
     try:
         training = _train(dense, data, None)
@@ -129,15 +100,6 @@ def _print_summary(training: "Training") -> None:
         training.run, config.network, phase, training.first_selected_epoch
     )
     print("\n".join(["", *lines, ""]), flush=True)
-
-
-@contextlib.contextmanager
-def _input_errors() -> Iterator[None]:
-    """Ends the program with one line where the input is at fault."""
-    try:
-        yield
-    except (ValueError, OSError) as error:
-        _options.fail(str(error))
 
 
 if __name__ == "__main__":

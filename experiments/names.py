@@ -139,6 +139,52 @@ def parse(text: str) -> Name:
     return name
 
 
+def position(stem: str, name: Name) -> tuple[int, int | None]:
+    """Width and rank of a cell; the rank is `None` where the name gives none.
+
+    The inverse of `cell`.
+
+    Args:
+        stem: Name of the workbook, without its ending.
+        name: Name of the test.
+
+    Raises:
+        ValueError: If the test has no such cell.
+    """
+    match = re.fullmatch(r"(dim|rank)([1-9]\d{0,8})", stem)
+    several = has_several_ranks(name)
+    if match is None or (match[1] == "rank") != several:
+        raise ValueError(
+            f"a cell of this test must be called '{'rank' if several else 'dim'}"
+            f"<number>.xlsx'. Received: {stem}.xlsx"
+        )
+    if several and name.ranks and name.dims[1] - name.dims[0] > 1:
+        raise ValueError(
+            "a test must have one width or one rank, so that a cell has one number. "
+            f"Received: widths {_range(name.dims)}, ranks {_range(name.ranks)}"
+        )
+    number = int(match[2])
+    width = name.dims[0] if several else number
+    rank = number if several else name.ranks and name.ranks[0]
+    for what, value, ends in (("width", width, name.dims), ("rank", rank, name.ranks)):
+        if value is not None and ends is not None and value not in range(*ends):
+            raise ValueError(
+                f"the {what} of a cell must lie in {_range(ends)} (half open), as the "
+                f"test's name says. Received: {value}"
+            )
+    return width, rank
+
+
+def cell(name: Name, width: int, rank: int | None) -> str:
+    """The name of a cell: of its workbook, without the ending; see `position`."""
+    return f"rank{rank}" if has_several_ranks(name) else f"dim{width}"
+
+
+def has_several_ranks(name: Name) -> bool:
+    """Whether the cells of a test differ by their ranks."""
+    return name.ranks is not None and name.ranks[1] - name.ranks[0] > 1
+
+
 def _check(name: Name, text: str) -> None:
     bounds = {
         "ep": (name.epochs >= 1, "at least 1"),

@@ -7,20 +7,16 @@ last checkpoint. Exit status: 0 when all are trained, 1 when some have failed, 2
 wrong input, 4 when a file can't be written, 130 after Ctrl-C.
 """
 
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments import _grid, _sweep_options
+from experiments import _command, _grid, _sweep_options
 from experiments._claims import Claims
 from experiments._grid import Cell
-from experiments._options import fail
 from experiments._sweep_options import Options
 
-_FAILED = 1
-_UNWRITABLE = 4
-_INTERRUPTED = 130
+_MODULE = "experiments.test_matrix"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,12 +25,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: With status 2 after wrong input, which one line on stderr names.
     """
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    words = _command.words_of(arguments)
     options = _sweep_options.parse(words)
-    try:
+    with _command.input_errors():
         cells, skipped = _grid.cells(options.grid)
-    except ValueError as error:
-        fail(str(error))
     for line in skipped:
         print(f"left out: {line}", file=sys.stderr)
     if options.dry_run:
@@ -51,11 +45,9 @@ def _train(cells: Sequence[Cell], options: Options, words: Sequence[str]) -> int
     from experiments._progress import Progress
 
     units = _grid.units(cells)
-    try:
+    with _command.input_errors():
         Claims(options.log_dir).close()
         _plan.check(cells, options.log_dir)
-    except (ValueError, OSError) as error:
-        fail(str(error))
     print(
         f"{len(cells)} networks in {len({cell.test for cell in cells})} tests, "
         f"in {options.log_dir}",
@@ -70,19 +62,19 @@ def _train(cells: Sequence[Cell], options: Options, words: Sequence[str]) -> int
             else:
                 _engines.train_locally(*common, options.workers, progress)
         except KeyboardInterrupt:
-            status = _INTERRUPTED
+            status = _command.INTERRUPTED
         except (ModuleNotFoundError, ConnectionError) as error:
-            fail(str(error))
+            _command.fail(str(error))
         except (OSError, _engines.WorkersDied) as error:
             print(f"\nerror: {error}", file=sys.stderr)
-            status = _UNWRITABLE
+            status = _command.UNWRITABLE
     for cell, reason in progress.wrong.items():
         print(f"failed: {cell}: {reason}", file=sys.stderr)
     print(progress.line(), flush=True)
     if status:
-        command = shlex.join(["python", "-m", "experiments.test_matrix", *words])
-        print(f"\nContinue with the same command: {command}", file=sys.stderr)
-    return status or (_FAILED if progress.wrong else 0)
+        same = _command.command(_MODULE, words)
+        print(f"\nContinue with the same command: {same}", file=sys.stderr)
+    return status or (_command.FAILED if progress.wrong else 0)
 
 
 def _print_plan(cells: Sequence[Cell], options: Options) -> None:

@@ -13,14 +13,16 @@ from experiments import (
     _archive,
     _archive_cell,
     _archive_table,
+    _log_format,
     _old_logs,
     _old_names,
     archive,
     names,
 )
 from experiments._archive import Place
-from experiments._archive_cell import METRICS, State
+from experiments._archive_cell import State
 from experiments._archive_moves import Refusal
+from experiments._log_format import METRICS
 
 pytestmark = pytest.mark.tensorflow_only
 
@@ -48,7 +50,7 @@ def rows_of(name, epochs=EPOCHS, **changes):
 
 
 def settings(name, stem):
-    return _archive_cell.settings(name, *_archive_cell.position(stem, name))
+    return _archive_cell.settings(name, *names.position(stem, name))
 
 
 def write(folder, stem, rows=None, epochs=EPOCHS, configuration=None, **changes):
@@ -102,6 +104,23 @@ def old(path):
 
 
 # The library
+
+
+@pytest.mark.parametrize(
+    "one, other, same",
+    [
+        (1 / 6, 0.1666666666666667, True),
+        (1, 1.0, True),
+        (1e-9, 2e-9, False),
+        (0.2, 0.2000001, False),
+        (None, 0.2, False),
+        ("many", 0.2, False),
+        ("adam", "adam", True),
+    ],
+)
+def test_settings_are_compared_with_the_digits_of_a_workbook(one, other, same):
+    assert _log_format.equal(one, other) is same
+    assert _log_format.equal(other, one) is same
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,15 @@ import pytest
 
 import dlrt
 from dlrt.callbacks import read_history
-from experiments import _callbacks, _config, _options, _runs, _selection, mnist_dense
+from experiments import (
+    _callbacks,
+    _config,
+    _dense_runs,
+    _options,
+    _runs,
+    _selection,
+    mnist_dense,
+)
 from experiments._data import ShuffledBatches
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -203,12 +211,12 @@ class TestRuns:
         assert rows[1]["rank hidden_1"] == 6
         # A second one finds it, unless it was trained on other images.
         config = _options.parse(["train-from-prune", *SMALL, "--log-dir", str(logs)])
-        assert _runs.newest_dense(config).directory == dense
+        assert _dense_runs.newest(config).directory == dense
         for options in (("--seed", "1"), ("--dataset-size", "0.5"), ("-d", "25")):
             other = _options.parse(
                 ["train-from-prune", *SMALL, "--log-dir", str(logs), *options]
             )
-            assert _runs.newest_dense(other) is None
+            assert _dense_runs.newest(other) is None
 
     @pytest.mark.tensorflow_only
     def test_low_rank_model_is_loaded_at_its_ranks(self, logs, tmp_path):
@@ -576,9 +584,10 @@ class TestParts:
         assert _selection.settled(rows(9, 9, 9), 2, 1)
 
     def test_best_is_the_first_of_equals(self):
+        score = _selection.validation_accuracy
         rows = [{"epoch": i, "val_accuracy": a} for i, a in enumerate((0.1, 0.3, 0.3))]
-        assert _selection.best_row(rows)["epoch"] == 1
-        assert _selection.best_row([]) is None
+        assert _selection.best_row(rows, score)["epoch"] == 1
+        assert _selection.best_row([], score) is None
 
     @pytest.mark.tensorflow_only
     def test_checkpoint_holds_its_state(self, logs):

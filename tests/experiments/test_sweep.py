@@ -12,9 +12,9 @@ import pytest
 
 from dlrt.callbacks import read_history
 from experiments import (
-    _callbacks,
     _data,
     _epochs,
+    _evaluation,
     _grid,
     _network,
     _sweep_options,
@@ -296,7 +296,7 @@ def test_networks_are_those_of_separate_fits(method):
             validation_batch_size=EVALUATION_BATCH,
             shuffle=False,
             verbose=0,
-            callbacks=[batches.follow(), _callbacks.TestEvaluation(data.test)],
+            callbacks=[batches.follow(), _evaluation.TestEvaluation(data.test)],
         ).history
         assert set(logs[0]) == set(history)
         for name, values in history.items():
@@ -378,16 +378,22 @@ def test_two_sweeps_and_a_killed_process(tmp_path):
 
 def children(pid):
     """The training processes of a sweep, in the order of their start."""
-    found = []
+    return sorted(
+        process
+        for process, parent, command in processes()
+        if parent == pid and "spawn_main" in command
+    )
+
+
+def processes():
+    """Number, parent and command of every process on this machine."""
     for status in Path("/proc").glob("[0-9]*/status"):
         try:
-            text = status.read_text()
+            parent = re.search(r"PPid:\t(\d+)", status.read_text())[1]
             command = (status.parent / "cmdline").read_text()
         except OSError:
             continue
-        if f"PPid:\t{pid}\n" in text and "spawn_main" in command:
-            found.append(int(status.parent.name))
-    return sorted(found)
+        yield int(status.parent.name), int(parent), command
 
 
 @pytest.mark.tensorflow_only
@@ -469,17 +475,11 @@ def ray_workers(cluster):
         for infos in node.all_processes.values()
         for info in infos
     }
-    found = []
-    for status in Path("/proc").glob("[0-9]*/status"):
-        try:
-            text = status.read_text()
-            command = (status.parent / "cmdline").read_text()
-        except OSError:
-            continue
-        parent = int(re.search(r"PPid:\t(\d+)", text)[1])
-        if parent in nodes and command.startswith("ray::_train_on_ray"):
-            found.append(int(status.parent.name))
-    return found
+    return [
+        process
+        for process, parent, command in processes()
+        if parent in nodes and command.startswith("ray::_train_on_ray")
+    ]
 
 
 @pytest.mark.tensorflow_only

@@ -1,0 +1,24 @@
+"""The error for numbers that are none any more."""
+
+import math
+from collections.abc import Mapping
+
+
+class NonFiniteLoss(ArithmeticError):
+    """Training has left the numbers.
+
+    Args:
+        epoch: The epoch, counted from 1.
+        step: The step within it, counted from 1.
+        what: What is not finite.
+    """
+
+    def __init__(self, epoch: int, step: int, what: str) -> None:
+        super().__init__(f"{what} at epoch {epoch}, step {step}")
+
+
+def require_finite(logs: Mapping[str, float], epoch: int, step: int) -> None:
+    """Raises `NonFiniteLoss` if one of the values is not finite."""
+    for name, value in logs.items():
+        if not math.isfinite(value):
+            raise NonFiniteLoss(epoch, step, f"{name} became {value}")

@@ -1,0 +1,31 @@
+"""What all logs have in common: their folders, their columns, and how numbers compare.
+
+It needs no backend, so that whatever reads logs can say the same.
+"""
+
+import math
+from typing import Any
+
+# The folder of a run's workbooks, and that of tests whose training has failed.
+LOGS = "historyLogs"
+WRONG = "wrongTests"
+
+METRICS = tuple(
+    prefix + metric
+    for prefix in ("", "val_", "test_")
+    for metric in ("loss", "accuracy")
+)
+PARAMETERS = "parameters prediction"
+# What the columns of a layer begin with.
+RANK = "rank "
+SPECTRUM = "singular values/"
+
+
+def equal(one: Any, other: Any) -> bool:
+    """Whether two settings are equal, of which a workbook may have kept one.
+
+    It keeps 16 digits of a number.
+    """
+    if isinstance(one, int | float) and isinstance(other, int | float):
+        return math.isclose(one, other, rel_tol=1e-12)
+    return one == other

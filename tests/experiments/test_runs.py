@@ -1,0 +1,265 @@
+"""What all experiments share, with settings that are not those of MNIST."""
+
+import argparse
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from dlrt.callbacks import _workbook, read_history
+from experiments import (
+    _callbacks,
+    _checkpoint,
+    _checks,
+    _command,
+    _run_options,
+    _runs,
+    _settings,
+)
+from experiments._finite import NonFiniteLoss
+
+pytestmark = pytest.mark.tensorflow_only
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Translation:
+    log_dir: Path
+    subcommand: str = "low-rank"
+    corpus: Path = Path("corpus") / "train.txt"
+    optimizer: str = "adam"
+    epochs: int = 4
+    learning_rate: float = 0.5
+    seed: int = 7
+    run_name: str | None = None
+    resume: bool = False
+    verbose: int | None = None
+
+    @property
+    def network(self) -> str:
+        return f"{self.subcommand}-transformer"
+
+    @property
+    def base_name(self) -> str:
+        return f"{self.subcommand}-seed{self.seed}"
+
+    def record(self) -> dict[str, Any]:
+        return _settings.record(self)
+
+
+@pytest.fixture
+def settings(tmp_path):
+    return Translation(tmp_path / "logs")
+
+
+def test_shared_modules_know_nothing_of_mnist():
+    modules = "_callbacks _checkpoint _checks _command _finite _run_options _runs"
+    code = (
+        f"import sys; from experiments import {', '.join(modules.split())}, _settings;"
+        "print(sorted(m for m in sys.modules if m.startswith('experiments._')))"
+    )
+    out = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    shared = {*modules.split(), "_settings", "_selection", "_log_format"}
+    assert out.strip() == str(sorted(f"experiments.{name}" for name in shared))
+
+
+def test_record_says_what_is_computed_not_where(settings):
+    settings = replace(settings, run_name="a", resume=True, verbose=2)
+    assert settings.record() == {
+        "subcommand": "low-rank",
+        "corpus": "corpus/train.txt",
+        "optimizer": "adam",
+        "epochs": 4,
+        "learning_rate": 0.5,
+        "seed": 7,
+    }
+    assert _settings.verbosity(settings) == 2
+    assert _settings.verbosity(replace(settings, verbose=0)) == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seed": -1}, "`--seed` must lie .*Received: --seed -1"),
+        ({"seed": 2**32}, "`--seed`"),
+        ({"run_name": "a/b"}, "`--run-name` must be .*Received: --run-name a/b"),
+        ({"epochs": 0}, "`--epochs` must be at least 1. Received: --epochs 0"),
+        ({"learning_rate": float("inf")}, "`--learning-rate` must be a positive"),
+        ({"learning_rate": 0.0}, "`--learning-rate` must be a positive"),
+        ({"optimizer": "lion"}, "`--optimizer` must be one of adam, sgd.*lion"),
+    ],
+)
+def test_settings_out_of_bounds(settings, changes, message):
+    def check(settings):
+        _checks.check_run(settings)
+        _checks.at_least_one(settings, "epochs")
+        _checks.positive(settings, "learning_rate")
+        _checks.one_of(settings, "optimizer", ("adam", "sgd"))
+
+    check(settings)
+    with pytest.raises(ValueError, match=message):
+        check(replace(settings, **changes))
+
+
+def test_options_of_a_run(settings, capsys):
+    parser = _command.Parser(prog="translate")
+    subparsers = _command.add_subcommands(
+        parser,
+        {"low-rank": "Trains at 5 % of the weights."},
+        argument_default=argparse.SUPPRESS,
+    )
+    options = _run_options.RunOptions(subparsers["low-rank"], settings)
+    options.add("-e", "--epochs", type=int, help="epochs")
+    options.add("--learning-rate", type=float, help="100 % of it")
+    options.add_run("weights and batches")
+    words = ["low-rank", "-e", "9", "--resume", "--run-name", "a", "--verbose", "0"]
+    given = vars(parser.parse_args(words))
+    assert given.pop("subcommand") == "low-rank"
+    assert given == {"epochs": 9, "resume": True, "run_name": "a", "verbose": 0}
+    for wrong in (["low-rank", "--epoch", "9"], ["low-rank", "-e", "x"], []):
+        with pytest.raises(SystemExit) as end:
+            parser.parse_args(wrong)
+        assert end.value.code == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("error: ")
+    with pytest.raises(SystemExit):
+        parser.parse_args(["low-rank", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "epochs (default: 4)" in text and "100 % of it (default: 0.5)" in text
+    assert "seed of weights and batches (default: 7)" in text
+
+
+def write_log(run, settings):
+    path = run.workbook(settings.network)
+    path.parent.mkdir()
+    path.write_bytes(_workbook.render([{"epoch": 1}], settings.record()))
+
+
+def test_runs_are_found_again(settings):
+    first, second = _runs.create(settings), _runs.create(settings)
+    assert [first.name, second.name] == ["low-rank-seed7", "low-rank-seed7-2"]
+    _runs.create(replace(settings, seed=70))
+    first.last.touch()
+    assert _runs.find(settings) == first
+    assert _runs.newest_first(settings.log_dir)[0].name == "low-rank-seed7"
+    named = replace(settings, run_name="mine")
+    assert _runs.find(named) is None
+    assert "Received: mine" in str(_runs.missing(named))
+    _runs.create(named)
+    with pytest.raises(ValueError, match="`--run-name` must be new"):
+        _runs.create(named)
+
+
+def test_a_run_goes_on_longer_not_shorter(settings):
+    run = _runs.create(settings)
+    assert _runs.stored_configuration(run, settings, ("epochs",)) == {}
+    write_log(run, settings)
+    longer = replace(settings, epochs=9)
+    assert _runs.stored_configuration(run, longer, ("epochs",))["epochs"] == 4
+    with pytest.raises(ValueError, match="`--epochs` may be raised.*--epochs 3"):
+        _runs.stored_configuration(run, replace(settings, epochs=3), ("epochs",))
+
+
+def test_nothing_stays_of_a_run_that_cannot_begin(settings):
+    run = _runs.create(settings)
+    with pytest.raises(ValueError, match="corpus"):
+        with _runs.removed_if_unusable(run):
+            write_log(run, settings)
+            raise ValueError("the corpus is empty")
+    assert list(settings.log_dir.iterdir()) == []
+
+
+def test_leftovers_of_killed_writers(tmp_path):
+    rest = "0123456789abcdef.tmp.keras"
+    names = [f".dim1.{rest}", f".dim12.{rest}", ".dim1.mine.tmp.keras", "dim1.keras"]
+    for name in names:
+        (tmp_path / name).touch()
+    _checkpoint.remove_leftovers(tmp_path, "dim1")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names[1:])
+    _checkpoint.remove_leftovers(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names[2:])
+    _checkpoint.remove_leftovers(tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "part"),
+    [
+        (NonFiniteLoss(2, 5, "The loss became nan"), 3, "nan at epoch 2, step 5."),
+        (OSError(28, "No space left on device"), 4, "--resume continues"),
+    ],
+)
+def test_ends_of_training(settings, capsys, error, status, part):
+    directory = settings.log_dir / "mine"
+    with pytest.raises(SystemExit) as end:
+        with _command.training_errors(directory):
+            raise error
+    assert end.value.code == status
+    text = capsys.readouterr().err
+    assert part in text and str(directory) in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, "--resume --run-name mine"),
+        ({"resume": True}, "--run-name mine"),
+        ({"run_name": "mine", "resume": True}, ""),
+    ],
+)
+def test_an_interrupted_run_says_how_to_continue(settings, capsys, changes, words):
+    def train(directory):
+        with _command.training_errors(directory):
+            raise KeyboardInterrupt
+
+    settings = replace(settings, **changes)
+    act = partial(train, settings.log_dir / "mine")
+    given = ["low-rank", "--corpus", "a b"]
+    status = _command.run("experiments.translation", given, settings, act)
+    assert status == 130
+    command = "python -m experiments.translation low-rank --corpus 'a b'"
+    line = f"Interrupted. Continue with: {command} {words}".rstrip()
+    assert capsys.readouterr().err.strip() == line
+    assert _command.run("a", [], settings, lambda: 5) == 5
+
+
+def test_best_epoch_by_the_smallest_loss(settings):
+    run = _runs.create(settings)
+    keras.utils.set_random_seed(0)
+    x = np.random.default_rng(0).normal(size=(32, 3)).astype("float32")
+    # With other labels to validate with, training makes the model worse in the end.
+    y, other = x.sum(axis=1, keepdims=True), -x.sum(axis=1, keepdims=True)
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.SGD(0.1), "mse")
+    log = _callbacks.RunLog(run.workbook(settings.network), settings.record())
+    log.open()
+    checkpoint = _callbacks.Checkpoint(
+        run.last, run.best, log, lambda row: -row["val_loss"]
+    )
+    model.fit(
+        x,
+        y,
+        epochs=settings.epochs,
+        validation_data=(x, other),
+        verbose=0,
+        callbacks=[_callbacks.StopAtNonFinite(), log, checkpoint],
+    )
+    losses = [row["val_loss"] for row in read_history(log.path)[0]]
+    assert len(losses) == settings.epochs and min(losses) < losses[-1]
+    best = keras.saving.load_model(run.best)
+    assert best.evaluate(x, other, verbose=0) == pytest.approx(min(losses), rel=1e-5)
+    last, state = _checkpoint.load(run.last)
+    assert last.evaluate(x, other, verbose=0) == pytest.approx(losses[-1], rel=1e-5)
+    assert (state.epoch, state.phase, state.phase_start) == (settings.epochs, 0, 0)
