@@ -13,9 +13,8 @@ from evaluation.transformer_curves import Networks
 from evaluation.transformer_runs import networks
 from evaluation.transformers import projections
 
-# Networks that a reader can tell apart, and maps in one report.
+# Networks that a reader can tell apart.
 _LINES = 7
-_MAPS = 12
 
 
 def plan(collection: Collection, options: Options) -> Iterator[Drawing]:
@@ -29,7 +28,7 @@ def plan(collection: Collection, options: Options) -> Iterator[Drawing]:
         for suffix, part in split(keys, _LINES):
             cells = {key: found[key] for key in part}
             yield from _of_networks(cells, data, f"{ending}{suffix}", options)
-    runs = [log for log in collection.transformers if _has_map(log)][:_MAPS]
+    runs = [log for log in collection.transformers if _has_map(log)]
     for name, log in zip(_names_of(runs), runs, strict=True):
         yield Drawing(
             f"transformer-ranks-{slug(name)}",
