@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 LOGS = Path(__file__).resolve().parents[1] / "history_logs"
 # Written out, so that help and mistyped options don't wait for Keras to start.
-KINDS = ("curves", "epochs", "maps", "clouds", "ranks", "published")
+KINDS = (
+    *("curves", "epochs", "maps", "clouds", "ranks", "published"),
+    "transformers",
+)
 FORMATS = ("png", "pdf", "svg")
 
 
@@ -42,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(str(error))
     for problem in collection.problems:
         print(f"evaluation: {problem}", file=sys.stderr)
-    if not collection.logs:
+    if not collection.counted:
         return _fail("no log is left to evaluate")
     for note in uneven(collection):
         print(f"evaluation: {note}", file=sys.stderr)
@@ -85,7 +88,7 @@ def _report(collection: "Collection", given: argparse.Namespace) -> Iterator[Pat
 
 
 def _title(collection: "Collection") -> str:
-    tests = sorted({log.test for log in collection.logs})
+    tests = sorted({log.test for log in collection.counted})
     return tests[0] if len(tests) == 1 else f"{len(tests)} tests of dlrt"
 
 
@@ -170,7 +173,7 @@ def _add_drawing_options(command: argparse.ArgumentParser) -> None:
         choices=("last", "best"),
         default="last",
         help="which epoch is final: the last, or that of the best validation accuracy "
-        "(default: last)",
+        "(of transformers: the smallest validation loss; default: last)",
     )
     for name in ("widths", "ranks"):
         command.add_argument(

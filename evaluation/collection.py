@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from evaluation import transformers
 from evaluation.logs import WRONG, Log, Unusable
 from evaluation.reading import FOLDER, SUFFIXES, read
 
@@ -38,15 +39,29 @@ class Collection:
     """The logs to evaluate.
 
     Args:
-        logs: Those that count.
+        logs: Those of networks with hidden layers that count.
         excluded: Those that diverged, failed or lack epochs. They are in no mean, and
             figures and tables say how many there are.
         problems: What was wrong.
+        transformers: Logs of transformers that count.
+        excluded_transformers: And those that don't.
     """
 
     logs: tuple[Log, ...]
     excluded: tuple[Log, ...] = ()
     problems: tuple[Problem, ...] = ()
+    transformers: tuple[Log, ...] = ()
+    excluded_transformers: tuple[Log, ...] = ()
+
+    @property
+    def counted(self) -> tuple[Log, ...]:
+        """All logs that count."""
+        return self.logs + self.transformers
+
+    @property
+    def uncounted(self) -> tuple[Log, ...]:
+        """All that don't."""
+        return self.excluded + self.excluded_transformers
 
 
 def collect(paths: Sequence[Path], unfinished: bool = False) -> Collection:
@@ -74,7 +89,7 @@ def collect(paths: Sequence[Path], unfinished: bool = False) -> Collection:
             problems.append(Problem(file, what, "it is left out"))
             continue
         problems += [Problem(file, what, "it is used") for what in log.remarks]
-        key = (log.setting, log.width, log.rank, log.seed)
+        key = (*_network(log), log.seed)
         why = _why_not(log, unfinished)
         if why is not None:
             problems.append(Problem(file, why, "it is in no mean"))
@@ -86,7 +101,24 @@ def collect(paths: Sequence[Path], unfinished: bool = False) -> Collection:
         else:
             known[key] = file
             logs.append(log)
-    return Collection(tuple(logs), tuple(excluded), tuple(problems))
+    counted, other = _apart(logs)
+    uncounted, other_uncounted = _apart(excluded)
+    return Collection(counted, uncounted, tuple(problems), other, other_uncounted)
+
+
+def _network(log: Log) -> tuple:
+    """What the runs of a network have in common."""
+    if transformers.is_one(log.configuration):
+        return transformers.network(log.configuration)
+    return log.setting, log.width, log.rank
+
+
+def _apart(logs: Iterable[Log]) -> tuple[tuple[Log, ...], tuple[Log, ...]]:
+    """The logs of other networks, and those of transformers."""
+    parts: tuple[list[Log], list[Log]] = ([], [])
+    for log in logs:
+        parts[transformers.is_one(log.configuration)].append(log)
+    return tuple(parts[0]), tuple(parts[1])
 
 
 def _why_not(log: Log, unfinished: bool) -> str | None:

@@ -1,59 +1,28 @@
 """Which figures a collection of logs gives."""
 
-import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from functools import partial
 
-from matplotlib.figure import Figure
-
-from evaluation import adaptive, curves, distributions, maps, published, style
+from evaluation import (
+    adaptive,
+    curves,
+    distributions,
+    maps,
+    published,
+    style,
+    transformer_figures,
+)
 from evaluation.collection import Collection
+from evaluation.drawings import KINDS, Drawing, Options, slug, split
 from evaluation.logs import Log
 from evaluation.series import Cell, Series, cells_of, labels, pick, series_over
 from evaluation.statistics import peak
-
-# `evaluation.__main__` writes them out too, for its help not to wait for Keras.
-KINDS = ("curves", "epochs", "maps", "clouds", "ranks", "published")
 
 # Lines that a reader can tell apart, panels of a map, and figures of the same kind.
 _LINES = len(style.COLORS)
 _PANELS = 6
 _WIDTHS = 4
 _NETWORKS = 12
-
-
-@dataclass(frozen=True)
-class Options:
-    """What a user may choose.
-
-    Args:
-        kinds: Which of `KINDS`.
-        band: "range" or "std"; what the shades are.
-        at: "last" or "best"; which epoch's values are final.
-        widths, ranks: The networks whose epochs are shown; by default a few.
-    """
-
-    kinds: Sequence[str] = KINDS
-    band: str = "range"
-    at: str = "last"
-    widths: Sequence[int] = ()
-    ranks: Sequence[int] = ()
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """A figure to be drawn.
-
-    Args:
-        name: Its file's, without the ending.
-        caption: What it shows.
-        draw: Draws it.
-    """
-
-    name: str
-    caption: str
-    draw: Callable[[], Figure]
 
 
 def plan(collection: Collection, options: Options = Options()) -> list[Drawing]:  # noqa: B008
@@ -65,6 +34,7 @@ def plan(collection: Collection, options: Options = Options()) -> list[Drawing]:
         "clouds": _clouds,
         "ranks": _ranks,
         "published": _published,
+        "transformers": transformer_figures.plan,
     }
     return [
         drawing
@@ -101,7 +71,7 @@ def _curves(collection: Collection, options: Options) -> Iterator[Drawing]:
 def _epochs(collection: Collection, options: Options) -> Iterator[Drawing]:
     for data, ending, logs in _by_data(collection):
         for width, cells in _chosen(logs, options).items():
-            for suffix, part in _split(cells, _LINES):
+            for suffix, part in split(cells, _LINES):
                 yield Drawing(
                     f"epochs-width-{width}{ending}{suffix}",
                     f"The course of training at width {width}, {data}.",
@@ -123,8 +93,8 @@ def _maps(collection: Collection, options: Options) -> Iterator[Drawing]:
             for column in ("test_loss", "test_accuracy"):
                 # What no log has can't be shown.
                 known = [series for series in group if _has(series, column)]
-                for suffix, part in _split(known, _PANELS):
-                    name = f"map-{axis}-{column}-{_slug(data)}{suffix}"
+                for suffix, part in split(known, _PANELS):
+                    name = f"map-{axis}-{column}-{slug(data)}{suffix}"
                     yield Drawing(
                         name.replace("_", "-"),
                         f"{column.replace('_', ' ').capitalize()} at every epoch and "
@@ -163,13 +133,13 @@ def _ranks(collection: Collection, options: Options) -> Iterator[Drawing]:
         where = f"{title}, {key.setting.data}"
         if key.setting.tolerance and adaptive.layers(cell.logs[0]):
             yield Drawing(
-                f"ranks-{_slug(title)}",
+                f"ranks-{slug(title)}",
                 f"Ranks, parameters and accuracy while ranks adapt: {where}.",
                 partial(adaptive.rank_evolution, cell, f"Ranks: {where}", options.band),
             )
         for log in _spectra(cell)[:1]:
             yield Drawing(
-                f"singular-values-{_slug(title)}",
+                f"singular-values-{slug(title)}",
                 f"Singular values of the low-rank layers: {where}.",
                 partial(adaptive.singular_values, log, f"Singular values: {where}"),
             )
@@ -194,7 +164,7 @@ def _by_data(collection: Collection) -> Iterator[tuple[str, str, Collection]]:
             tuple(log for log in logs if log.setting.data == data)
             for logs in (collection.logs, collection.excluded)
         )
-        ending = f"-{_slug(data)}" if len(found) > 1 else ""
+        ending = f"-{slug(data)}" if len(found) > 1 else ""
         yield data, ending, Collection(*parts)
 
 
@@ -253,15 +223,8 @@ def _parts(series: Sequence[Series], most: int) -> Iterator[tuple[str, list[Seri
     for item in series:
         groups.setdefault(item.setting.data, []).append(item)
     for data, group in groups.items():
-        for suffix, part in _split(group, most):
-            yield f"-{_slug(data)}{suffix}", part
-
-
-def _split(items: Sequence, most: int) -> Iterator[tuple[str, list]]:
-    """Parts of a length, with a number each if there are several."""
-    for start in range(0, len(items), most):
-        suffix = f"-{start // most + 1}" if len(items) > most else ""
-        yield suffix, list(items[start : start + most])
+        for suffix, part in split(group, most):
+            yield f"-{slug(data)}{suffix}", part
 
 
 def _has(series: Series, column: str) -> bool:
@@ -270,7 +233,3 @@ def _has(series: Series, column: str) -> bool:
 
 def _spectra(cell: Cell) -> list[Log]:
     return [log for log in cell.logs if log.spectra]
-
-
-def _slug(text: str) -> str:
-    return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-")

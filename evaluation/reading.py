@@ -10,7 +10,17 @@ import numpy as np
 
 from benchmarks.accuracy import published_parameters
 from dlrt.callbacks import read_history
-from evaluation.logs import METRICS, PARAMETERS, RANK, SPECTRUM, Log, Unusable, network
+from evaluation import transformers
+from evaluation.logs import (
+    METRICS,
+    PARAMETERS,
+    RANK,
+    SPECTRUM,
+    Log,
+    Setting,
+    Unusable,
+    network,
+)
 
 FOLDER = "historyLogs"
 SUFFIXES = (".xlsx", ".csv")
@@ -22,6 +32,7 @@ _ORIGINAL = {
     for quantity, name in (("loss", "loss"), ("acc", "accuracy"))
 }
 _LAYERS = 4
+_OTHERS = ("seconds", "compression", "learning rate", transformers.SPEED)
 
 Row = Mapping[str, Any]
 
@@ -41,14 +52,19 @@ def read(path: Path) -> Log:
         rows, configuration = _read_workbook(path)
     if not rows:
         raise Unusable("it has no epoch yet")
-    setting, width, rank, seed, remarks = network(test, path.stem, configuration)
+    if transformers.is_one(configuration):
+        metrics = transformers.METRICS
+        setting, width, rank, seed, remarks = _transformer(configuration)
+    else:
+        metrics = METRICS
+        setting, width, rank, seed, remarks = network(test, path.stem, configuration)
     epochs = np.array([row["epoch"] for row in rows])
-    columns = _columns(rows)
+    columns = _columns(rows, metrics)
     if PARAMETERS not in columns and path.suffix == ".csv":
         columns[PARAMETERS] = _parameters(width, columns, len(rows), setting.low_rank)
-    missing = [name for name in METRICS if name not in columns]
-    if len(missing) == len(METRICS):
-        raise Unusable(f"it has none of the columns {', '.join(METRICS)}")
+    missing = [name for name in metrics if name not in columns]
+    if len(missing) == len(metrics):
+        raise Unusable(f"it has none of the columns {', '.join(metrics)}")
     if missing:
         remarks += (f"it has no column {', '.join(missing)}",)
     return Log(
@@ -66,6 +82,13 @@ def read(path: Path) -> Log:
         expected_epochs=_expected_epochs(setting.epochs, configuration, rows),
         remarks=(*remarks, *_gaps(rows)),
     )
+
+
+def _transformer(
+    configuration: Mapping[str, Any],
+) -> tuple[Setting, int, int | None, int | None, tuple[str, ...]]:
+    found = transformers.network(configuration)
+    return found.setting, found.dim, found.rank, configuration.get("seed"), ()
 
 
 def _read_workbook(path: Path) -> tuple[list[Row], dict[str, Any]]:
@@ -131,13 +154,12 @@ def _as_shares(rows: list[dict[str, Any]]) -> list[Row]:
     ]
 
 
-def _columns(rows: Sequence[Row]) -> dict[str, np.ndarray]:
+def _columns(rows: Sequence[Row], metrics: Sequence[str]) -> dict[str, np.ndarray]:
     """The columns of numbers."""
     wanted = [
         name
         for name in rows[0]
-        if name in (*METRICS, "seconds", "compression", "learning rate")
-        or name.startswith((RANK, "parameters "))
+        if name in (*metrics, *_OTHERS) or name.startswith((RANK, "parameters "))
     ]
     return {name: np.array(list(_numbers(rows, name))) for name in wanted}
 

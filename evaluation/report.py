@@ -49,7 +49,14 @@ def page(collection: Collection, drawings: Sequence[Drawing], title: str) -> str
         or ["<p>These logs give no figure.</p>"],
         "Double descent": [_scrolling(found["peaks"])] if "peaks" in found else [],
         "Results": [_scrolling(found["results"])] if "results" in found else [],
-        "Runs": [_folded("Every run", _scrolling(found["runs"]))],
+        "Transformers": [
+            _scrolling(found[name])
+            for name in ("transformers", "transformer-runs")
+            if name in found
+        ],
+        "Runs": [_folded("Every run", _scrolling(found["runs"]))]
+        if "runs" in found
+        else [],
         "Configuration": [_scrolling(configuration(collection))],
     }
     sections = {name: parts for name, parts in sections.items() if parts}
@@ -76,7 +83,7 @@ def page(collection: Collection, drawings: Sequence[Drawing], title: str) -> str
 def configuration(collection: Collection) -> tables.Table:
     """What the logs say about how they came to be: a row a setting."""
     values: dict[str, dict[str, int]] = {}
-    for log in (*collection.logs, *collection.excluded):
+    for log in (*collection.counted, *collection.uncounted):
         for key, value in log.configuration.items():
             # Says nothing but which process wrote a file.
             if key != "session":
@@ -98,9 +105,9 @@ def _text(value: Any) -> str:
 
 
 def _overview(collection: Collection) -> str:
-    counted, excluded = len(collection.logs), len(collection.excluded)
+    counted, excluded = len(collection.counted), len(collection.uncounted)
     by_test: dict[str, list[Log]] = {}
-    for log in (*collection.logs, *collection.excluded):
+    for log in (*collection.counted, *collection.uncounted):
         by_test.setdefault(log.test, []).append(log)
     rows = []
     for test, logs in by_test.items():

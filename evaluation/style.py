@@ -107,7 +107,7 @@ def finish(figure: Figure, title: str, note: str, legend: dict | None = None) ->
 def scale_epochs(axis: Axes) -> None:
     """A horizontal axis of whole epochs."""
     axis.set_xlabel("epoch")
-    axis.xaxis.set_major_locator(ticker.MaxNLocator(7, integer=True))
+    axis.xaxis.set_major_locator(ticker.MaxNLocator(7, integer=True, min_n_ticks=1))
 
 
 def scale_sizes(axis: Axes, sizes: np.ndarray, name: str) -> None:

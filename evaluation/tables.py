@@ -5,11 +5,12 @@ import html
 import io
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from evaluation import transformer_tables
+from evaluation._table import Table, known
 from evaluation.collection import Collection
 from evaluation.logs import METRICS, PARAMETERS, Log
 from evaluation.series import AXES, Cell, cells_of, labels, series_over
@@ -26,26 +27,12 @@ from evaluation.statistics import (
 _NONE = "–"
 
 
-@dataclass(frozen=True)
-class Table:
-    """A table of values as they are; files other than CSV round them.
-
-    Args:
-        name: Its file's, without the ending.
-        caption: What it shows.
-        header: Names of the columns. Accuracies are in percent.
-        rows: Values; `None` where there is none.
-    """
-
-    name: str
-    caption: str
-    header: tuple[str, ...]
-    rows: list[tuple[Any, ...]]
-
-
 def all_tables(collection: Collection) -> list[Table]:
     """Every table that has a row."""
-    tables = [peaks(collection), results(collection), runs(collection)]
+    tables = [
+        *(peaks(collection), results(collection), runs(collection)),
+        *transformer_tables.both(collection),
+    ]
     return [table for table in tables if table.rows]
 
 
@@ -70,7 +57,7 @@ def results(collection: Collection) -> Table:
             factor = 100 if column.endswith("accuracy") else 1
             band = summarise(finals(cell, column, at))
             row += [
-                _known(factor * float(getattr(band, part)))
+                known(factor * float(getattr(band, part)))
                 for part in ("mean", "low", "high")
             ]
             row.append(int(band.count))
@@ -124,7 +111,7 @@ def peaks(collection: Collection) -> Table:
                     found and found.prominence,
                     found and found.spread,
                     found and ", ".join(map(str, found.runs)),
-                    _known(over_sizes(series, "test_loss").mean[-1]),
+                    known(over_sizes(series, "test_loss").mean[-1]),
                     interpolation_threshold(series),
                     None if threshold is None else round(threshold, 1),
                 )
@@ -162,11 +149,11 @@ def runs(collection: Collection) -> Table:
                     int(log.epochs[-1]),
                     _state(log),
                     ranks or None,
-                    _known(final(log, PARAMETERS)),
-                    _known(round(float(np.sum(log.column("seconds"))), 1)),
+                    known(final(log, PARAMETERS)),
+                    known(round(float(np.sum(log.column("seconds"))), 1)),
                     *(_share(metric, final(log, metric)) for metric in METRICS),
                     int(log.epochs[best]),
-                    _known(100 * float(log.column("test_accuracy")[best])),
+                    known(100 * float(log.column("test_accuracy")[best])),
                 )
             )
     return Table("runs", "Every run, with the values of its last epoch", header, rows)
@@ -182,15 +169,11 @@ def _percent_name(metric: str) -> str:
 
 
 def _share(metric: str, value: float) -> float | None:
-    return _known(100 * value if metric.endswith("accuracy") else value)
+    return known(100 * value if metric.endswith("accuracy") else value)
 
 
 def _mean(cell: Cell, column: str) -> float | None:
-    return _known(float(summarise(finals(cell, column)).mean))
-
-
-def _known(value: float) -> float | None:
-    return None if math.isnan(value) else float(value)
+    return known(float(summarise(finals(cell, column)).mean))
 
 
 def _ends(counts: Sequence[int]) -> str:

@@ -1,33 +1,31 @@
-"""The Excel form of a training history: what its two sheets hold, and its reading."""
+"""The Excel form of a training history: what its sheets hold, and their reading."""
 
 import io
 import json
-import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import openpyxl
 from openpyxl.cell import Cell
 from openpyxl.styles import Font
 from openpyxl.worksheet.worksheet import Worksheet
 
+from dlrt.callbacks._cells import CellValue, decode, encode
+
 Row = dict[str, Any]
-CellValue = str | int | float | bool
 
 HISTORY = "history"
 CONFIGURATION = "configuration"
+EPOCH = "epoch"
 MISSING = "NA"
 
-_FIRST = ("epoch", "seconds")
+_FIRST = (EPOCH, "seconds")
 _LAST = ("parameters prediction", "parameters training", "compression", "learning rate")
 _RANK = "rank "
-_NON_FINITE = ("nan", "inf", "-inf")
-# Excel cuts longer texts, and numbers with more digits.
-_MAX_TEXT = 32_767
-_MAX_INTEGER = 10**15
+# Characters of the widest column that is as wide as its texts.
+_MAX_WIDTH = 60
 
 
 def read_history(path: str | os.PathLike[str]) -> tuple[list[Row], dict[str, Any]]:
@@ -45,6 +43,48 @@ def read_history(path: str | os.PathLike[str]) -> tuple[list[Row], dict[str, Any
         ValueError: The file is not such a workbook.
     """
     path = Path(path)
+    workbook = _open(path)
+    return (
+        _read_history(path, _cells_of(workbook[HISTORY])),
+        _read_configuration(path, _cells_of(workbook[CONFIGURATION])),
+    )
+
+
+def read_table(path: str | os.PathLike[str], name: str) -> list[Row]:
+    """Reads the rows that `HistoryLog.add_rows` put into a sheet of their own.
+
+    Args:
+        path: The `.xlsx` file.
+        name: Name of the sheet.
+
+    Returns:
+        The rows in their order, dictionaries with the column names as keys, of which
+        the first is "epoch", and `None` where the workbook says "NA".
+
+    Raises:
+        ValueError: The file is not a workbook of `HistoryLog`, or has no such sheet.
+    """
+    path = Path(path)
+    workbook = _open(path)
+    names = [sheet.title for sheet in _table_sheets(workbook)]
+    if name not in names:
+        raise ValueError(
+            f"`name` must be that of a sheet in {path}, of which there "
+            f"{'are ' + ', '.join(map(repr, names)) if names else 'is none'} besides "
+            f"{HISTORY!r} and {CONFIGURATION!r}. Received: name={name!r}"
+        )
+    return _read_table(path, workbook[name])
+
+
+def read_tables(path: str | os.PathLike[str]) -> dict[str, list[Row]]:
+    """Reads all sheets besides history and configuration, see `read_table`."""
+    path = Path(path)
+    sheets = _table_sheets(_open(path))
+    tables = {sheet.title: _read_table(path, sheet) for sheet in sheets}
+    return {name: rows for name, rows in tables.items() if rows}
+
+
+def _open(path: Path) -> openpyxl.Workbook:
     try:
         workbook = openpyxl.load_workbook(path, data_only=True)
     except OSError:
@@ -54,17 +94,22 @@ def read_history(path: str | os.PathLike[str]) -> tuple[list[Row], dict[str, Any
     for name in (HISTORY, CONFIGURATION):
         if name not in workbook.sheetnames:
             raise _unusable(path, f"it has no sheet {name!r}")
-    return (
-        _read_rows(path, _read_table(workbook[HISTORY])),
-        _read_configuration(path, _read_table(workbook[CONFIGURATION])),
-    )
+    return workbook
+
+
+def _table_sheets(workbook: openpyxl.Workbook) -> list[Worksheet]:
+    return [
+        sheet
+        for sheet in workbook.worksheets
+        if sheet.title not in (HISTORY, CONFIGURATION)
+    ]
 
 
 def _unusable(path: Path, reason: str) -> ValueError:
     return ValueError(f"`path` must be a workbook of HistoryLog, but {reason}: {path}")
 
 
-def _read_table(sheet: Worksheet) -> list[list[Any]]:
+def _cells_of(sheet: Worksheet) -> list[list[Any]]:
     """Returns the cells, without what a spreadsheet program adds around them."""
     rows = [list(row) for row in sheet.iter_rows(values_only=True)]
     header = rows[0] if rows else []
@@ -74,36 +119,67 @@ def _read_table(sheet: Worksheet) -> list[list[Any]]:
     return [row for row in rows if any(cell is not None for cell in row)]
 
 
-def _read_rows(path: Path, table: Sequence[Sequence[Any]]) -> list[Row]:
-    columns = list(table[0]) if table else []
+def _read_history(path: Path, table: Sequence[Sequence[Any]]) -> list[Row]:
+    columns = [decode(name) for name in table[0]] if table else []
     if tuple(columns[:2]) != _FIRST:
         raise _unusable(path, f"sheet {HISTORY!r} does not begin with {_FIRST}")
-    if len(set(columns)) < len(columns) or not _are_texts(columns):
-        raise _unusable(path, f"sheet {HISTORY!r} has columns without a name of theirs")
-    rows = []
-    last = -1
-    for cells in table[1:]:
-        row = {
+    _check_columns(path, HISTORY, columns)
+    rows = [
+        {
             column: _read_number(column, cell)
             for column, cell in zip(columns, cells, strict=True)
         }
-        epoch = row["epoch"]
-        if not isinstance(epoch, int) or epoch <= last:
-            raise _unusable(
-                path,
-                f"the epochs in sheet {HISTORY!r} must be whole and increase, "
-                f"and {cells[0]!r} follows {last}",
-            )
-        last = epoch
-        rows.append(row)
+        for cells in table[1:]
+    ]
+    _check_epochs(path, HISTORY, rows, 1)
     return rows
 
 
+def _read_table(path: Path, sheet: Worksheet) -> list[Row]:
+    table = _cells_of(sheet)
+    if not table:
+        return []
+    columns = [decode(name) for name in table[0]]
+    if columns[0] != EPOCH:
+        raise _unusable(path, f"sheet {sheet.title!r} does not begin with {EPOCH!r}")
+    _check_columns(path, sheet.title, columns)
+    rows = [
+        {column: _read(cell) for column, cell in zip(columns, cells, strict=True)}
+        for cells in table[1:]
+    ]
+    _check_epochs(path, sheet.title, rows, 0)
+    return rows
+
+
+def _check_columns(path: Path, sheet: str, columns: Sequence[Any]) -> None:
+    if not _are_texts(columns) or len(set(columns)) < len(columns):
+        raise _unusable(path, f"sheet {sheet!r} has columns without a name of theirs")
+
+
+def _check_epochs(path: Path, sheet: str, rows: Sequence[Row], step: int) -> None:
+    """Raises where an epoch does not exceed the one before it by at least `step`."""
+    last = -step
+    for row in rows:
+        epoch = row[EPOCH]
+        if not isinstance(epoch, int) or epoch < last + step:
+            verb = "increase" if step else "not decrease"
+            raise _unusable(
+                path,
+                f"the epochs in sheet {sheet!r} must be whole and {verb}, and "
+                f"{epoch!r} follows {last}",
+            )
+        last = epoch
+
+
+def _read(cell: Any) -> Any:
+    return None if cell == MISSING else decode(cell)
+
+
 def _read_number(column: str, cell: Any) -> Any:
-    value = None if cell == MISSING else decode(cell)
+    value = _read(cell)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return value
-    if column == "epoch" or column.startswith((_RANK, "parameters ")):
+    if column == EPOCH or column.startswith((_RANK, "parameters ")):
         return int(value) if value == value // 1 else value
     return float(value)
 
@@ -121,22 +197,33 @@ def _are_texts(names: Iterable[Any]) -> bool:
     return all(isinstance(name, str) for name in names)
 
 
-def render(rows: Sequence[Row], configuration: dict[str, Any]) -> bytes:
-    """Returns the content of the workbook."""
-    columns = order_columns(name for row in rows for name in row)
+def render(
+    rows: Sequence[Row],
+    configuration: Mapping[str, Any],
+    tables: Mapping[str, Sequence[Row]] | None = None,
+) -> bytes:
+    """Returns the content of the workbook.
+
+    Args:
+        rows: The history, a dictionary an epoch.
+        configuration: The configuration.
+        tables: Rows of further sheets by their name, dictionaries too, each with
+            the number of its epoch.
+    """
     workbook = openpyxl.Workbook()
     history = workbook.active
     history.title = HISTORY
-    _write_table(
-        history,
-        columns,
-        [[_history_cell(row.get(column)) for column in columns] for row in rows],
-    )
+    _write_rows(history, order_columns(name for row in rows for name in row), rows)
     _write_table(
         workbook.create_sheet(CONFIGURATION),
         ["key", "value"],
         [[key, encode(value)] for key, value in configuration.items()],
     )
+    for name, table in (tables or {}).items():
+        columns = dict.fromkeys([EPOCH, *(column for row in table for column in row)])
+        sheet = workbook.create_sheet(name)
+        _write_rows(sheet, list(columns), table)
+        _widen(sheet)
     stream = io.BytesIO()
     workbook.save(stream)
     return stream.getvalue()
@@ -165,14 +252,25 @@ def order_columns(names: Iterable[str]) -> list[str]:
     return sorted(dict.fromkeys([*_FIRST, *names]), key=group)
 
 
-def _history_cell(value: Any) -> CellValue:
-    return MISSING if value is None else encode(value)
+def _write_rows(sheet: Worksheet, columns: list[str], rows: Sequence[Row]) -> None:
+    cells = [[_cell(row.get(column)) for column in columns] for row in rows]
+    _write_table(sheet, columns, cells)
+
+
+def _cell(value: Any) -> CellValue:
+    if value is None:
+        return MISSING
+    if isinstance(value, str) and value == MISSING:
+        # It is no missing value.
+        return json.dumps(value)
+    return encode(value)
 
 
 def _write_table(
     sheet: Worksheet, header: Sequence[str], table: Sequence[Sequence[CellValue]]
 ) -> None:
-    for row_number, values in enumerate([header, *table], start=1):
+    names = [encode(name) for name in header]
+    for row_number, values in enumerate([names, *table], start=1):
         for column_number, value in enumerate(values, start=1):
             cell: Cell = sheet.cell(row_number, column_number, value)
             if isinstance(value, str):
@@ -186,62 +284,9 @@ def _write_table(
     sheet.freeze_panes = "B2"
 
 
-def encode(value: Any) -> CellValue:
-    """Returns what a cell holds for a JSON-like value; `decode` is the inverse.
-
-    Numbers, booleans and texts go in as they are, numbers with the 16 digits that
-    the file format keeps. Everything else becomes JSON text, and so does a text that
-    would be mistaken for it.
-
-    Raises:
-        TypeError: The value is none of JSON's.
-        ValueError: The text is longer than a cell can be.
-    """
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, os.PathLike):
-        value = os.fspath(value)
-    if isinstance(value, float):
-        return float(f"{value:.16g}") if math.isfinite(value) else str(value)
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, int) and abs(value) < _MAX_INTEGER:
-        return value
-    if isinstance(value, str) and _is_plain(value):
-        text = value
-    else:
-        text = json.dumps(value, default=_json_default, sort_keys=True)
-    if len(text) > _MAX_TEXT:
-        raise ValueError(
-            f"a cell holds at most {_MAX_TEXT} characters. Received: {len(text)}"
-        )
-    return text
-
-
-def _is_plain(text: str) -> bool:
-    # Empty cells lose their type, XML changes or forbids control characters.
-    return text != "" and text.isprintable() and decode(text) == text
-
-
-def _json_default(value: Any) -> Any:
-    if isinstance(value, np.generic | np.ndarray):
-        return value.tolist()
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    raise TypeError(f"not a value of JSON: {value!r} of type {type(value).__name__}")
-
-
-def decode(cell: Any) -> Any:
-    """Returns the value that `encode` put into a cell."""
-    if not isinstance(cell, str):
-        return cell
-    if cell in _NON_FINITE:
-        return float(cell)
-    try:
-        value = json.loads(cell)
-    except ValueError:
-        return cell
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value if abs(value) >= _MAX_INTEGER else cell
-    # Of what JSON can say, a cell holds numbers and truth values without it.
-    return value if value is None or isinstance(value, str | list | dict) else cell
+def _widen(sheet: Worksheet) -> None:
+    """Makes columns as wide as their texts, so that these can be read."""
+    for cells in sheet.iter_cols(min_col=2):
+        longest = max(len(str(cell.value)) for cell in cells)
+        letter = cells[0].column_letter
+        sheet.column_dimensions[letter].width = max(10, min(longest + 2, _MAX_WIDTH))

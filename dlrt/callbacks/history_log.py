@@ -4,7 +4,7 @@ import errno
 import os
 import time
 import uuid
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,13 @@ import keras
 import numpy as np
 
 from dlrt import accounting
-from dlrt.callbacks import _atomic_file, _environment
-from dlrt.callbacks._workbook import Row, decode, encode, read_history, render
+from dlrt.callbacks import _atomic_file, _environment, _settings, _tables
+from dlrt.callbacks._settings import RESUMED, SESSION
+from dlrt.callbacks._tables import Tables
+from dlrt.callbacks._workbook import Row, read_history, read_table, read_tables, render
 
-__all__ = ["HistoryLog", "read_history"]
+__all__ = ["HistoryLog", "read_history", "read_table"]
 
-_SESSION = "session"
-_RESUMED = "resumed "
 _COLUMN_OF_LOG = {
     "parameters": "parameters prediction",
     "learning_rate": "learning rate",
@@ -41,7 +41,9 @@ class HistoryLog(keras.callbacks.Callback):
     not have is written as "NA".
 
     A callback that adds to `logs`, such as one that measures accuracy on a test set,
-    must stand before this one in the list of callbacks.
+    must stand before this one in the list of callbacks. So must one that hands over
+    rows of a further sheet, see `add_rows`: several an epoch, translations of some
+    sentences for instance.
 
     Args:
         path: Name of the workbook, which must end in `.xlsx`. Missing directories
@@ -68,6 +70,18 @@ class HistoryLog(keras.callbacks.Callback):
     model.fit(x, y, epochs=8, initial_epoch=5, callbacks=[log])
     rows, configuration = dlrt.callbacks.read_history("logs/net.xlsx")
     ```
+
+    With a further sheet:
+
+    ```python
+    class Translations(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            rows = [{"source": s, "translation": translate(s)} for s in sample]
+            log.add_rows("translations", rows)
+
+    model.fit(x, y, epochs=5, callbacks=[Translations(), log])
+    rows = dlrt.callbacks.read_table("logs/net.xlsx", "translations")
+    ```
     """
 
     def __init__(
@@ -81,7 +95,7 @@ class HistoryLog(keras.callbacks.Callback):
         self.path = Path(path).absolute()
         if self.path.suffix != ".xlsx":
             raise ValueError(f"`path` must end in '.xlsx'. Received: path={str(path)}")
-        self._settings = _checked(configuration or {})
+        self._settings = _settings.checked(configuration or {})
         super().__init__()
         self.resume = resume
         self._changeable = frozenset(changeable)
@@ -95,6 +109,8 @@ class HistoryLog(keras.callbacks.Callback):
         self._unwritten = False
         self._facts: dict[str, Any] = {}
         self._rows: list[Row] = []
+        self._tables: Tables = {}
+        self._waiting: Tables = {}
         self._opened = False
         self._session = uuid.uuid4().hex
         # State and session of the file when this object last read or wrote it.
@@ -161,16 +177,44 @@ class HistoryLog(keras.callbacks.Callback):
         model = self.model if model is None else model
         if model is not None:
             row |= _measure(model)
+        rows = [*self._rows, row]
+        tables = _tables.extended(self._tables, self._waiting, row["epoch"])
         if time.monotonic() - self._written >= self._write_interval:
-            self._write([*self._rows, row])
+            self._write(rows, tables)
         else:
-            self._rows = [*self._rows, row]
-            self._unwritten = True
+            self._rows, self._tables, self._unwritten = rows, tables, True
+        self._waiting = {}
+
+    def add_rows(self, sheet: str, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Adds rows to a further sheet, which is made when it gets the first ones.
+
+        They are written with the next row of the history and get its epoch as their
+        first column, `epoch`. The other columns are in the order in which their names
+        appear first; where a row lacks one, it reads "NA". When training resumes, rows
+        go with those of the history. Rows that wait when `fit` begins come from an
+        epoch that was broken off, and are dropped.
+
+        Args:
+            sheet: Name of the sheet: at most 31 characters, and none of those that
+                Excel forbids there, such as brackets, slashes and colons.
+            rows: JSON-like values by name of the column. A text beyond the 32,767
+                characters of a cell is cut, and ends in "…" then.
+
+        Raises:
+            TypeError: A value is none of JSON's.
+            ValueError: The name of the sheet or of a column is not allowed, or a value
+                that is no text is too long.
+        """
+        self.open()
+        _tables.check_name(sheet, [*self._tables, *self._waiting])
+        checked = [_tables.checked_row(sheet, row) for row in rows]
+        if checked:
+            self._waiting = _tables.joined(self._waiting, {sheet: checked})
 
     def flush(self) -> None:
         """Writes the rows that wait for it, see `write_interval`."""
         if self._unwritten:
-            self._write(self._rows)
+            self._write(self._rows, self._tables)
 
     @property
     def rows(self) -> list[Row]:
@@ -180,6 +224,7 @@ class HistoryLog(keras.callbacks.Callback):
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
         """Claims the workbook before any work is done."""
         self.open()
+        self._waiting = {}
         self._fit_begins = True
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
@@ -206,11 +251,11 @@ class HistoryLog(keras.callbacks.Callback):
                 f"{self.path}, unless the log has `resume=True`, which drops the "
                 f"epochs beyond. Received: initial_epoch={initial_epoch}"
             )
-        self._write(kept)
+        self._write(kept, _tables.until(self._tables, initial_epoch))
 
     def _create(self) -> None:
         facts = _environment.describe()
-        content = render([], self._settings | facts | {_SESSION: self._session})
+        content = render([], self._settings | facts | {SESSION: self._session})
         try:
             _atomic_file.create(self.path, content)
         except FileExistsError as error:
@@ -225,24 +270,26 @@ class HistoryLog(keras.callbacks.Callback):
     def _load(self) -> None:
         self._seen = _state(self.path)
         rows, stored = read_history(self.path)
-        self._seen_session = stored.pop(_SESSION, None)
-        facts = {key: stored.pop(key) for key in list(stored) if _is_reserved(key)}
+        self._seen_session = stored.pop(SESSION, None)
+        facts = {
+            key: stored.pop(key) for key in list(stored) if _settings.is_reserved(key)
+        }
         fixed, given = (
             {key: value for key, value in part.items() if key not in self._changeable}
             for part in (stored, self._settings)
         )
-        _compare(self.path, fixed, given)
-        times = sum(key.startswith(_RESUMED) for key in facts)
-        self._facts = facts | {f"{_RESUMED}{times + 1}": _environment.describe()}
-        self._rows = rows
+        _settings.compare(self.path, fixed, given)
+        times = sum(key.startswith(RESUMED) for key in facts)
+        self._facts = facts | {f"{RESUMED}{times + 1}": _environment.describe()}
+        self._rows, self._tables = rows, read_tables(self.path)
 
-    def _write(self, rows: list[Row]) -> None:
-        configuration = self._settings | self._facts | {_SESSION: self._session}
+    def _write(self, rows: list[Row], tables: Tables) -> None:
+        configuration = self._settings | self._facts | {SESSION: self._session}
         with _atomic_file.naming(self.path):
             self._refuse_foreign_file()
-            _atomic_file.replace(self.path, render(rows, configuration))
+            _atomic_file.replace(self.path, render(rows, configuration, tables))
             self._remember()
-        self._rows = rows
+        self._rows, self._tables = rows, tables
         self._written, self._unwritten = time.monotonic(), False
 
     def _remember(self) -> None:
@@ -255,7 +302,7 @@ class HistoryLog(keras.callbacks.Callback):
             return
         # It may also have been saved by somebody who looked at it.
         try:
-            session = read_history(self.path)[1].get(_SESSION)
+            session = read_history(self.path)[1].get(SESSION)
         except ValueError:
             session = None
         if session is None or session != self._seen_session:
@@ -263,43 +310,6 @@ class HistoryLog(keras.callbacks.Callback):
                 f"another run has taken over this log, or another file has its name: "
                 f"{self.path}"
             )
-
-
-def _checked(configuration: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns what a workbook will give back for `configuration`."""
-    checked = {}
-    for key, value in configuration.items():
-        if not isinstance(key, str) or not key or _is_reserved(key):
-            raise ValueError(
-                f"`configuration` must have texts as keys, and none that the log adds "
-                f"by itself. Received: {key!r}"
-            )
-        try:
-            checked[key] = encode(value)
-        except (TypeError, ValueError) as error:
-            raise type(error)(f"`configuration` at key {key!r}: {error}") from error
-    return {key: decode(cell) for key, cell in checked.items()}
-
-
-def _is_reserved(key: str) -> bool:
-    return key in _environment.KEYS or key == _SESSION or key.startswith(_RESUMED)
-
-
-def _compare(path: Path, stored: dict[str, Any], given: dict[str, Any]) -> None:
-    for key in stored | given:
-        if key in stored and key in given:
-            old, new = encode(stored[key]), encode(given[key])
-            # Excel's 2 is as good as 2.0, but True is not 1.
-            if old == new and isinstance(old, bool) == isinstance(new, bool):
-                continue
-        raise ValueError(
-            f"`configuration` must equal the one stored in {path}. At key {key!r}, "
-            f"{_shown(stored, key)} is stored. Received: {_shown(given, key)}"
-        )
-
-
-def _shown(configuration: dict[str, Any], key: str) -> str:
-    return repr(configuration[key]) if key in configuration else "nothing"
 
 
 def _column(name: str) -> str:
