@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 from keras import ops
+from keras.src.backend import set_keras_mask  # not exported by Keras
 
 from dlrt.layers.low_rank_einsum_dense import LowRankEinsumDense
 from dlrt.layers.low_rank_layer import check_positive_integer, refuse_constraint
@@ -102,6 +103,9 @@ class CachedMultiHeadAttention(keras.layers.MultiHeadAttention):
             not return_attention_scores,
             "`return_attention_scores` must be False with a `cache`.",
         )
+        # The layer attends to masks, or not at all; its projections don't know any.
+        for tensor in (query, key, value):
+            set_keras_mask(tensor, None)
         if cache_update_index is not None:
             _require(value is not None, "`value` must be given to update a `cache`.")
             cache, attention_mask = self._updated(

@@ -1,0 +1,334 @@
+"""The encoder-decoder transformer (Vaswani et al., 2017, arXiv:1706.03762).
+
+The network is a functional model of Keras and dlrt layers with fixed names. `encode`
+and `decode` say how the layers are connected; `build` calls them on symbolic tensors,
+and decoding calls them again, token by token, with the layers of a trained model.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+import dlrt
+from dlrt.layers.multi_head_attention import Cache
+
+Tensor = Any
+Layers = Callable[[str], keras.layers.Layer]
+
+SOURCE, TARGET = "source", "target"
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Sizes of a transformer.
+
+    Args:
+        dim: Width `d` of the tokens' vectors.
+        layers: Number of encoder layers, and of decoder layers.
+        heads: Number of attention heads; divides `dim`.
+        feed_forward: Width of the hidden layer of feed-forward blocks.
+        dropout: Share of the outputs of blocks and of embeddings to drop.
+        source_size: Size of the source vocabulary.
+        target_size: Size of the target vocabulary.
+        rank: Rank of every projection, at the start if it adapts; `None` for dense
+            layers. A projection that has no such rank gets its largest.
+        embedding_rank: Rank of the embeddings; `None` for dense ones.
+        max_rank: Upper bound of adaptive ranks.
+    """
+
+    dim: int
+    layers: int
+    heads: int
+    feed_forward: int
+    dropout: float
+    source_size: int
+    target_size: int
+    rank: int | None = None
+    embedding_rank: int | None = None
+    max_rank: int | None = None
+
+
+@keras.saving.register_keras_serializable(package="dlrt_translation")
+class Positions(keras.layers.Layer):
+    """Scales embeddings by `√d` and adds sines and cosines of the position."""
+
+    def call(self, x: Tensor, start: Any = 0) -> Tensor:
+        """Adds the encodings of the positions from `start` on."""
+        length, dim = ops.shape(x)[1], x.shape[-1]
+        positions = ops.cast(start + ops.arange(length), x.dtype)
+        rates = np.exp(-math.log(10_000) * np.arange(0, dim, 2) / dim)
+        angles = positions[:, None] * ops.convert_to_tensor(rates, x.dtype)
+        encodings = ops.concatenate([ops.sin(angles), ops.cos(angles)], axis=1)
+        return x * math.sqrt(dim) + encodings[None]
+
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
+        return input_shape
+
+
+def build(architecture: Architecture) -> keras.Model:
+    """Makes the network: from source and target tokens to scores of the next ones.
+
+    Inputs are integers `(batch, length)` named "source" and "target", 0 for padding;
+    the output is `(batch, target length, target_size)`, before the softmax.
+    """
+    layer = _make_layers(architecture).__getitem__
+    source, target = (
+        keras.Input((None,), dtype="int32", name=name) for name in (SOURCE, TARGET)
+    )
+    encoded = encode(layer, architecture.layers, source)
+    scores = decode(layer, architecture.layers, target, *encoded)
+    model_type = keras.Model if architecture.rank is None else dlrt.Model
+    return model_type({SOURCE: source, TARGET: target}, scores)
+
+
+def num_layers(model: keras.Model) -> int:
+    """The number of decoder layers of a model that `build` has made."""
+    names = [layer.name for layer in model.layers]
+    return sum(
+        name.startswith("decoder_") and name.endswith("_cross_attention")
+        for name in names
+    )
+
+
+def encode(layer: Layers, count: int, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    """The encoder's output, and what of it is no padding.
+
+    Args:
+        layer: Gives a layer by name, as `model.get_layer` does.
+        count: Number of encoder layers.
+        tokens: `(batch, length)`.
+
+    Returns:
+        `(batch, length, dim)`, and a mask `(batch, 1, length)` for those who attend to
+        it.
+    """
+    # Keras's own masks get lost: attention takes them away from its input, which the
+    # sum around it needs as well.
+    mask = ops.expand_dims(ops.not_equal(tokens, 0), 1)
+    x = _embed(layer, SOURCE, tokens)
+    for number in range(1, count + 1):
+        name = f"encoder_{number}"
+        x = _residual(
+            layer,
+            f"{name}_self_attention",
+            x,
+            lambda block, x: block(x, x, attention_mask=mask),
+        )
+        x = _feed_forward(layer, name, x)
+    return x, mask
+
+
+def decode(
+    layer: Layers, count: int, tokens: Tensor, memory: Tensor, mask: Tensor
+) -> Tensor:
+    """The scores of the tokens that follow each one, `(batch, length, target_size)`.
+
+    Args:
+        layer: Gives a layer by name, as `model.get_layer` does.
+        count: Number of decoder layers.
+        tokens: `(batch, length)`, beginning with the start token.
+        memory: The encoder's output.
+        mask: Its mask.
+    """
+    x = _embed(layer, TARGET, tokens)
+    for number in range(1, count + 1):
+        name = f"decoder_{number}"
+        x = _residual(
+            layer,
+            f"{name}_self_attention",
+            x,
+            lambda block, x: block(x, x, use_causal_mask=True),
+        )
+        x = _residual(
+            layer,
+            f"{name}_cross_attention",
+            x,
+            lambda block, x: block(x, memory, attention_mask=mask),
+        )
+        x = _feed_forward(layer, name, x)
+    return layer("output")(x)
+
+
+def decode_next(
+    layer: Layers,
+    count: int,
+    tokens: Tensor,
+    memory: list[Cache],
+    mask: Tensor,
+    caches: list[Cache],
+    start: Any,
+) -> tuple[Tensor, list[Cache]]:
+    """`decode` for tokens that follow others, whose keys and values are cached.
+
+    Args:
+        layer: Gives a layer by name, as `model.get_layer` does.
+        count: Number of decoder layers.
+        tokens: `(batch, length)`.
+        memory: Keys and values of the encoder's output, from `project_memory`.
+        mask: The mask of that output.
+        caches: Keys and values of the tokens before, at first from `empty_caches`.
+        start: Number of these.
+
+    Returns:
+        The scores `(batch, length, target_size)`, and the caches with the new tokens.
+    """
+    x = _embed(layer, TARGET, tokens, start)
+    updated: list[Cache] = []
+
+    def attend_self(block: keras.layers.Layer, x: Tensor) -> Tensor:
+        cache = caches[len(updated)]
+        y, cache = block(x, x, cache=cache, cache_update_index=start)
+        updated.append(cache)
+        return y
+
+    def attend_memory(block: keras.layers.Layer, x: Tensor) -> Tensor:
+        return block(x, cache=memory[len(updated) - 1], attention_mask=mask)[0]
+
+    for number in range(1, count + 1):
+        name = f"decoder_{number}"
+        x = _residual(layer, f"{name}_self_attention", x, attend_self)
+        x = _residual(layer, f"{name}_cross_attention", x, attend_memory)
+        x = _feed_forward(layer, name, x)
+    return layer("output")(x), updated
+
+
+def project_memory(layer: Layers, count: int, memory: Tensor) -> list[Cache]:
+    """Keys and values of the encoder's output for every decoder layer."""
+    return [
+        layer(f"decoder_{number}_cross_attention").project(memory)
+        for number in range(1, count + 1)
+    ]
+
+
+def empty_caches(
+    layer: Layers, count: int, batch_size: Any, length: int
+) -> list[Cache]:
+    """Room for the keys and values of `length` target tokens, for every layer."""
+    return [
+        layer(f"decoder_{number}_self_attention").empty_cache(batch_size, length)
+        for number in range(1, count + 1)
+    ]
+
+
+def _embed(layer: Layers, side: str, tokens: Tensor, start: Any = 0) -> Tensor:
+    x = layer(f"{side}_embedding")(tokens)
+    x = layer(f"{side}_positions")(x, start=start)
+    return layer(f"{side}_dropout")(x)
+
+
+def _residual(layer: Layers, name: str, x: Tensor, apply: Callable) -> Tensor:
+    """`LayerNorm(x + Dropout(block(x)))`."""
+    y = layer(f"{name}_dropout")(apply(layer(name), x))
+    return layer(f"{name}_norm")(layer(f"{name}_add")([x, y]))
+
+
+def _feed_forward(layer: Layers, name: str, x: Tensor) -> Tensor:
+    def apply(first: Any, x: Tensor) -> Tensor:
+        return layer(f"{name}_feed_forward_2")(first(x))
+
+    return _residual(layer, f"{name}_feed_forward_1", x, apply)
+
+
+def _make_layers(sizes: Architecture) -> dict[str, keras.layers.Layer]:
+    """All layers, by name."""
+    made: dict[str, keras.layers.Layer] = {}
+
+    def add(layer: keras.layers.Layer) -> None:
+        made[layer.name] = layer
+
+    def add_residual(name: str) -> None:
+        add(keras.layers.Dropout(sizes.dropout, name=f"{name}_dropout"))
+        add(keras.layers.Add(name=f"{name}_add"))
+        add(keras.layers.LayerNormalization(epsilon=1e-6, name=f"{name}_norm"))
+
+    for side, size in ((SOURCE, sizes.source_size), (TARGET, sizes.target_size)):
+        add(_embedding(sizes, size, f"{side}_embedding"))
+        add(Positions(name=f"{side}_positions"))
+        add(keras.layers.Dropout(sizes.dropout, name=f"{side}_dropout"))
+    for part, attentions in (
+        ("encoder", ["self"]),
+        ("decoder", ["self", "cross"]),
+    ):
+        for number in range(1, sizes.layers + 1):
+            for attention in attentions:
+                name = f"{part}_{number}_{attention}_attention"
+                add(_attention(sizes, name))
+                add_residual(name)
+            name = f"{part}_{number}_feed_forward"
+            add(_dense(sizes, sizes.dim, sizes.feed_forward, f"{name}_1", "relu"))
+            add(_dense(sizes, sizes.feed_forward, sizes.dim, f"{name}_2"))
+            add_residual(f"{name}_1")
+    add(_dense(sizes, sizes.dim, sizes.target_size, "output"))
+    return made
+
+
+def _dense(
+    sizes: Architecture, inputs: int, units: int, name: str, activation: Any = None
+) -> keras.layers.Layer:
+    if sizes.rank is None:
+        return keras.layers.Dense(units, activation=activation, name=name)
+    return dlrt.layers.LowRankDense(
+        units,
+        activation=activation,
+        name=name,
+        **_ranks(sizes, sizes.rank, min(inputs, units)),
+    )
+
+
+def _attention(sizes: Architecture, name: str) -> keras.layers.Layer:
+    key_dim = sizes.dim // sizes.heads
+    if sizes.rank is None:
+        return dlrt.layers.CachedMultiHeadAttention(sizes.heads, key_dim, name=name)
+    return dlrt.layers.LowRankMultiHeadAttention(
+        sizes.heads, key_dim, name=name, **_ranks(sizes, sizes.rank, sizes.dim)
+    )
+
+
+def _embedding(sizes: Architecture, size: int, name: str) -> keras.layers.Layer:
+    if sizes.embedding_rank is None:
+        return keras.layers.Embedding(size, sizes.dim, name=name)
+    return dlrt.layers.LowRankEmbedding(
+        size,
+        sizes.dim,
+        name=name,
+        **_ranks(sizes, sizes.embedding_rank, min(size, sizes.dim)),
+    )
+
+
+def _ranks(sizes: Architecture, rank: int, full: int) -> dict[str, int | None]:
+    """Rank and its bound for a matrix of a full rank."""
+    bound = None if sizes.max_rank is None else min(sizes.max_rank, full)
+    return {"rank": min(rank, full), "max_rank": bound}
+
+
+@keras.saving.register_keras_serializable(package="dlrt_translation")
+class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
+    """`factor d^-½ min(step^-½, step warm_up_steps^-3/2)` (Vaswani et al., 5.3).
+
+    Args:
+        dim: Width `d` of the network.
+        warm_up_steps: Number of steps that the rate rises for.
+        factor: Multiplies the rate.
+    """
+
+    def __init__(self, dim: int, warm_up_steps: int, factor: float = 1.0) -> None:
+        self.dim = dim
+        self.warm_up_steps = warm_up_steps
+        self.factor = factor
+
+    def __call__(self, step: Any) -> Tensor:
+        step = ops.cast(step, "float32") + 1.0
+        rate = ops.minimum(step**-0.5, step * self.warm_up_steps**-1.5)
+        return self.factor * self.dim**-0.5 * rate
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            "dim": self.dim,
+            "warm_up_steps": self.warm_up_steps,
+            "factor": self.factor,
+        }
