@@ -12,11 +12,11 @@ from benchmarks._networks import Case, images
 Run = Callable[[int], np.ndarray]
 
 # Batches of a `fit` or `predict` until input pipeline and caches are warm.
-_WARM_UP = 2
-_MOST_BATCHES = 40
+WARM_UP = 2
+MOST_BATCHES = 40
 
 
-class _BatchClock(keras.callbacks.Callback):
+class BatchClock(keras.callbacks.Callback):
     """Collects the seconds from the end of one batch to the end of the next."""
 
     def __init__(self) -> None:
@@ -25,7 +25,7 @@ class _BatchClock(keras.callbacks.Callback):
 
     @property
     def seconds(self) -> np.ndarray:
-        return np.diff(self._ends)[_WARM_UP - 1 :]
+        return np.diff(self._ends)[WARM_UP - 1 :]
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         # A backend may still be at it; a value can be had only when it is there.
@@ -50,7 +50,7 @@ def in_turns(runs: dict[str, Run], rounds: int, turn: float) -> dict[str, np.nda
     batches = {}
     for name, run in runs.items():
         wanted = turn / float(np.median(run(3)))
-        batches[name] = int(np.clip(wanted, 3, _MOST_BATCHES))
+        batches[name] = int(np.clip(wanted, 3, MOST_BATCHES))
     seconds: dict[str, list[np.ndarray]] = {name: [] for name in runs}
     for _ in range(rounds):
         for name, run in runs.items():
@@ -62,11 +62,11 @@ def training_run(model: keras.Model, case: Case) -> Run:
     """A function that fits a model for at least a number of steps."""
     together = case.steps_per_execution
     images_of_a_call = case.batch * together
-    x, y = images(images_of_a_call * (-(-_MOST_BATCHES // together) + _WARM_UP))
+    x, y = images(images_of_a_call * (-(-MOST_BATCHES // together) + WARM_UP))
 
     def run(steps: int) -> np.ndarray:
         calls = -(-steps // together)
-        clock, end = _BatchClock(), images_of_a_call * (calls + _WARM_UP)
+        clock, end = BatchClock(), images_of_a_call * (calls + WARM_UP)
         model.fit(x[:end], y[:end], case.batch, verbose=0, callbacks=[clock])
         return clock.seconds / together
 
@@ -75,10 +75,10 @@ def training_run(model: keras.Model, case: Case) -> Run:
 
 def prediction_run(model: keras.Model, case: Case) -> Run:
     """A function that predicts a number of batches with a model."""
-    x, _ = images(case.batch * (_MOST_BATCHES + _WARM_UP))
+    x, _ = images(case.batch * (MOST_BATCHES + WARM_UP))
 
     def run(batches: int) -> np.ndarray:
-        clock, end = _BatchClock(), case.batch * (batches + _WARM_UP)
+        clock, end = BatchClock(), case.batch * (batches + WARM_UP)
         model.predict(x[:end], case.batch, verbose=0, callbacks=[clock])
         return clock.seconds
 

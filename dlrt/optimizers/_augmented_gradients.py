@@ -12,7 +12,7 @@ from keras import ops
 from dlrt.layers import LowRankLayer
 from dlrt.layers._galerkin import coordinates
 from dlrt.linalg import transpose
-from dlrt.optimizers._layer_step import padded
+from dlrt.optimizers._adaptation import padded
 
 if TYPE_CHECKING:
     from dlrt.optimizers.low_rank import LowRank

@@ -9,9 +9,10 @@ from keras import ops
 from dlrt import linalg
 from dlrt._shapes import dynamic_shapes
 from dlrt.factors import Factors
-from dlrt.integrators import Truncation, Update
+from dlrt.integrators import Integrator, Truncation, Update
 from dlrt.layers import LowRankLayer
 from dlrt.optimizers import _scaling, _slots, _tracing
+from dlrt.optimizers._adaptation import Adaptation, cropped, padded
 
 if TYPE_CHECKING:
     from dlrt.optimizers.low_rank import LowRank
@@ -91,24 +92,22 @@ def finish_together(
     """Turns the stepped values of a group of layers into factors."""
     first = steps[0]
     truncation = first.truncation(iteration)
-    if truncation is None:
-        traced = _tracing.shared(first.integrator, "update_all")
-        separate, stacks = _stacks(steps)
-        updates: dict[int, Update] = {}
-        if separate:
-            factors = [step.prepared for step in separate]
-            increments = [step.increments() for step in separate]
-            found = traced(first.phase, factors, increments)
-            updates.update(zip(map(id, separate), found, strict=True))
-        for stack in stacks:
-            found = _update_stacked(traced, stack)
-            updates.update(zip(map(id, stack), found, strict=True))
-        for step in steps:
-            step.finish(updates[id(step)], truncation, updating)
-    else:
-        traced = _tracing.shared(first.integrator, "update")
-        update = traced(first.phase, first.prepared, first.increments(), truncation)
-        first.finish(update, truncation, updating)
+    if truncation is not None:
+        first.finish_adaptive(truncation, updating)
+        return
+    traced = _tracing.shared(first.integrator, "update_all")
+    separate, stacks = _stacks(steps)
+    updates: dict[int, Update] = {}
+    if separate:
+        factors = [step.prepared for step in separate]
+        increments = [step.increments() for step in separate]
+        found = traced(first.phase, factors, increments)
+        updates.update(zip(map(id, separate), found, strict=True))
+    for stack in stacks:
+        found = _update_stacked(traced, stack)
+        updates.update(zip(map(id, stack), found, strict=True))
+    for step in steps:
+        step.finish(updates[id(step)].factors, updating)
 
 
 def _stacks(
@@ -143,18 +142,6 @@ def _update_stacked(traced: Callable, steps: list["LayerStep"]) -> list[Update]:
     return list(map(Update, factors, split(update.left), split(update.right)))
 
 
-def padded(value: Tensor, variable: keras.Variable) -> Tensor:
-    """Zero columns (and rows) up to the shape of a variable."""
-    shape = tuple(variable.shape)
-    if tuple(value.shape) == shape:
-        return value
-    have = ops.shape(value)
-    extended = ops.pad(
-        value, [[0, size - h] for size, h in zip(shape, have, strict=True)]
-    )
-    return ops.reshape(extended, shape)
-
-
 class LayerStep:
     """One phase of a step of one layer: before and after the inner optimizer."""
 
@@ -185,7 +172,10 @@ class LayerStep:
         """Puts the values to be stepped in place of the factors."""
         integrator = self.integrator
         self._width = self._active_width()
-        self._old = Factors(*(self._read(name) for name in "usv"))
+        self._whole = Factors(*(self._value(name) for name in "usv"))
+        self._old = Factors(
+            *(self._crop(v, n) for v, n in zip(self._whole, "usv", strict=True))
+        )
         if self.phase == 0 and self._initial_rank is not None:
             rank = linalg.basis_rank(self._old.u)
             self._initial_rank.assign(ops.cast(rank, "float32"))
@@ -198,21 +188,19 @@ class LayerStep:
             self.points = integrator.points(self.phase, self.prepared)
             for name, point in self.points.items():
                 self._write(name, point)
-        grads = integrator.gradients(
-            self._old,
-            {
-                name: self._crop(g, name)
-                for name, g in self._grads.items()
-                if g is not None
-            },
-        )
-        if self.phase > 0 and integrator.growth > 1:
+        grads = {name: g for name, g in self._grads.items() if g is not None}
+        if type(integrator).gradients is not Integrator.gradients:
+            cropped = {name: self._crop(g, name) for name, g in grads.items()}
+            grads = integrator.gradients(self._old, cropped)
+        if self._is_augmented():
             self._fill_new_magnitudes()
         direction = integrator.phases[self.phase].direction
         pairs = []
         for name in self.points:
-            variable = self._variables[name]
-            pairs.append((padded(direction * grads[name], variable), variable))
+            variable, grad = self._variables[name], grads[name]
+            pairs.append(
+                (padded(grad if direction == 1 else -grad, variable), variable)
+            )
         return pairs
 
     def increments(self) -> dict[str, Tensor]:
@@ -225,22 +213,15 @@ class LayerStep:
 
     def scaled(self, increments: dict[str, Tensor]) -> dict[str, Tensor]:
         """Increments, of this layer or of a stack of layers like it, scaled."""
-        if self._optimizer._scaled and self.integrator.orthonormal:
-            scales = _scaling.step_scales(
-                self.layer.matrix_shape, self._rank(), self.layer.s.dtype
-            )
-            increments = {name: scales[name] * d for name, d in increments.items()}
-            if self.phase > 0 and self.integrator.growth > 1:
-                increments["s"] = self._lengthen_new(increments["s"])
-        return increments
-
-    def _lengthen_new(self, increment: Tensor) -> Tensor:
-        """Scales the coefficients of new directions, which stand for `K` and `L`."""
-        scale = _scaling.new_direction_scale(
-            self.layer.matrix_shape, self._rank(), increment.dtype
+        if not (self._optimizer._scaled and self.integrator.orthonormal):
+            return increments
+        before = self.columns_before() if self._is_augmented() else None
+        return _scaling.scaled(
+            increments, self.layer.matrix_shape, self._rank(), before
         )
-        new = self._new_coefficients(ops.shape(increment)[-1])
-        return increment * ops.where(new, scale, 1.0)
+
+    def _is_augmented(self) -> bool:
+        return self.phase > 0 and self.integrator.growth > 1
 
     def _fill_new_magnitudes(self) -> None:
         """Gives coefficients of new directions the mean second moment of the others.
@@ -254,13 +235,8 @@ class LayerStep:
                 value = ops.convert_to_tensor(slot)
                 old = ops.cast(self._rank(), value.dtype)
                 mean = ops.sum(value) / ops.square(old)
-                new = self._new_coefficients(value.shape[0])
+                new = _scaling.new_coefficients(value.shape[0], self.columns_before())
                 slot.assign(ops.where(new, mean, value))
-
-    def _new_coefficients(self, width: Tensor | int) -> Tensor:
-        """Where a matrix of augmented coefficients belongs to a new direction."""
-        new = ops.arange(width) >= self.columns_before()
-        return ops.logical_or(new[:, None], new[None, :])
 
     def columns_before(self) -> Tensor | int:
         """Width of the bases before their augmentation; what is new is to the right."""
@@ -280,29 +256,49 @@ class LayerStep:
             return None
         return self.layer.s.dtype, self.layer.capacity
 
-    def finish(
-        self, update: Update, truncation: Truncation | None, updating: Tensor | None
-    ) -> None:
-        """Writes the new factors and moves the slots along."""
-        values = {
-            name: padded(getattr(update.factors, name), variable)
-            for name, variable in self._variables.items()
-        }
-        if updating is not None:
-            values = {
-                name: ops.where(
-                    updating,
-                    value,
-                    padded(getattr(self._old, name), self._variables[name]),
-                )
-                for name, value in values.items()
-            }
-        for name, value in values.items():
-            self._variables[name].assign(value)
-        if truncation is not None:
-            self._transport(update, self._rank(), values)
-        elif self.integrator.growth > 1 and self._is_last_phase():
+    def finish(self, factors: Factors, updating: Tensor | None) -> None:
+        """Writes new factors of a rank that stays."""
+        self._assign(factors, updating)
+        if self.integrator.growth > 1 and self._is_last_phase():
             self._forget_new_coefficients()
+
+    def finish_adaptive(self, truncation: Truncation, updating: Tensor | None) -> None:
+        """Finds and writes new factors of any rank, and moves the slots along."""
+        optimizer = self._optimizer
+        slots = [
+            (name, slot)
+            for name, variable in self._variables.items()
+            for slot in _slots.slots_of(
+                optimizer.inner_optimizer,
+                optimizer.inner_optimizer._get_variable_index(variable),
+            )
+        ]
+        adaptation = Adaptation(
+            self.integrator,
+            self.phase,
+            self.layer.matrix_shape,
+            optimizer._scaled and self.integrator.orthonormal,
+            optimizer._value_dependent,
+            tuple((name, _slots.holds_magnitudes(slot)) for name, slot in slots),
+        )
+        factors, values = _tracing.shared(adaptation, "run")(
+            self._whole,
+            {name: self._value(name) for name in self.points},
+            self._rank(),
+            self._width,
+            truncation,
+            [ops.copy(ops.convert_to_tensor(slot)) for _, slot in slots],
+        )
+        self._assign(factors, updating)
+        for (_, slot), value in zip(slots, values, strict=True):
+            slot.assign(value)
+
+    def _assign(self, factors: Factors, updating: Tensor | None) -> None:
+        for name, variable in self._variables.items():
+            value = padded(getattr(factors, name), variable)
+            if updating is not None:
+                value = ops.where(updating, value, getattr(self._whole, name))
+            variable.assign(value)
 
     def _is_last_phase(self) -> bool:
         return self.phase == len(self.integrator.phases) - 1
@@ -310,7 +306,7 @@ class LayerStep:
     def _forget_new_coefficients(self) -> None:
         """Clears the slots of coefficients in directions that a step has dropped."""
         inner, core = self._optimizer.inner_optimizer, self.layer.s
-        new = self._new_coefficients(self.layer.capacity)
+        new = _scaling.new_coefficients(self.layer.capacity, self.columns_before())
         for slot in _slots.slots_of(inner, inner._get_variable_index(core)):
             value = ops.convert_to_tensor(slot)
             slot.assign(ops.where(new, ops.zeros_like(value), value))
@@ -330,59 +326,10 @@ class LayerStep:
         upper = min(max_rank, columns)
         width = None if dynamic_shapes() else columns
         if self.integrator.growth == 1:
-            # A tensor, so that a trace serves variables of other widths too.
-            upper = ops.convert_to_tensor(upper)
             return Truncation(tolerance, optimizer.min_rank, upper, now, width)
         # The augmented factors don't tell the rank to stay at.
         lower = ops.where(now, min(optimizer.min_rank, upper), rank)
         return Truncation(tolerance, lower, ops.where(now, upper, rank), True, width)
-
-    def _transport(
-        self, update: Update, rank: Tensor, factors: dict[str, Tensor]
-    ) -> None:
-        """Carries the slots of the inner optimizer over to the new coordinates.
-
-        While the rank stays the gauge is the nearest one and only the coefficients of
-        dropped directions are cleared. When it changes, first moments rotate, and
-        second moments propagate as the variances of independent entries.
-        """
-        inner = self._optimizer.inner_optimizer
-        slots = [
-            (name, slot)
-            for name, variable in self._variables.items()
-            for slot in _slots.slots_of(inner, inner._get_variable_index(variable))
-        ]
-        values = [ops.copy(ops.convert_to_tensor(slot)) for _, slot in slots]
-        new_rank = self._rank_after(update)
-
-        def stayed() -> list[Tensor]:
-            if self.integrator.growth == 1:
-                return values
-            kept = ops.cast(
-                ops.arange(ops.shape(factors["s"])[0]) < new_rank, factors["s"].dtype
-            )
-            rows = {"u": 1.0, "v": 1.0, "s": kept[:, None]}
-            return [
-                value * kept * rows[name]
-                for (name, _), value in zip(slots, values, strict=True)
-            ]
-
-        def moved() -> list[Tensor]:
-            # At the full width of the slots, since padding two overlaps traces faster
-            # than padding every slot.
-            left, right = (
-                padded(overlap, self._variables["s"])
-                for overlap in (update.left, update.right)
-            )
-            return [
-                _slots.rotated(value, name, left, right, _slots.holds_magnitudes(slot))
-                for (name, slot), value in zip(slots, values, strict=True)
-            ]
-
-        changed = ops.not_equal(new_rank, rank)
-        carried = linalg.cond(changed, moved, stayed)
-        for (_, slot), value in zip(slots, carried, strict=True):
-            slot.assign(value)
 
     def _active_width(self) -> Tensor | int:
         """Number of columns to compute with: the rank, where shapes can be dynamic."""
@@ -400,24 +347,15 @@ class LayerStep:
             return self._width if dynamic_shapes() else linalg.basis_rank(self._old.u)
         return ops.cast(self._initial_rank, "int32")
 
-    @staticmethod
-    def _rank_after(update: Update) -> Tensor:
-        if dynamic_shapes():
-            return ops.shape(update.factors.s)[0]
-        return linalg.basis_rank(update.factors.u)
+    def _value(self, name: str) -> Tensor:
+        return ops.copy(ops.convert_to_tensor(self._variables[name]))
 
     def _read(self, name: str) -> Tensor:
-        value = ops.copy(ops.convert_to_tensor(self._variables[name]))
-        return self._crop(value, name)
+        return self._crop(self._value(name), name)
 
     def _write(self, name: str, value: Tensor) -> None:
         variable = self._variables[name]
         variable.assign(padded(value, variable))
 
     def _crop(self, value: Tensor, name: str) -> Tensor:
-        """The columns in use (and rows, for coefficients)."""
-        if isinstance(self._width, int) and self._width == value.shape[1]:
-            return value
-        if name == "s":
-            return value[: self._width, : self._width]
-        return value[:, : self._width]
+        return cropped(value, name, self._width)

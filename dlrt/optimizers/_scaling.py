@@ -94,3 +94,39 @@ def step_scales(shape: tuple[int, int], rank: Any, dtype: str) -> dict[str, Any]
         "v": _BASIS_FACTOR * ops.sqrt(n / rank),
         "s": _CORE_FACTOR,
     }
+
+
+def scaled(
+    increments: dict[str, Any],
+    shape: tuple[int, int],
+    rank: Any,
+    before: Any | None = None,
+) -> dict[str, Any]:
+    """Steps of `K`, `L` and `S`, by name of the factor, as long as dense ones.
+
+    Args:
+        increments: The steps, of one matrix or of a batch of them.
+        shape: `(n, m)`, the shape of the kernel.
+        rank: The current rank, an int or a scalar tensor.
+        before: Where coefficients are those of augmented bases, the width of the bases
+            before that.
+    """
+    scales = step_scales(shape, rank, next(iter(increments.values())).dtype)
+    increments = {name: scales[name] * step for name, step in increments.items()}
+    if before is not None:
+        core = increments["s"]
+        new = new_coefficients(ops.shape(core)[-1], before)
+        longer = new_direction_scale(shape, rank, core.dtype)
+        increments["s"] = core * ops.where(new, longer, 1.0)
+    return increments
+
+
+def new_coefficients(width: Any, before: Any) -> Any:
+    """Where augmented coefficients belong to a new direction, `(width, width)`.
+
+    Args:
+        width: Number of columns of the augmented bases.
+        before: Number of columns before that.
+    """
+    new = ops.arange(width) >= before
+    return ops.logical_or(new[:, None], new[None, :])

@@ -33,4 +33,9 @@ def shared(owner: Any, name: str) -> Callable:
 def _traced(owner: Any, name: str, likeness: tuple) -> Callable:
     import tensorflow as tf
 
-    return tf.function(getattr(owner, name), autograph=False)
+    # Not to be written out at every call, or all copies would be optimised one by one.
+    return tf.function(
+        getattr(owner, name),
+        autograph=False,
+        experimental_attributes={"_noinline": True},
+    )

@@ -1,0 +1,171 @@
+"""Measures training steps of transformers, dense and of low rank.
+
+    python -m benchmarks.transformers                    about half an hour
+    python -m benchmarks.transformers --sizes small --rounds 2
+
+Encoder-decoder networks as `experiments.transformer` trains them, 64 sentences of 40
+random tokens, vocabularies of 8,000, through `fit` with one step a call. "Dense" has
+Keras's layers, "fixed" every projection at one rank, the vocabulary's included, and
+"adaptive" may change its ranks, but is held at the same by a small tolerance. What is
+compared takes turns within one process, so that a noisy machine hits all alike; figures
+are medians. The first step, tracing included, is measured in a new process for each.
+"""
+
+import argparse
+import csv
+import io
+import multiprocessing
+import os
+import time
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import keras  # noqa: E402
+import numpy as np  # noqa: E402
+
+import dlrt  # noqa: E402
+from benchmarks import _clock  # noqa: E402
+from benchmarks.__main__ import RESULTS  # noqa: E402
+from dlrt.callbacks import _atomic_file  # noqa: E402
+from experiments.translation import network  # noqa: E402
+
+DENSE, FIXED, ADAPTIVE = KINDS = ("dense", "fixed", "adaptive")
+SIZES = {
+    "small": {"dim": 128, "layers": 4, "heads": 8, "feed_forward": 512, "rank": 30},
+    "big": {"dim": 512, "layers": 6, "heads": 8, "feed_forward": 2048, "rank": 50},
+}
+_BATCH, _LENGTH, _VOCABULARY = 64, 40, 8000
+# So small that no time depends on how far training has come, and no rank falls.
+_LEARNING_RATE, _TOLERANCE = 1e-6, 1e-5
+
+Row = dict[str, Any]
+
+
+def compiled(size: str, kind: str) -> keras.Model:
+    """A network, ready for `fit`."""
+    keras.utils.set_random_seed(0)
+    sizes = SIZES[size]
+    rank = None if kind == DENSE else sizes["rank"]
+    model = network.build(
+        network.Architecture(
+            **{name: value for name, value in sizes.items() if name != "rank"},
+            dropout=0.1,
+            source_size=_VOCABULARY,
+            target_size=_VOCABULARY,
+            rank=rank,
+            max_rank=rank,
+        )
+    )
+    optimizer: Any = keras.optimizers.Adam(
+        _LEARNING_RATE, beta_1=0.9, beta_2=0.98, epsilon=1e-9
+    )
+    if kind != DENSE:
+        tolerance = _TOLERANCE if kind == ADAPTIVE else None
+        optimizer = dlrt.optimizers.LowRank(optimizer, tolerance=tolerance)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(optimizer, loss)
+    return model
+
+
+def tokens(steps: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Random sentences for a number of steps."""
+    rng = np.random.default_rng(0)
+    source, target, following = rng.integers(
+        1, _VOCABULARY, (3, _BATCH * steps, _LENGTH), dtype="int32"
+    )
+    return {network.SOURCE: source, network.TARGET: target}, following
+
+
+def training_run(model: keras.Model) -> _clock.Run:
+    """A function that fits a model for a number of steps."""
+    x, y = tokens(_clock.MOST_BATCHES + _clock.WARM_UP)
+
+    def run(steps: int) -> np.ndarray:
+        clock, end = _clock.BatchClock(), _BATCH * (steps + _clock.WARM_UP)
+        part = {name: values[:end] for name, values in x.items()}
+        model.fit(part, y[:end], _BATCH, verbose=0, callbacks=[clock])
+        return clock.seconds
+
+    return run
+
+
+def first_step(size: str, kind: str) -> float:
+    """Seconds from the call of `fit` to the end of its first step."""
+    model = compiled(size, kind)
+    x, y = tokens(1)
+    start = time.perf_counter()
+    model.fit(x, y, _BATCH, verbose=0)
+    return time.perf_counter() - start
+
+
+def measure(size: str, kinds: list[str], rounds: int, turn: float) -> list[Row]:
+    """One row for each kind of network of a size."""
+    with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
+        first = {kind: pool.apply(first_step, (size, kind)) for kind in kinds}
+    models = {kind: compiled(size, kind) for kind in kinds}
+    runs = {kind: training_run(model) for kind, model in models.items()}
+    medians = {
+        kind: float(np.median(seconds))
+        for kind, seconds in _clock.in_turns(runs, rounds, turn).items()
+    }
+
+    def ratio(kind: str, to: str) -> float | None:
+        return round(medians[kind] / medians[to], 3) if to in medians else None
+
+    return [
+        {
+            "size": size,
+            "kind": kind,
+            "rank": None if kind == DENSE else SIZES[size]["rank"],
+            "parameters": dlrt.accounting.parameter_count(models[kind]),
+            "step ms": round(1e3 * medians[kind], 1),
+            "of dense": ratio(kind, DENSE),
+            "of fixed": ratio(kind, FIXED),
+            "first step s": round(first[kind], 1),
+        }
+        for kind in kinds
+    ]
+
+
+def _write(rows: list[Row]) -> None:
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, rows[0], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    name = f"transformers-{keras.backend.backend()}.csv"
+    _atomic_file.replace(RESULTS / name, stream.getvalue().encode())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.transformers",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
+    parser.add_argument("--rounds", type=int, default=4, help="turns of each network")
+    parser.add_argument("--turn", type=float, default=20.0, help="seconds of a turn")
+    arguments = parser.parse_args()
+    rows: list[Row] = []
+    for size in arguments.sizes:
+        rows += measure(size, arguments.kinds, arguments.rounds, arguments.turn)
+        print("\n| " + " | ".join(rows[0]) + " |")
+        print("|" + "---|" * len(rows[0]))
+        for row in rows:
+            cells = (
+                "–"
+                if value is None
+                else f"{value:,}"
+                if isinstance(value, int)
+                else str(value)
+                for value in row.values()
+            )
+            print("| " + " | ".join(cells) + " |", flush=True)
+    if set(arguments.sizes) == set(SIZES) and set(arguments.kinds) == set(KINDS):
+        _write(rows)
+
+
+if __name__ == "__main__":
+    main()

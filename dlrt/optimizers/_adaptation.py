@@ -1,0 +1,143 @@
+"""The end of a step at adaptive rank: new factors, and slots in their coordinates."""
+
+from typing import Any, NamedTuple
+
+from keras import ops
+
+from dlrt import linalg
+from dlrt._shapes import dynamic_shapes
+from dlrt.factors import Factors
+from dlrt.integrators import Integrator, Truncation, Update
+from dlrt.optimizers import _scaling, _slots, _tracing
+
+Tensor = Any
+
+
+def padded(value: Tensor, like: Any) -> Tensor:
+    """Zero columns (and rows) up to the shape of a variable or tensor."""
+    shape = tuple(like.shape)
+    if tuple(value.shape) == shape:
+        return value
+    have = ops.shape(value)
+    extended = ops.pad(
+        value, [[0, size - h] for size, h in zip(shape, have, strict=True)]
+    )
+    return ops.reshape(extended, shape)
+
+
+def cropped(value: Tensor, name: str, width: Tensor | int) -> Tensor:
+    """The columns of a factor that are in use (and the rows, for coefficients)."""
+    if isinstance(width, int) and width == value.shape[1]:
+        return value
+    rows = width if name == "s" else value.shape[0]
+    return ops.slice(value, (0, 0), (rows, width))
+
+
+class Adaptation(NamedTuple):
+    """What the layers that are adapted alike have in common.
+
+    No tensors are in it, so that layers of one shape share the trace of `run`, with its
+    branches for ranks that stay and that change. Written out for each of the hundred
+    layers of a transformer, these took a minute to be optimised.
+
+    Attributes:
+        integrator: The integrator.
+        phase: Index of its last phase.
+        shape: Shape `(n, m)` of the kernels.
+        scaled: Whether steps are made as long as dense ones.
+        value_dependent: Whether the inner optimizer has stepped `K` and `L`, where the
+            integrator could do with steps from `U` and `V`.
+        slots: For each slot of the inner optimizer, the factor that it belongs to and
+            whether it holds magnitudes.
+    """
+
+    integrator: Integrator
+    phase: int
+    shape: tuple[int, int]
+    scaled: bool
+    value_dependent: bool
+    slots: tuple[tuple[str, bool], ...]
+
+    def run(
+        self,
+        old: Factors,
+        stepped: dict[str, Tensor],
+        rank: Tensor | int,
+        width: Tensor | int,
+        truncation: Truncation,
+        slots: list[Tensor],
+    ) -> tuple[Factors, list[Tensor]]:
+        """New factors and slots.
+
+        Args:
+            old: The factors at the start of the phase, at the width of their variables.
+            stepped: The stepped values, likewise.
+            rank: The rank at the start of the step.
+            width: Number of columns to compute with.
+            truncation: The rule for the next rank.
+            slots: The slots of the factors, in the order of `self.slots`.
+        """
+        integrator = self.integrator
+        used = (cropped(v, n, width) for v, n in zip(old, "usv", strict=True))
+        prepared = integrator.prepare(Factors(*used))
+        if integrator.perpendicular and not self.value_dependent:
+            points = prepared._asdict()
+        else:
+            points = integrator.points(self.phase, prepared)
+        increments = {
+            name: cropped(value, name, width) - points[name]
+            for name, value in stepped.items()
+        }
+        if self.scaled:
+            before = None
+            if self.phase > 0 and integrator.growth > 1:
+                before = rank if dynamic_shapes() else width // integrator.growth
+            increments = _scaling.scaled(increments, self.shape, rank, before)
+        if isinstance(truncation.max_rank, int):
+            # A tensor, so that the trace serves variables of other widths too.
+            upper = ops.convert_to_tensor(truncation.max_rank)
+            truncation = truncation._replace(max_rank=upper)
+        update = _tracing.shared(integrator, "update")(
+            self.phase, prepared, increments, truncation
+        )
+        factors = Factors(*map(padded, update.factors, old))
+        return factors, self._carried(slots, factors, update, rank)
+
+    def _carried(
+        self, slots: list[Tensor], factors: Factors, update: Update, rank: Tensor | int
+    ) -> list[Tensor]:
+        """The slots of the inner optimizer in the new coordinates.
+
+        While the rank stays the gauge is the nearest one and only the coefficients of
+        dropped directions are cleared. When it changes, first moments rotate, and
+        second moments propagate as the variances of independent entries.
+        """
+        if dynamic_shapes():
+            new_rank = ops.shape(update.factors.s)[0]
+        else:
+            new_rank = linalg.basis_rank(update.factors.u)
+
+        def stayed() -> list[Tensor]:
+            if self.integrator.growth == 1:
+                return slots
+            kept = ops.cast(
+                ops.arange(ops.shape(factors.s)[0]) < new_rank, factors.s.dtype
+            )
+            rows = {"u": 1.0, "v": 1.0, "s": kept[:, None]}
+            return [
+                value * kept * rows[name]
+                for (name, _), value in zip(self.slots, slots, strict=True)
+            ]
+
+        def moved() -> list[Tensor]:
+            # At the full width of the slots, since padding two overlaps traces faster
+            # than padding every slot.
+            left, right = (
+                padded(overlap, factors.s) for overlap in (update.left, update.right)
+            )
+            return [
+                _slots.rotated(value, name, left, right, magnitudes)
+                for (name, magnitudes), value in zip(self.slots, slots, strict=True)
+            ]
+
+        return linalg.cond(ops.not_equal(new_rank, rank), moved, stayed)
