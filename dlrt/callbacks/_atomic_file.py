@@ -13,6 +13,7 @@ def create(path: Path, content: bytes) -> None:
 
     Raises:
         FileExistsError: There is a file of that name already.
+        OSError: It can't be written; the error names `path`.
     """
     temporary = _write_temporary(path, content)
     try:
@@ -29,7 +30,11 @@ def create(path: Path, content: bytes) -> None:
 
 
 def replace(path: Path, content: bytes) -> None:
-    """Writes a file in the place of an earlier one, which stays if that fails."""
+    """Writes a file in the place of an earlier one, which stays if that fails.
+
+    Raises:
+        OSError: It can't be written; the error names `path`.
+    """
     temporary = _write_temporary(path, content)
     try:
         os.replace(temporary, path)
@@ -61,13 +66,21 @@ def naming(path: Path) -> Iterator[None]:
 
 def _write_temporary(path: Path, content: bytes) -> Path:
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     try:
-        with open(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        _write_and_sync(temporary, content)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        # A failed write names no file, and this one's name says nothing to anybody.
+        raise OSError(error.errno, error.strerror, str(path)) from error
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
     return temporary
+
+
+def _write_and_sync(path: Path, content: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    with open(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())

@@ -1,6 +1,8 @@
 import contextlib
+import errno
 import multiprocessing
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -887,6 +889,35 @@ def test_the_command_runs_by_itself(root):
     )
     assert (result.returncode, result.stderr) == (0, "")
     assert (root / "finishedTests" / SMALL).is_dir()
+
+
+# Files that can't be written
+
+
+@contextlib.contextmanager
+def largest_file(size):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("subcommand", ["convert", "thin"])
+def test_a_workbook_that_cannot_be_written_is_named(root, tmp_path, capfd, subcommand):
+    if subcommand == "convert":
+        write_old(root)
+        words, goal = [OLD_NAME], root / SMALL / "historyLogs" / "dim8.xlsx"
+    else:
+        write(root / "finishedTests" / SMALL, "dim8")
+        goal = tmp_path / "small" / SMALL / "historyLogs" / "dim8.xlsx"
+        words = [tmp_path / "small"]
+    with largest_file(1000):
+        assert run(root, subcommand, *words) == 1
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line == f"error: {OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(goal))}"
+    assert not list(goal.parent.iterdir())
 
 
 # thin
