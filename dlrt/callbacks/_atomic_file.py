@@ -7,6 +7,9 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
+# A name that `_write_temporary` gives.
+_TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{16}\.tmp")
+
 
 def create(path: Path, content: bytes) -> None:
     """Writes a new file; of several processes with one `path`, one succeeds.
@@ -44,10 +47,15 @@ def replace(path: Path, content: bytes) -> None:
 
 def remove_leftovers(path: Path) -> None:
     """Removes the temporary files that killed writers of `path` left behind."""
-    pattern = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{16}}\.tmp")
     for candidate in path.parent.iterdir():
-        if pattern.fullmatch(candidate.name):
+        if goal(candidate) == path:
             candidate.unlink(missing_ok=True)
+
+
+def goal(temporary: Path) -> Path | None:
+    """The file that a temporary one was to become; `None` if it is no such file."""
+    match = _TEMPORARY.fullmatch(temporary.name)
+    return None if match is None else temporary.with_name(match[1])
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ from experiments import (
     _archive_cell,
     _archive_table,
     _log_format,
-    _old_logs,
+    _old_csv,
     _old_names,
     archive,
     names,
@@ -859,7 +859,7 @@ def test_convert_overwrites_nothing(root, capsys):
 
 def test_a_last_line_that_was_cut_off_is_left_out(root):
     path = write_old(root, text=OLD_LOG + "1.0;0.9;1.0")
-    assert [row["epoch"] for row in _old_logs.read_csv(path)] == [1, 2, 3]
+    assert [row["epoch"] for row in _old_csv.read(path)] == [1, 2, 3]
 
 
 @pytest.mark.parametrize(
