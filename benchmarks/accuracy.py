@@ -20,33 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from dlrt.callbacks import read_history
+from experiments import _published
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = Path(__file__).resolve().parent / "results"
-
-# Best-validation test accuracy after fine-tuning of the original implementation, up to
-# 350 epochs, by width: (ranks of the hidden layers, percent). Schotthöfer et al.,
-# Low-rank lottery tickets, NeurIPS 2022, arXiv:2205.13571, supplement.
-PUBLISHED = {
-    500: [
-        ((176, 170, 171, 174), 98.47),
-        ((81, 104, 111, 117), 98.49),
-        ((52, 67, 73, 72), 98.37),
-        ((35, 53, 51, 46), 98.10),
-        ((27, 40, 37, 38), 97.95),
-        ((20, 31, 32, 30), 97.41),
-        ((17, 25, 26, 24), 97.44),
-        ((13, 21, 24, 20), 96.53),
-    ],
-    784: [
-        ((124, 120, 125, 126), 98.59),
-        ((56, 67, 63, 59), 98.54),
-        ((35, 49, 47, 43), 98.15),
-        ((22, 29, 27, 27), 97.92),
-        ((17, 23, 22, 23), 96.99),
-    ],
-}
-PUBLISHED_DENSE = {500: 98.25, 784: 98.63}
 
 # Exit status of `experiments.mnist_dense` after a loss that is no number.
 _DIVERGED = 3
@@ -125,13 +102,6 @@ STUDIES = {
         for setting in _transfer(width, optimizer, rate)
     ],
 }
-
-
-def published_parameters(width: int, ranks: tuple[int, ...]) -> int:
-    """Parameters for prediction of a published network: two factors a layer."""
-    inputs = [784, *[width] * (len(ranks) - 1)]
-    factors = sum(r * (n + width) for r, n in zip(ranks, inputs, strict=True))
-    return factors + width * len(ranks) + 10 * (width + 1)
 
 
 def run(study: str, setting: Setting, seed: int, log_dir: Path) -> dict[str, Any]:
@@ -231,8 +201,8 @@ def compare(width: int, results: list[dict[str, Any]]) -> str:
         parameters = statistics.mean(row["parameters"] for row in rows)
         accuracy = statistics.mean(100 * row["test accuracy"] for row in rows)
         means.append((accuracy, parameters, label))
-    for ranks, published in PUBLISHED[width]:
-        size = published_parameters(width, ranks)
+    for ranks, published in _published.LOW_RANK[width]:
+        size = _published.low_rank_parameters(width, ranks)
         smaller = [mean for mean in means if mean[1] <= size]
         ours = "– | –"
         if smaller:
@@ -261,16 +231,19 @@ def draw(study: str, results: list[dict[str, Any]]) -> None:
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(6.4, 4.2), layout="constrained")
-    points = PUBLISHED[width]
+    points = _published.LOW_RANK[width]
     axes.plot(
-        [published_parameters(width, ranks) for ranks, _ in points],
+        [_published.low_rank_parameters(width, ranks) for ranks, _ in points],
         [accuracy for _, accuracy in points],
         "s--",
         color="0.45",
         label="original, up to 350 epochs",
     )
     axes.axhline(
-        PUBLISHED_DENSE[width], color="0.45", ls=":", label="original dense, 250 epochs"
+        _published.DENSE[width],
+        color="0.45",
+        ls=":",
+        label="original dense, 250 epochs",
     )
     means = []
     dense = [result for result in results if result["setting"] == "dense"]

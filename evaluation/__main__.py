@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiments import _quiet
+from experiments._command import Parser
+from experiments._settings import LOG_DIR
 
 if TYPE_CHECKING:
     from evaluation.collection import Collection
     from evaluation.figures import Options
 
-LOGS = Path(__file__).resolve().parents[1] / "history_logs"
 # Written out, so that help and mistyped options don't wait for Keras to start.
 KINDS = (
     *("curves", "epochs", "maps", "clouds", "ranks", "published"),
@@ -40,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from evaluation.series import uneven
 
     try:
-        collection = collect(given.logs or [LOGS], given.unfinished)
+        collection = collect(given.logs or [LOG_DIR], given.unfinished)
     except FileNotFoundError as error:
         return _fail(str(error))
     for problem in collection.problems:
@@ -104,7 +105,7 @@ def _fail(message: str) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m evaluation",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -117,9 +118,9 @@ def _parser() -> argparse.ArgumentParser:
     report = commands.add_parser("report", help="writes one HTML page with everything")
     report.set_defaults(run=_report)
     for command, output in (
-        (figures, LOGS / "figures"),
-        (tables, LOGS / "tables"),
-        (report, LOGS / "report.html"),
+        (figures, LOG_DIR / "figures"),
+        (tables, LOG_DIR / "tables"),
+        (report, LOG_DIR / "report.html"),
     ):
         command.description = f"{command.prog.split()[-1].capitalize()} from logs."
         command.add_argument(

@@ -6,11 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evaluation import transformers
-from evaluation.logs import WRONG, Log, Unusable
-from evaluation.reading import FOLDER, SUFFIXES, read
-
-# What a sweep says about failed trainings.
-REASON = "reason.txt"
+from evaluation.logs import LOGS, REASON, WRONG, Log, Unusable
+from evaluation.reading import SUFFIXES, read
 
 
 @dataclass(frozen=True)
@@ -161,14 +158,14 @@ def find(paths: Iterable[Path]) -> list[Path]:
     if not files:
         raise FileNotFoundError(
             f"there is no log in {', '.join(map(_shown, paths))}; a log is "
-            f"<folder>/<name of the test>/{FOLDER}/<network>.xlsx"
+            f"<folder>/<name of the test>/{LOGS}/<network>.xlsx"
         )
     return list(files.values())
 
 
 def _below(folder: Path) -> list[Path]:
     """Logs in a folder, in the order of their names, numbers by size."""
-    pattern = "*" if folder.resolve().name == FOLDER else f"**/{FOLDER}/*"
+    pattern = "*" if folder.resolve().name == LOGS else f"**/{LOGS}/*"
     found = [
         file
         for file in folder.glob(pattern)

@@ -10,7 +10,6 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NoReturn
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -23,7 +22,8 @@ from evaluation import (
 )
 from evaluation._graphics_network import Layer
 from experiments import _quiet
-from experiments._config import LOG_DIR
+from experiments._command import Parser, fail
+from experiments._settings import LOG_DIR
 
 OUTPUT = LOG_DIR / "graphics"
 # The sizes of a hidden layer of the MNIST runs.
@@ -61,27 +61,20 @@ def draw_all(
     ]
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        print(f"error: {' '.join(message.split())}", file=sys.stderr)
-        sys.exit(2)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Draws the graphics that the words on the command line ask for.
 
     Raises:
         SystemExit: With status 2 after wrong input, which one line on stderr names.
     """
-    parser = _parser()
-    given = parser.parse_args(arguments)
+    given = _parser().parse_args(arguments)
     try:
         layer = Layer(*given.layer)
         weights = _weights(given.weights)
         for path in draw_all(given.output, layer, weights, given.tolerance):
             print(path)
     except (ValueError, OSError) as error:
-        parser.error(str(error))
+        fail(str(error))
     return 0
 
 
@@ -96,10 +89,9 @@ def _weights(path: Path | None) -> np.ndarray:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="python -m evaluation.graphics",
         description="Draws graphics that explain the method, as PNG and PDF.",
-        allow_abbrev=False,
     )
     parser.add_argument(
         "--output",

@@ -10,12 +10,14 @@ import numpy as np
 from experiments import _log_format, names
 from experiments._log_format import equal
 
+LOGS = _log_format.LOGS
 METRICS = _log_format.METRICS
 PARAMETERS = _log_format.PARAMETERS
 RANK = _log_format.RANK
 SPECTRUM = _log_format.SPECTRUM
-# Where sweeps put the logs of failed trainings.
+# Where sweeps put the logs of failed trainings, and what they say about them.
 WRONG = _log_format.WRONG
+REASON = _log_format.REASON
 
 
 class Unusable(ValueError):

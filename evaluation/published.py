@@ -6,11 +6,11 @@ from dataclasses import replace
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from benchmarks.accuracy import PUBLISHED, PUBLISHED_DENSE, published_parameters
 from evaluation import style
 from evaluation.logs import PARAMETERS
 from evaluation.series import Cell, Key, count_note, labels
 from evaluation.statistics import finals, summarise
+from experiments import _published
 
 # Published with MNIST as it is: all images, no noise.
 _MARKERS = {500: "s", 784: "D"}
@@ -37,11 +37,12 @@ def accuracy_against_parameters(cells: dict[Key, Cell]) -> Figure:
     figure, axes = style.new(1, 1, (7.2, 5.4))
     panel = axes[0, 0]
     legend = {}
-    for width, points in PUBLISHED.items():
+    for width, points in _published.LOW_RANK.items():
         look = {"color": style.GREY, "marker": _MARKERS[width], "ms": 5, "lw": 1}
-        x = [published_parameters(width, ranks) for ranks, _ in points]
+        x = [_published.low_rank_parameters(width, ranks) for ranks, _ in points]
         panel.plot(x, [accuracy for _, accuracy in points], ls=":", mfc="none", **look)
-        panel.plot(_dense_parameters(width), PUBLISHED_DENSE[width], ls="", **look)
+        dense = _published.dense_parameters(width)
+        panel.plot(dense, _published.DENSE[width], ls="", **look)
         name = f"original, width {width} (filled: dense)"
         legend[name] = Line2D([], [], ls=":", mfc="none", **look)
     for number, (label, group) in enumerate(_lines(cells), start=1):
@@ -68,10 +69,6 @@ def accuracy_against_parameters(cells: dict[Key, Cell]) -> Figure:
     )
     title = "MNIST, four hidden layers: accuracy against parameters"
     return style.finish(figure, title, note, legend)
-
-
-def _dense_parameters(width: int) -> int:
-    return 784 * width + 3 * width**2 + published_parameters(width, (0,) * 4)
 
 
 def _lines(cells: dict[Key, Cell]) -> Iterable[tuple[str, Sequence[Cell]]]:

@@ -1,6 +1,5 @@
 """Reads one log: a workbook of `HistoryLog`, or a CSV file of the original."""
 
-import csv
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -8,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.accuracy import published_parameters
 from dlrt.callbacks import read_history
 from evaluation import transformers
 from evaluation.logs import (
+    LOGS,
     METRICS,
     PARAMETERS,
     RANK,
@@ -21,17 +20,10 @@ from evaluation.logs import (
     Unusable,
     network,
 )
+from experiments import _old_csv, _published
 
-FOLDER = "historyLogs"
 SUFFIXES = (".xlsx", ".csv")
 
-# Columns of the original's files, and what they are called here.
-_ORIGINAL = {
-    f"{quantity}_{part}": f"{prefix}{name}"
-    for part, prefix in (("train", ""), ("val", "val_"), ("test", "test_"))
-    for quantity, name in (("loss", "loss"), ("acc", "accuracy"))
-}
-_LAYERS = 4
 _OTHERS = ("seconds", "compression", "learning rate", transformers.SPEED)
 
 Row = Mapping[str, Any]
@@ -45,7 +37,7 @@ def read(path: Path) -> Log:
         OSError: If it can't be read.
     """
     folder = path.absolute().parent
-    test = folder.parent.name if folder.name == FOLDER else folder.name
+    test = folder.parent.name if folder.name == LOGS else folder.name
     if path.suffix == ".csv":
         rows, configuration = _read_original(path), {}
     else:
@@ -102,56 +94,10 @@ def _read_workbook(path: Path) -> tuple[list[Row], dict[str, Any]]:
 
 
 def _read_original(path: Path) -> list[Row]:
-    """The lines of a semicolon-separated file, one an epoch."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise Unusable(f"it is no text file ({error})") from error
-    lines = [line for line in csv.reader(text.splitlines(), delimiter=";") if line]
-    header = [name.strip() for name in lines[0]] if lines else []
-    if len(set(header)) < len(header) or not set(header) & set(_ORIGINAL):
-        raise Unusable(f"its first line names none of {', '.join(_ORIGINAL)}", 1)
-    rows = []
-    for number, cells in enumerate(lines[1:], start=2):
-        if len(cells) != len(header):
-            raise Unusable(
-                f"{len(cells)} values stand under {len(header)} names", number
-            )
-        values = {
-            _column(name): _number(name, cell, number)
-            for name, cell in zip(header, cells, strict=True)
-            if name
-        }
-        rows.append({"epoch": number - 1} | values)
-    return _as_shares(rows)
-
-
-def _column(name: str) -> str:
-    if name.startswith("rank") and name[4:].isdecimal():
-        return f"{RANK}hidden_{name[4:]}"
-    return _ORIGINAL.get(name, name)
-
-
-def _number(name: str, cell: str, row: int) -> float | None:
-    text = cell.strip().replace(",", ".")
-    if text in ("", "NA"):
-        return None
-    try:
-        return float(text)
-    except ValueError:
-        raise Unusable(f"{name!r} reads {cell!r}, which is no number", row) from None
-
-
-def _as_shares(rows: list[dict[str, Any]]) -> list[Row]:
-    """Rows whose accuracies are shares, also if the file has percent."""
-    accuracies = [name for name in METRICS if name.endswith("accuracy")]
-    found = [row[name] for row in rows for name in accuracies if row.get(name)]
-    if max(found, default=0.0) <= 1:
-        return rows
-    return [
-        row | {name: row[name] / 100 for name in accuracies if row.get(name)}
-        for row in rows
-    ]
+        return _old_csv.read(path)
+    except _old_csv.NoLog as error:
+        raise Unusable(str(error), error.line) from error
 
 
 def _columns(rows: Sequence[Row], metrics: Sequence[str]) -> dict[str, np.ndarray]:
@@ -231,11 +177,11 @@ def _parameters(
     width: int, columns: Mapping[str, np.ndarray], epochs: int, low_rank: bool
 ) -> np.ndarray:
     """Parameters for prediction, which the original's files don't tell."""
-    ranks = [columns.get(f"{RANK}hidden_{layer + 1}") for layer in range(_LAYERS)]
     if not low_rank:
-        kernels = 784 * width + 3 * width**2
-        return np.full(epochs, kernels + published_parameters(width, (0,) * _LAYERS))
+        return np.full(epochs, _published.dense_parameters(width))
+    names = [f"{RANK}hidden_{layer + 1}" for layer in range(_published.NUM_HIDDEN)]
+    ranks = [columns.get(name) for name in names]
     if any(rank is None or np.isnan(rank).any() for rank in ranks):
         return np.full(epochs, np.nan)
     counts = zip(*ranks, strict=True)
-    return np.array([published_parameters(width, tuple(r)) for r in counts])
+    return np.array([_published.low_rank_parameters(width, r) for r in counts])

@@ -18,11 +18,10 @@ from dlrt.callbacks import _atomic_file
 from experiments import _archive_cell, _archive_moves, _log_format, names
 from experiments._archive_cell import Cell, State
 from experiments._claims import any_held
-from experiments._log_format import LOGS
+from experiments._log_format import LOGS, REASON
 from experiments.names import Name
 
 CHECKPOINTS = "checkpoints"
-REASON = "reason.txt"
 _TEST = re.compile(r"test.*dim", re.IGNORECASE)
 # Logs of single runs, which share the folder, are called after their network.
 _SINGLE_RUN = re.compile(r"(dense|low-rank)-\d+x\d+-.+\.xlsx")

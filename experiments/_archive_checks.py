@@ -1,19 +1,18 @@
 """Every problem of the archive, for `validate`, and what `repair` does about it."""
 
-import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from dlrt.callbacks import _atomic_file
 from experiments import _archive, _old_names
-from experiments._archive import REASON, ArchivedTest, Place
+from experiments._archive import ArchivedTest, Place
 from experiments._archive_cell import Cell, Problem, State
-from experiments._log_format import LOGS
+from experiments._log_format import LOGS, REASON
 from experiments.names import Name
 
-_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{16}\.tmp")
 # A writer has its temporary file for moments; an older one belongs to nobody.
 _ABANDONED = 600.0
 
@@ -88,7 +87,7 @@ def leftovers(root: Path) -> list[Path]:
             age = now - path.stat().st_mtime
         except FileNotFoundError:
             continue
-        if _TEMPORARY.fullmatch(path.name) and age > _ABANDONED:
+        if _atomic_file.goal(path) and age > _ABANDONED:
             found.append(path)
     return found
 

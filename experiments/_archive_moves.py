@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from dlrt.callbacks import _atomic_file, read_history
+from dlrt.callbacks import _atomic_file, _workbook, read_history
 
 
 class Refusal(Exception):
@@ -55,7 +55,7 @@ def same_content(first: Path, second: Path) -> bool:
         return False
     try:
         # Two files of one log differ by the time they were written.
-        return repr(read_history(first)) == repr(read_history(second))
+        return _said(first) == _said(second)
     except ValueError:
         return False
 
@@ -89,6 +89,11 @@ def losing_race(path: Path) -> Iterator[None]:
         raise Refusal(
             f"{path} is not there any more; another process has moved it"
         ) from error
+
+
+def _said(log: Path) -> str:
+    """What a log says; as a text, in which "nan" equals itself."""
+    return repr((read_history(log), _workbook.read_tables(log)))
 
 
 def _move_file(path: Path, goal: Path) -> bool:

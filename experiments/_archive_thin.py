@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from dlrt.callbacks import _atomic_file, _workbook, read_history
+from dlrt.callbacks import _atomic_file, _tables, _workbook, read_history
 from experiments._archive import ArchivedTest
 from experiments._log_format import LOGS
 
@@ -16,7 +16,7 @@ def thin(test: ArchivedTest, target: Path, every: int) -> list[Path]:
     """Writes copies of the workbooks of a test.
 
     They keep the first ten epochs, each one whose number is a multiple of `every`, and
-    the last.
+    the last, in all sheets.
 
     Args:
         test: The test.
@@ -37,10 +37,11 @@ def thin(test: ArchivedTest, target: Path, every: int) -> list[Path]:
             for row in rows
             if row["epoch"] <= _FIRST or row["epoch"] % every == 0 or row is rows[-1]
         ]
+        tables = _tables.at(_workbook.read_tables(path), {row["epoch"] for row in kept})
         for key in _LEFT_OUT:
             configuration.pop(key, None)
         copy = target / test.folder.name / LOGS / path.name
         copy.parent.mkdir(parents=True, exist_ok=True)
-        _atomic_file.create(copy, _workbook.render(kept, configuration))
+        _atomic_file.create(copy, _workbook.render(kept, configuration, tables))
         written.append(copy)
     return written

@@ -34,11 +34,12 @@ class StopAtNonFinite(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         # The loss of a step is measured before it, so the last one is still unseen.
         for variable in self.model.variables:
-            value = np.asarray(variable.numpy())
-            if value.dtype.kind == "f" and not np.isfinite(value).all():
-                raise NonFiniteLoss(
-                    self._epoch, self._step, f"The weight {variable.path} became NaN"
-                )
+            # NumPy takes bfloat16 for no kind of float, but Keras does.
+            if not keras.backend.is_float_dtype(variable.dtype):
+                continue
+            if not np.isfinite(variable.numpy()).all():
+                what = f"The weight {variable.path} became NaN or infinite"
+                raise NonFiniteLoss(self._epoch, self._step, what)
         require_finite(logs or {}, self._epoch, self._step)
 
 

@@ -6,9 +6,11 @@ It needs no backend, so that whatever reads logs can say the same.
 import math
 from typing import Any
 
-# The folder of a run's workbooks, and that of tests whose training has failed.
+# The folder of a run's workbooks, and that of tests whose training has failed, each of
+# which has a file that says why.
 LOGS = "historyLogs"
 WRONG = "wrongTests"
+REASON = "reason.txt"
 
 METRICS = tuple(
     prefix + metric

@@ -4,27 +4,20 @@ An old log is a CSV file with semicolons and one line an epoch, or a workbook un
 old name. Nothing of it is changed; what it becomes is written beside it.
 """
 
-import csv
 import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from dlrt.callbacks import _atomic_file, _workbook, read_history
-from experiments import _archive_cell, _old_names, names
+from experiments import _archive_cell, _old_csv, _old_names, names
 from experiments._archive_moves import Refusal
-from experiments._log_format import LOGS, RANK
+from experiments._log_format import LOGS
 from experiments.names import Name
 
 _SOURCE = "converted from"
-_COLUMNS = {
-    f"{quantity}_{part}": prefix + metric
-    for quantity, metric in (("loss", "loss"), ("acc", "accuracy"))
-    for part, prefix in (("train", ""), ("val", "val_"), ("test", "test_"))
-}
 
 
 @dataclass(frozen=True)
@@ -77,39 +70,6 @@ def conversions(folder: Path) -> Iterator[Conversion]:
         yield Conversion(source, goal, render)
 
 
-def read_csv(path: Path) -> list[dict[str, Any]]:
-    """Rows of an old log, with the columns of the present ones.
-
-    A last line that was cut off when its run was killed is left out.
-
-    Raises:
-        ValueError: If it is no such log.
-    """
-    text = path.read_text(encoding="utf-8-sig", errors="strict")
-    lines = [line for line in csv.reader(text.splitlines(), delimiter=";") if line]
-    header = [word.strip().lower() for word in lines[0]] if lines else []
-    while header and not header[-1]:
-        header.pop()
-    if "loss_train" not in header or len(set(header)) < len(header):
-        raise ValueError(
-            "an old log must begin with a line such as 'loss_train;acc_train;loss_val;"
-            f"acc_val'. Received: {path}"
-        )
-    columns = [_column(word) for word in header]
-    if not text.endswith("\n") and len(lines[-1]) < len(header):
-        lines.pop()
-    rows = []
-    for epoch, line in enumerate(lines[1:], start=1):
-        values = [_value(word, path, epoch) for word in line[: len(header)]]
-        if len(values) < len(header) or any(line[len(header) :]):
-            raise ValueError(
-                f"an epoch must have {len(header)} values. Received: {len(line)} in "
-                f"epoch {epoch} of {path}"
-            )
-        rows.append({"epoch": epoch} | dict(zip(columns, values, strict=True)))
-    return rows
-
-
 def _logs(folder: Path) -> list[Path]:
     places = (folder / LOGS, folder)
     return [
@@ -151,22 +111,11 @@ def _is_done(source: Path, goal: Path) -> bool:
 def _workbook_of(path: Path, name: Name, stem: str) -> bytes:
     width, rank = names.position(stem, name)
     configuration = _archive_cell.settings(name, width, rank) | {_SOURCE: path.name}
-    return _workbook.render(read_csv(path), configuration)
-
-
-def _column(word: str) -> str:
-    match = re.fullmatch(r"rank_?(\d+)", word)
-    return f"{RANK}hidden_{match[1]}" if match else _COLUMNS.get(word, word)
-
-
-def _value(word: str, path: Path, epoch: int) -> float | None:
-    if not word.strip():
-        return None
     try:
-        number = float(word.replace(",", "."))
-    except ValueError:
+        rows = _old_csv.read(path)
+    except _old_csv.NoLog as error:
         raise ValueError(
-            f"an old log must hold numbers. Received: {word!r} in epoch {epoch} of "
-            f"{path}"
-        ) from None
-    return int(number) if number.is_integer() else number
+            f"an old log must be a table of numbers, but {error}. Received: {path}, "
+            f"line {error.line}"
+        ) from error
+    return _workbook.render(rows, configuration)

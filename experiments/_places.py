@@ -15,9 +15,9 @@ from pathlib import Path
 
 from dlrt.callbacks import _atomic_file
 from experiments import _checkpoint, names
-from experiments._archive import CHECKPOINTS, REASON, Place, place_of
+from experiments._archive import CHECKPOINTS, Place, place_of
 from experiments._grid import Cell
-from experiments._log_format import LOGS
+from experiments._log_format import LOGS, REASON
 
 
 @dataclass(frozen=True)

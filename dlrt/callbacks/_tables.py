@@ -1,6 +1,6 @@
 """The rows of further sheets of a log: what they may hold, and which are kept."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from dlrt.callbacks._cells import cut, decode, encode
@@ -87,8 +87,14 @@ def extended(tables: Tables, waiting: Tables, epoch: int) -> Tables:
 
 def until(tables: Tables, epoch: int) -> Tables:
     """The rows up to an epoch, without the sheets that have none."""
-    kept = {
-        name: [row for row in rows if row[EPOCH] <= epoch]
-        for name, rows in tables.items()
-    }
+    return _kept(tables, lambda row: row[EPOCH] <= epoch)
+
+
+def at(tables: Tables, epochs: Collection[int]) -> Tables:
+    """The rows of some epochs, without the sheets that have none."""
+    return _kept(tables, lambda row: row[EPOCH] in epochs)
+
+
+def _kept(tables: Tables, keep: Callable[[Row], bool]) -> Tables:
+    kept = {name: [row for row in rows if keep(row)] for name, rows in tables.items()}
     return {name: rows for name, rows in kept.items() if rows}

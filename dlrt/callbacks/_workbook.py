@@ -1,6 +1,5 @@
 """The Excel form of a training history: what its sheets hold, and their reading."""
 
-import io
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,6 +11,7 @@ from openpyxl.cell import Cell
 from openpyxl.styles import Font
 from openpyxl.worksheet.worksheet import Worksheet
 
+from dlrt.callbacks import _excel
 from dlrt.callbacks._cells import CellValue, decode, encode
 
 Row = dict[str, Any]
@@ -224,9 +224,7 @@ def render(
         sheet = workbook.create_sheet(name)
         _write_rows(sheet, list(columns), table)
         _widen(sheet)
-    stream = io.BytesIO()
-    workbook.save(stream)
-    return stream.getvalue()
+    return _excel.content(workbook)
 
 
 def order_columns(names: Iterable[str]) -> list[str]:

@@ -30,7 +30,7 @@ def load_corpus(
     * `"pt_en"` is the folder of that name in the directory that the
       environment variable `DLRT_DATA_DIR` names.
     * `"ted"` holds transcripts of TED talks, `ted_hrlr_translate/pt_to_en`,
-      which the package tensorflow-datasets downloads.
+      which the package tensorflow-datasets downloads: `pip install -e .[ted]`.
     * `"phrases"` is generated, the same at every call: 60,000 training, 1,000
       validation and 1,000 test pairs from a grammar of numbers, dates, times,
       prices and short sentences. Each sentence has exactly one right

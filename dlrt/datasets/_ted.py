@@ -27,8 +27,8 @@ def load_ted() -> dict[str, ParallelText]:
         tfds = importlib.import_module("tensorflow_datasets")
     except ImportError as error:
         raise DatasetUnavailableError(
-            f"The corpus 'ted' needs the package {_PACKAGE} "
-            f"(pip install {_PACKAGE}): {error}"
+            f"The corpus 'ted' needs the extra `ted` "
+            f"(pip install -e .[ted]), which has {_PACKAGE}: {error}"
         ) from error
     try:
         parts = tfds.load(_DATASET, split=list(PARTS), as_supervised=True)

@@ -511,6 +511,42 @@ def test_a_full_disk_keeps_the_earlier_file(path, monkeypatch, function):
     assert epochs_in(path) == [1, 2]
 
 
+LIMITED = """
+import pickle, resource, sys
+from pathlib import Path
+from dlrt.callbacks import HistoryLog
+
+log = HistoryLog(sys.argv[1], write_interval=600)
+for epoch in range(1, 1500):
+    log.append(epoch, 0.5, {"loss": 1 / epoch})
+size = Path(sys.argv[1]).stat().st_size
+resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+try:
+    log.flush()
+except OSError as error:
+    # As it comes from another process.
+    print(pickle.loads(pickle.dumps(error)))
+"""
+
+
+@pytest.mark.tensorflow_only
+@pytest.mark.parametrize("lxml", ["True", "False"])
+def test_a_file_that_grows_too_large(tmp_path, path, monkeypatch, lxml):
+    # openpyxl writes with lxml where that is installed, unless this says no.
+    monkeypatch.setenv("OPENPYXL_LXML", lxml)
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setenv("TMPDIR", str(scratch))
+    process = start_python(LIMITED, path)
+    out, _ = process.communicate(timeout=120)
+    assert process.returncode == 0
+    reason = f"The log cannot be written: {os.strerror(errno.EFBIG)}"
+    assert out == f"{OSError(errno.EFBIG, reason, str(path))}\n"
+    assert epochs_in(path) == [1]
+    assert files_in(path) == ["net.xlsx", "scratch"]
+    assert not any(scratch.glob("openpyxl*"))
+
+
 @pytest.mark.parametrize("below", ["net.xlsx", "deeper/net.xlsx"])
 def test_a_directory_that_cannot_be_made(tmp_path, below):
     (tmp_path / "file").write_text("")

@@ -280,9 +280,8 @@ def test_no_file_is_changed(folder):
 
 def test_ted_needs_a_package(monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
-    with pytest.raises(
-        DatasetUnavailableError, match="pip install tensorflow-datasets"
-    ):
+    message = r"pip install -e \.\[ted\]\), which has tensorflow-datasets"
+    with pytest.raises(DatasetUnavailableError, match=message):
         load_corpus("ted")
 
 

@@ -270,7 +270,8 @@ def test_wrong_options(arguments, message, capsys):
     with pytest.raises(SystemExit) as caught:
         command.main(arguments)
     assert caught.value.code == 2
-    assert re.search(message, capsys.readouterr().err)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.search(message, line)
 
 
 def test_no_logs(tmp_path, capsys):

@@ -126,6 +126,19 @@ def test_files_of_the_original(tmp_path):
     assert not log.unfinished and log.remarks == ()
 
 
+def test_a_last_line_of_the_original_that_was_cut_off_is_left_out(tmp_path):
+    text = "loss_train;acc_train\n1;0.5\n\n0.5;0.75\n0.2"
+    log = read(write_original(tmp_path, text))
+    np.testing.assert_array_equal(log.column("accuracy"), [0.5, 0.75])
+    assert log.unfinished
+
+
+def test_accuracies_of_a_diverged_run_of_the_original(tmp_path):
+    text = "loss_train;acc_train\n1;nan\n1;0.5\n1;0.75\n"
+    log = read(write_original(tmp_path, text))
+    np.testing.assert_array_equal(log.column("accuracy"), [np.nan, 0.5, 0.75])
+
+
 def test_ranks_and_percent_of_the_original(tmp_path):
     lines = [
         "loss_train;acc_test;rank1;rank2;rank3;rank4",

@@ -1,6 +1,8 @@
 import contextlib
+import errno
 import multiprocessing
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -14,7 +16,7 @@ from experiments import (
     _archive_cell,
     _archive_table,
     _log_format,
-    _old_logs,
+    _old_csv,
     _old_names,
     archive,
     names,
@@ -53,7 +55,9 @@ def settings(name, stem):
     return _archive_cell.settings(name, *names.position(stem, name))
 
 
-def write(folder, stem, rows=None, epochs=EPOCHS, configuration=None, **changes):
+def write(
+    folder, stem, rows=None, epochs=EPOCHS, configuration=None, tables=None, **changes
+):
     """Writes a workbook as a sweep does."""
     name = names.parse(folder.name)
     path = folder / "historyLogs" / f"{stem}.xlsx"
@@ -61,8 +65,19 @@ def write(folder, stem, rows=None, epochs=EPOCHS, configuration=None, **changes)
     rows = rows_of(name, epochs, **changes) if rows is None else rows
     if configuration is None:
         configuration = settings(name, stem)
-    path.write_bytes(_workbook.render(rows, configuration))
+    path.write_bytes(_workbook.render(rows, configuration, tables))
     return path
+
+
+def sample(epochs, translation="a book"):
+    """The rows of a further sheet, two an epoch."""
+    return {
+        "translations": [
+            {"epoch": epoch, "source": source, "translation": translation}
+            for epoch in epochs
+            for source in ("um livro", "o livro")
+        ]
+    }
 
 
 def run(root, subcommand, *words):
@@ -169,21 +184,27 @@ def test_cells_are_added_to_a_finished_test(root):
 
 
 def test_the_same_cell_twice_is_one(root):
-    write(root / SMALL, "dim8")
+    tables = sample((1, 3))
+    write(root / SMALL, "dim8", tables=tables)
     target = _archive.finish(root, root / SMALL)
     # The same log, written at another time.
-    stored = read_history(target / "historyLogs" / "dim8.xlsx")
-    again = write(root / SMALL, "dim8", rows=stored[0], configuration=stored[1])
-    assert read_history(again) == stored
+    rows, stored = read_history(target / "historyLogs" / "dim8.xlsx")
+    again = write(root / SMALL, "dim8", rows, configuration=stored, tables=tables)
+    assert read_history(again) == (rows, stored)
     _archive.finish(root, root / SMALL)
     assert not (root / SMALL).exists()
 
 
-def test_a_cell_with_other_content_is_never_overwritten(root):
-    write(root / SMALL, "dim8")
+@pytest.mark.parametrize(
+    "changes", [{"loss": 0.25}, {"tables": sample((1, 3))}, {"tables": None}]
+)
+def test_a_cell_with_other_content_is_never_overwritten(root, changes):
+    write(root / SMALL, "dim8", tables=sample((1, 3), "one book"))
     target = _archive.finish(root, root / SMALL)
     first = (target / "historyLogs" / "dim8.xlsx").read_bytes()
-    second = write(root / SMALL, "dim8", loss=0.25)
+    second = write(
+        root / SMALL, "dim8", **{"tables": sample((1, 3), "one book"), **changes}
+    )
     content = second.read_bytes()
     write(root / SMALL, "dim9")
     with pytest.raises(Refusal) as error:
@@ -603,7 +624,7 @@ def test_rename_of_an_unknown_or_ambiguous_test_is_wrong_input(root, capsys):
 def test_merge_makes_one_test_of_ranges_of_widths(root):
     first, second = SMALL, SMALL.replace("8-11", "11-13")
     write(root / first, "dim8")
-    write(root / first, "dim9")
+    write(root / first, "dim9", tables=sample((1, 3)))
     write(root / second, "dim12", epochs=1)
     checkpoint = root / second / "checkpoints" / "dim12.keras"
     checkpoint.parent.mkdir()
@@ -612,6 +633,8 @@ def test_merge_makes_one_test_of_ranges_of_widths(root):
     assert run(root, "merge", first, second, target) == 0
     logs = sorted(path.name for path in (root / target / "historyLogs").iterdir())
     assert logs == ["dim12.xlsx", "dim8.xlsx", "dim9.xlsx"]
+    merged = root / target / "historyLogs" / "dim9.xlsx"
+    assert _workbook.read_tables(merged) == sample((1, 3))
     moved = root / target / "checkpoints" / "dim12.keras"
     assert moved.read_bytes() == b"state"
     assert sorted(os.listdir(root)) == [target]
@@ -836,7 +859,7 @@ def test_convert_overwrites_nothing(root, capsys):
 
 def test_a_last_line_that_was_cut_off_is_left_out(root):
     path = write_old(root, text=OLD_LOG + "1.0;0.9;1.0")
-    assert [row["epoch"] for row in _old_logs.read_csv(path)] == [1, 2, 3]
+    assert [row["epoch"] for row in _old_csv.read(path)] == [1, 2, 3]
 
 
 @pytest.mark.parametrize(
@@ -889,6 +912,35 @@ def test_the_command_runs_by_itself(root):
     assert (root / "finishedTests" / SMALL).is_dir()
 
 
+# Files that can't be written
+
+
+@contextlib.contextmanager
+def largest_file(size):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("subcommand", ["convert", "thin"])
+def test_a_workbook_that_cannot_be_written_is_named(root, tmp_path, capfd, subcommand):
+    if subcommand == "convert":
+        write_old(root)
+        words, goal = [OLD_NAME], root / SMALL / "historyLogs" / "dim8.xlsx"
+    else:
+        write(root / "finishedTests" / SMALL, "dim8")
+        goal = tmp_path / "small" / SMALL / "historyLogs" / "dim8.xlsx"
+        words = [tmp_path / "small"]
+    with largest_file(1000):
+        assert run(root, subcommand, *words) == 1
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line == f"error: {OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(goal))}"
+    assert not list(goal.parent.iterdir())
+
+
 # thin
 
 
@@ -907,3 +959,12 @@ def test_thin_keeps_some_epochs(root, tmp_path, capsys):
     assert run(root, "thin", target) == 1
     with pytest.raises(SystemExit):
         run(root, "thin", target, "--every", 0)
+
+
+def test_thin_keeps_further_sheets(root, tmp_path):
+    long = SMALL.replace("ep3", "ep47")
+    tables = sample(range(5, 48, 5)) | {"rare": [{"epoch": 19, "note": "x"}]}
+    write(root / "finishedTests" / long, "dim8", epochs=47, tables=tables)
+    assert run(root, "thin", tmp_path / "small", "--every", 20) == 0
+    (copy,) = (tmp_path / "small").rglob("*.xlsx")
+    assert _workbook.read_tables(copy) == sample((5, 10, 20, 40))

@@ -263,3 +263,13 @@ def test_best_epoch_by_the_smallest_loss(settings):
     last, state = _checkpoint.load(run.last)
     assert last.evaluate(x, other, verbose=0) == pytest.approx(losses[-1], rel=1e-5)
     assert (state.epoch, state.phase, state.phase_start) == (settings.epochs, 0, 0)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "mixed_bfloat16"])
+def test_weights_that_the_last_step_made_infinite(dtype):
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1, dtype=dtype)])
+    model.compile(keras.optimizers.SGD(1e38), "mse")
+    x, y = np.full((4, 3), 100.0, "float32"), np.ones((4, 1), "float32")
+    message = "weight .*/kernel became NaN or infinite at epoch 1, step 1"
+    with pytest.raises(NonFiniteLoss, match=message):
+        model.fit(x, y, verbose=0, callbacks=[_callbacks.StopAtNonFinite()])

@@ -1,0 +1,38 @@
+"""Imports between the packages point one way."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.tensorflow_only
+
+ROOT = Path(__file__).resolve().parents[1]
+# Which of the others a package may use.
+ALLOWED = {
+    "dlrt": set(),
+    "experiments": {"dlrt"},
+    "evaluation": {"dlrt", "experiments"},
+    "benchmarks": {"dlrt", "experiments"},
+}
+
+
+def imported(path):
+    """The packages that a module takes something from, also within its functions."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module.split(".")[0]
+
+
+@pytest.mark.parametrize("package", ALLOWED)
+def test_packages_use_only_those_below(package):
+    found = {
+        (str(path.relative_to(ROOT)), name)
+        for path in (ROOT / package).rglob("*.py")
+        for name in imported(path)
+        if name in ALLOWED and name != package
+    }
+    assert {item for item in found if item[1] not in ALLOWED[package]} == set()
+    assert {name for _, name in found} == ALLOWED[package]
