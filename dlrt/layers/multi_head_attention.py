@@ -106,7 +106,13 @@ class CachedMultiHeadAttention(keras.layers.MultiHeadAttention):
         # The layer attends to masks, or not at all; its projections don't know any.
         for tensor in (query, key, value):
             set_keras_mask(tensor, None)
-        if cache_update_index is not None:
+        if cache_update_index is None:
+            _require(
+                self._sliding_window is None,
+                "`cache_update_index` must be given with a `cache` if the layer has a "
+                f"`sliding_window`. Received: sliding_window={self._sliding_window}",
+            )
+        else:
             _require(value is not None, "`value` must be given to update a `cache`.")
             cache, attention_mask = self._updated(
                 cache, self.project(value, key), cache_update_index, attention_mask
@@ -128,7 +134,10 @@ class CachedMultiHeadAttention(keras.layers.MultiHeadAttention):
             for old, part in zip(cache, new, strict=True)
         )
         positions = index + ops.arange(ops.shape(new[0])[1])
-        known = ops.arange(ops.shape(cache[0])[1])[None] <= positions[:, None]
+        distances = positions[:, None] - ops.arange(ops.shape(cache[0])[1])[None]
+        known = distances >= 0
+        if self._sliding_window is not None:
+            known = ops.logical_and(known, distances < self._sliding_window)
         if attention_mask is None:
             return cache, known[None]
         return cache, ops.logical_and(ops.cast(attention_mask, "bool"), known[None])
