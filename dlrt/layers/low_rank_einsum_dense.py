@@ -107,7 +107,7 @@ class LowRankEinsumDense(LowRankLayer):
                 f"output_shape={self.partial_output_shape}"
             )
         self._kernel_shape = tuple(kernel_shape)
-        self._axes = (*rows, *columns)
+        self._kernel_order = (*rows, *columns)
         self.row_shape = tuple(kernel_shape[axis] for axis in rows)
         self.column_shape = tuple(kernel_shape[axis] for axis in columns)
         self.add_factors(
@@ -135,9 +135,9 @@ class LowRankEinsumDense(LowRankLayer):
     def fold(self, matrix: Tensor) -> Tensor:
         """The kernel of the equation that a matrix `(n, m)` stands for."""
         permuted = ops.reshape(
-            matrix, [self._kernel_shape[axis] for axis in self._axes]
+            matrix, [self._kernel_shape[axis] for axis in self._kernel_order]
         )
-        return ops.transpose(permuted, np.argsort(self._axes).tolist())
+        return ops.transpose(permuted, np.argsort(self._kernel_order).tolist())
 
     @property
     def kernel(self) -> Tensor:
@@ -162,11 +162,17 @@ class LowRankEinsumDense(LowRankLayer):
         return x
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
-        return tuple(
-            einsum_dense._analyze_einsum_string(
-                self.equation, self.bias_axes, input_shape, self.partial_output_shape
-            )[2]
-        )
+        kernel_shape = einsum_dense._analyze_einsum_string(
+            self.equation, self.bias_axes, input_shape, self.partial_output_shape
+        )[0]
+        x, kernel, y = self._axes_of(len(input_shape))
+        # From the input where it tells: Keras takes several axes in an ellipsis in
+        # front for those of the output in the reverse order.
+        lengths = {
+            **dict(zip(kernel, kernel_shape, strict=True)),
+            **dict(zip(x, input_shape, strict=True)),
+        }
+        return tuple(lengths[axis] for axis in y)
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
@@ -192,19 +198,23 @@ class LowRankEinsumDense(LowRankLayer):
                 f"lost. Received: equation={self.equation!r}"
             )
 
+    def _axes_of(self, ndim: int) -> tuple[list[str], list[str], list[str]]:
+        """The axes of an input of `ndim` axes, the kernel and the output."""
+        x, kernel, y = map(list, axes_of(self.equation))
+        elided = [f"#{axis}" for axis in range(ndim - len(x))]
+        if self.equation.startswith("..."):
+            return [*elided, *x], kernel, [*elided, *y]
+        return [*x, *elided], kernel, [*y, *elided]
+
     def _arrange(self, ndim: int) -> None:
         """Finds the orders of axes that make the equation a product of matrices."""
-        x, kernel, y = axes_of(self.equation)
-        elided = [f"#{axis}" for axis in range(ndim - len(x))]
-        left = self.equation.startswith("...")
-        x_axes = [*elided, *x] if left else [*x, *elided]
-        y_axes = [*elided, *y] if left else [*y, *elided]
+        x, kernel, y = self._axes_of(ndim)
         rows = [axis for axis in kernel if axis not in y]
-        kept = [axis for axis in x_axes if axis not in rows]
+        kept = [axis for axis in x if axis not in rows]
         columns = [axis for axis in kernel if axis in y]
         self._num_kept = len(kept)
-        self._input_order = _order(x_axes, [*kept, *rows])
-        self._output_order = _order([*kept, *columns], y_axes)
+        self._input_order = _order(x, [*kept, *rows])
+        self._output_order = _order([*kept, *columns], y)
 
 
 def axes_of(equation: str) -> list[str]:

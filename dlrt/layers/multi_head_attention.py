@@ -8,7 +8,7 @@ from keras import ops
 from keras.src.backend import set_keras_mask  # not exported by Keras
 
 from dlrt.layers.low_rank_einsum_dense import LowRankEinsumDense
-from dlrt.layers.low_rank_layer import check_positive_integer, refuse_constraint
+from dlrt.layers.low_rank_layer import check_ranks, refuse_constraint
 
 Tensor = Any
 
@@ -208,7 +208,7 @@ class LowRankMultiHeadAttention(CachedMultiHeadAttention):
                 f"{', '.join(PROJECTIONS)}. Received: rank={rank}"
             )
         for value in ranks.values():
-            check_positive_integer("rank", value)
+            check_ranks(value, tolerance, max_rank)
         super().__init__(num_heads, key_dim, *args, **kwargs)
         self._initial_ranks = ranks
         self.tolerance = tolerance
