@@ -6,7 +6,13 @@ import pytest
 from contract import CASES, array, gradients_of, parts
 from keras import ops
 
+import dlrt
 from dlrt import accounting
+from dlrt.layers import (
+    LowRankEinsumDense,
+    LowRankEmbedding,
+    LowRankMultiHeadAttention,
+)
 
 
 @pytest.fixture(params=CASES.values(), ids=CASES.keys())
@@ -215,3 +221,78 @@ def test_ranks_above_the_full_one_are_refused(case):
 def test_bad_ranks_are_refused_at_once(case, arguments, message):
     with pytest.raises(ValueError, match=message):
         case.low_rank(**case.arguments, **arguments)
+
+
+# Training
+
+
+def network(regularizer=None):
+    """A model of layers of every kind, some of them used twice."""
+    tokens = keras.Input((5,), dtype="int32")
+    embedding = LowRankEmbedding(9, 8, rank=5, embeddings_regularizer=regularizer)
+    arguments = dict(rank=4, kernel_regularizer=regularizer)
+    attention = LowRankMultiHeadAttention(2, 4, **arguments)
+    to_heads = LowRankEinsumDense("abc,cde->abde", (5, 2, 4), "tanh", "de", **arguments)
+    x = embedding(tokens) + 0.2 * embedding(ops.flip(tokens, axis=1))
+    x = x + 0.2 * attention(x, x, use_causal_mask=True)
+    x = to_heads(ops.reshape(to_heads(x), (-1, 5, 8)))
+    y = LowRankEinsumDense("abde,dec->abc", (5, 3), rank=2)(x)
+    return dlrt.Model(tokens, y)
+
+
+def task():
+    tokens = np.random.default_rng(0).integers(0, 9, (256, 5), dtype="int32")
+    return tokens, tokens % 3
+
+
+INTEGRATORS = {
+    "fixed": dict(),
+    "adaptive": dict(tolerance=0.05),
+    "kls": dict(integrator="kls"),
+    "augmented_bug": dict(integrator="augmented_bug", tolerance=0.05),
+}
+
+
+@pytest.mark.parametrize("kind", INTEGRATORS)
+def test_layers_of_every_kind_are_trained(kind):
+    model = network()
+    model.compile(
+        dlrt.optimizers.LowRank(keras.optimizers.Adam(2e-2), **INTEGRATORS[kind]),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    )
+    start = model.evaluate(*task(), verbose=0)
+    model.fit(*task(), batch_size=16, epochs=3, verbose=0)
+    assert model.evaluate(*task(), verbose=0) < 0.5 * start
+    layers = accounting.low_rank_layers(model)
+    assert len(layers) == 1 + 4 + 2
+    for layer in layers:
+        u, s, v = layer.factors
+        assert layer.capacity == layer.rank == len(s)
+        for basis in (u, v):
+            np.testing.assert_allclose(basis.T @ basis, np.eye(len(s)), atol=1e-4)
+    ranks = [layer.rank for layer in layers]
+    assert (ranks != [5, 4, 4, 4, 4, 4, 2]) == ("tolerance" in INTEGRATORS[kind])
+
+
+@keras.saving.register_keras_serializable(package="tests")
+def nothing(kernel):
+    return 0.0 * ops.sum(kernel)
+
+
+def test_recorded_products_give_the_gradients_of_a_second_pass():
+    """A penalty of kernels can't be recorded, so the other model takes two passes."""
+    trained = []
+    for regularizer in (None, nothing):
+        keras.utils.set_random_seed(2)
+        model = network(regularizer)
+        model.compile(
+            dlrt.optimizers.LowRank(
+                keras.optimizers.SGD(0.3), integrator="augmented_bug"
+            ),
+            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        )
+        model.fit(*task(), batch_size=64, epochs=1, shuffle=False, verbose=0)
+        trained.append(accounting.low_rank_layers(model))
+    for one, two in zip(*trained, strict=True):
+        (u, s, v), (p, t, q) = one.factors, two.factors
+        np.testing.assert_allclose(u @ s @ v.T, p @ t @ q.T, atol=2e-4)
