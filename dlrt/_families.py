@@ -58,11 +58,9 @@ class Family(abc.ABC):
         for part in self.parts(layer):
             if part.quantization_mode is not None:
                 return "is quantised"
-            for name in ("kernel", "embeddings"):
-                if getattr(part, f"{name}_constraint", None) is not None:
-                    return (
-                        f"has a {name} constraint, which a low-rank matrix can't keep"
-                    )
+            for name in ("kernel_constraint", "embeddings_constraint"):
+                if getattr(part, name, None) is not None:
+                    return f"has a `{name}`, which a low-rank matrix can't keep"
         return None
 
     def parts(self, layer: Layer) -> list[Layer]:
@@ -116,6 +114,8 @@ class _OneKernel(Family):
         u, s, v = layer.factors
         first, second = self.two_layers(layer)
         pair = keras.Sequential([*self.inputs(layer), first, second], name=layer.name)
+        # Or Keras would warn of masks that get lost, which these do not.
+        pair.supports_masking = layer.supports_masking
         weights = self.two_kernels(layer, u @ s, v.T)
         return Replacement(pair, [*weights, *_bias(layer)])
 
@@ -174,10 +174,12 @@ class _EinsumDense(_OneKernel):
         left = "..." if layer.equation.startswith("...") else ""
         right = "..." if layer.equation.endswith("...") else ""
         # Without an ellipsis in front, the first axis is the batch.
-        known = len(hidden) - 1 if left else len(hidden) - 2
+        skipped = 0 if left else 1
+        lengths = dict(zip(y[skipped:], layer.partial_output_shape, strict=True))
+        kept = [lengths.get(axis) for axis in hidden[skipped:-1]]
         first = keras.layers.EinsumDense(
             f"{left}{x}{right},{rows}{between}->{left}{hidden}{right}",
-            output_shape=(None,) * known + (layer.rank,),
+            output_shape=(*kept, layer.rank),
             **_first(layer),
         )
         config = _config(layer, _LOW_RANK_ONLY, kernel_regularizer=None)

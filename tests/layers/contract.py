@@ -57,7 +57,8 @@ class Case:
         dtype = "int32" if self.vocabulary else "float32"
         return [
             keras.Input(
-                batch_shape=(None,) * (len(shape) - known) + shape[len(shape) - known :],
+                batch_shape=(None,) * (len(shape) - known)
+                + shape[len(shape) - known :],
                 dtype=dtype,
             )
             for shape in self.shapes
@@ -127,9 +128,7 @@ def _dense(**changes: Any) -> Case:
 
 def _einsum(equation: str, output: Any, shape: tuple, full: int, **more: Any) -> Case:
     arguments = {"equation": equation, "output_shape": output, **more}
-    return Case(
-        LowRankEinsumDense, keras.layers.EinsumDense, arguments, full, (shape,)
-    )
+    return Case(LowRankEinsumDense, keras.layers.EinsumDense, arguments, full, (shape,))
 
 
 def _attention(

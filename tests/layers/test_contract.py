@@ -21,7 +21,7 @@ def case(request):
 
 
 def matrix_of(part, kernel):
-    """The matrix `(n, m)` that a kernel stands for, in the layer's own order of axes."""
+    """The matrix that a kernel stands for, in the layer's own order of axes."""
     return part.unfold(kernel) if hasattr(part, "unfold") else kernel
 
 
@@ -76,9 +76,7 @@ def test_room_beyond_the_rank_changes_nothing(case):
     for at_rank in (False, True):
         for part in parts(low_rank):
             part.computes_at_rank = at_rank
-        np.testing.assert_allclose(
-            array(low_rank(*x, **case.call)), before, atol=1e-6
-        )
+        np.testing.assert_allclose(array(low_rank(*x, **case.call)), before, atol=1e-6)
 
 
 def test_penalty_is_that_of_the_keras_layer(case):

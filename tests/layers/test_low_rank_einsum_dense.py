@@ -94,9 +94,7 @@ def test_sequences_of_any_length():
     for length in (2, 5):
         data = inputs(3, length, 6)
         expected = np.einsum("abc,cde->adbe", data, array(layer.kernel))
-        np.testing.assert_allclose(
-            model.predict(data, verbose=0), expected, atol=1e-5
-        )
+        np.testing.assert_allclose(model.predict(data, verbose=0), expected, atol=1e-5)
 
 
 def test_bias_regularizer_and_constraint_are_those_of_keras():

@@ -36,7 +36,9 @@ def test_initial_projections_have_the_scale_of_keras():
     ours(x, x), keras_own(x, x)
     for name in ("query", "key", "value", "output", "gate"):
         attribute = "_gate_dense" if name == "gate" else f"{name}_dense"
-        kernels = [array(getattr(layer, attribute).kernel) for layer in (ours, keras_own)]
+        kernels = [
+            array(getattr(layer, attribute).kernel) for layer in (ours, keras_own)
+        ]
         actual, expected = map(np.var, kernels)
         assert actual == pytest.approx(expected, rel=0.1), name
 
