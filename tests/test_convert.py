@@ -126,7 +126,7 @@ def with_heads():
     )(x)
     y = keras.layers.EinsumDense("abde,dec->abc", (6, 20), name="from_heads")(y)
     y = keras.layers.Add()([x, y])
-    y = keras.layers.MultiHeadAttention(4, 5, use_gate=True, value_dim=6, name="self")(
+    y = keras.layers.MultiHeadAttention(4, 5, use_gate=True, name="self")(
         y, y, use_causal_mask=True
     )
     y = keras.layers.EinsumDense(

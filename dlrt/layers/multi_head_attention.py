@@ -128,13 +128,17 @@ class CachedMultiHeadAttention(keras.layers.MultiHeadAttention):
         self, cache: Cache, new: Cache, index: Any, attention_mask: Tensor | None
     ) -> tuple[Cache, Tensor]:
         """The cache with new keys and values, and who may attend to whom."""
-        start = (0, index, 0, 0)
+        # JAX wants all of them to have one type.
+        index = ops.cast(index, "int32")
+        zero = ops.zeros_like(index)
+        start = (zero, index, zero, zero)
         cache = tuple(
             ops.slice_update(old, start, ops.cast(part, old.dtype))
             for old, part in zip(cache, new, strict=True)
         )
-        positions = index + ops.arange(ops.shape(new[0])[1])
-        distances = positions[:, None] - ops.arange(ops.shape(cache[0])[1])[None]
+        positions = index + ops.arange(ops.shape(new[0])[1], dtype="int32")
+        slots = ops.arange(ops.shape(cache[0])[1], dtype="int32")
+        distances = positions[:, None] - slots[None]
         known = distances >= 0
         if self._sliding_window is not None:
             known = ops.logical_and(known, distances < self._sliding_window)

@@ -206,6 +206,8 @@ CASES = {
         _MEMORY,
         value_dim=2,
         use_gate=True,
+        # Without it Keras on JAX takes a way that has no other `value_dim`.
+        dropout=0.1,
         full={"query": 6, "key": 6, "value": 4, "output": 4, "gate": 4},
     ),
     "attention, output_shape": _attention(_X, _MEMORY, output_shape=(3, 4)),
