@@ -1,19 +1,22 @@
 """From dense to low-rank models and back."""
 
+import math
 import re
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import NamedTuple, TypeAlias
 
 import keras
 import numpy as np
-from keras.src.models.functional import Functional  # not exported by Keras
 
-from dlrt import linalg
+from dlrt._families import FAMILIES, Family, family_of, family_of_low_rank
+from dlrt._rebuild import Replacement, layers_in, rebuild
 from dlrt.factors import Factors
-from dlrt.layers import LowRankDense
 from dlrt.layers.low_rank_layer import check_positive_integer
 
-LayerFilter = str | Iterable[str] | Callable[[keras.layers.Layer], bool] | None
+Layer: TypeAlias = keras.layers.Layer
+# A layer that can be replaced.
+Candidate = tuple[Layer, Family]
+LayerFilter = str | Iterable[str] | Callable[[Layer], bool] | None
 
 
 def convert(
@@ -23,27 +26,36 @@ def convert(
     ratio: float | None = None,
     layers: LayerFilter = None,
 ) -> keras.Model:
-    """A copy of a model with its Dense layers in low-rank form, by truncated SVD.
+    """A copy of a model with layers in low-rank form, by truncated SVD.
 
-    Exactly one of `rank`, `tolerance` and `ratio` says how much is kept.
+    `Dense`, `EinsumDense`, `MultiHeadAttention` and `Embedding` become `LowRankDense`
+    and so on. Exactly one of `rank`, `tolerance` and `ratio` says how much is kept of
+    every kernel, as the matrix that its low-rank layer makes of it; an attention layer
+    has one for each projection.
+
+    Layers within layers other than Sequential and functional models are left alone.
 
     Args:
-        model: A built Keras model; it is not changed.
-        rank: Rank to keep in every layer, at least 1. A smaller layer keeps its full
-            rank, `min(n, units)`.
+        model: A built Sequential or functional Keras model; it is not changed.
+        rank: Rank to keep of every kernel, at least 1. A smaller kernel keeps its full
+            rank, `min(n, m)`.
         tolerance: Relative Frobenius error allowed in every kernel, in `(0, 1)`.
         ratio: Share of the parameters of a kernel to keep, in `(0, 1)`:
             `rank = ratio n m / (n + m)`, at least 1.
-        layers: Which Dense layers: a regular expression or a list of names, matched in
-            full, or a function of the layer. Defaults to all whose low-rank form has
-            fewer parameters than the dense one, the model's last Dense layer excepted.
+        layers: Which layers: a regular expression or a list of names, matched in full,
+            or a function of the layer. Defaults to all whose low-rank form has fewer
+            parameters, except the model's last `Dense` or `EinsumDense`, embeddings
+            (whose rows have little in common, so that truncation costs the most there;
+            name them to have them converted), and `EinsumDense` with an equation that
+            is no product with one matrix.
 
     Returns:
         A new model of the same kind, not compiled.
 
     Raises:
-        ValueError: If an argument is outside of its range, the model is not built, or
-            `layers` selects none.
+        ValueError: If an argument is outside of its range, the model is not built or
+            can't be rebuilt, `layers` selects none, or one that has no low-rank form:
+            with a constraint of the kernel, quantised, or of such an equation.
 
     Example:
 
@@ -53,218 +65,162 @@ def convert(
     >>> dense.count_params(), low_rank.count_params()
     (397510, 31590)
     """
-    _check_amount(rank, tolerance, ratio)
+    amount = _Amount(rank, tolerance, ratio)
+    amount.check()
     _check_built(model)
-    dense = [
-        layer
-        for layer in model._flatten_layers(include_self=False)
-        if type(layer) is keras.layers.Dense
-    ]
-    chosen = _select(dense, layers)
-    factors = {}
-    for layer in chosen:
-        kernel = np.asarray(layer.kernel)
-        kept = Factors.from_dense(kernel, _rank_for(kernel, rank, tolerance, ratio))
-        n, m = kernel.shape
-        size = kept.s.shape[0]
-        if layers is not None or size * (n + m) < n * m:
-            factors[id(layer)] = kept
-    if not factors:
+    replacements: dict[int, Replacement] = {}
+    for layer, family in _select(model, layers):
+        matrices = family.matrices(layer)
+        kept = [amount.of(matrix) for matrix in matrices]
+        if layers is not None or _size(kept) < sum(map(np.size, matrices)):
+            replacements[id(layer)] = family.low_rank(layer, kept)
+    if not replacements:
         raise ValueError(
-            "`layers` selects no Dense layer that would become smaller. Received: "
-            f"layers={layers!r}, Dense layers: {[layer.name for layer in dense]}"
+            "`layers` selects no layer that would become smaller. Received: "
+            f"layers={layers!r}. {_overview(model)}"
         )
-
-    def replace(layer: keras.layers.Layer) -> keras.layers.Layer:
-        kept = factors.get(id(layer))
-        if kept is None:
-            return _copy(layer)
-        config = layer.get_config()
-        for name in ("lora_rank", "lora_alpha", "quantization_config"):
-            config.pop(name, None)
-        if config.pop("kernel_constraint", None) is not None:
-            raise ValueError(
-                f"Layer {layer.name!r} has a kernel constraint, which a low-rank "
-                "kernel can't keep. Leave the layer out with `layers`."
-            )
-        return LowRankDense.from_config({**config, "rank": int(kept.s.shape[0])})
-
-    def transfer(old: keras.layers.Layer, new: keras.layers.Layer) -> None:
-        if id(old) in factors:
-            new.set_factors(factors[id(old)])
-            if new.bias is not None:
-                new.bias.assign(old.bias)
-        else:
-            new.set_weights(old.get_weights())
-
-    return _rebuild(model, replace, transfer)
+    return rebuild(model, lambda layer: replacements.get(id(layer)))
 
 
 def to_dense(model: keras.Model) -> keras.Model:
-    """A copy of a model with every low-rank layer made a `keras.layers.Dense`.
+    """A copy of a model with every low-rank layer made the layer that it stands for.
+
+    These are layers of Keras; a `LowRankMultiHeadAttention` becomes a
+    `CachedMultiHeadAttention`, which is called in the same ways.
 
     Args:
-        model: A built Keras model; it is not changed.
+        model: A built Sequential or functional Keras model; it is not changed.
     """
     _check_built(model)
 
-    def replace(layer: keras.layers.Layer) -> keras.layers.Layer:
-        if not isinstance(layer, LowRankDense):
-            return _copy(layer)
-        return keras.layers.Dense.from_config(_dense_config(layer))
+    def replace(layer: Layer) -> Replacement | None:
+        family = family_of_low_rank(layer)
+        return None if family is None else family.dense(layer)
 
-    def transfer(old: keras.layers.Layer, new: keras.layers.Layer) -> None:
-        if isinstance(old, LowRankDense):
-            bias = [] if old.bias is None else [old.bias.numpy()]
-            new.set_weights([np.asarray(Factors(*old.factors).to_dense()), *bias])
-        else:
-            new.set_weights(old.get_weights())
-
-    return _rebuild(model, replace, transfer)
+    return rebuild(model, replace)
 
 
 def merge(model: keras.Model) -> keras.Model:
     """A copy of a model in its fastest form for prediction.
 
-    Every low-rank layer becomes two Dense layers in a row, with kernels `K = U S` and
-    `Vᵀ`, or one dense layer where that has no more parameters. The result has standard
-    Keras layers only; it can be exported, quantised and loaded without dlrt.
+    Every low-rank layer becomes two layers in a row, with kernels `K = U S` and `Vᵀ`,
+    or one dense layer where that has no more parameters: two `Dense`, two
+    `EinsumDense`, or an `Embedding` and a `Dense`. A `LowRankMultiHeadAttention` has
+    no such form; it stays what it is, or becomes a `CachedMultiHeadAttention` where
+    that has no more parameters. Without attention, the result has standard Keras
+    layers only; it can be exported, quantised and loaded without dlrt.
 
     Args:
-        model: A built Keras model; it is not changed.
+        model: A built Sequential or functional Keras model; it is not changed.
     """
     _check_built(model)
 
-    def pays(layer: LowRankDense) -> bool:
-        n, m = layer.matrix_shape
-        return layer.rank * (n + m) < n * m
+    def replace(layer: Layer) -> Replacement | None:
+        family = family_of_low_rank(layer)
+        if family is None:
+            return None
+        pays = family.merging_pays(layer)
+        return family.merged(layer) if pays else family.dense(layer)
 
-    def replace(layer: keras.layers.Layer) -> keras.layers.Layer:
-        if not isinstance(layer, LowRankDense):
-            return _copy(layer)
-        config = _dense_config(layer)
-        if not pays(layer):
-            return keras.layers.Dense.from_config(config)
-        config.update(kernel_regularizer=None)
-        return keras.Sequential(
-            [
-                keras.layers.Dense(
-                    layer.rank,
-                    use_bias=False,
-                    dtype=config["dtype"],
-                    name=f"{layer.name}_k",
-                ),
-                keras.layers.Dense.from_config({**config, "name": f"{layer.name}_v"}),
-            ],
-            name=layer.name,
-        )
-
-    def transfer(old: keras.layers.Layer, new: keras.layers.Layer) -> None:
-        if not isinstance(old, LowRankDense):
-            new.set_weights(old.get_weights())
-            return
-        u, s, v = old.factors
-        bias = [] if old.bias is None else [old.bias.numpy()]
-        if pays(old):
-            new.set_weights([u @ s, linalg.transpose(v), *bias])
-        else:
-            new.set_weights([u @ s @ v.T, *bias])
-
-    return _rebuild(model, replace, transfer)
+    return rebuild(model, replace)
 
 
-def _rebuild(model: keras.Model, replace: Callable, transfer: Callable) -> keras.Model:
-    """Clones a model with layers replaced, and moves the weights over."""
-    if not isinstance(model, (keras.Sequential, Functional)):
-        raise _not_rebuildable(model)
-    pairs: list[tuple[keras.layers.Layer, keras.layers.Layer]] = []
+class _Amount(NamedTuple):
+    """How much to keep of a matrix: one of these, the others `None`."""
 
-    def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
-        if isinstance(layer, (keras.Sequential, Functional)):
-            return _rebuild(layer, replace, transfer)
-        if isinstance(layer, keras.Model):
-            raise _not_rebuildable(layer)
-        new = replace(layer)
-        pairs.append((layer, new))
-        return new
+    rank: int | None
+    tolerance: float | None
+    ratio: float | None
 
-    copy = keras.models.clone_model(model, clone_function=clone)
-    # Keras clones the compilation as well; its optimizer is not for these layers.
-    copy.compiled = False
-    copy.optimizer = None
-    if not copy.built:
-        copy.build(model.input_shape)
-    for old, new in pairs:
-        transfer(old, new)
-    return copy
-
-
-def _not_rebuildable(model: keras.Model) -> ValueError:
-    return ValueError(
-        "Only Sequential and functional models can be rebuilt layer by layer. "
-        f"Received: model of type {type(model).__name__}"
-    )
-
-
-def _copy(layer: keras.layers.Layer) -> keras.layers.Layer:
-    return type(layer).from_config(layer.get_config())
-
-
-def _dense_config(layer: LowRankDense) -> dict[str, Any]:
-    config = layer.get_config()
-    for name in ("rank", "tolerance", "max_rank"):
-        config.pop(name)
-    return config
-
-
-def _select(
-    dense: list[keras.layers.Dense], layers: LayerFilter
-) -> list[keras.layers.Dense]:
-    if layers is None:
-        return dense[:-1] if len(dense) > 1 else dense
-    if isinstance(layers, str):
-        return [layer for layer in dense if re.fullmatch(layers, layer.name)]
-    if callable(layers):
-        return [layer for layer in dense if layers(layer)]
-    wanted = set(layers)
-    missing = wanted - {layer.name for layer in dense}
-    if missing:
-        raise ValueError(
-            f"`layers` names no Dense layer: {sorted(missing)}. Dense layers: "
-            f"{[layer.name for layer in dense]}"
-        )
-    return [layer for layer in dense if layer.name in wanted]
-
-
-def _rank_for(
-    kernel: np.ndarray, rank: int | None, tolerance: float | None, ratio: float | None
-) -> int:
-    n, m = kernel.shape
-    if rank is not None:
-        return min(rank, n, m)
-    if ratio is not None:
-        return max(1, min(int(ratio * n * m / (n + m)), n, m))
-    singular_values = np.linalg.svd(kernel, compute_uv=False)
-    return int(linalg.truncation_rank(singular_values, tolerance))
-
-
-def _check_amount(
-    rank: int | None, tolerance: float | None, ratio: float | None
-) -> None:
-    amounts = {"rank": rank, "tolerance": tolerance, "ratio": ratio}
-    given = {name: value for name, value in amounts.items() if value is not None}
-    if len(given) != 1:
-        raise ValueError(
-            "Exactly one of `rank`, `tolerance` and `ratio` must be given. "
-            f"Received: {given or 'none of them'}"
-        )
-    if rank is not None:
-        check_positive_integer("rank", rank)
-    for name in ("tolerance", "ratio"):
-        if name in given and not 0 < given[name] < 1:
+    def check(self) -> None:
+        given = {k: v for k, v in self._asdict().items() if v is not None}
+        if len(given) != 1:
             raise ValueError(
-                f"`{name}` must lie in (0, 1). Received: {name}={given[name]}"
+                "Exactly one of `rank`, `tolerance` and `ratio` must be given. "
+                f"Received: {given or 'none of them'}"
             )
+        if self.rank is not None:
+            check_positive_integer("rank", self.rank)
+        for name in ("tolerance", "ratio"):
+            if name in given and not 0 < given[name] < 1:
+                raise ValueError(
+                    f"`{name}` must lie in (0, 1). Received: {name}={given[name]}"
+                )
+
+    def of(self, matrix: np.ndarray) -> Factors:
+        if self.tolerance is not None:
+            return Factors.from_dense(matrix, tolerance=self.tolerance)
+        n, m = matrix.shape
+        if self.ratio is not None:
+            return Factors.from_dense(matrix, max(1, int(self.ratio * n * m / (n + m))))
+        return Factors.from_dense(matrix, min(self.rank or n, n, m))
+
+
+def _size(factors: list[Factors]) -> int:
+    """Number of parameters of two factors in place of each three."""
+    return sum(math.prod(f.u.shape) + math.prod(f.v.shape) for f in factors)
+
+
+def _select(model: keras.Model, layers: LayerFilter) -> list[Candidate]:
+    """The layers to convert.
+
+    Raises:
+        ValueError: If one of them has no low-rank form.
+    """
+    found = _candidates(model)
+    if layers is None:
+        chosen = _default(found)
+    elif isinstance(layers, str):
+        chosen = [c for c in found if re.fullmatch(layers, c[0].name)]
+    elif callable(layers):
+        chosen = [c for c in found if layers(c[0])]
+    else:
+        wanted = set(layers)
+        missing = wanted - {layer.name for layer, _ in found}
+        if missing:
+            raise ValueError(
+                "`layers` names no layer that can be converted: "
+                f"{sorted(missing)}. {_overview(model)}"
+            )
+        chosen = [c for c in found if c[0].name in wanted]
+    for layer, family in chosen:
+        obstacle = family.obstacle(layer)
+        if obstacle is not None:
+            raise ValueError(
+                f"Layer {layer.name!r} {obstacle}. Leave the layer out with `layers`."
+            )
+    return chosen
+
+
+def _default(found: list[Candidate]) -> list[Candidate]:
+    chosen = [(layer, family) for layer, family in found if family.by_default(layer)]
+    plain = (keras.layers.Dense, keras.layers.EinsumDense)
+    last = [layer for layer, _ in chosen if type(layer) in plain][-1:]
+    return [c for c in chosen if c[0] not in last] or chosen
+
+
+def _candidates(model: keras.Model) -> list[Candidate]:
+    """The layers of a family that can be replaced, in order, each once."""
+    layers = {id(layer): layer for layer in layers_in(model)}.values()
+    families = [(layer, family_of(layer)) for layer in layers]
+    return [(layer, family) for layer, family in families if family is not None]
+
+
+def _overview(model: keras.Model) -> str:
+    """What can be converted, and what is out of reach, for a message."""
+    names = [layer.name for layer, _ in _candidates(model)]
+    hidden = [
+        f"{layer.name}/{part.name}"
+        for layer in layers_in(model)
+        if family_of(layer) is None and family_of_low_rank(layer) is None
+        for part in layer._flatten_layers(include_self=False)
+        if family_of(part) is not None
+    ]
+    kinds = ", ".join(f.keras_types[0].__name__ for f in FAMILIES)
+    text = f"Layers that can be converted ({kinds}): {names}."
+    if hidden:
+        text += f" Those within other layers can't be replaced: {hidden}."
+    return text
 
 
 def _check_built(model: keras.Model) -> None:

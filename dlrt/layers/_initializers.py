@@ -37,7 +37,7 @@ def factor_initializers(
         unfold: Turns a kernel into the matrix.
     """
     kernel_shape = shape if kernel_shape is None else kernel_shape
-    variance = entry_variance(kernel_initializer, kernel_shape)
+    variance = entry_variance(kernel_initializer, shape, kernel_shape)
     if variance is None:
 
         def draw(dtype: Any) -> np.ndarray:
@@ -56,13 +56,17 @@ def factor_initializers(
     )
 
 
-def entry_variance(kernel_initializer: Any, shape: tuple[int, ...]) -> float | None:
+def entry_variance(
+    kernel_initializer: Any, shape: tuple[int, int], kernel_shape: tuple[int, ...]
+) -> float | None:
     """Variance of a kernel's independent, centred entries.
 
     `None` for initializers whose entries are not so.
     """
     if isinstance(kernel_initializer, initializers.VarianceScaling):
-        fan_in, fan_out = compute_fans(shape)
+        axes = kernel_initializer.input_axes, kernel_initializer.output_axes
+        # Unless told otherwise, layers scale by what goes in and out of the matrix.
+        fan_in, fan_out = shape if None in axes else compute_fans(kernel_shape, *axes)
         fans = {
             "fan_in": fan_in,
             "fan_out": fan_out,

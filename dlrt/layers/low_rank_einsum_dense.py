@@ -107,14 +107,11 @@ class LowRankEinsumDense(LowRankLayer):
                 f"output_shape={self.partial_output_shape}"
             )
         self._kernel_shape = tuple(kernel_shape)
-        self._axes = (*rows, *columns)
-        self._column_shape = tuple(kernel_shape[axis] for axis in columns)
-        shape = (
-            math.prod(kernel_shape[axis] for axis in rows),
-            math.prod(self._column_shape),
-        )
+        self._kernel_order = (*rows, *columns)
+        self.row_shape = tuple(kernel_shape[axis] for axis in rows)
+        self.column_shape = tuple(kernel_shape[axis] for axis in columns)
         self.add_factors(
-            shape,
+            (math.prod(self.row_shape), math.prod(self.column_shape)),
             self.kernel_initializer,
             self.kernel_regularizer,
             self._kernel_shape,
@@ -133,16 +130,14 @@ class LowRankEinsumDense(LowRankLayer):
 
     def unfold(self, kernel: np.ndarray) -> np.ndarray:
         """The matrix `(n, m)` that a kernel of the equation stands for."""
-        return np.transpose(kernel, self._axes).reshape(
-            -1, math.prod(self._column_shape)
-        )
+        return unfolded(self.equation, kernel)
 
     def fold(self, matrix: Tensor) -> Tensor:
         """The kernel of the equation that a matrix `(n, m)` stands for."""
         permuted = ops.reshape(
-            matrix, [self._kernel_shape[axis] for axis in self._axes]
+            matrix, [self._kernel_shape[axis] for axis in self._kernel_order]
         )
-        return ops.transpose(permuted, np.argsort(self._axes).tolist())
+        return ops.transpose(permuted, np.argsort(self._kernel_order).tolist())
 
     @property
     def kernel(self) -> Tensor:
@@ -157,7 +152,7 @@ class LowRankEinsumDense(LowRankLayer):
         kept = shape[: self._num_kept]
         # To (batch, n) at once: axes that are summed over are joined here too.
         x = self.multiply(ops.reshape(x, (-1, self.matrix_shape[0])))
-        x = ops.reshape(x, (*kept, *self._column_shape))
+        x = ops.reshape(x, (*kept, *self.column_shape))
         if self._output_order is not None:
             x = ops.transpose(x, self._output_order)
         if self.bias is not None:
@@ -167,11 +162,17 @@ class LowRankEinsumDense(LowRankLayer):
         return x
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
-        return tuple(
-            einsum_dense._analyze_einsum_string(
-                self.equation, self.bias_axes, input_shape, self.partial_output_shape
-            )[2]
-        )
+        kernel_shape = einsum_dense._analyze_einsum_string(
+            self.equation, self.bias_axes, input_shape, self.partial_output_shape
+        )[0]
+        x, kernel, y = self._axes_of(len(input_shape))
+        # From the input where it tells: Keras takes several axes in an ellipsis in
+        # front for those of the output in the reverse order.
+        lengths = {
+            **dict(zip(kernel, kernel_shape, strict=True)),
+            **dict(zip(x, input_shape, strict=True)),
+        }
+        return tuple(lengths[axis] for axis in y)
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
@@ -189,36 +190,54 @@ class LowRankEinsumDense(LowRankLayer):
         )
         return config
 
-    def _specs(self) -> list[str]:
-        """Axes of input, kernel and output, without ellipses."""
-        return self.equation.replace("...", "").replace("->", ",").split(",")
-
     def _check_equation(self) -> None:
-        specs = self._specs()
-        if len(specs) == 3:
-            x, kernel, y = map(set, specs)
-            joint, lost = sorted(x & kernel & y), sorted(x - kernel - y)
-            if not (joint or lost) and x & kernel and kernel & y:
-                return
-        raise ValueError(
-            "`equation` must be a product with one matrix: some axes of the kernel "
-            "summed over, all others new in the output, and none of the input lost. "
-            f"Received: equation={self.equation!r}"
-        )
+        if not is_matrix_product(self.equation):
+            raise ValueError(
+                "`equation` must be a product with one matrix: some axes of the kernel "
+                "summed over, all others new in the output, and none of the input "
+                f"lost. Received: equation={self.equation!r}"
+            )
+
+    def _axes_of(self, ndim: int) -> tuple[list[str], list[str], list[str]]:
+        """The axes of an input of `ndim` axes, the kernel and the output."""
+        x, kernel, y = map(list, axes_of(self.equation))
+        elided = [f"#{axis}" for axis in range(ndim - len(x))]
+        if self.equation.startswith("..."):
+            return [*elided, *x], kernel, [*elided, *y]
+        return [*x, *elided], kernel, [*y, *elided]
 
     def _arrange(self, ndim: int) -> None:
         """Finds the orders of axes that make the equation a product of matrices."""
-        x, kernel, y = self._specs()
-        elided = [f"#{axis}" for axis in range(ndim - len(x))]
-        left = self.equation.startswith("...")
-        x_axes = [*elided, *x] if left else [*x, *elided]
-        y_axes = [*elided, *y] if left else [*y, *elided]
+        x, kernel, y = self._axes_of(ndim)
         rows = [axis for axis in kernel if axis not in y]
-        kept = [axis for axis in x_axes if axis not in rows]
+        kept = [axis for axis in x if axis not in rows]
         columns = [axis for axis in kernel if axis in y]
         self._num_kept = len(kept)
-        self._input_order = _order(x_axes, [*kept, *rows])
-        self._output_order = _order([*kept, *columns], y_axes)
+        self._input_order = _order(x, [*kept, *rows])
+        self._output_order = _order([*kept, *columns], y)
+
+
+def axes_of(equation: str) -> list[str]:
+    """The axes of input, kernel and output, without those in an ellipsis."""
+    return equation.replace("...", "").replace("->", ",").split(",")
+
+
+def is_matrix_product(equation: str) -> bool:
+    """Whether an equation multiplies with one matrix, see `LowRankEinsumDense`."""
+    axes = axes_of(equation)
+    if len(axes) != 3:
+        return False
+    x, kernel, y = map(set, axes)
+    return not (x & kernel & y or x - kernel - y) and bool(x & kernel and kernel & y)
+
+
+def unfolded(equation: str, kernel: np.ndarray) -> np.ndarray:
+    """The matrix `(n, m)` that a kernel of an equation stands for."""
+    _, axes, y = axes_of(equation)
+    rows = [i for i, axis in enumerate(axes) if axis not in y]
+    columns = [i for i, axis in enumerate(axes) if axis in y]
+    count = math.prod(kernel.shape[i] for i in rows)
+    return np.transpose(kernel, [*rows, *columns]).reshape(count, -1)
 
 
 def _order(axes: list[str], wanted: list[str]) -> list[int] | None:

@@ -55,18 +55,7 @@ class LowRankLayer(keras.layers.Layer):
         max_rank: int | None = None,
         **kwargs: Any,
     ) -> None:
-        check_positive_integer("rank", rank)
-        if tolerance is not None and not 0 < tolerance < 1:
-            raise ValueError(
-                f"`tolerance` must lie in (0, 1). Received: tolerance={tolerance}"
-            )
-        if max_rank is not None:
-            check_positive_integer("max_rank", max_rank)
-            if max_rank < rank:
-                raise ValueError(
-                    "`max_rank` must be at least `rank`. Received: "
-                    f"max_rank={max_rank}, rank={rank}"
-                )
+        check_ranks(rank, tolerance, max_rank)
         super().__init__(**kwargs)
         self.tolerance = tolerance
         self.max_rank = max_rank
@@ -291,6 +280,22 @@ def check_positive_integer(name: str, value: Any) -> None:
         raise ValueError(
             f"`{name}` must be a positive integer. Received: {name}={value}"
         )
+
+
+def check_ranks(rank: Any, tolerance: float | None, max_rank: Any) -> None:
+    """Raises a ValueError unless a layer can have these, whatever its kernel."""
+    check_positive_integer("rank", rank)
+    if tolerance is not None and not 0 < tolerance < 1:
+        raise ValueError(
+            f"`tolerance` must lie in (0, 1). Received: tolerance={tolerance}"
+        )
+    if max_rank is not None:
+        check_positive_integer("max_rank", max_rank)
+        if max_rank < rank:
+            raise ValueError(
+                "`max_rank` must be at least `rank`. Received: "
+                f"max_rank={max_rank}, rank={rank}"
+            )
 
 
 def refuse_constraint(name: str, value: Any) -> None:

@@ -8,7 +8,7 @@ from keras import ops
 from keras.src.backend import set_keras_mask  # not exported by Keras
 
 from dlrt.layers.low_rank_einsum_dense import LowRankEinsumDense
-from dlrt.layers.low_rank_layer import check_positive_integer, refuse_constraint
+from dlrt.layers.low_rank_layer import check_ranks, refuse_constraint
 
 Tensor = Any
 
@@ -106,7 +106,13 @@ class CachedMultiHeadAttention(keras.layers.MultiHeadAttention):
         # The layer attends to masks, or not at all; its projections don't know any.
         for tensor in (query, key, value):
             set_keras_mask(tensor, None)
-        if cache_update_index is not None:
+        if cache_update_index is None:
+            _require(
+                self._sliding_window is None,
+                "`cache_update_index` must be given with a `cache` if the layer has a "
+                f"`sliding_window`. Received: sliding_window={self._sliding_window}",
+            )
+        else:
             _require(value is not None, "`value` must be given to update a `cache`.")
             cache, attention_mask = self._updated(
                 cache, self.project(value, key), cache_update_index, attention_mask
@@ -122,13 +128,20 @@ class CachedMultiHeadAttention(keras.layers.MultiHeadAttention):
         self, cache: Cache, new: Cache, index: Any, attention_mask: Tensor | None
     ) -> tuple[Cache, Tensor]:
         """The cache with new keys and values, and who may attend to whom."""
-        start = (0, index, 0, 0)
+        # JAX wants all of them to have one type.
+        index = ops.cast(index, "int32")
+        zero = ops.zeros_like(index)
+        start = (zero, index, zero, zero)
         cache = tuple(
             ops.slice_update(old, start, ops.cast(part, old.dtype))
             for old, part in zip(cache, new, strict=True)
         )
-        positions = index + ops.arange(ops.shape(new[0])[1])
-        known = ops.arange(ops.shape(cache[0])[1])[None] <= positions[:, None]
+        positions = index + ops.arange(ops.shape(new[0])[1], dtype="int32")
+        slots = ops.arange(ops.shape(cache[0])[1], dtype="int32")
+        distances = positions[:, None] - slots[None]
+        known = distances >= 0
+        if self._sliding_window is not None:
+            known = ops.logical_and(known, distances < self._sliding_window)
         if attention_mask is None:
             return cache, known[None]
         return cache, ops.logical_and(ops.cast(attention_mask, "bool"), known[None])
@@ -199,7 +212,7 @@ class LowRankMultiHeadAttention(CachedMultiHeadAttention):
                 f"{', '.join(PROJECTIONS)}. Received: rank={rank}"
             )
         for value in ranks.values():
-            check_positive_integer("rank", value)
+            check_ranks(value, tolerance, max_rank)
         super().__init__(num_heads, key_dim, *args, **kwargs)
         self._initial_ranks = ranks
         self.tolerance = tolerance

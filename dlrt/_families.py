@@ -1,0 +1,327 @@
+"""How layers of Keras become low-rank layers, and how these go back.
+
+A family is a kind of layer: what it needs is in one class, `FAMILIES` has them all.
+"""
+
+import abc
+import math
+import string
+from typing import Any, TypeAlias
+
+import keras
+import numpy as np
+
+from dlrt._rebuild import Replacement, copied
+from dlrt.factors import Factors
+from dlrt.layers import (
+    CachedMultiHeadAttention,
+    LowRankDense,
+    LowRankEinsumDense,
+    LowRankEmbedding,
+    LowRankMultiHeadAttention,
+)
+from dlrt.layers.low_rank_einsum_dense import axes_of, is_matrix_product, unfolded
+
+Layer: TypeAlias = keras.layers.Layer
+
+# What low-rank layers don't take of a Keras layer's configuration, and the other way
+# round.
+_KERAS_ONLY = (
+    "kernel_constraint",
+    "embeddings_constraint",
+    "lora_rank",
+    "lora_alpha",
+    "quantization_config",
+    "gptq_unpacked_column_size",
+)
+_LOW_RANK_ONLY = ("rank", "tolerance", "max_rank")
+
+
+class Family(abc.ABC):
+    """A kind of layer with one kernel, or of several such layers in one.
+
+    Attributes:
+        keras_types: The layers of Keras, without their subclasses, which may compute
+            something else.
+        low_rank_type: The low-rank layer.
+    """
+
+    keras_types: tuple[type[Layer], ...]
+    low_rank_type: type[Layer]
+
+    def by_default(self, layer: Layer) -> bool:
+        """Whether a Keras layer is to be converted if nobody says which."""
+        return True
+
+    def obstacle(self, layer: Layer) -> str | None:
+        """Why a Keras layer has no low-rank form, `None` if it has."""
+        for part in self.parts(layer):
+            if part.quantization_mode is not None:
+                return "is quantised"
+            for name in ("kernel_constraint", "embeddings_constraint"):
+                if getattr(part, name, None) is not None:
+                    return f"has a `{name}`, which a low-rank matrix can't keep"
+        return None
+
+    def parts(self, layer: Layer) -> list[Layer]:
+        """The layers with a kernel that a layer consists of."""
+        return [layer]
+
+    @abc.abstractmethod
+    def matrices(self, layer: Layer) -> list[np.ndarray]:
+        """The kernel `(n, m)` of each part of a Keras layer."""
+
+    @abc.abstractmethod
+    def low_rank(self, layer: Layer, factors: list[Factors]) -> Replacement:
+        """The low-rank layer with the factors given for each part."""
+
+    @abc.abstractmethod
+    def dense(self, layer: Layer) -> Replacement:
+        """The Keras layer that a low-rank layer stands for."""
+
+    @abc.abstractmethod
+    def merged(self, layer: Layer) -> Replacement:
+        """The form of a low-rank layer for prediction where `merging_pays`."""
+
+    def merging_pays(self, layer: Layer) -> bool:
+        """Whether the merged form has fewer parameters than the dense one."""
+        parts = self.parts(layer)
+        merged = sum(part.rank * sum(part.matrix_shape) for part in parts)
+        return merged < sum(math.prod(part.matrix_shape) for part in parts)
+
+
+class _OneKernel(Family):
+    """Layers with one kernel, which have a form as two layers in a row."""
+
+    def matrices(self, layer: Layer) -> list[np.ndarray]:
+        return [np.asarray(layer.kernel)]
+
+    def kernel(self, layer: Layer) -> np.ndarray:
+        """The kernel of a low-rank layer as Keras has it."""
+        return layer.factors.to_dense()
+
+    def low_rank(self, layer: Layer, factors: list[Factors]) -> Replacement:
+        (kept,) = factors
+        config = _config(layer, _KERAS_ONLY, rank=kept.s.shape[0])
+        weights = [*map(np.asarray, kept), *_bias(layer)]
+        return Replacement(self.low_rank_type.from_config(config), weights)
+
+    def dense(self, layer: Layer) -> Replacement:
+        new = self.keras_types[0].from_config(_config(layer, _LOW_RANK_ONLY))
+        return Replacement(new, [self.kernel(layer), *_bias(layer)])
+
+    def merged(self, layer: Layer) -> Replacement:
+        u, s, v = layer.factors
+        first, second = self.two_layers(layer)
+        pair = keras.Sequential([*self.inputs(layer), first, second], name=layer.name)
+        # Or Keras would warn of masks that get lost, which these do not.
+        pair.supports_masking = layer.supports_masking
+        weights = self.two_kernels(layer, u @ s, v.T)
+        return Replacement(pair, [*weights, *_bias(layer)])
+
+    def inputs(self, layer: Layer) -> list[Any]:
+        """The input of the two layers, where it can't be told from the first."""
+        return []
+
+    @abc.abstractmethod
+    def two_layers(self, layer: Layer) -> tuple[Layer, Layer]:
+        """Layers of Keras that multiply with `K = U S` and with `Vᵀ`."""
+
+    def two_kernels(
+        self, layer: Layer, k: np.ndarray, vt: np.ndarray
+    ) -> list[np.ndarray]:
+        """The kernels of these layers."""
+        return [k, vt]
+
+
+class _Dense(_OneKernel):
+    keras_types = (keras.layers.Dense,)
+    low_rank_type = LowRankDense
+
+    def two_layers(self, layer: Layer) -> tuple[Layer, Layer]:
+        config = _config(layer, _LOW_RANK_ONLY, kernel_regularizer=None)
+        first = keras.layers.Dense(layer.rank, use_bias=False, **_first(layer))
+        return first, keras.layers.Dense.from_config({**config, **_second(layer)})
+
+
+class _EinsumDense(_OneKernel):
+    keras_types = (keras.layers.EinsumDense,)
+    low_rank_type = LowRankEinsumDense
+
+    def by_default(self, layer: Layer) -> bool:
+        return is_matrix_product(layer.equation)
+
+    def obstacle(self, layer: Layer) -> str | None:
+        if not is_matrix_product(layer.equation):
+            return (
+                f"has the equation {layer.equation!r}, which is no product with one "
+                "matrix"
+            )
+        return super().obstacle(layer)
+
+    def matrices(self, layer: Layer) -> list[np.ndarray]:
+        return [unfolded(layer.equation, np.asarray(layer.kernel))]
+
+    def kernel(self, layer: Layer) -> np.ndarray:
+        return np.asarray(layer.fold(layer.factors.to_dense()))
+
+    def two_layers(self, layer: Layer) -> tuple[Layer, Layer]:
+        x, kernel, y = axes_of(layer.equation)
+        between = next(a for a in string.ascii_letters if a not in layer.equation)
+        rows = "".join(axis for axis in kernel if axis not in y)
+        columns = "".join(axis for axis in kernel if axis in y)
+        hidden = "".join(axis for axis in x if axis not in rows) + between
+        left = "..." if layer.equation.startswith("...") else ""
+        right = "..." if layer.equation.endswith("...") else ""
+        # Without an ellipsis in front, the first axis is the batch.
+        skipped = 0 if left else 1
+        lengths = dict(zip(y[skipped:], layer.partial_output_shape, strict=True))
+        kept = [lengths.get(axis) for axis in hidden[skipped:-1]]
+        first = keras.layers.EinsumDense(
+            f"{left}{x}{right},{rows}{between}->{left}{hidden}{right}",
+            output_shape=(*kept, layer.rank),
+            **_first(layer),
+        )
+        config = _config(layer, _LOW_RANK_ONLY, kernel_regularizer=None)
+        config["equation"] = (
+            f"{left}{hidden}{right},{between}{columns}->{left}{y}{right}"
+        )
+        return first, keras.layers.EinsumDense.from_config({**config, **_second(layer)})
+
+    def two_kernels(
+        self, layer: Layer, k: np.ndarray, vt: np.ndarray
+    ) -> list[np.ndarray]:
+        return [
+            k.reshape(*layer.row_shape, layer.rank),
+            vt.reshape(layer.rank, *layer.column_shape),
+        ]
+
+
+class _Embedding(_OneKernel):
+    keras_types = (keras.layers.Embedding,)
+    low_rank_type = LowRankEmbedding
+
+    def by_default(self, layer: Layer) -> bool:
+        return False
+
+    def matrices(self, layer: Layer) -> list[np.ndarray]:
+        return [np.asarray(layer.embeddings)]
+
+    def inputs(self, layer: Layer) -> list[Any]:
+        # Otherwise Keras would make numbers of the indices.
+        shape = layer.get_build_config()["input_shape"]
+        return [keras.Input(batch_shape=(None,) * len(shape), dtype="int32")]
+
+    def two_layers(self, layer: Layer) -> tuple[Layer, Layer]:
+        first = keras.layers.Embedding(
+            layer.input_dim, layer.rank, mask_zero=layer.mask_zero, **_first(layer)
+        )
+        second = keras.layers.Dense(
+            layer.output_dim,
+            use_bias=False,
+            activity_regularizer=layer.activity_regularizer,
+            dtype=layer.dtype_policy,
+            trainable=layer.trainable,
+            **_second(layer),
+        )
+        return first, second
+
+
+class _Attention(Family):
+    keras_types = (keras.layers.MultiHeadAttention, CachedMultiHeadAttention)
+    low_rank_type = LowRankMultiHeadAttention
+
+    def parts(self, layer: Layer) -> list[Layer]:
+        # In the order of the weights.
+        return list(self._named_parts(layer).values())
+
+    def matrices(self, layer: Layer) -> list[np.ndarray]:
+        return [
+            unfolded(part.equation, np.asarray(part.kernel))
+            for part in self.parts(layer)
+        ]
+
+    def low_rank(self, layer: Layer, factors: list[Factors]) -> Replacement:
+        ranks = [kept.s.shape[0] for kept in factors]
+        by_name = dict(zip(self._named_parts(layer), ranks, strict=True))
+        config = _config(layer, _KERAS_ONLY, rank=by_name)
+        weights = [
+            weight
+            for part, kept in zip(self.parts(layer), factors, strict=True)
+            for weight in (*map(np.asarray, kept), *_bias(part))
+        ]
+        return self._made(LowRankMultiHeadAttention, layer, config, weights)
+
+    def dense(self, layer: Layer) -> Replacement:
+        weights = [
+            weight
+            for part in self.parts(layer)
+            for weight in (
+                np.asarray(part.fold(part.factors.to_dense())),
+                *_bias(part),
+            )
+        ]
+        config = _config(layer, _LOW_RANK_ONLY)
+        return self._made(CachedMultiHeadAttention, layer, config, weights)
+
+    def merged(self, layer: Layer) -> Replacement:
+        new, weights = copied(layer)
+        return self._made(type(layer), layer, new.get_config(), weights)
+
+    def merging_pays(self, layer: Layer) -> bool:
+        # It keeps its `S`.
+        parts = self.parts(layer)
+        kept = sum(part.rank * (part.rank + sum(part.matrix_shape)) for part in parts)
+        return kept < sum(math.prod(part.matrix_shape) for part in parts)
+
+    def _named_parts(self, layer: Layer) -> dict[str, Layer]:
+        return {
+            "query": layer.query_dense,
+            "key": layer.key_dense,
+            **({"gate": layer._gate_dense} if layer._use_gate else {}),
+            "value": layer.value_dense,
+            "output": layer.output_dense,
+        }
+
+    def _made(
+        self, kind: type[Layer], layer: Layer, config: dict, weights: list
+    ) -> Replacement:
+        # Keras leaves this out of the configuration: it depends on the machine.
+        config = {**config, "flash_attention": layer._flash_attention}
+        return Replacement(kind.from_config(config), weights)
+
+
+FAMILIES: tuple[Family, ...] = (_Dense(), _EinsumDense(), _Embedding(), _Attention())
+
+
+def family_of(layer: Layer) -> Family | None:
+    """The family of a Keras layer."""
+    return next((f for f in FAMILIES if type(layer) in f.keras_types), None)
+
+
+def family_of_low_rank(layer: Layer) -> Family | None:
+    """The family of a low-rank layer."""
+    return next((f for f in FAMILIES if isinstance(layer, f.low_rank_type)), None)
+
+
+def _config(layer: Layer, without: tuple[str, ...], **changes: Any) -> dict[str, Any]:
+    config = {k: v for k, v in layer.get_config().items() if k not in without}
+    return {**config, **changes}
+
+
+def _bias(layer: Layer) -> list[np.ndarray]:
+    bias = getattr(layer, "bias", None)
+    return [] if bias is None else [bias.numpy()]
+
+
+def _first(layer: Layer) -> dict[str, Any]:
+    """Arguments of the first of two layers in place of one."""
+    return {
+        "name": f"{layer.name}_k",
+        "dtype": layer.dtype_policy,
+        "trainable": layer.trainable,
+    }
+
+
+def _second(layer: Layer) -> dict[str, Any]:
+    return {"name": f"{layer.name}_v"}

@@ -1,0 +1,95 @@
+"""Copies of models with some layers replaced by others."""
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+from keras.src.models.functional import Functional  # not exported by Keras
+
+from dlrt.layers import LowRankLayer
+
+
+class Replacement(NamedTuple):
+    """A layer that takes the place of another.
+
+    Attributes:
+        layer: The new layer, not built.
+        weights: What `layer.set_weights` is to be given when it is.
+    """
+
+    layer: keras.layers.Layer
+    weights: list[np.ndarray]
+
+
+def rebuild(
+    model: keras.Model, replace: Callable[[keras.layers.Layer], Replacement | None]
+) -> keras.Model:
+    """A copy of a model with layers replaced, not compiled.
+
+    Layers that are used in several places, nested models included, stay shared.
+
+    Args:
+        model: A built Sequential or functional model; it is not changed.
+        replace: Says what takes the place of a layer; `None` for a copy.
+
+    Raises:
+        ValueError: If the model, or one within it, is of another kind.
+    """
+    if not isinstance(model, (keras.Sequential, Functional)):
+        raise _not_rebuildable(model)
+    made: list[Replacement] = []
+
+    def clone(layer: Any) -> Any:
+        if isinstance(layer, keras.Model):
+            raise _not_rebuildable(layer)
+        if not isinstance(layer, keras.layers.Layer):
+            # One of `keras.ops` between the layers.
+            return _copy(layer)
+        made.append(replace(layer) or copied(layer))
+        return made[-1].layer
+
+    copy = keras.models.clone_model(model, clone_function=clone, recursive=True)
+    # Keras clones the compilation as well; its optimizer is not for these layers.
+    for part in copy._flatten_layers():
+        if isinstance(part, keras.Model):
+            part.compiled = False
+            part.optimizer = None
+    if not copy.built:
+        copy.build(model.input_shape)
+    for layer, weights in made:
+        layer.set_weights(weights)
+    return copy
+
+
+def copied(layer: keras.layers.Layer) -> Replacement:
+    """A copy of a layer; factors are copied at their rank."""
+    exact = {
+        id(getattr(part, name)): factor
+        for part in layer._flatten_layers()
+        if isinstance(part, LowRankLayer) and part.built
+        for name, factor in zip("usv", part.factors, strict=True)
+    }
+    values = zip(layer.weights, layer.get_weights(), strict=True)
+    weights = [exact.get(id(weight), value) for weight, value in values]
+    return Replacement(_copy(layer), weights)
+
+
+def layers_in(model: keras.Model) -> Iterator[keras.layers.Layer]:
+    """The layers that `rebuild` can replace, in order, each as often as it is found."""
+    for layer in model.layers:
+        if isinstance(layer, (keras.Sequential, Functional)):
+            yield from layers_in(layer)
+        else:
+            yield layer
+
+
+def _not_rebuildable(model: keras.Model) -> ValueError:
+    return ValueError(
+        "Only Sequential and functional models can be rebuilt layer by layer. "
+        f"Received: model of type {type(model).__name__}"
+    )
+
+
+def _copy(operation: Any) -> Any:
+    return type(operation).from_config(operation.get_config())
