@@ -175,7 +175,7 @@ class _Options(RunOptions):
             metavar="N",
             default=f"{WARM_UP_STEPS}, at most half of all steps, so that the rate of "
             "a short run falls too",
-            help="steps that the learning rate rises for; then it falls as 1/sqrt(step)",
+            help="steps that the learning rate rises for, to fall as 1/sqrt(step)",
         )
         self.add(
             "--learning-rate-factor",
