@@ -23,7 +23,7 @@ BLEU, CHRF = "test_bleu", "test_chrf"
 # Its further sheet.
 TRANSLATIONS = "translations"
 
-Translate = Callable[[keras.Model, Sequence[str]], list[str]]
+Translate = Callable[[Sequence[str]], list[str]]
 
 
 def validation_loss(row: _selection.Row) -> float:
@@ -129,7 +129,8 @@ class Translations(keras.callbacks.Callback):
 
     Args:
         log: The log, which must stand after this callback.
-        translate: Translates sentences with a model.
+        translator: Makes what translates with a model, as long as that has the same
+            variables.
         sample: Pairs of which the sources are translated after every epoch.
         test: Pairs that are scored.
         interval: Epochs from one scoring to the next; 0 for one at the end only.
@@ -139,7 +140,7 @@ class Translations(keras.callbacks.Callback):
     def __init__(
         self,
         log: RunLog,
-        translate: Translate,
+        translator: Callable[[keras.Model], Translate],
         sample: Sequence[SentencePair],
         test: Sequence[SentencePair],
         interval: int,
@@ -147,15 +148,17 @@ class Translations(keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         self._log = log
-        self._translate = translate
+        self._translator = translator
         self._sample = sample
         self._test = test
         self._interval = interval
         self._epochs = epochs
+        self._variables: list[keras.Variable] = []
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         start = time.perf_counter()
-        found = self._translate(self.model, [pair.source for pair in self._sample])
+        logs = {} if logs is None else logs
+        translations = self._translate(self._sample)
         self._log.add_rows(
             TRANSLATIONS,
             [
@@ -164,22 +167,28 @@ class Translations(keras.callbacks.Callback):
                     "reference": pair.target,
                     "translation": translation,
                 }
-                for pair, translation in zip(self._sample, found, strict=True)
+                for pair, translation in zip(self._sample, translations, strict=True)
             ],
         )
-        logs = {} if logs is None else logs
         last = epoch + 1 == self._epochs or self.model.stop_training
         if last or (self._interval and (epoch + 1) % self._interval == 0):
-            logs.update(test_scores(self._translate, self.model, self._test))
+            logs.update(test_scores(self._translate(self._test), self._test))
         logs[SCORING_SECONDS] = round(time.perf_counter() - start, 3)
+
+    def _translate(self, pairs: Sequence[SentencePair]) -> list[str]:
+        # Variables are replaced when their room is fitted to adapted ranks.
+        variables = self.model.variables
+        if list(map(id, variables)) != list(map(id, self._variables)):
+            self._compiled = self._translator(self.model)
+            self._variables = variables
+        return self._compiled([pair.source for pair in pairs])
 
 
 def test_scores(
-    translate: Translate, model: keras.Model, pairs: Sequence[SentencePair]
+    translations: Sequence[str], pairs: Sequence[SentencePair]
 ) -> dict[str, float]:
-    """BLEU and chrF of a model's translations."""
-    found = translate(model, [pair.source for pair in pairs])
-    scores = score(found, [pair.target for pair in pairs])
+    """BLEU and chrF of translations of pairs."""
+    scores = score(translations, [pair.target for pair in pairs])
     return {BLEU: scores.bleu, CHRF: scores.chrf}
 
 

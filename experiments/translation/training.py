@@ -1,7 +1,6 @@
 """One run of a transformer from its settings to its last epoch."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,7 +20,7 @@ from experiments.translation.config import (
     default_warm_up_steps,
     truncation_schedule,
 )
-from experiments.translation.decoding import translate
+from experiments.translation.decoding import Translator
 from experiments.translation.tokenizers import (
     Vocabularies,
     load_vocabularies,
@@ -162,14 +161,10 @@ class Training:
     def _compile(self) -> None:
         compile_model(self.model, self.config, len(self._batches))
 
-    def translate(
-        self, model: keras.Model, sentences: Sequence[str], beams: int = 1
-    ) -> list[str]:
-        """Translates sentences with a model of this run."""
-        return translate(
+    def _translator(self, model: keras.Model, beams: int = 1) -> Translator:
+        return Translator(
             model,
             self.text.vocabularies,
-            sentences,
             max_length=self.config.max_length,
             beams=beams,
         )
@@ -211,7 +206,7 @@ class Training:
                 *stop,
                 callbacks.Translations(
                     self.log,
-                    self.translate,
+                    self._translator,
                     callbacks.sample_of(corpus.validation),
                     corpus.test,
                     config.score_interval,
@@ -240,11 +235,9 @@ class Training:
         scores = {name: best.get(name) for name in names}
         if beams > 1 or None in scores.values():
             model = keras.saving.load_model(self.run.best)
-            scores = callbacks.test_scores(
-                lambda model, sentences: self.translate(model, sentences, beams),
-                model,
-                self.text.corpus.test,
-            )
+            test = self.text.corpus.test
+            translations = self._translator(model, beams)([s for s, _ in test])
+            scores = callbacks.test_scores(translations, test)
         self.scores = {"epoch": best["epoch"], "beams": beams, **scores}
         content = json.dumps(self.scores, indent=2) + "\n"
         _atomic_file.replace(self.run.directory / "scores.json", content.encode())
