@@ -76,16 +76,15 @@ class BeamSearch(Search):
             winner = ops.argmax(final, axis=1)[:, None]
             score = ops.max(final, axis=1)
             better = ops.logical_and(score > best, ops.logical_not(done))
-            row = _rows(ids, ops.take_along_axis(parent, winner, axis=1))[:, 0]
+            row = _chosen(ids, _chosen(parent, winner))[:, 0]
             row = write_tokens(row, ops.full_like(row[:, 0], END), step)
             found = ops.where(better[:, None], row, found)
             best = ops.where(better, score, best)
             finished += ops.sum(ops.cast(ops.isfinite(final), "int32"), axis=1)
 
             likely, chosen = ops.top_k(ops.where(ends, -float("inf"), top), beams)
-            parent = ops.take_along_axis(parent, chosen, axis=1)
-            token = ops.take_along_axis(token, chosen, axis=1)
-            ids = write_tokens(_rows(ids, parent), token, step)
+            parent, token = _chosen(parent, chosen), _chosen(token, chosen)
+            ids = write_tokens(_chosen(ids, parent), token, step)
             caches = _reordered(caches, parent)
 
             last = limits <= step + 1
@@ -121,14 +120,23 @@ class BeamSearch(Search):
         return ((5.0 + ops.cast(length, "float32")) / 6.0) ** self._length_penalty
 
 
-def _rows(ids: Tensor, parents: Tensor) -> Tensor:
-    """The rows `(batch, n, length)` of the hypotheses `(batch, n)`."""
-    return ops.take_along_axis(ids, parents[:, :, None], axis=1)
+def _chosen(x: Tensor, index: Tensor) -> Tensor:
+    """`x[b, index[b, j]]`, `(batch, m, ...)` of `(batch, n, ...)` and `(batch, m)`.
+
+    `ops.take_along_axis` transposes integers, of which TensorFlow prints a notice.
+    """
+    shape = ops.shape(x)
+    flat = ops.reshape(x, (-1, *shape[2:]))
+    return ops.take(flat, _flat_index(index, shape[1]), axis=0)
 
 
 def _reordered(caches: list, parents: Tensor) -> list:
     """Caches `(batch * beams, ...)` of the hypotheses `(batch, beams)`."""
-    batch, beams = ops.shape(parents)
-    first = ops.arange(batch, dtype="int32") * beams
-    index = ops.reshape(first[:, None] + parents, (-1,))
+    index = ops.reshape(_flat_index(parents, parents.shape[1]), (-1,))
     return keras.tree.map_structure(lambda x: ops.take(x, index, axis=0), caches)
+
+
+def _flat_index(index: Tensor, number: int) -> Tensor:
+    """Where `(batch, m)` of `number` things in each row are, when rows are joined."""
+    first = ops.arange(ops.shape(index)[0], dtype="int32") * number
+    return first[:, None] + ops.cast(index, "int32")
