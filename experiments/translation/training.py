@@ -21,11 +21,8 @@ from experiments.translation.config import (
     truncation_schedule,
 )
 from experiments.translation.decoding import Translator
-from experiments.translation.tokenizers import (
-    Vocabularies,
-    load_vocabularies,
-    train_vocabularies,
-)
+from experiments.translation.saved import load_translation, save_translation
+from experiments.translation.tokenizers import Vocabularies, train_vocabularies
 
 # What a continued run may change: when it ends, what it is scored by, and the folder
 # of the text.
@@ -72,7 +69,7 @@ class Training:
         # A run that was killed before there was anything to continue begins anew.
         begun = run.last.exists()
         vocabularies = (
-            load_vocabularies(run.directory)
+            load_translation(run.directory)[0]
             if begun
             else self._new_vocabularies(corpus)
         )
@@ -155,7 +152,7 @@ class Training:
         )
         self._epoch = 0
         self._compile()
-        vocabularies.save(self.run.directory)
+        save_translation(self.run.directory, vocabularies, config.max_length)
         _checkpoint.save(self.model, self.run.last, callbacks.state(self.model, 0))
 
     def _compile(self) -> None:
