@@ -236,8 +236,9 @@ class TestRuns:
 
 
 class TestContinuing:
-    adaptive = ("-e", 3, "-s", 8, "-t", "0.3", "--run-name", "run")
+    adaptive = ("-e", 2, "-s", 8, "-t", "0.3", "--run-name", "run")
 
+    @pytest.mark.tensorflow_only
     def test_interrupted_run_ends_as_an_uninterrupted_one(
         self, corpus, tmp_path, monkeypatch, capsys
     ):
@@ -259,6 +260,8 @@ class TestContinuing:
         assert len(rows_of(two / "run")) == 2
         assert run("rank-adaptive", corpus, two, *self.adaptive, "--resume") == 0
         assert_same_run(two / "run", one / "run")
+        ranks = [row["rank output"] for row in rows_of(one / "run")]
+        assert ranks != [8, 8]
 
     @pytest.mark.tensorflow_only
     def test_killed_run_ends_as_an_uninterrupted_one(self, corpus, tmp_path):
@@ -325,6 +328,7 @@ class TestContinuing:
 
 
 class TestProcesses:
+    @pytest.mark.tensorflow_only
     def test_loss_that_is_no_number(self, corpus, logs):
         process = subprocess.run(
             command(
