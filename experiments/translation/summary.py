@@ -46,7 +46,7 @@ def _results(training: Training) -> dict[str, str]:
     )
     facts["compression"] = f"{100 * row['compression']:.1f} %"
     # The first epoch compiles.
-    speed = statistics.median(row[callbacks.SPEED] for row in training.log.rows)
+    speed = statistics.median_high(row[callbacks.SPEED] for row in training.log.rows)
     facts["speed"] = f"{speed:,.0f} target tokens a second"
     return facts
 

@@ -372,8 +372,8 @@ class TestProcesses:
 
     @pytest.mark.tensorflow_only
     def test_a_script_trains(self, corpus, logs, tmp_path):
-        script = ROOT / "run_scripts" / "transformer_dlrt.sh"
-        words = words_of("rank-adaptive", corpus, logs, "--verbose", 2)[1:]
+        script = ROOT / "run_scripts" / "transformer_reference.sh"
+        words = words_of("reference", corpus, logs, "--verbose", 2)[1:]
         environment = os.environ | {"PYTHON": sys.executable, "EPOCHS": "1"}
         process = subprocess.run(
             ["sh", script, *words],
@@ -387,9 +387,7 @@ class TestProcesses:
         assert "BLEU" in process.stdout
         (row,) = rows_of(only_run(logs))
         assert row["tokens/second"] > 0
-        assert (
-            only_run(logs).name == f"transformer-rank-adaptive-small-d{DIM}-t0.01-seed0"
-        )
+        assert only_run(logs).name == f"transformer-reference-small-d{DIM}-seed0"
 
 
 def failure(capsys, *arguments):
