@@ -12,8 +12,9 @@ from dlrt.layers.low_rank_layer import check_ranks, refuse_constraint
 
 Tensor = Any
 
-# Keys and values, `(batch, length, heads, key_dim)` and `(batch, length, heads,
-# value_dim)`.
+# Keys and values, `(batch, heads, length, key_dim)` and `(batch, heads, length,
+# value_dim)`: as the products need them, since turning all of them around at every step
+# takes longer than the products.
 Cache = tuple[Tensor, Tensor]
 
 PROJECTIONS = ("query", "key", "value", "output")
@@ -56,14 +57,14 @@ class CachedMultiHeadAttention(keras.layers.MultiHeadAttention):
     def empty_cache(self, batch_size: Any, length: int) -> Cache:
         """Room for the keys and values of `length` tokens, filled with zeros."""
         return tuple(
-            ops.zeros((batch_size, length, self.num_heads, dim), self.compute_dtype)
+            ops.zeros((batch_size, self.num_heads, length, dim), self.compute_dtype)
             for dim in (self.key_dim, self.value_dim)
         )
 
     def project(self, value: Tensor, key: Tensor | None = None) -> Cache:
         """The keys and values of a whole sequence, `(batch, length, d)`."""
         key = value if key is None else key
-        return self.key_dense(key), self.value_dense(value)
+        return _turned(self.key_dense(key)), _turned(self.value_dense(value))
 
     def call(
         self,
@@ -117,12 +118,27 @@ class CachedMultiHeadAttention(keras.layers.MultiHeadAttention):
             cache, attention_mask = self._updated(
                 cache, self.project(value, key), cache_update_index, attention_mask
             )
-        attended, _ = self._compute_attention(
-            self.query_dense(query), *cache, attention_mask, training
+        attended = self._attend(
+            self.query_dense(query), cache, attention_mask, training
         )
         if self._use_gate:
             attended = attended * self._gate_dense(query)
         return self.output_dense(attended), cache
+
+    def _attend(
+        self,
+        query: Tensor,
+        cache: Cache,
+        attention_mask: Tensor | None,
+        training: bool | None,
+    ) -> Tensor:
+        """What queries `(batch, t, heads, key_dim)` find in a cache."""
+        keys, values = cache
+        query = _turned(query) * ops.cast(self._inverse_sqrt_key_dim, query.dtype)
+        scores = ops.einsum("bhtd,bhsd->bhts", query, keys)
+        weights = self._masked_softmax(scores, attention_mask)
+        weights = self._dropout_layer(weights, training=training)
+        return _turned(ops.matmul(weights, values))
 
     def _updated(
         self, cache: Cache, new: Cache, index: Any, attention_mask: Tensor | None
@@ -131,13 +147,13 @@ class CachedMultiHeadAttention(keras.layers.MultiHeadAttention):
         # JAX wants all of them to have one type.
         index = ops.cast(index, "int32")
         zero = ops.zeros_like(index)
-        start = (zero, index, zero, zero)
+        start = (zero, zero, index, zero)
         cache = tuple(
             ops.slice_update(old, start, ops.cast(part, old.dtype))
             for old, part in zip(cache, new, strict=True)
         )
-        positions = index + ops.arange(ops.shape(new[0])[1], dtype="int32")
-        slots = ops.arange(ops.shape(cache[0])[1], dtype="int32")
+        positions = index + ops.arange(ops.shape(new[0])[2], dtype="int32")
+        slots = ops.arange(ops.shape(cache[0])[2], dtype="int32")
         distances = positions[:, None] - slots[None]
         known = distances >= 0
         if self._sliding_window is not None:
@@ -283,6 +299,11 @@ class LowRankMultiHeadAttention(CachedMultiHeadAttention):
         config = super().get_config()
         config.update(rank=self.ranks, tolerance=self.tolerance, max_rank=self.max_rank)
         return config
+
+
+def _turned(x: Tensor) -> Tensor:
+    """Swaps the axes of length and heads."""
+    return ops.transpose(x, (0, 2, 1, 3))
 
 
 def _require(condition: bool, message: str) -> None:

@@ -1,0 +1,142 @@
+"""Beam search."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from experiments.translation import network
+from experiments.translation.search import Search, start_rows, write_tokens
+from experiments.translation.tokenizers import END
+
+Tensor = Any
+
+
+class BeamSearch(Search):
+    """Follows the most likely beginnings, and keeps the best finished translation.
+
+    At every step the `beams` most likely of all continuations of the open hypotheses
+    are looked at. Those that end are finished; the most likely ones that don't end stay
+    open. Finished hypotheses are compared by `log p / penalty`, with the penalty of Wu
+    et al. (2016, arXiv:1609.08144, section 7) for their length, `((5 + length) / 6)^α`.
+    The search for a sentence stops after `beams` finished ones, or when no open one can
+    be better than the best of them. If none is finished when the translation has as
+    many tokens as it may, the most likely open one is taken.
+
+    With one beam, it takes what greedy search takes.
+
+    Args:
+        model: A network of `network.build`.
+        max_length: The most tokens of any translation.
+        beams: Number of open hypotheses.
+        length_penalty: The exponent `α`, 0 for none.
+    """
+
+    def __init__(
+        self, model: keras.Model, max_length: int, beams: int, length_penalty: float
+    ) -> None:
+        super().__init__(model, max_length)
+        self._beams = beams
+        self._length_penalty = length_penalty
+
+    def call(self, source: Tensor, limits: Tensor) -> Tensor:
+        batch, length = ops.shape(source)[0], self._length(source, limits)
+        layer, count, beams = self._model.get_layer, self._count, self._beams
+        encoded, mask = self._encode(source)
+        memory, mask = keras.tree.map_structure(
+            lambda x: ops.repeat(x, beams, axis=0),
+            (network.project_memory(layer, count, encoded), mask),
+        )
+        least = self._penalty(limits)
+
+        def extend(step: Tensor, ids: Tensor, caches: list) -> tuple[Tensor, list]:
+            """Log-likelihoods `(batch, beams, size)` of the next token, from `END`."""
+            last = ops.reshape(ops.take(ids, step, axis=2), (-1, 1))
+            scores, caches = network.decode_next(
+                layer, count, last, memory, mask, caches, step
+            )
+            likely = ops.log_softmax(ops.cast(scores[:, 0], "float32"))[:, END:]
+            return ops.reshape(likely, (-1, beams, likely.shape[-1])), caches
+
+        def going_on(step: Tensor, done: Tensor, *_: Any) -> Tensor:
+            return ops.logical_not(ops.all(done))
+
+        def write(step, done, ids, likely, found, best, finished, caches):
+            more, caches = extend(step, ids, caches)
+            size = more.shape[-1]
+            total = ops.reshape(likely[:, :, None] + more, (-1, beams * size))
+            # At most one continuation of each hypothesis ends, so that half stay open.
+            top, index = ops.top_k(total, 2 * beams)
+            index = ops.cast(index, "int32")
+            parent, token = index // size, index % size + END
+            ends = ops.equal(token, END)
+
+            counted = ops.logical_and(ends, ops.arange(2 * beams) < beams)
+            final = ops.where(counted, top / self._penalty(step + 1), -float("inf"))
+            winner = ops.argmax(final, axis=1)[:, None]
+            score = ops.max(final, axis=1)
+            better = ops.logical_and(score > best, ops.logical_not(done))
+            row = _chosen(ids, _chosen(parent, winner))[:, 0]
+            row = write_tokens(row, ops.full_like(row[:, 0], END), step)
+            found = ops.where(better[:, None], row, found)
+            best = ops.where(better, score, best)
+            finished += ops.sum(ops.cast(ops.isfinite(final), "int32"), axis=1)
+
+            likely, chosen = ops.top_k(ops.where(ends, -float("inf"), top), beams)
+            parent, token = _chosen(parent, chosen), _chosen(token, chosen)
+            ids = write_tokens(_chosen(ids, parent), token, step)
+            caches = _reordered(caches, parent)
+
+            last = limits <= step + 1
+            unfinished = ops.logical_and(last, ops.isinf(best))
+            taken = ops.logical_and(unfinished, ops.logical_not(done))
+            found = ops.where(taken[:, None], ids[:, 0], found)
+            # A likelihood only falls, and this is the mildest penalty to come.
+            beaten = likely[:, 0] / least <= best
+            for reason in (last, finished >= beams, beaten):
+                done = ops.logical_or(done, reason)
+            return step + 1, done, ids, likely, found, best, finished, caches
+
+        none = ops.full((batch,), -float("inf"), "float32")
+        # Hypotheses that are alike until they differ in their first token.
+        likely = ops.concatenate(
+            [ops.zeros((batch, 1)), ops.repeat(none[:, None], beams - 1, axis=1)],
+            axis=1,
+        )
+        state = (
+            ops.convert_to_tensor(0, "int32"),
+            limits < 1,
+            start_rows((batch, beams), length),
+            likely,
+            start_rows((batch,), length),
+            none,
+            ops.zeros((batch,), "int32"),
+            network.empty_caches(layer, count, batch * beams, length),
+        )
+        found = ops.while_loop(going_on, write, state)[4]
+        return found[:, 1:]
+
+    def _penalty(self, length: Tensor) -> Tensor:
+        return ((5.0 + ops.cast(length, "float32")) / 6.0) ** self._length_penalty
+
+
+def _chosen(x: Tensor, index: Tensor) -> Tensor:
+    """`x[b, index[b, j]]`, `(batch, m, ...)` of `(batch, n, ...)` and `(batch, m)`.
+
+    `ops.take_along_axis` transposes integers, of which TensorFlow prints a notice.
+    """
+    shape = ops.shape(x)
+    flat = ops.reshape(x, (-1, *shape[2:]))
+    return ops.take(flat, _flat_index(index, shape[1]), axis=0)
+
+
+def _reordered(caches: list, parents: Tensor) -> list:
+    """Caches `(batch * beams, ...)` of the hypotheses `(batch, beams)`."""
+    index = ops.reshape(_flat_index(parents, parents.shape[1]), (-1,))
+    return keras.tree.map_structure(lambda x: ops.take(x, index, axis=0), caches)
+
+
+def _flat_index(index: Tensor, number: int) -> Tensor:
+    """Where `(batch, m)` of `number` things in each row are, when rows are joined."""
+    first = ops.arange(ops.shape(index)[0], dtype="int32") * number
+    return first[:, None] + ops.cast(index, "int32")

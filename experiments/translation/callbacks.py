@@ -1,0 +1,230 @@
+"""What happens around the epochs of a transformer's run."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from dlrt import accounting
+from dlrt.datasets import SentencePair
+from experiments import _checkpoint, _selection
+from experiments._callbacks import RunLog
+from experiments._runs import Run
+from experiments.translation.batches import PaddedBatches
+from experiments.translation.scores import score
+
+# Columns of the log.
+SPEED = "tokens/second"
+TRAINING_SECONDS = "training seconds"
+SCORING_SECONDS = "scoring seconds"
+BLEU, CHRF = "test_bleu", "test_chrf"
+# Its further sheet.
+TRANSLATIONS = "translations"
+
+Translate = Callable[[Sequence[str]], list[str]]
+
+
+def validation_loss(row: _selection.Row) -> float:
+    """The score that transformers are selected by: higher is better."""
+    return -row["val_loss"]
+
+
+class TranslationLog(RunLog):
+    """A `RunLog` whose `seconds` are those of training and validation.
+
+    Only some epochs are scored; times of epochs would not compare otherwise.
+    """
+
+    def append(
+        self,
+        epoch: int,
+        seconds: float,
+        logs: Mapping[str, Any] | None = None,
+        model: keras.Model | None = None,
+    ) -> None:
+        seconds -= (logs or {}).get(SCORING_SECONDS, 0.0)
+        super().append(epoch, seconds, logs, model)
+
+
+class SeedDropout(keras.callbacks.Callback):
+    """Makes what is dropped in an epoch depend on seed and epoch only.
+
+    Keras doesn't save the state of random numbers with a model, so a resumed run would
+    drop something else.
+    """
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self._seed = seed
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        rng = np.random.default_rng([self._seed, epoch])
+        for layer in self.model.layers:
+            generator = getattr(layer, "seed_generator", None)
+            if generator is not None:
+                generator.state.assign(rng.integers(2**31, size=2))
+
+
+class Speed(keras.callbacks.Callback):
+    """Adds the time of training, and the speed, to the logs of every epoch.
+
+    Args:
+        batches: What is trained on. What is no padding on the target side counts.
+    """
+
+    def __init__(self, batches: PaddedBatches) -> None:
+        super().__init__()
+        self._batches = batches
+        self._start = 0.0
+        self._seconds: float | None = None
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self._seconds = None
+        self._start = time.perf_counter()
+
+    def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
+        # Validation follows on the last step.
+        if self._seconds is None:
+            self._seconds = time.perf_counter() - self._start
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        if logs is None or self._seconds is None:
+            return
+        weights = (self._batches[index][2] for index in range(len(self._batches)))
+        tokens = sum(int(part.sum()) for part in weights)
+        logs[TRAINING_SECONDS] = round(self._seconds, 3)
+        logs[SPEED] = tokens / self._seconds
+
+
+def training_seconds(rows: Sequence[_selection.Row]) -> float:
+    """The time of training that the rows of a log tell of."""
+    return sum(row[TRAINING_SECONDS] for row in rows)
+
+
+class StopInTime(keras.callbacks.Callback):
+    """Ends a run with the epoch in which its time is over.
+
+    Args:
+        log: The log, which tells the time of the epochs before.
+        minutes: Time of training.
+    """
+
+    def __init__(self, log: RunLog, minutes: float) -> None:
+        super().__init__()
+        self._log = log
+        self._minutes = minutes
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        seconds = training_seconds(self._log.rows) + (logs or {})[TRAINING_SECONDS]
+        if seconds >= 60 * self._minutes:
+            self.model.stop_training = True
+
+
+class Translations(keras.callbacks.Callback):
+    """Translates: a sample after every epoch, and the test set after some.
+
+    The sample goes to a sheet of the log, BLEU and chrF of the test set to the logs.
+
+    Args:
+        log: The log, which must stand after this callback.
+        translator: Makes what translates with a model, as long as that has the same
+            variables.
+        sample: Pairs of which the sources are translated after every epoch.
+        test: Pairs that are scored.
+        interval: Epochs from one scoring to the next; 0 for one at the end only.
+        epochs: Number of the last epoch.
+    """
+
+    def __init__(
+        self,
+        log: RunLog,
+        translator: Callable[[keras.Model], Translate],
+        sample: Sequence[SentencePair],
+        test: Sequence[SentencePair],
+        interval: int,
+        epochs: int,
+    ) -> None:
+        super().__init__()
+        self._log = log
+        self._translator = translator
+        self._sample = sample
+        self._test = test
+        self._interval = interval
+        self._epochs = epochs
+        self._variables: list[keras.Variable] = []
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        start = time.perf_counter()
+        logs = {} if logs is None else logs
+        translations = self._translate(self._sample)
+        self._log.add_rows(
+            TRANSLATIONS,
+            [
+                {
+                    "source": pair.source,
+                    "reference": pair.target,
+                    "translation": translation,
+                }
+                for pair, translation in zip(self._sample, translations, strict=True)
+            ],
+        )
+        last = epoch + 1 == self._epochs or self.model.stop_training
+        if last or (self._interval and (epoch + 1) % self._interval == 0):
+            logs.update(test_scores(self._translate(self._test), self._test))
+        logs[SCORING_SECONDS] = round(time.perf_counter() - start, 3)
+
+    def _translate(self, pairs: Sequence[SentencePair]) -> list[str]:
+        # Variables are replaced when their room is fitted to adapted ranks.
+        variables = self.model.variables
+        if list(map(id, variables)) != list(map(id, self._variables)):
+            self._compiled = self._translator(self.model)
+            self._variables = variables
+        return self._compiled([pair.source for pair in pairs])
+
+
+def test_scores(
+    translations: Sequence[str], pairs: Sequence[SentencePair]
+) -> dict[str, float]:
+    """BLEU and chrF of translations of pairs."""
+    scores = score(translations, [pair.target for pair in pairs])
+    return {BLEU: scores.bleu, CHRF: scores.chrf}
+
+
+def sample_of(pairs: Sequence[SentencePair], size: int = 8) -> list[SentencePair]:
+    """Some of the pairs, from everywhere in the list: the same at every call."""
+    size = min(size, len(pairs))
+    return [pairs[index * len(pairs) // size] for index in range(size)]
+
+
+class Checkpoint(keras.callbacks.Callback):
+    """Saves the model after every epoch, and the best one beside it.
+
+    It stands after the log: what is saved has been logged, and a row that was logged
+    without its checkpoint is written again by the resumed run.
+
+    Args:
+        run: Where to save it.
+        log: The log, which tells the best epoch.
+    """
+
+    def __init__(self, run: Run, log: RunLog) -> None:
+        super().__init__()
+        self._run = run
+        self._log = log
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        best = _selection.best_row(self._log.rows, validation_loss)
+        if best is not None and best["epoch"] == epoch + 1:
+            _checkpoint.save(self.model, self._run.best)
+        _checkpoint.save(self.model, self._run.last, state(self.model, epoch + 1))
+
+
+def state(model: keras.Model, epoch: int) -> _checkpoint.State:
+    """Where a run stands after some epochs."""
+    # Projections have their names within an attention layer only.
+    named = accounting.named_layers(model).items()
+    return _checkpoint.State(
+        epoch, 0, 0, {name: layer.capacity for name, layer in named}
+    )

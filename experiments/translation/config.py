@@ -1,0 +1,265 @@
+"""What a transformer run can be told: settings, their defaults and their bounds."""
+
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from experiments._checks import (
+    at_least_one,
+    check_run,
+    one_of,
+    option,
+    positive,
+    require,
+)
+from experiments._config import ADAPTIVE_INTEGRATORS, INTEGRATORS
+from experiments._settings import LOG_DIR, record
+
+# Vaswani et al., 2017, arXiv:1706.03762, whose base model is the big one here.
+PRESETS = {
+    "small": {"dim": 128, "layers": 4, "heads": 8, "feed_forward": 512},
+    "big": {"dim": 512, "layers": 6, "heads": 8, "feed_forward": 2048},
+}
+WARM_UP_STEPS = 4000
+VOCAB_SIZE = 8000
+# The generated phrases have few words.
+PHRASES_VOCAB_SIZE = 1000
+
+
+@dataclass(frozen=True)
+class Config:
+    """The settings of one run; `None` where a subcommand has no such setting.
+
+    Args:
+        subcommand: Which of the runs.
+        epochs: Number of epochs, at most.
+        steps_per_epoch: Steps in an epoch. Defaults to one pass through the sentences.
+        minutes: Minutes of training, scores and validation excluded, after which a run
+            ends with its epoch. Defaults to no such end.
+        rank: Rank of every projection, at the start if it adapts.
+        tolerance: Relative truncation tolerance.
+        max_rank: Upper bound of adapted ranks.
+        embedding_rank: Rank of the embeddings; `None` for dense ones.
+        integrator: Name of the integrator.
+        dim: Width of the tokens' vectors.
+        layers: Number of encoder layers, and of decoder layers.
+        heads: Number of attention heads.
+        feed_forward: Width of the hidden layer of feed-forward blocks.
+        dropout: Share of the outputs of blocks and of embeddings to drop.
+        batch_size: Sentences in a step; `None` with `batch_tokens`.
+        batch_tokens: Instead: target tokens in a step, with padding, at most.
+        warm_up_steps: Steps that the learning rate rises for. `None`: see
+            `default_warm_up_steps`.
+        learning_rate_factor: Multiplies the learning rate.
+        corpus: A corpus's name or folder; the real name once it is loaded.
+        vocab_size: Size of each vocabulary, at most. `None`: depends on the corpus.
+        max_length: Tokens of a sentence with its end, at most.
+        score_interval: Epochs from one scoring of the test set to the next; 0 for one
+            after the last epoch only.
+        beams: Beams of the search that the best model is scored with.
+        seed: Seed of initial weights, dropout and order of the sentences.
+        run_name: Name of the run's folder. Defaults to one made from the settings.
+        log_dir: Folder of the runs.
+        resume: Whether to continue a run.
+        verbose: Keras's `verbose`. Defaults to what suits the terminal.
+    """
+
+    subcommand: str
+    epochs: int = 100
+    steps_per_epoch: int | None = None
+    minutes: float | None = None
+    rank: int | None = None
+    tolerance: float | None = None
+    max_rank: int | None = None
+    embedding_rank: int | None = None
+    integrator: str | None = "parallel_bug"
+    dim: int = 128
+    layers: int = 4
+    heads: int = 8
+    feed_forward: int = 512
+    dropout: float = 0.1
+    batch_size: int | None = 64
+    batch_tokens: int | None = None
+    warm_up_steps: int | None = None
+    learning_rate_factor: float = 1.0
+    corpus: str = "auto"
+    vocab_size: int | None = None
+    max_length: int = 64
+    score_interval: int = 5
+    beams: int = 1
+    seed: int = 0
+    run_name: str | None = None
+    log_dir: Path = LOG_DIR
+    resume: bool = False
+    verbose: int | None = None
+
+    @property
+    def dense(self) -> bool:
+        """Whether the network has no low-rank layers."""
+        return self.subcommand == "reference"
+
+    @property
+    def adaptive(self) -> bool:
+        """Whether ranks change."""
+        return self.tolerance is not None
+
+    @property
+    def kind(self) -> str:
+        """What the ranks are."""
+        if self.dense:
+            return "dense"
+        return "adaptive" if self.adaptive else "fixed"
+
+    @property
+    def network(self) -> str:
+        """What is trained on what; the workbook has this name."""
+        kind = "dense" if self.dense else "low-rank"
+        return f"{kind}-transformer-{self.layers}x{self.dim}-{_word(self.corpus)}"
+
+    @property
+    def base_name(self) -> str:
+        """The run's name, if it gets no other and is the first of its kind."""
+        parts = ["transformer", self.subcommand, _word(self.corpus), f"d{self.dim}"]
+        if self.adaptive:
+            parts.append(f"t{self.tolerance:g}")
+        elif self.rank is not None:
+            parts.append(f"r{self.rank}")
+        return "-".join([*parts, f"seed{self.seed}"])
+
+    def record(self) -> dict[str, Any]:
+        """The settings that the log keeps."""
+        return {"experiment": "transformer"} | record(self)
+
+
+DEFAULTS = {
+    config.subcommand: config
+    for config in (
+        Config("reference", integrator=None),
+        Config("fixed-rank", rank=50),
+        Config("rank-adaptive", rank=50, tolerance=0.01),
+    )
+}
+
+# As in the MNIST runs: at the end of an adaptive run the ranks stay, so that the
+# network recovers from the last truncations.
+_ADAPTIVE_SHARE = 0.6
+
+
+def truncation_schedule(epochs: int, steps_per_epoch: int) -> dict[str, int]:
+    """When an adaptive run truncates: arguments of `LowRank`.
+
+    Not before the first epoch is over, when singular values begin to mean something,
+    and twice an epoch, so that the network adapts to one truncation before the next.
+    """
+    steps = epochs * steps_per_epoch
+    start = min(steps_per_epoch, steps // 4)
+    return {
+        "truncation_start": start,
+        "truncation_interval": max(1, steps_per_epoch // 2),
+        "truncation_stop": max(start + 1, math.ceil(_ADAPTIVE_SHARE * steps)),
+    }
+
+
+def default_vocab_size(corpus: str) -> int:
+    """The size of the vocabularies for a corpus, by its name."""
+    return PHRASES_VOCAB_SIZE if corpus == "phrases" else VOCAB_SIZE
+
+
+def default_warm_up_steps(steps: int) -> int:
+    """For how many of all steps of a run the learning rate rises.
+
+    The usual 4,000, and half of the steps where these are fewer than 8,000: the rate
+    of a short run would only rise.
+    """
+    return min(WARM_UP_STEPS, max(1, steps // 2))
+
+
+def resolve(subcommand: str, given: dict[str, Any]) -> Config:
+    """Fills the given settings up with the defaults of a subcommand.
+
+    Args:
+        subcommand: A key of `DEFAULTS`.
+        given: The settings that are not left to the defaults, by name; `"preset"` is
+            a key of `PRESETS`.
+
+    Raises:
+        ValueError: If a setting is outside of its bounds.
+    """
+    if given.get("batch_size") is not None and given.get("batch_tokens") is not None:
+        raise ValueError(
+            "`--batch-size` and `--batch-tokens` exclude each other. Received: "
+            f"--batch-size {given['batch_size']} --batch-tokens {given['batch_tokens']}"
+        )
+    given = dict(given)
+    values = vars(DEFAULTS[subcommand]) | PRESETS[given.pop("preset", "small")] | given
+    if given.get("batch_tokens") is not None:
+        values["batch_size"] = None
+    config = Config(**values)
+    _check(config)
+    if "rank" not in given and config.rank is not None:
+        # The default suits the default width; a narrow network has no such rank.
+        values["rank"] = min(config.rank, config.dim, config.max_rank or config.dim)
+    config = Config(**values)
+    _check_ranks(config)
+    return config
+
+
+def _check(config: Config) -> None:
+    at_least_one(
+        config,
+        "epochs",
+        "steps_per_epoch",
+        "dim",
+        "layers",
+        "heads",
+        "feed_forward",
+        "batch_size",
+        "batch_tokens",
+        "warm_up_steps",
+        "vocab_size",
+        "beams",
+    )
+    dim = config.dim
+    require(dim % 2 == 0, config, "dim", "be even, for sines and cosines")
+    require(
+        dim % config.heads == 0, config, "heads", f"divide the width, `--dim {dim}`"
+    )
+    require(0 <= config.dropout < 1, config, "dropout", "lie in [0, 1)")
+    require(config.max_length >= 2, config, "max_length", "be at least 2")
+    require(config.score_interval >= 0, config, "score_interval", "be at least 0")
+    positive(config, "learning_rate_factor")
+    if config.minutes is not None:
+        positive(config, "minutes")
+    if config.tolerance is not None:
+        require(0 < config.tolerance < 1, config, "tolerance", "lie in (0, 1)")
+    check_run(config)
+    if not config.dense:
+        known = ADAPTIVE_INTEGRATORS if config.adaptive else INTEGRATORS
+        one_of(config, "integrator", known)
+
+
+def _check_ranks(config: Config) -> None:
+    for name in ("rank", "max_rank", "embedding_rank"):
+        rank = getattr(config, name)
+        if rank is not None and not 1 <= rank <= config.dim:
+            raise ValueError(
+                f"`{option(name)}` must lie between 1 and {config.dim}, the full rank "
+                f"with `--dim {config.dim}`. Received: {option(name)} {rank}"
+            )
+    if config.max_rank is None:
+        return
+    require(config.max_rank >= 2, config, "max_rank", "be at least 2")
+    for name in ("rank", "embedding_rank"):
+        rank = getattr(config, name)
+        if rank is not None and rank > config.max_rank:
+            raise ValueError(
+                f"`--max-rank` must be at least `{option(name)}`. Received: "
+                f"--max-rank {config.max_rank}, {option(name)} {rank}"
+            )
+
+
+def _word(name: str) -> str:
+    """A name as a part of a file's name."""
+    return re.sub(r"[^\w.+-]+", "_", name)

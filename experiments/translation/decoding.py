@@ -1,0 +1,219 @@
+"""Translation of text by a trained network.
+
+A compiled loop translates a batch of sentences, by greedy or by beam search. A sentence
+gets at most `max_length` tokens with its end, and at most `2 n + 10` for a source of
+`n` tokens with its end, so that nobody waits long for a poor network.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from experiments.translation import encoding
+from experiments.translation.batches import source_batches
+from experiments.translation.beam import BeamSearch
+from experiments.translation.buckets import check_positive
+from experiments.translation.search import GreedySearch, Search
+from experiments.translation.tokenizers import Vocabularies
+
+# Sources and limits to translations, see `Search`.
+Decoder = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+# Where each shape is compiled by itself, widths are multiples of this.
+_WIDTH_STEP = 16
+
+
+class Translator:
+    """Translates sentences with the present weights of a network.
+
+    Args:
+        model: A network of `network.build`. If its ranks change, so that variables are
+            replaced, the translator goes on with those it knows.
+        vocabularies: Its tokenizers.
+        max_length: The most tokens of a sentence with its end, at least 2.
+        beams: Hypotheses that are followed, 1 for greedy search.
+        length_penalty: Exponent of the penalty of long translations, see `BeamSearch`.
+        batch_size: Sentences that are translated at once.
+        cached: Whether greedy search keeps keys and values of earlier tokens.
+
+    Raises:
+        ValueError: If an argument is outside of its range.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        vocabularies: Vocabularies,
+        *,
+        max_length: int,
+        beams: int = 1,
+        length_penalty: float = 0.6,
+        batch_size: int = 64,
+        cached: bool = True,
+    ) -> None:
+        check_positive(max_length=max_length, beams=beams, batch_size=batch_size)
+        if beams == 1:
+            self._search: Search = GreedySearch(model, max_length, cached)
+        else:
+            self._search = _beam_search(model, max_length, beams, length_penalty)
+        self._decoder = compiled(self._search)
+        self._vocabularies = vocabularies
+        self._max_length = max_length
+        self._batch_size = batch_size
+
+    def __call__(self, sentences: Sequence[str]) -> list[str]:
+        """The translations of sentences, in their order.
+
+        Of a sentence of more than `max_length` tokens, the beginning is translated.
+        """
+        if not sentences:
+            return []
+        sources = encoding.encode_sources(
+            sentences, self._vocabularies.source, self._max_length
+        )
+        translations = [""] * len(sentences)
+        rows = min(self._batch_size, len(sentences))
+        for chosen, ids in source_batches(sources, self._batch_size):
+            # The last batch gets the shape of the others, which is compiled already.
+            padded = np.pad(ids, [(0, rows - len(ids)), (0, 0)])
+            found = _decode(self._search, self._decoder, padded)[: len(ids)]
+            texts = self._vocabularies.target.decode(found)
+            for row, text in zip(chosen, texts, strict=True):
+                translations[row] = text
+        return translations
+
+
+def translate(
+    model: keras.Model,
+    vocabularies: Vocabularies,
+    sentences: Sequence[str],
+    *,
+    max_length: int,
+    beams: int = 1,
+    length_penalty: float = 0.6,
+    batch_size: int = 64,
+    cached: bool = True,
+) -> list[str]:
+    """Translates sentences once; for the arguments see `Translator`."""
+    translator = Translator(
+        model,
+        vocabularies,
+        max_length=max_length,
+        beams=beams,
+        length_penalty=length_penalty,
+        batch_size=batch_size,
+        cached=cached,
+    )
+    return translator(sentences)
+
+
+def greedy(
+    model: keras.Model, tokens: np.ndarray, max_length: int, cached: bool = True
+) -> np.ndarray:
+    """Greedy translations of a batch.
+
+    Args:
+        model: A network of `network.build`.
+        tokens: Sources, int32 of shape `(sentences, width)`, each with `END` and
+            padding.
+        max_length: The most tokens of a translation with its end.
+        cached: Whether keys and values of earlier tokens are kept.
+
+    Returns:
+        int32 of shape `(sentences, length)`. Each row is a sentence, `END` if it ended
+        in time, and padding.
+
+    Raises:
+        ValueError: If `max_length` is not positive.
+    """
+    check_positive(max_length=max_length)
+    search = GreedySearch(model, max_length, cached)
+    return _decode(search, compiled(search), np.asarray(tokens, np.int32))
+
+
+def beam_search(
+    model: keras.Model,
+    tokens: np.ndarray,
+    max_length: int,
+    beams: int,
+    length_penalty: float = 0.6,
+) -> np.ndarray:
+    """Translations of a batch by `BeamSearch`.
+
+    Args:
+        model: A network of `network.build`.
+        tokens: As in `greedy`.
+        max_length: The most tokens of a translation with its end.
+        beams: Hypotheses that are followed.
+        length_penalty: Exponent of the penalty of long translations, 0 for none.
+
+    Returns:
+        As `greedy`, which it is the same as with one beam.
+
+    Raises:
+        ValueError: If an argument is outside of its range.
+    """
+    check_positive(max_length=max_length, beams=beams)
+    search = _beam_search(model, max_length, beams, length_penalty)
+    return _decode(search, compiled(search), np.asarray(tokens, np.int32))
+
+
+def compiled(search: Search) -> Decoder:
+    """A search as a compiled function of arrays."""
+    if keras.backend.backend() == "jax":
+        return _compiled_by_jax(search)
+    import tensorflow as tf
+
+    signature = [
+        tf.TensorSpec((None, None), tf.int32),
+        tf.TensorSpec((None,), tf.int32),
+    ]
+
+    @tf.function(input_signature=signature, autograph=False)
+    def decode(source: Any, limits: Any) -> Any:
+        return search(source, limits)
+
+    # TensorFlow warns of the traces of many functions of one name that are called.
+    traced = decode.get_concrete_function()
+    return lambda source, limits: traced(*map(tf.constant, (source, limits))).numpy()
+
+
+def _compiled_by_jax(search: Search) -> Decoder:
+    import jax
+
+    @jax.jit
+    def decode(trainable: Any, others: Any, source: Any, limits: Any) -> Any:
+        found, _ = search.stateless_call(trainable, others, source, limits)
+        return found
+
+    def call(source: np.ndarray, limits: np.ndarray) -> np.ndarray:
+        source = np.pad(source, [(0, 0), (0, -source.shape[1] % _WIDTH_STEP)])
+        trainable, others = (
+            [variable.value for variable in variables]
+            for variables in (
+                search.trainable_variables,
+                search.non_trainable_variables,
+            )
+        )
+        return np.asarray(decode(trainable, others, source, limits))
+
+    return call
+
+
+def _decode(search: Search, decoder: Decoder, source: np.ndarray) -> np.ndarray:
+    lengths = encoding.lengths(source)
+    limits = np.array([search.room(length) for length in lengths], np.int32)
+    limits[lengths == 0] = 0
+    return decoder(source, limits)
+
+
+def _beam_search(
+    model: keras.Model, max_length: int, beams: int, length_penalty: float
+) -> BeamSearch:
+    if length_penalty < 0:
+        raise ValueError(
+            f"`length_penalty` must not be negative. Received: {length_penalty}"
+        )
+    return BeamSearch(model, max_length, beams, length_penalty)

@@ -1,0 +1,201 @@
+"""The command line of the transformer runs: from words to settings."""
+
+import argparse
+from collections.abc import Sequence
+
+from experiments._command import Parser, add_subcommands, input_errors
+from experiments._config import ADAPTIVE_INTEGRATORS, INTEGRATORS
+from experiments._run_options import RunOptions
+from experiments.translation.config import (
+    DEFAULTS,
+    PHRASES_VOCAB_SIZE,
+    PRESETS,
+    VOCAB_SIZE,
+    WARM_UP_STEPS,
+    Config,
+    resolve,
+)
+
+_DESCRIPTIONS = {
+    "reference": "Trains the dense transformer that the others are compared with.",
+    "fixed-rank": "Trains a transformer whose projections have one fixed rank.",
+    "rank-adaptive": "Trains a transformer that finds the ranks of its projections.",
+}
+
+
+def parse(arguments: Sequence[str]) -> Config:
+    """Returns the settings that the words on the command line stand for.
+
+    Raises:
+        SystemExit: With status 2 and one line on stderr if a word is wrong, or with
+            status 0 after the help.
+    """
+    given = vars(_parser().parse_args(arguments))
+    subcommand = given.pop("subcommand")
+    with input_errors():
+        return resolve(subcommand, given)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(
+        prog="python -m experiments.transformer",
+        description="Trains transformers that translate.",
+    )
+    subparsers = add_subcommands(
+        parser, _DESCRIPTIONS, argument_default=argparse.SUPPRESS
+    )
+    for name, subparser in subparsers.items():
+        _Options(subparser, DEFAULTS[name]).add_all()
+    return parser
+
+
+class _Options(RunOptions):
+    defaults: Config
+
+    def add_all(self) -> None:
+        self._add_text()
+        self._add_network()
+        if not self.defaults.dense:
+            self._add_low_rank()
+        self._add_training()
+        self._add_scores()
+        self.add_run("weights, dropout and order of the sentences")
+
+    def _add_text(self) -> None:
+        self.add(
+            "--corpus",
+            metavar="NAME|DIR",
+            default="auto, which is pt_en where DLRT_DATA_DIR has it, else phrases",
+            help="pt_en, ted, phrases, or a folder with train.pt, train.en, "
+            "validation.pt, validation.en, test.pt and test.en",
+        )
+        self.add(
+            "--vocab-size",
+            type=int,
+            metavar="N",
+            default=f"{VOCAB_SIZE}, phrases: {PHRASES_VOCAB_SIZE}",
+            help="subwords of each language, at most",
+        )
+        self.add(
+            "--max-length",
+            type=int,
+            metavar="N",
+            help="subwords of a sentence with its end, at most: longer pairs are not "
+            "trained on, and longer test sentences are cut",
+        )
+
+    def _add_network(self) -> None:
+        self.add(
+            "--preset",
+            choices=list(PRESETS),
+            default="small",
+            help="sizes of the network that are not given one by one",
+        )
+        self._add_size("--dim", "width of the tokens' vectors")
+        self._add_size("--layers", "encoder layers, and decoder layers")
+        self._add_size("--heads", "attention heads")
+        self._add_size("--feed-forward", "hidden width of feed-forward blocks")
+        self.add(
+            "--dropout",
+            type=float,
+            metavar="SHARE",
+            help="share of outputs of blocks and of embeddings to drop",
+        )
+
+    def _add_size(self, flag: str, help: str) -> None:
+        name = flag.removeprefix("--").replace("-", "_")
+        small, big = (PRESETS[preset][name] for preset in ("small", "big"))
+        default = str(small) if small == big else f"{small}, big: {big}"
+        self.add(flag, type=int, metavar="N", default=default, help=help)
+
+    def _add_low_rank(self) -> None:
+        adaptive = self.defaults.adaptive
+        self.add(
+            "-s",
+            "--rank",
+            type=int,
+            default=f"{self.defaults.rank}, at most full rank",
+            help="rank of every projection" + (" at the start" if adaptive else ""),
+        )
+        if adaptive:
+            self.add(
+                "-t",
+                "--tolerance",
+                type=float,
+                help="relative truncation tolerance: larger means smaller ranks",
+            )
+            self.add(
+                "-m",
+                "--max-rank",
+                type=int,
+                metavar="RANK",
+                default="full rank",
+                help="upper bound of the ranks",
+            )
+        self.add(
+            "--embedding-rank",
+            type=int,
+            metavar="RANK",
+            default="dense embeddings",
+            help="rank of the embeddings",
+        )
+        self.add(
+            "--integrator",
+            choices=ADAPTIVE_INTEGRATORS if adaptive else INTEGRATORS,
+            help="how factors are stepped",
+        )
+
+    def _add_training(self) -> None:
+        self.add("-e", "--epochs", type=int, help="epochs, at most")
+        self.add(
+            "--steps-per-epoch",
+            type=int,
+            metavar="N",
+            default="those of one pass through the sentences",
+            help="steps in an epoch, which go on where the epoch before ended",
+        )
+        self.add(
+            "--minutes",
+            type=float,
+            default="no such end",
+            help="time of training, validation and scores excluded, after which the "
+            "run ends with its epoch; --resume with more goes on",
+        )
+        self.add("--batch-size", type=int, metavar="N", help="sentences in a step")
+        self.add(
+            "--batch-tokens",
+            type=int,
+            metavar="N",
+            default="--batch-size counts",
+            help="instead: target tokens in a step, with padding, at most",
+        )
+        self.add(
+            "--warm-up-steps",
+            type=int,
+            metavar="N",
+            default=f"{WARM_UP_STEPS}, at most half of all steps, so that the rate of "
+            "a short run falls too",
+            help="steps that the learning rate rises for, to fall as 1/sqrt(step)",
+        )
+        self.add(
+            "--learning-rate-factor",
+            type=float,
+            metavar="X",
+            help="multiplies the learning rate, whose peak is "
+            "1/sqrt(dim * warm-up steps)",
+        )
+
+    def _add_scores(self) -> None:
+        self.add(
+            "--score-interval",
+            type=int,
+            metavar="EPOCHS",
+            help="epochs from one translation of the test set, for BLEU and chrF, to "
+            "the next; 0: after the last epoch only",
+        )
+        self.add(
+            "--beams",
+            type=int,
+            metavar="N",
+            help="beams of the search that the best model is scored with at the end",
+        )

@@ -1,0 +1,87 @@
+"""What a run's folder holds beside the network, so that it can translate text."""
+
+import json
+from pathlib import Path
+
+import keras
+
+from dlrt.callbacks import _atomic_file
+from experiments.translation.tokenizers import Vocabularies, load_vocabularies
+
+_NAME = "translation.json"
+
+
+def save_translation(
+    directory: Path, vocabularies: Vocabularies, max_length: int
+) -> None:
+    """Writes `source.spm`, `target.spm` and `translation.json`.
+
+    Args:
+        directory: A folder that exists.
+        vocabularies: The tokenizers that the network is trained with.
+        max_length: The most tokens of a sentence with its end that it is trained with.
+    """
+    vocabularies.save(directory)
+    content = {"max_length": max_length, "fingerprints": vocabularies.fingerprints}
+    text = json.dumps(content, indent=2) + "\n"
+    _atomic_file.replace(Path(directory) / _NAME, text.encode())
+
+
+def load_translation(directory: Path) -> tuple[Vocabularies, int]:
+    """Reads what `save_translation` has written.
+
+    Returns:
+        The tokenizers, and the most tokens of a sentence.
+
+    Raises:
+        ValueError: If the tokenizers are others than those of the training, or a file
+            has another content.
+        OSError: If a file can't be read.
+    """
+    path = Path(directory) / _NAME
+    try:
+        content = json.loads(path.read_bytes())
+        max_length, fingerprints = content["max_length"], content["fingerprints"]
+        valid = isinstance(max_length, int) and isinstance(fingerprints, dict)
+    except (ValueError, KeyError, TypeError):
+        valid = False
+    if not valid or max_length < 2:
+        raise ValueError(
+            f"{path}: must hold `max_length`, at least 2, and `fingerprints`"
+        )
+    vocabularies = load_vocabularies(directory)
+    try:
+        vocabularies.check(fingerprints)
+    except ValueError as error:
+        raise ValueError(f"{directory}: {error}") from error
+    return vocabularies, max_length
+
+
+def check_sizes(model: keras.Model, vocabularies: Vocabularies) -> None:
+    """Makes sure that a network has embeddings and scores for all ids, and no more.
+
+    Args:
+        model: A network of `network.build`.
+        vocabularies: Tokenizers.
+
+    Raises:
+        ValueError: If sizes differ, or the network is no translating one.
+    """
+    sizes = {
+        "source": ("source_embedding", "input_dim", vocabularies.source.size),
+        "target": ("target_embedding", "input_dim", vocabularies.target.size),
+        "output": ("output", "units", vocabularies.target.size),
+    }
+    layers = {layer.name: layer for layer in model.layers}
+    for side, (name, attribute, size) in sizes.items():
+        known = getattr(layers.get(name), attribute, None)
+        if known is None:
+            raise ValueError(
+                f"The network must be one that translates, with a layer {name!r}. "
+                f"Received: {model.name}"
+            )
+        if known != size:
+            raise ValueError(
+                f"The tokenizers don't belong to the network: its {side} must have "
+                f"{size} ids. Received: {known}"
+            )
