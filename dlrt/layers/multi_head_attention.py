@@ -138,7 +138,8 @@ class CachedMultiHeadAttention(keras.layers.MultiHeadAttention):
         self, cache: Cache, new: Cache, index: Any, attention_mask: Tensor | None
     ) -> tuple[Cache, Tensor]:
         """The cache with new keys and values, and who may attend to whom."""
-        start = (0, 0, index, 0)
+        # JAX takes indices of one type only.
+        start = [ops.convert_to_tensor(i, "int32") for i in (0, 0, index, 0)]
         cache = tuple(
             ops.slice_update(old, start, ops.cast(part, old.dtype))
             for old, part in zip(cache, new, strict=True)
