@@ -7,8 +7,10 @@ Sentences of a corpus are translated by greedy search, batch by batch, with the 
 and without it in turns, so that a noisy machine hits both alike. The networks have
 random weights and can't end a sentence: each translation gets as many tokens as the one
 in the corpus has. Both ways must write the same tokens; where they don't, because two
-scores are nearly alike, this is told. Compilation is left out: every batch is
-translated once before.
+scores are nearly alike, this is told. The time of compilation is not counted.
+
+Without the cache, a step computes with the tokens so far on TensorFlow, and on JAX,
+where shapes are fixed, with as many as there will be.
 """
 
 import argparse
@@ -46,10 +48,12 @@ class Text:
         batches: Sources `(sentences, width)` and the number of tokens to write for each
             of them, `(sentences,)`.
         sizes: Of the vocabularies.
+        name: Of the corpus.
     """
 
     batches: list[tuple[np.ndarray, np.ndarray]]
     sizes: dict[str, int]
+    name: str
 
     @property
     def tokens(self) -> int:
@@ -69,6 +73,7 @@ def load_text(corpus: str, sentences: int, batch_size: int, vocab_size: int) -> 
             "source_size": vocabularies.source.size,
             "target_size": vocabularies.target.size,
         },
+        loaded.name,
     )
 
 
@@ -154,7 +159,8 @@ def main() -> None:
         arguments.vocab_size,
     )
     number = sum(len(limits) for _, limits in text.batches)
-    print(f"{number} sentences, {text.tokens} tokens, {keras.backend.backend()}")
+    backend = keras.backend.backend()
+    print(f"{number} sentences of {text.name}, {text.tokens} tokens, {backend}")
     columns = (
         "network",
         "cached, s",

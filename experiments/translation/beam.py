@@ -80,7 +80,7 @@ class BeamSearch(Search):
             row = write_tokens(row, ops.full_like(row[:, 0], END), step)
             found = ops.where(better[:, None], row, found)
             best = ops.where(better, score, best)
-            finished += ops.sum(ops.cast(ops.isfinite(final), "int32"), axis=1)
+            finished += ops.cast(ops.sum(ops.isfinite(final), axis=1), "int32")
 
             likely, chosen = ops.top_k(ops.where(ends, -float("inf"), top), beams)
             parent, token = _chosen(parent, chosen), _chosen(token, chosen)

@@ -1,7 +1,5 @@
 """Greedy and beam search against searches in plain Python."""
 
-import itertools
-
 import keras
 import numpy as np
 import pytest
@@ -66,16 +64,18 @@ def limit(source, max_length):
     return min(max_length, 2 * int(np.count_nonzero(source)) + 10)
 
 
-def log_likelihoods(model, source, prefix):
-    """Of the tokens after a prefix."""
-    scores = model({"source": source[None], "target": np.array([[START, *prefix]])})
-    return ops.convert_to_numpy(ops.log_softmax(scores[0, -1]))
+def log_likelihoods(model, source, prefixes):
+    """Of the tokens after prefixes of one length, `(prefixes, target_size)`."""
+    target = np.array([[START, *prefix] for prefix in prefixes])
+    scores = model({"source": np.tile(source, (len(prefixes), 1)), "target": target})
+    return ops.convert_to_numpy(ops.log_softmax(scores[:, -1]))
 
 
 def plain_greedy(model, source, max_length):
     ids = []
     while len(ids) < limit(source, max_length) and END not in ids:
-        ids.append(END + int(np.argmax(log_likelihoods(model, source, ids)[END:])))
+        (likely,) = log_likelihoods(model, source, [ids])
+        ids.append(END + int(np.argmax(likely[END:])))
     return ids
 
 
@@ -84,14 +84,14 @@ def penalized(likelihood, length, alpha):
 
 
 def plain_beam_search(model, source, max_length, beams, alpha):
-    """A search that looks at every hypothesis by itself, to the last."""
+    """A search that goes on until `beams` hypotheses have ended."""
     open_ones, finished = [((), 0.0)], []
     for _ in range(limit(source, max_length)):
+        more = log_likelihoods(model, source, [ids for ids, _ in open_ones])
         longer = [
-            ((*ids, token), likelihood + more[token])
-            for ids, likelihood in open_ones
-            for more in [log_likelihoods(model, source, ids)]
-            for token in range(END, len(more))
+            ((*ids, token), likelihood + row[token])
+            for (ids, likelihood), row in zip(open_ones, more, strict=True)
+            for token in range(END, len(row))
         ]
         longer.sort(key=lambda one: -one[1])
         finished += [one for one in longer[:beams] if one[0][-1] == END]
@@ -137,7 +137,7 @@ def test_sentences_end_at_the_end_or_at_their_limit():
 def test_one_beam_is_greedy_search():
     source = sources()
     for end in (0.0, 1.5):
-        model = make(end=end)
+        model = make(end=end, layers=1)
         decode = decoding.compiled(BeamSearch(model, 14, 1, 0.6))
         limits = np.array([limit(row, 14) for row in source], np.int32)
         greedy = trimmed(decoding.greedy(model, source, 14))
@@ -145,8 +145,9 @@ def test_one_beam_is_greedy_search():
         assert trimmed(decoding.beam_search(model, source, 14, 1)) == greedy
 
 
-@pytest.mark.parametrize("alpha", [0.0, 0.6, 3.0])
-@pytest.mark.parametrize("end", [0.0, 1.5])
+@pytest.mark.parametrize(
+    ("end", "alpha"), [(0.0, 0.6), (1.5, 0.0), (1.5, 0.6), (1.5, 3.0)]
+)
 def test_beam_search_is_a_plain_one(end, alpha):
     model, source = make(end=end, layers=1), sources(3)
     expected = [plain_beam_search(model, row, 9, 3, alpha) for row in source]
@@ -157,22 +158,25 @@ def test_beam_search_is_a_plain_one(end, alpha):
 def test_enough_beams_find_the_best_of_all_translations(alpha):
     model = make(target_size=6, end=0.5, layers=1)
     source, longest = sources(2), 3
-    tokens = range(END + 1, 6)
-    everything = [
-        (*ids, END)
-        for length in range(longest)
-        for ids in itertools.product(tokens, repeat=length)
-    ]
     expected = []
     for row in source:
-        values = []
-        for ids in everything:
-            steps = [
-                log_likelihoods(model, row, ids[:i])[token]
-                for i, token in enumerate(ids)
-            ]
-            values.append(penalized(sum(steps), len(ids), alpha))
-        expected.append(list(everything[int(np.argmax(values))]))
+        values = {}
+        open_ones = {(): 0.0}
+        for length in range(1, longest + 1):
+            more = log_likelihoods(model, row, list(open_ones))
+            longer = {
+                (*ids, token): likelihood + next_ones[token]
+                for (ids, likelihood), next_ones in zip(
+                    open_ones.items(), more, strict=True
+                )
+                for token in range(END, 6)
+            }
+            for ids, likelihood in longer.items():
+                if ids[-1] == END:
+                    values[ids] = penalized(likelihood, length, alpha)
+            open_ones = {ids: value for ids, value in longer.items() if ids[-1] != END}
+        assert len(values) == 1 + 3 + 9
+        expected.append(list(max(values, key=values.get)))
     found = decoding.beam_search(model, source, longest, 27, alpha)
     assert trimmed(found) == expected
 
@@ -203,16 +207,13 @@ def model_for(vocabularies, **changes):
 def test_text_is_translated_in_its_order(vocabularies, beams):
     model = model_for(vocabularies)
     sentences = [source for source, _ in PAIRS] + ["", "gato " * 30]
-    together = decoding.translate(
-        model, vocabularies, sentences, max_length=16, beams=beams, batch_size=3
+    translator = decoding.Translator(
+        model, vocabularies, max_length=16, beams=beams, batch_size=3
     )
-    one_by_one = [
-        decoding.translate(model, vocabularies, [sentence], max_length=16, beams=beams)
-        for sentence in sentences
-    ]
-    assert [[text] for text in together] == one_by_one
+    together = translator(sentences)
+    assert together == [translator([sentence])[0] for sentence in sentences]
     assert len(set(together)) > 3
-    assert decoding.translate(model, vocabularies, [], max_length=16) == []
+    assert translator([]) == []
 
 
 def test_a_model_is_the_same_after_translation(vocabularies):
