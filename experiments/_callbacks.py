@@ -46,11 +46,11 @@ class StopAtNonFinite(keras.callbacks.Callback):
 def singular_values(model: keras.Model) -> dict[str, list[float]]:
     """The singular values of every low-rank layer, by the names that a log has."""
     return {
-        f"{SPECTRUM}{layer.name}": [
+        f"{SPECTRUM}{name}": [
             float(f"{value:.4g}")
             for value in np.linalg.svd(layer.factors.s, compute_uv=False)
         ]
-        for layer in dlrt.accounting.low_rank_layers(model)
+        for name, layer in dlrt.accounting.named_layers(model).items()
     }
 
 

@@ -36,7 +36,8 @@ class State:
 
 def capacities(model: keras.Model) -> dict[str, int]:
     """The room of every low-rank layer, by name."""
-    return {layer.name: layer.capacity for layer in accounting.low_rank_layers(model)}
+    named = accounting.named_layers(model)
+    return {name: layer.capacity for name, layer in named.items()}
 
 
 def save(model: keras.Model, path: Path, state: State | None = None) -> None:

@@ -7,11 +7,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from dlrt import accounting
 from dlrt.datasets import SentencePair
-from experiments import _checkpoint, _selection
+from experiments import _selection
 from experiments._callbacks import RunLog
-from experiments._runs import Run
 from experiments.translation.batches import PaddedBatches
 from experiments.translation.scores import score
 
@@ -196,35 +194,3 @@ def sample_of(pairs: Sequence[SentencePair], size: int = 8) -> list[SentencePair
     """Some of the pairs, from everywhere in the list: the same at every call."""
     size = min(size, len(pairs))
     return [pairs[index * len(pairs) // size] for index in range(size)]
-
-
-class Checkpoint(keras.callbacks.Callback):
-    """Saves the model after every epoch, and the best one beside it.
-
-    It stands after the log: what is saved has been logged, and a row that was logged
-    without its checkpoint is written again by the resumed run.
-
-    Args:
-        run: Where to save it.
-        log: The log, which tells the best epoch.
-    """
-
-    def __init__(self, run: Run, log: RunLog) -> None:
-        super().__init__()
-        self._run = run
-        self._log = log
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        best = _selection.best_row(self._log.rows, validation_loss)
-        if best is not None and best["epoch"] == epoch + 1:
-            _checkpoint.save(self.model, self._run.best)
-        _checkpoint.save(self.model, self._run.last, state(self.model, epoch + 1))
-
-
-def state(model: keras.Model, epoch: int) -> _checkpoint.State:
-    """Where a run stands after some epochs."""
-    # Projections have their names within an attention layer only.
-    named = accounting.named_layers(model).items()
-    return _checkpoint.State(
-        epoch, 0, 0, {name: layer.capacity for name, layer in named}
-    )

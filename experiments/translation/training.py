@@ -153,7 +153,8 @@ class Training:
         self._epoch = 0
         self._compile()
         save_translation(self.run.directory, vocabularies, config.max_length)
-        _checkpoint.save(self.model, self.run.last, callbacks.state(self.model, 0))
+        state = _checkpoint.State(0, 0, 0, _checkpoint.capacities(self.model))
+        _checkpoint.save(self.model, self.run.last, state)
 
     def _compile(self) -> None:
         compile_model(self.model, self.config, len(self._batches))
@@ -210,7 +211,9 @@ class Training:
                     config.epochs,
                 ),
                 self.log,
-                callbacks.Checkpoint(self.run, self.log),
+                _callbacks.Checkpoint(
+                    self.run.last, self.run.best, self.log, callbacks.validation_loss
+                ),
             ],
         )
 

@@ -16,7 +16,7 @@ import dlrt
 from dlrt.callbacks import read_history, read_table
 from evaluation.collection import collect
 from evaluation.transformer_runs import networks
-from experiments import transformer
+from experiments import _callbacks, transformer
 from experiments.translation import callbacks, config, options
 from experiments.translation.decoding import translate
 from experiments.translation.encoding import encode_pairs
@@ -245,7 +245,7 @@ class TestContinuing:
         one, two = tmp_path / "a", tmp_path / "b"
         assert run("rank-adaptive", corpus, one, *self.adaptive) == 0
 
-        saved = callbacks.Checkpoint.on_epoch_end
+        saved = _callbacks.Checkpoint.on_epoch_end
 
         # Stopped after a row was written and before its checkpoint.
         def interrupt(self, epoch, logs=None):
@@ -253,7 +253,7 @@ class TestContinuing:
                 raise KeyboardInterrupt
             saved(self, epoch, logs)
 
-        monkeypatch.setattr(callbacks.Checkpoint, "on_epoch_end", interrupt)
+        monkeypatch.setattr(_callbacks.Checkpoint, "on_epoch_end", interrupt)
         assert run("rank-adaptive", corpus, two, *self.adaptive) == 130
         monkeypatch.undo()
         assert "Continue with: python -m experiments" in capsys.readouterr().err
