@@ -7,11 +7,13 @@ import sys
 from pathlib import Path
 
 import keras
-import numpy as np
 import pytest
 
+import dlrt
 from experiments import translate
 from experiments.translation import decoding, network, saved
+from experiments.translation.batches import TrainingBatches
+from experiments.translation.encoding import encode_pairs
 from experiments.translation.tokenizers import Vocabularies, train_vocabularies
 
 pytestmark = pytest.mark.tensorflow_only
@@ -43,10 +45,15 @@ def make(vocabularies):
             rank=6,
         )
     )
-    rng = np.random.default_rng(1)
-    for side in ("source", "target"):
-        table = model.get_layer(f"{side}_embedding").embeddings
-        table.assign(rng.normal(0, 1, table.shape))
+    pairs = encode_pairs(PAIRS, vocabularies, MAX_LENGTH)
+    model.compile(
+        dlrt.optimizers.LowRank(keras.optimizers.Adam(0.01)),
+        keras.losses.SparseCategoricalCrossentropy(
+            from_logits=True, reduction="mean_with_sample_weight"
+        ),
+    )
+    batches = TrainingBatches(pairs, seed=0, batch_size=len(PAIRS))
+    model.fit(batches.for_fit(), epochs=40, shuffle=False, verbose=0)
     return model
 
 

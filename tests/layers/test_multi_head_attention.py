@@ -184,7 +184,7 @@ def test_a_cache_of_a_whole_sequence_is_attended_to_everywhere(make):
     mask = np.array([[[1, 1, 1, 0, 0]], [[1, 1, 1, 1, 1]]], bool)
     whole = layer(x, memory, keys, attention_mask=mask)
     cache = layer.project(memory, keys)
-    assert [tuple(part.shape) for part in cache] == [(2, 5, 2, 3), (2, 5, 2, 4)]
+    assert [tuple(part.shape) for part in cache] == [(2, 2, 5, 3), (2, 2, 5, 4)]
     for start in range(3):
         y, same = layer(x[:, start : start + 1], cache=cache, attention_mask=mask)
         np.testing.assert_allclose(array(y)[:, 0], array(whole)[:, start], atol=1e-5)
