@@ -126,8 +126,8 @@ def test_greedy_search_is_a_plain_loop_with_and_without_cache(kind):
 
 def test_sentences_end_at_the_end_or_at_their_limit():
     source = sources()
-    ended = trimmed(decoding.greedy(make(end=1.5), source, 64))
-    assert any(ids[-1] == END for ids in ended)
+    ended = trimmed(decoding.greedy(make(end=100.0), source, 64))
+    assert [list(ids) for ids in ended] == [[END]] * len(source)
     endless = trimmed(decoding.greedy(make(end=-100.0), source, 64))
     assert [len(ids) for ids in endless] == [limit(row, 64) for row in source]
     endless = trimmed(decoding.greedy(make(end=-100.0), source, 4))
