@@ -512,7 +512,7 @@ def test_a_full_disk_keeps_the_earlier_file(path, monkeypatch, function):
 
 
 LIMITED = """
-import pickle, resource, sys
+import copy, resource, sys
 from pathlib import Path
 from dlrt.callbacks import HistoryLog
 
@@ -524,8 +524,8 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 try:
     log.flush()
 except OSError as error:
-    # As it comes from another process.
-    print(pickle.loads(pickle.dumps(error)))
+    # As another process gets it: made anew from what it says of itself.
+    print(copy.copy(error))
 """
 
 
