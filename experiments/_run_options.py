@@ -1,10 +1,45 @@
 """Options of command lines that train."""
 
 import argparse
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from experiments._command import Parser, add_subcommands, input_errors
 from experiments._settings import Settings
+
+_Settings = TypeVar("_Settings", bound=Settings)
+
+
+def parse(
+    arguments: Sequence[str],
+    parser: Parser,
+    descriptions: Mapping[str, str],
+    add_options: Callable[[argparse.ArgumentParser, str], None],
+    resolve: Callable[[str, dict[str, Any]], _Settings],
+) -> _Settings:
+    """Returns the settings that the words on a command line stand for.
+
+    Args:
+        arguments: The words.
+        parser: The parser of the command.
+        descriptions: What each subcommand does.
+        add_options: Adds the options of a subcommand to its parser.
+        resolve: Makes settings of a subcommand and of what was given, by name.
+
+    Raises:
+        SystemExit: With status 2 and one line on stderr if a word is wrong, or with
+            status 0 after the help.
+    """
+    subparsers = add_subcommands(
+        parser, descriptions, argument_default=argparse.SUPPRESS
+    )
+    for name, subparser in subparsers.items():
+        add_options(subparser, name)
+    given = vars(parser.parse_args(arguments))
+    subcommand = given.pop("subcommand")
+    with input_errors():
+        return resolve(subcommand, given)
 
 
 class RunOptions:

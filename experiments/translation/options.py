@@ -1,9 +1,9 @@
 """The command line of the transformer runs: from words to settings."""
 
-import argparse
 from collections.abc import Sequence
 
-from experiments._command import Parser, add_subcommands, input_errors
+from experiments import _run_options
+from experiments._command import Parser
 from experiments._config import ADAPTIVE_INTEGRATORS, INTEGRATORS
 from experiments._run_options import RunOptions
 from experiments.translation.config import (
@@ -30,23 +30,17 @@ def parse(arguments: Sequence[str]) -> Config:
         SystemExit: With status 2 and one line on stderr if a word is wrong, or with
             status 0 after the help.
     """
-    given = vars(_parser().parse_args(arguments))
-    subcommand = given.pop("subcommand")
-    with input_errors():
-        return resolve(subcommand, given)
-
-
-def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="python -m experiments.transformer",
         description="Trains transformers that translate.",
     )
-    subparsers = add_subcommands(
-        parser, _DESCRIPTIONS, argument_default=argparse.SUPPRESS
+    return _run_options.parse(
+        arguments,
+        parser,
+        _DESCRIPTIONS,
+        lambda subparser, name: _Options(subparser, DEFAULTS[name]).add_all(),
+        resolve,
     )
-    for name, subparser in subparsers.items():
-        _Options(subparser, DEFAULTS[name]).add_all()
-    return parser
 
 
 class _Options(RunOptions):
