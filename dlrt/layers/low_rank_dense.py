@@ -3,19 +3,15 @@
 from typing import Any
 
 import keras
-from keras import activations, constraints, initializers, ops, regularizers
 
-from dlrt.layers.low_rank_layer import (
-    LowRankLayer,
-    check_positive_integer,
-    refuse_constraint,
-)
+from dlrt.layers.low_rank_affine import LowRankAffine
+from dlrt.layers.low_rank_layer import check_positive_integer
 
 Tensor = Any
 
 
 @keras.saving.register_keras_serializable(package="dlrt")
-class LowRankDense(LowRankLayer):
+class LowRankDense(LowRankAffine):
     """`keras.layers.Dense` with a kernel of low rank, `activation(x U S Vᵀ + b)`.
 
     The kernel `W: (n, units)` is kept as `U: (n, r)`, `S: (r, r)` and `V: (units, r)`
@@ -94,22 +90,22 @@ class LowRankDense(LowRankLayer):
         **kwargs: Any,
     ) -> None:
         check_positive_integer("units", units)
-        refuse_constraint("kernel_constraint", kernel_constraint)
         super().__init__(
+            activation=activation,
+            kernel_initializer=kernel_initializer,
+            bias_initializer=bias_initializer,
+            kernel_regularizer=kernel_regularizer,
+            bias_regularizer=bias_regularizer,
+            activity_regularizer=activity_regularizer,
+            kernel_constraint=kernel_constraint,
+            bias_constraint=bias_constraint,
             rank=rank,
             tolerance=tolerance,
             max_rank=max_rank,
-            activity_regularizer=activity_regularizer,
             **kwargs,
         )
         self.units = units
-        self.activation = activations.get(activation)
         self.use_bias = use_bias
-        self.kernel_initializer = initializers.get(kernel_initializer)
-        self.bias_initializer = initializers.get(bias_initializer)
-        self.kernel_regularizer = regularizers.get(kernel_regularizer)
-        self.bias_regularizer = regularizers.get(bias_regularizer)
-        self.bias_constraint = constraints.get(bias_constraint)
         self.input_spec = keras.layers.InputSpec(min_ndim=2)
         self.supports_masking = True
 
@@ -124,13 +120,7 @@ class LowRankDense(LowRankLayer):
             (features, self.units), self.kernel_initializer, self.kernel_regularizer
         )
         if self.use_bias:
-            self.bias = self.add_weight(
-                name="bias",
-                shape=(self.units,),
-                initializer=self.bias_initializer,
-                regularizer=self.bias_regularizer,
-                constraint=self.bias_constraint,
-            )
+            self.add_bias((self.units,))
         self.input_spec = keras.layers.InputSpec(min_ndim=2, axes={-1: features})
         self.built = True
 
@@ -140,12 +130,7 @@ class LowRankDense(LowRankLayer):
         return self.matrix()
 
     def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
-        x = self.multiply(inputs)
-        if self.bias is not None:
-            x = ops.add(x, ops.cast(self.bias, x.dtype))
-        if self.activation is not None:
-            x = self.activation(x)
-        return x
+        return self.activated(self.multiply(inputs))
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
         return (*input_shape[:-1], self.units)
@@ -154,13 +139,6 @@ class LowRankDense(LowRankLayer):
         config = super().get_config()
         config.update(
             units=self.units,
-            activation=activations.serialize(self.activation),
             use_bias=self.use_bias,
-            kernel_initializer=initializers.serialize(self.kernel_initializer),
-            bias_initializer=initializers.serialize(self.bias_initializer),
-            kernel_regularizer=regularizers.serialize(self.kernel_regularizer),
-            bias_regularizer=regularizers.serialize(self.bias_regularizer),
-            activity_regularizer=regularizers.serialize(self.activity_regularizer),
-            bias_constraint=constraints.serialize(self.bias_constraint),
         )
         return config

@@ -5,16 +5,16 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import activations, constraints, initializers, ops, regularizers
+from keras import ops
 from keras.src.layers.core import einsum_dense  # its reading of equations, not exported
 
-from dlrt.layers.low_rank_layer import LowRankLayer, refuse_constraint
+from dlrt.layers.low_rank_affine import LowRankAffine
 
 Tensor = Any
 
 
 @keras.saving.register_keras_serializable(package="dlrt")
-class LowRankEinsumDense(LowRankLayer):
+class LowRankEinsumDense(LowRankAffine):
     """`keras.layers.EinsumDense` with a kernel of low rank.
 
     The kernel is folded to a matrix `W: (n, m)`: the axes that the equation sums over
@@ -74,24 +74,24 @@ class LowRankEinsumDense(LowRankLayer):
         max_rank: int | None = None,
         **kwargs: Any,
     ) -> None:
-        refuse_constraint("kernel_constraint", kernel_constraint)
         super().__init__(
+            activation=activation,
+            kernel_initializer=kernel_initializer,
+            bias_initializer=bias_initializer,
+            kernel_regularizer=kernel_regularizer,
+            bias_regularizer=bias_regularizer,
+            activity_regularizer=activity_regularizer,
+            kernel_constraint=kernel_constraint,
+            bias_constraint=bias_constraint,
             rank=rank,
             tolerance=tolerance,
             max_rank=max_rank,
-            activity_regularizer=activity_regularizer,
             **kwargs,
         )
         self.equation = equation
         single = isinstance(output_shape, int)
         self.partial_output_shape = (output_shape,) if single else tuple(output_shape)
-        self.activation = activations.get(activation)
         self.bias_axes = bias_axes
-        self.kernel_initializer = initializers.get(kernel_initializer)
-        self.bias_initializer = initializers.get(bias_initializer)
-        self.kernel_regularizer = regularizers.get(kernel_regularizer)
-        self.bias_regularizer = regularizers.get(bias_regularizer)
-        self.bias_constraint = constraints.get(bias_constraint)
         self._check_equation()
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
@@ -118,13 +118,7 @@ class LowRankEinsumDense(LowRankLayer):
             self.unfold,
         )
         if bias_shape is not None:
-            self.bias = self.add_weight(
-                name="bias",
-                shape=tuple(bias_shape),
-                initializer=self.bias_initializer,
-                regularizer=self.bias_regularizer,
-                constraint=self.bias_constraint,
-            )
+            self.add_bias(tuple(bias_shape))
         self._arrange(len(input_shape))
         self.built = True
 
@@ -155,11 +149,7 @@ class LowRankEinsumDense(LowRankLayer):
         x = ops.reshape(x, (*kept, *self.column_shape))
         if self._output_order is not None:
             x = ops.transpose(x, self._output_order)
-        if self.bias is not None:
-            x = ops.add(x, ops.cast(self.bias, x.dtype))
-        if self.activation is not None:
-            x = self.activation(x)
-        return x
+        return self.activated(x)
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
         kernel_shape = einsum_dense._analyze_einsum_string(
@@ -179,14 +169,7 @@ class LowRankEinsumDense(LowRankLayer):
         config.update(
             equation=self.equation,
             output_shape=self.partial_output_shape,
-            activation=activations.serialize(self.activation),
             bias_axes=self.bias_axes,
-            kernel_initializer=initializers.serialize(self.kernel_initializer),
-            bias_initializer=initializers.serialize(self.bias_initializer),
-            kernel_regularizer=regularizers.serialize(self.kernel_regularizer),
-            bias_regularizer=regularizers.serialize(self.bias_regularizer),
-            activity_regularizer=regularizers.serialize(self.activity_regularizer),
-            bias_constraint=constraints.serialize(self.bias_constraint),
         )
         return config
 
