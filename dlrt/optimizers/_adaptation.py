@@ -38,7 +38,7 @@ class Adaptation(NamedTuple):
 
     No tensors are in it, so that layers of one shape share the trace of `run`, with its
     branches for ranks that stay and that change. Written out for each of the hundred
-    layers of a transformer, these took a minute to be optimised.
+    layers of a transformer, these would be most of what TensorFlow has to optimise.
 
     Attributes:
         integrator: The integrator.
