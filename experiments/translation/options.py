@@ -176,7 +176,8 @@ class _Options(RunOptions):
             type=float,
             metavar="X",
             help="multiplies the learning rate, whose peak is "
-            "1/sqrt(dim * warm-up steps)",
+            f"1/sqrt(dim * warm-up steps), for fewer than {WARM_UP_STEPS} steps that "
+            f"of {WARM_UP_STEPS}",
         )
 
     def _add_scores(self) -> None:
