@@ -10,23 +10,15 @@ of a curve, a figure. Interrupt it at any time; the same command goes on.
 import argparse
 import csv
 import math
-import os
 import statistics
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks._studies import RESULTS, ROOT, train
 from dlrt.callbacks import read_history
 from experiments import _published
-
-ROOT = Path(__file__).resolve().parents[1]
-RESULTS = Path(__file__).resolve().parent / "results"
-
-# Exit status of `experiments.mnist_dense` after a loss that is no number.
-_DIVERGED = 3
 
 
 @dataclass(frozen=True)
@@ -108,32 +100,8 @@ def run(study: str, setting: Setting, seed: int, log_dir: Path) -> dict[str, Any
     """Trains one network, unless it has been, and returns what its log says."""
     words = [word.lstrip("-") for word in setting.options]
     name = "-".join([study, *words, f"seed{seed}"])
-    directory = log_dir / name
-    log = directory.parent / f"{name}.log"
-    if not (directory / "finished").exists():
-        command = [sys.executable, "-m", "experiments.mnist_dense", *setting.options]
-        command += ["--seed", str(seed), "--run-name", name, "--dataset", "mnist"]
-        command += ["--log-dir", str(log_dir)]
-        if directory.exists():
-            command.append("--resume")
-        threads = {
-            "TF_NUM_INTRAOP_THREADS": "1",
-            "TF_NUM_INTEROP_THREADS": "1",
-            "OMP_NUM_THREADS": "1",
-        }
-        log_dir.mkdir(parents=True, exist_ok=True)
-        with open(log, "a") as output:
-            finished = subprocess.run(
-                command,
-                cwd=ROOT,
-                env={**os.environ, **threads},
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
-        if finished.returncode != _DIVERGED:
-            finished.check_returncode()
-        (directory / "finished").touch()
-    workbook = next((directory / "historyLogs").glob("[!.]*.xlsx"))
+    options = [*setting.options, "--seed", str(seed), "--dataset", "mnist"]
+    workbook = train("experiments.mnist_dense", options, name, log_dir)
     rows, configuration = read_history(workbook)
     ranks = [[v for k, v in row.items() if k.startswith("rank ")] for row in rows]
     # Of an adaptive run, the epochs with its final ranks.

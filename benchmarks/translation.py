@@ -1,0 +1,109 @@
+"""Trains dense, fixed-rank and rank-adaptive transformers for a comparison.
+
+    python -m benchmarks.translation phrases          equal epochs, three seeds
+    python -m benchmarks.translation pt_en            the big network, equal time
+
+Runs `experiments.transformer` for every network and seed of a study, two at a time with
+one thread each, and has `evaluation` draw curves and write tables of their logs into
+`results/translation-<study>/`. Interrupt it at any time; the same command goes on, and
+more `--minutes` continue what is finished.
+"""
+
+import argparse
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks._studies import RESULTS, ROOT, train
+
+
+@dataclass(frozen=True)
+class Study:
+    """Networks that are trained alike.
+
+    Args:
+        shared: Words of the command line of `experiments.transformer` for all of them.
+        networks: Subcommand and further words of each, by its name.
+        seeds: Number of seeds, counted from 0.
+        minutes: Time of training, in place of a number of epochs.
+    """
+
+    shared: tuple[str, ...]
+    networks: dict[str, tuple[str, ...]]
+    seeds: int = 3
+    minutes: float | None = None
+
+
+STUDIES = {
+    # Short epochs, for curves of more than a few points.
+    "phrases": Study(
+        (
+            *("--corpus", "phrases", "--epochs", "10", "--steps-per-epoch", "300"),
+            *("--score-interval", "1"),
+        ),
+        {
+            "dense": ("reference",),
+            "fixed": ("fixed-rank", "--rank", "30"),
+            "adaptive": ("rank-adaptive", "--rank", "50", "--tolerance", "0.1"),
+        },
+    ),
+    # The number of epochs is one that no run gets to.
+    "pt_en": Study(
+        (
+            *("--corpus", "pt_en", "--preset", "big", "--epochs", "10000"),
+            *("--steps-per-epoch", "50", "--warm-up-steps", "400"),
+            *("--score-interval", "0"),
+        ),
+        {"dense": ("reference",), "fixed": ("fixed-rank", "--rank", "50")},
+        seeds=1,
+        minutes=60,
+    ),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("study", choices=STUDIES)
+    parser.add_argument("--seeds", type=int, nargs="+", help="only these seeds")
+    parser.add_argument(
+        "--minutes", type=float, help="time of training of each run, without validation"
+    )
+    parser.add_argument("--jobs", type=int, default=2, help="runs at a time")
+    parser.add_argument("--threads", type=int, default=1, help="threads of each run")
+    parser.add_argument(
+        "--log-dir", type=Path, default=ROOT / "history_logs" / "translation"
+    )
+    given = parser.parse_args()
+    study = STUDIES[given.study]
+    minutes = study.minutes if given.minutes is None else given.minutes
+    log_dir = given.log_dir.absolute() / given.study
+
+    def run(network: str, seed: int) -> None:
+        options = [*study.networks[network], *study.shared, "--seed", str(seed)]
+        if minutes is not None:
+            options += ["--minutes", f"{minutes:g}"]
+        name = f"{network}-seed{seed}"
+        train("experiments.transformer", options, name, log_dir, given.threads)
+        print(f"{given.study}: {name} is finished", flush=True)
+
+    with ThreadPoolExecutor(given.jobs) as pool:
+        futures = [
+            pool.submit(run, network, seed)
+            for seed in given.seeds or range(study.seeds)
+            for network in study.networks
+        ]
+        for future in futures:
+            future.result()
+    output = RESULTS / f"translation-{given.study}"
+    for words in (["figures", "--formats", "png", "--at", "best"], ["tables"]):
+        command = [sys.executable, "-m", "evaluation", *words]
+        command += [str(log_dir), "--output", str(output)]
+        subprocess.run(command, cwd=ROOT, check=True)
+
+
+if __name__ == "__main__":
+    main()
