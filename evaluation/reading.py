@@ -164,6 +164,8 @@ def _expected_epochs(
     """The last epoch of the finished run, if that can be known from the log."""
     if configuration.get("train") is False:
         return None
+    if transformers.out_of_time(configuration, rows):
+        return rows[-1]["epoch"]
     fine_tuning = configuration.get("fine_tune_epochs")
     if fine_tuning is None:
         return epochs or None

@@ -13,6 +13,14 @@ _WORDS = {
     "layers": "{} layers",
     "heads": "{} heads",
     "feed_forward": "feed-forward {}",
+    "embedding_rank": "embeddings of rank {}",
+    "max_rank": "at most rank {}",
+    "vocab_size": "{} subwords",
+    "batch_tokens": "{} tokens a step",
+    "steps_per_epoch": "{} steps an epoch",
+    "warm_up_steps": "warm-up {}",
+    "learning_rate_factor": "learning rate times {:g}",
+    "dropout": "dropout {:g}",
 }
 
 

@@ -1,7 +1,7 @@
 """Logs of transformers that translate: which network it is, and its layers."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ METRICS = (
     "test_chrf",
 )
 SPEED = "tokens/second"
+_TRAINING_SECONDS = "training seconds"
 
 _EXPERIMENT = "transformer"
 _REFERENCE = "reference"
@@ -38,6 +39,10 @@ class Network(NamedTuple):
         layers, heads, feed_forward: The rest of its shape, where the log says it.
         rank: Its fixed rank.
         start_rank: The rank from which adaptive ones start.
+        embedding_rank, max_rank: The rank of its embeddings and the bound of adaptive
+            ones, where the log says them, as all that follows.
+        vocab_size, batch_tokens, steps_per_epoch, warm_up_steps, learning_rate_factor,
+            dropout: What else it was trained with.
     """
 
     setting: Setting
@@ -47,6 +52,14 @@ class Network(NamedTuple):
     feed_forward: int | None = None
     rank: int | None = None
     start_rank: int | None = None
+    embedding_rank: int | None = None
+    max_rank: int | None = None
+    vocab_size: int | None = None
+    batch_tokens: int | None = None
+    steps_per_epoch: int | None = None
+    warm_up_steps: int | None = None
+    learning_rate_factor: float | None = None
+    dropout: float | None = None
 
     @property
     def method(self) -> str:
@@ -93,20 +106,34 @@ def network(configuration: Mapping[str, Any]) -> Network:
     stored["low_rank"] = method != _REFERENCE
     if method != _ADAPTIVE:
         stored["tolerance"] = 0.0
-    shape = (_whole(configuration, key) for key in ("layers", "heads", "feed_forward"))
-    rank = _whole(configuration, "rank") if stored["low_rank"] else None
+    rank = _number(configuration, "rank") if stored["low_rank"] else None
     ranks = (None, rank) if method == _ADAPTIVE else (rank, None)
     setting = Setting(**stored | {"dataset": str(configuration.get("corpus", "text"))})
-    return Network(setting, configuration["dim"], *shape, *ranks)
+    others = {
+        field: _number(configuration, field)
+        for field in Network._fields
+        if field not in ("setting", "rank", "start_rank")
+    }
+    return Network(setting, rank=ranks[0], start_rank=ranks[1], **others)
+
+
+def out_of_time(
+    configuration: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]
+) -> bool:
+    """Whether a run had been given a time, and ended since it was over."""
+    minutes = configuration.get("minutes")
+    if not is_one(configuration) or minutes is None:
+        return False
+    return sum(row.get(_TRAINING_SECONDS) or 0.0 for row in rows) >= 60 * minutes
 
 
 def _kinds(default: Any) -> tuple[type, ...]:
     return (int, float) if isinstance(default, float) else (type(default),)
 
 
-def _whole(configuration: Mapping[str, Any], key: str) -> int | None:
+def _number(configuration: Mapping[str, Any], key: str) -> int | float | None:
     value = configuration.get(key)
-    return value if isinstance(value, int) else None
+    return value if isinstance(value, int | float) else None
 
 
 def projections(log: Log) -> dict[str, Projection]:

@@ -134,6 +134,28 @@ def test_unfinished_and_diverged_runs_are_in_no_mean(tmp_path):
     assert len(collect([tmp_path], unfinished=True).transformers) == 2
 
 
+def test_settings_of_the_training_tell_networks_apart(tmp_path):
+    write_run(tmp_path, "dense", name="a", dropout=0.1, learning_rate_factor=1.0)
+    write_run(tmp_path, "dense", name="b", dropout=0.2, learning_rate_factor=1.0)
+    write_run(tmp_path, "dense", name="c", dropout=0.1, learning_rate_factor=0.5)
+    collection = collect([tmp_path])
+    assert collection.problems == ()
+    assert names(list(networks(collection.transformers))) == [
+        "dense, learning rate times 0.5, dropout 0.1",
+        "dense, learning rate times 1, dropout 0.1",
+        "dense, learning rate times 1, dropout 0.2",
+    ]
+
+
+def test_a_run_whose_time_is_over_is_finished(tmp_path):
+    # Epochs count 20 seconds each.
+    for seed, minutes in enumerate((1, 1.5, None)):
+        write_run(tmp_path, "fixed", 30, seed=seed, until=4, minutes=minutes)
+    collection = collect([tmp_path])
+    assert [log.seed for log in collection.transformers] == [0]
+    assert [log.seed for log in collection.excluded_transformers] == [1, 2]
+
+
 @pytest.mark.parametrize("missing", ["subcommand", "dim"])
 def test_a_configuration_that_tells_too_little(tmp_path, missing):
     path = write_run(tmp_path, "dense", changes={missing: None})
