@@ -46,7 +46,7 @@ STUDIES = {
         {
             "dense": ("reference",),
             "fixed": ("fixed-rank", "--rank", "30"),
-            "adaptive": ("rank-adaptive", "--rank", "50", "--tolerance", "0.1"),
+            "adaptive": ("rank-adaptive", "--rank", "50", "--tolerance", "0.2"),
         },
     ),
     # The number of epochs is one that no run gets to.
