@@ -21,6 +21,8 @@ from dlrt.optimizers._layer_step import layers_of, present
 # trace a training step anew takes as long as Adam takes for two million entries of `U`
 # and `V` in about five hundred steps (measured on two cores: 2.5 s, and 5 ms).
 _WORTH_A_MOVE = 2_000_000
+# Rooms that shrink are multiples of this.
+_ROOM = 8
 
 
 def low_rank_optimizer(model: keras.Model) -> LowRank | None:
@@ -202,8 +204,9 @@ def adapt(model: keras.Model) -> bool:
             continue
         rank, columns = layer.rank, layer.capacity // growth
         if 2 * rank <= columns:
-            # A little room, so that the rank can recover before the next move.
-            room = min(columns, rank + max(2, rank // 4))
+            # A little room, so that the rank can recover before the next move, and the
+            # same for layers that are nearly alike: they share what is traced.
+            room = min(columns, _rounded_up(rank + max(2, rank // 4)))
             smaller.append((layer, growth * room))
             saved += growth * (columns - room) * sum(layer.matrix_shape)
         elif truncating and rank >= columns and columns < bound[1]:
@@ -211,6 +214,10 @@ def adapt(model: keras.Model) -> bool:
     if dynamic_shapes() and saved < _WORTH_A_MOVE:
         smaller = []
     return _resize(model, smaller + larger)
+
+
+def _rounded_up(room: int) -> int:
+    return -(-room // _ROOM) * _ROOM
 
 
 def _trained_layers(model: keras.Model) -> list[LowRankLayer]:

@@ -8,7 +8,7 @@ from dlrt import linalg
 from dlrt._shapes import dynamic_shapes
 from dlrt.factors import Factors
 from dlrt.integrators import Integrator, Truncation, Update
-from dlrt.optimizers import _scaling, _slots, _tracing
+from dlrt.optimizers import _scaling, _slots
 
 Tensor = Any
 
@@ -60,22 +60,25 @@ class Adaptation(NamedTuple):
 
     def run(
         self,
+        variables: list,
         old: Factors,
-        stepped: dict[str, Tensor],
         rank: Tensor | int,
         width: Tensor | int,
         truncation: Truncation,
-        slots: list[Tensor],
-    ) -> tuple[Factors, list[Tensor]]:
-        """New factors and slots.
+        slots: list,
+        updating: Tensor | None,
+    ) -> None:
+        """Finds new factors and slots, and assigns them.
 
         Args:
-            old: The factors at the start of the phase, at the width of their variables.
-            stepped: The stepped values, likewise.
+            variables: `U`, `S` and `V`, which hold the stepped values.
+            old: The factors at the start of the phase, at the width of the variables.
             rank: The rank at the start of the step.
             width: Number of columns to compute with.
             truncation: The rule for the next rank.
             slots: The slots of the factors, in the order of `self.slots`.
+            updating: Whether this step ends an accumulation of gradients; `None` where
+                there is none.
         """
         integrator = self.integrator
         used = (cropped(v, n, width) for v, n in zip(old, "usv", strict=True))
@@ -85,23 +88,24 @@ class Adaptation(NamedTuple):
         else:
             points = integrator.points(self.phase, prepared)
         increments = {
-            name: cropped(value, name, width) - points[name]
-            for name, value in stepped.items()
+            name: cropped(_slots.value_of(variable), name, width) - points[name]
+            for name, variable in zip("usv", variables, strict=True)
+            if name in integrator.phases[self.phase].steps
         }
         if self.scaled:
             before = None
             if self.phase > 0 and integrator.growth > 1:
                 before = rank if dynamic_shapes() else width // integrator.growth
             increments = _scaling.scaled(increments, self.shape, rank, before)
-        if isinstance(truncation.max_rank, int):
-            # A tensor, so that the trace serves variables of other widths too.
-            upper = ops.convert_to_tensor(truncation.max_rank)
-            truncation = truncation._replace(max_rank=upper)
-        update = _tracing.shared(integrator, "update")(
-            self.phase, prepared, increments, truncation
-        )
+        update = integrator.update(self.phase, prepared, increments, truncation)
         factors = Factors(*map(padded, update.factors, old))
-        return factors, self._carried(slots, factors, update, rank)
+        values = list(map(_slots.value_of, slots))
+        carried = self._carried(values, factors, update, rank)
+        for variable, new, before in zip(variables, factors, old, strict=True):
+            kept = new if updating is None else ops.where(updating, new, before)
+            variable.assign(kept)
+        for slot, value in zip(slots, carried, strict=True):
+            slot.assign(value)
 
     def _carried(
         self, slots: list[Tensor], factors: Factors, update: Update, rank: Tensor | int

@@ -1,5 +1,6 @@
 """One step of one low-rank layer, around the step of the inner optimizer."""
 
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -170,21 +171,13 @@ class LayerStep:
     def begin(self) -> list[tuple[Tensor, keras.Variable]]:
         """Puts the values to be stepped in place of the factors."""
         integrator = self.integrator
+        phase = integrator.phases[self.phase]
         self._width = self._active_width()
-        self._whole = Factors(*(self._value(name) for name in "usv"))
-        self._old = Factors(
-            *(self._crop(v, n) for v, n in zip(self._whole, "usv", strict=True))
-        )
+        self._whole = Factors(*map(_slots.value_of, self._variables.values()))
         if self.phase == 0 and self._initial_rank is not None:
             rank = linalg.basis_rank(self._old.u)
             self._initial_rank.assign(ops.cast(rank, "float32"))
-        self.prepared = integrator.prepare(self._old)
-        if integrator.perpendicular and not self._optimizer._value_dependent:
-            # Saves the products K = U S and L = V Sᵀ, and four writes.
-            steps = integrator.phases[self.phase].steps
-            self.points = {name: getattr(self.prepared, name) for name in steps}
-        else:
-            self.points = integrator.points(self.phase, self.prepared)
+        if not self._steps_factors():
             for name, point in self.points.items():
                 self._write(name, point)
         grads = {name: g for name, g in self._grads.items() if g is not None}
@@ -193,14 +186,41 @@ class LayerStep:
             grads = integrator.gradients(self._old, cropped)
         if self._is_augmented():
             self._fill_new_magnitudes()
-        direction = integrator.phases[self.phase].direction
         pairs = []
-        for name in self.points:
+        for name in phase.steps:
             variable, grad = self._variables[name], grads[name]
             pairs.append(
-                (padded(grad if direction == 1 else -grad, variable), variable)
+                (padded(grad if phase.direction == 1 else -grad, variable), variable)
             )
         return pairs
+
+    def _steps_factors(self) -> bool:
+        """Whether steps may start from the factors in the place of `K`, `S` and `L`.
+
+        That saves the products `K = U S` and `L = V Sᵀ`, and four writes.
+        """
+        return self.integrator.perpendicular and not self._optimizer._value_dependent
+
+    # What follows is not needed of every layer, and takes long to trace for many.
+
+    @functools.cached_property
+    def _old(self) -> Factors:
+        """The factors at the start of the phase, without unused columns."""
+        parts = zip(self._whole, "usv", strict=True)
+        return Factors(*(self._crop(value, name) for value, name in parts))
+
+    @functools.cached_property
+    def prepared(self) -> Factors:
+        """The same in the gauge that the integrator wants."""
+        return self.integrator.prepare(self._old)
+
+    @functools.cached_property
+    def points(self) -> dict[str, Tensor]:
+        """The values from which the inner optimizer steps, by name."""
+        if self._steps_factors():
+            steps = self.integrator.phases[self.phase].steps
+            return {name: getattr(self.prepared, name) for name in steps}
+        return self.integrator.points(self.phase, self.prepared)
 
     def increments(self) -> dict[str, Tensor]:
         """How far the inner optimizer has moved the stepped values, scaled."""
@@ -264,13 +284,11 @@ class LayerStep:
     def finish_adaptive(self, truncation: Truncation, updating: Tensor | None) -> None:
         """Finds and writes new factors of any rank, and moves the slots along."""
         optimizer = self._optimizer
+        inner = optimizer.inner_optimizer
         slots = [
             (name, slot)
             for name, variable in self._variables.items()
-            for slot in _slots.slots_of(
-                optimizer.inner_optimizer,
-                optimizer.inner_optimizer._get_variable_index(variable),
-            )
+            for slot in _slots.slots_of(inner, inner._get_variable_index(variable))
         ]
         adaptation = Adaptation(
             self.integrator,
@@ -280,17 +298,15 @@ class LayerStep:
             optimizer._value_dependent,
             tuple((name, _slots.holds_magnitudes(slot)) for name, slot in slots),
         )
-        factors, values = _tracing.shared(adaptation, "run")(
+        _tracing.shared(adaptation, "run")(
+            list(self._variables.values()),
             self._whole,
-            {name: self._value(name) for name in self.points},
             self._rank(),
             self._width,
             truncation,
-            [ops.copy(ops.convert_to_tensor(slot)) for _, slot in slots],
+            [slot for _, slot in slots],
+            updating,
         )
-        self._assign(factors, updating)
-        for (_, slot), value in zip(slots, values, strict=True):
-            slot.assign(value)
 
     def _assign(self, factors: Factors, updating: Tensor | None) -> None:
         for name, variable in self._variables.items():
@@ -346,11 +362,8 @@ class LayerStep:
             return self._width if dynamic_shapes() else linalg.basis_rank(self._old.u)
         return ops.cast(self._initial_rank, "int32")
 
-    def _value(self, name: str) -> Tensor:
-        return ops.copy(ops.convert_to_tensor(self._variables[name]))
-
     def _read(self, name: str) -> Tensor:
-        return self._crop(self._value(name), name)
+        return self._crop(_slots.value_of(self._variables[name]), name)
 
     def _write(self, name: str, value: Tensor) -> None:
         variable = self._variables[name]

@@ -6,7 +6,8 @@ from typing import Any
 
 import keras
 
-from dlrt.optimizers import _slots
+from dlrt.optimizers import _slots, _tracing
+from dlrt.optimizers._tracing import raw
 
 Tensor = Any
 
@@ -43,14 +44,14 @@ def shared_updates(optimizer: keras.optimizers.Optimizer) -> Iterator[None]:
     def update(gradient: Tensor, variable: Any, learning_rate: Tensor) -> None:
         index = optimizer._get_variable_index(variable)
         slots = {
-            name: _raw(variables[index])
+            name: raw(variables[index])
             for name, variables in _slots.slot_lists(optimizer)
             if variables[index] is not None
         }
         key = (variable.shape, variable.dtype, tuple(slots))
         if key not in functions:
             functions[key] = _function(optimizer, list(slots))
-        functions[key](gradient, _raw(learning_rate), _raw(variable), *slots.values())
+        functions[key](gradient, raw(learning_rate), raw(variable), *slots.values())
 
     optimizer.__dict__["update_step"] = update
     try:
@@ -60,20 +61,11 @@ def shared_updates(optimizer: keras.optimizers.Optimizer) -> Iterator[None]:
 
 
 def _applicable(optimizer: keras.optimizers.Optimizer) -> bool:
-    if keras.backend.backend() != "tensorflow":
+    if type(optimizer) not in _SHAREABLE or not _tracing.applicable():
         return False
     import tensorflow as tf
 
-    return (
-        type(optimizer) in _SHAREABLE
-        and not tf.executing_eagerly()
-        and tf.distribute.get_strategy().num_replicas_in_sync == 1
-    )
-
-
-def _raw(value: Any) -> Any:
-    """What TensorFlow knows of a variable of Keras."""
-    return value.value if isinstance(value, keras.Variable) else value
+    return not tf.executing_eagerly()
 
 
 def _function(optimizer: keras.optimizers.Optimizer, names: list[str]) -> Callable:
