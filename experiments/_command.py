@@ -75,11 +75,12 @@ def input_errors() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def training_errors(directory: Path) -> Iterator[None]:
+def training_errors(directory: Path, rate: str) -> Iterator[None]:
     """Ends the program with one line where the training of a run can't go on.
 
     Args:
         directory: The folder of the run.
+        rate: The option to lower when the loss stops being a number.
 
     Raises:
         SystemExit: With status 3 when the loss stopped being a number, 4 when a file
@@ -92,7 +93,7 @@ def training_errors(directory: Path) -> Iterator[None]:
         _end(
             NON_FINITE,
             f"{error}. The log and the checkpoint of the last finished epoch stay in "
-            f"{directory}; try a smaller --learning-rate",
+            f"{directory}; try a smaller {rate}",
         )
     except OSError as error:
         _end(

@@ -60,7 +60,7 @@ def _train(config: Config, data: "Data", weights: Path | None) -> "Training":
         training = Training(config, data, weights)
     directory = training.run.directory
     print(f"{config.subcommand} on {data.name}, in {directory}", flush=True)
-    with _command.training_errors(directory):
+    with _command.training_errors(directory, "--learning-rate"):
         training.train()
     return training
 

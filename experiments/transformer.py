@@ -44,7 +44,7 @@ def _run(config: Config) -> int:
         _command.fail(str(error))
     directory = training.run.directory
     print(f"{config.subcommand} on {corpus.name}, in {directory}", flush=True)
-    with _command.training_errors(directory):
+    with _command.training_errors(directory, "--learning-rate-factor"):
         training.train()
     print("\n".join(["", *summary.lines(training), ""]), flush=True)
     return 0

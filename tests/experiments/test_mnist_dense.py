@@ -1,16 +1,22 @@
 import json
 import os
-import resource
-import signal
 import subprocess
 import sys
-import time
 import zipfile
-from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+from run_folders import (
+    ROOT,
+    fill_disk,
+    finish,
+    only_run,
+    rows_of,
+    start,
+    wait_for_an_epoch,
+    workbook,
+)
 
 import dlrt
 from dlrt.callbacks import read_history
@@ -25,7 +31,6 @@ from experiments import (
 )
 from experiments._data import ShuffledBatches
 
-ROOT = Path(__file__).resolve().parents[2]
 WIDTH = 24
 SMALL = ("--dataset", "digits", "-d", str(WIDTH), "--batch-size", "256")
 SHAPES = [(784, WIDTH), *[(WIDTH, WIDTH)] * 3, (WIDTH, 10)]
@@ -38,27 +43,12 @@ def logs(tmp_path):
 
 def run(subcommand, logs, *options):
     """Runs a subcommand in this process; returns the exit status."""
-    words = [subcommand, *SMALL, "--log-dir", str(logs), "--verbose", "0", *options]
+    words = words_of(subcommand, logs, "--verbose", 0, *options)
     return mnist_dense.main([str(word) for word in words])
 
 
-def command(subcommand, logs, *options):
-    words = [subcommand, *SMALL, "--log-dir", logs, *options]
-    return [sys.executable, "-m", "experiments.mnist_dense", *map(str, words)]
-
-
-def workbook(directory):
-    (path,) = (directory / "historyLogs").glob("*.xlsx")
-    return path
-
-
-def rows_of(directory):
-    return read_history(workbook(directory))[0]
-
-
-def only_run(logs):
-    (directory,) = logs.iterdir()
-    return directory
+def words_of(subcommand, logs, *options):
+    return [subcommand, *SMALL, "--log-dir", logs, *options]
 
 
 def assert_same_rows(rows, expected):
@@ -276,31 +266,17 @@ class TestProcesses:
 
     def test_killed_run_resumes_as_if_uninterrupted(self, tmp_path):
         options = ("-s", 6, "--run-name", "run", "-e", 12)
-        whole = subprocess.Popen(
-            command("fixed-rank", tmp_path / "a", *options),
-            cwd=ROOT,
-            stdout=subprocess.DEVNULL,
-        )
-        killed = subprocess.Popen(
-            command("fixed-rank", tmp_path / "b", *options),
-            cwd=ROOT,
-            stdout=subprocess.DEVNULL,
-        )
+        words = {
+            name: words_of("fixed-rank", tmp_path / name, *options) for name in "ab"
+        }
+        whole, killed = (start("mnist_dense", words[name]) for name in "ab")
         directory = tmp_path / "b" / "run"
-        deadline = time.monotonic() + 120
-        checkpoint = directory / "best.keras"
-        while not checkpoint.exists() and time.monotonic() < deadline:
-            time.sleep(0.01)
-        killed.send_signal(signal.SIGKILL)
+        wait_for_an_epoch(directory)
+        killed.kill()
         killed.wait()
         logged = rows_of(directory)
         assert 1 <= len(logged) < 12
-        resumed = subprocess.run(
-            command("fixed-rank", tmp_path / "b", *options, "--resume"),
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-        )
+        resumed = finish("mnist_dense", [*words["b"], "--resume"])
         assert resumed.returncode == 0, resumed.stderr
         assert whole.wait() == 0
         rows, configuration = read_history(workbook(directory))
@@ -341,20 +317,11 @@ class TestProcesses:
 
     @pytest.mark.tensorflow_only
     def test_checkpoint_that_cannot_be_written(self, logs):
-        process = subprocess.Popen(
-            command("fixed-rank", logs, "-s", 16, "-e", 1000, "--run-name", "run"),
-            cwd=ROOT,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        words = words_of("fixed-rank", logs, "-s", 16, "-e", 1000, "--run-name", "run")
+        process = start("mnist_dense", words, stderr=subprocess.PIPE)
         directory = logs / "run"
-        deadline = time.monotonic() + 120
-        while not (directory / "best.keras").exists() and time.monotonic() < deadline:
-            time.sleep(0.01)
-        # As if the disk filled up: from now on only files as small as a log fit.
-        limit = (64 * 1024, resource.RLIM_INFINITY)
-        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, limit)
+        wait_for_an_epoch(directory)
+        fill_disk(process)
         _, errors = process.communicate(timeout=120)
         assert process.returncode == 4
         assert "File too large" in errors
@@ -366,12 +333,7 @@ class TestProcesses:
 
     def test_loss_that_is_no_number(self, logs):
         options = ("-s", 4, "-e", 3, "--optimizer", "sgd", "--learning-rate", "1e6")
-        process = subprocess.run(
-            command("fixed-rank", logs, *options),
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-        )
+        process = finish("mnist_dense", words_of("fixed-rank", logs, *options))
         assert process.returncode == 3
         assert "at epoch 1, step" in process.stderr
         assert "Traceback" not in process.stderr

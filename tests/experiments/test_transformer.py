@@ -2,15 +2,22 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
-from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+from run_folders import (
+    ROOT,
+    fill_disk,
+    finish,
+    only_run,
+    rows_of,
+    start,
+    wait_for_an_epoch,
+    workbook,
+)
 
 import dlrt
 from dlrt.callbacks import read_history, read_table
@@ -23,7 +30,6 @@ from experiments.translation.encoding import encode_pairs
 from experiments.translation.scores import score
 from experiments.translation.tokenizers import START, load_vocabularies
 
-ROOT = Path(__file__).resolve().parents[2]
 DIM = 16
 MAX_LENGTH = 24
 SMALL = (
@@ -96,24 +102,6 @@ def words_of(subcommand, corpus, logs, *settings):
 def run(*arguments):
     """Runs a subcommand in this process; returns the exit status."""
     return transformer.main([*words_of(*arguments), "--verbose", "0"])
-
-
-def command(*arguments):
-    return [sys.executable, "-m", "experiments.transformer", *words_of(*arguments)]
-
-
-def workbook(directory):
-    (path,) = (directory / "historyLogs").glob("*.xlsx")
-    return path
-
-
-def rows_of(directory):
-    return read_history(workbook(directory))[0]
-
-
-def only_run(logs):
-    (directory,) = logs.iterdir()
-    return directory
 
 
 TIMES = ("seconds", "training seconds", "scoring seconds", "tokens/second")
@@ -266,29 +254,19 @@ class TestContinuing:
     @pytest.mark.tensorflow_only
     def test_killed_run_ends_as_an_uninterrupted_one(self, corpus, tmp_path):
         settings = ("-s", 4, "-e", 8, "--steps-per-epoch", 7, "--run-name", "run")
-        processes = [
-            subprocess.Popen(
-                command("fixed-rank", corpus, tmp_path / name, *settings),
-                cwd=ROOT,
-                stdout=subprocess.DEVNULL,
-            )
-            for name in ("a", "b")
-        ]
+        words = {
+            name: words_of("fixed-rank", corpus, tmp_path / name, *settings)
+            for name in "ab"
+        }
+        whole, killed = (start("transformer", words[name]) for name in "ab")
         directory = tmp_path / "b" / "run"
-        deadline = time.monotonic() + 120
-        while not (directory / "best.keras").exists() and time.monotonic() < deadline:
-            time.sleep(0.01)
-        processes[1].send_signal(signal.SIGKILL)
-        processes[1].wait()
+        wait_for_an_epoch(directory)
+        killed.kill()
+        killed.wait()
         assert 1 <= len(rows_of(directory)) < 8
-        resumed = subprocess.run(
-            command("fixed-rank", corpus, tmp_path / "b", *settings, "--resume"),
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-        )
+        resumed = finish("transformer", [*words["b"], "--resume"])
         assert resumed.returncode == 0, resumed.stderr
-        assert processes[0].wait() == 0
+        assert whole.wait() == 0
         assert_same_run(directory, tmp_path / "a" / "run")
 
     @pytest.mark.tensorflow_only
@@ -330,19 +308,34 @@ class TestContinuing:
 class TestProcesses:
     @pytest.mark.tensorflow_only
     def test_loss_that_is_no_number(self, corpus, logs):
-        process = subprocess.run(
-            command(
-                *("reference", corpus, logs, "-e", 2),
-                *("--learning-rate-factor", "1e30", "--warm-up-steps", 1),
-            ),
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-        )
+        settings = ("--learning-rate-factor", "1e30", "--warm-up-steps", 1)
+        words = words_of("reference", corpus, logs, "-e", 2, *settings)
+        process = finish("transformer", words)
         assert process.returncode == 3, process.stderr
         assert "at epoch 1, step" in process.stderr
         assert "Traceback" not in process.stderr
+        assert "try a smaller --learning-rate-factor" in process.stderr
         assert rows_of(only_run(logs)) == []
+
+    @pytest.mark.tensorflow_only
+    def test_disk_that_fills_up(self, corpus, logs):
+        settings = ("-s", 4, "-e", 1000, "--steps-per-epoch", 3, "--score-interval", 0)
+        words = words_of("fixed-rank", corpus, logs, *settings, "--run-name", "run")
+        process = start("transformer", words, stderr=subprocess.PIPE)
+        directory = logs / "run"
+        wait_for_an_epoch(directory)
+        fill_disk(process)
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode == 4
+        assert "File too large" in errors and "--resume" in errors
+        assert "Traceback" not in errors
+        assert not list(directory.rglob(".*"))
+        done = len(rows_of(directory))
+        assert done >= 1
+        assert "translation" in read_table(workbook(directory), "translations")[0]
+        # With room again, the run goes on from what was saved.
+        again = (*settings, "--run-name", "run", "--resume", "--minutes", "0.0001")
+        assert run("fixed-rank", corpus, logs, *again) == 0
 
     @pytest.mark.tensorflow_only
     @pytest.mark.parametrize(

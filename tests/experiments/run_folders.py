@@ -1,0 +1,53 @@
+"""What runs leave in their folders, and how the tests disturb them."""
+
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from dlrt.callbacks import read_history
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def workbook(directory):
+    (path,) = (directory / "historyLogs").glob("*.xlsx")
+    return path
+
+
+def rows_of(directory):
+    return read_history(workbook(directory))[0]
+
+
+def only_run(logs):
+    (directory,) = logs.iterdir()
+    return directory
+
+
+def start(module, words, **options):
+    """A run in a process of its own."""
+    command = [sys.executable, "-m", f"experiments.{module}", *map(str, words)]
+    options = {"stdout": subprocess.DEVNULL, "text": True} | options
+    return subprocess.Popen(command, cwd=ROOT, **options)
+
+
+def finish(module, words):
+    """The same to its end."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = start(module, words, **pipes)
+    output, errors = process.communicate()
+    return subprocess.CompletedProcess(words, process.returncode, output, errors)
+
+
+def wait_for_an_epoch(directory, seconds=120):
+    """Waits until a run has saved its first epoch."""
+    deadline = time.monotonic() + seconds
+    while not (directory / "best.keras").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
+def fill_disk(process, left=64 * 1024):
+    """As if the disk filled up: a process can only write small files from now on."""
+    limit = (left, resource.RLIM_INFINITY)
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, limit)
