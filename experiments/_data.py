@@ -1,7 +1,5 @@
 """The images of a run, and the order in which they are trained on."""
 
-import sys
-import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,6 +7,7 @@ import keras
 import numpy as np
 
 from dlrt import datasets
+from experiments import _quiet
 from experiments._config import NUM_INPUTS, Config
 
 # Large, because evaluation keeps no activations for a backward pass.
@@ -55,12 +54,8 @@ def prepare(
     name: str, val_size: int | float, seed: int, dataset_size: float, noise: float
 ) -> Data:
     """`load`, by the settings that matter to it."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    with _quiet.warnings_as_lines():
         dataset = datasets.load(name)
-    for warning in caught:
-        # A line of its own, not one that looks like an accident in the source.
-        print(f"WARNING: {warning.message}", file=sys.stderr, flush=True)
     splits = datasets.split(
         dataset,
         val_size=val_size,

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 
 import dlrt
-from experiments import _dense_weights
+from experiments import _dense_weights, _optimizers
 from experiments._config import (
     NUM_HIDDEN,
     NUM_INPUTS,
@@ -60,18 +60,11 @@ def compile_model(
         steps_per_epoch: Number of batches.
         adaptive: Whether ranks change in this phase.
     """
-    optimizer = _optimizer(config, epochs * steps_per_epoch)
-    if config.integrator is not None:
-        adaptation: dict[str, Any] = {}
-        if adaptive:
-            adaptation = {
-                "tolerance": config.tolerance,
-                "max_rank": config.max_rank,
-                **truncation_schedule(config, steps_per_epoch),
-            }
-        optimizer = dlrt.optimizers.LowRank(
-            optimizer, integrator=config.integrator, **adaptation
-        )
+    optimizer = _optimizers.low_rank(
+        _optimizer(config, epochs * steps_per_epoch),
+        config,
+        truncation_schedule(config, steps_per_epoch) if adaptive else None,
+    )
     optimizer.build(model.trainable_variables)
     model.compile(
         optimizer,

@@ -1,9 +1,12 @@
-"""A start of the backend that does not talk."""
+"""What the programs say on stderr: no notices of the backend, warnings as lines."""
 
+import contextlib
 import os
 import re
 import sys
 import tempfile
+import warnings
+from collections.abc import Iterator
 
 # Notices and warnings of TensorFlow's C++ side, the line that introduces them, and what
 # it calls an error on every machine without a GPU.
@@ -35,3 +38,13 @@ def import_keras() -> None:
             os.close(kept)
             captured.seek(0)
             os.write(2, b"".join(li for li in captured if not _NOTICE.match(li)))
+
+
+@contextlib.contextmanager
+def warnings_as_lines() -> Iterator[None]:
+    """Prints warnings as a line each, not like accidents in a line of the source."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    for warning in caught:
+        print(f"WARNING: {warning.message}", file=sys.stderr, flush=True)

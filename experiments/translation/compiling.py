@@ -1,10 +1,8 @@
 """How a transformer is trained: optimizer, loss and metrics."""
 
-from typing import Any
-
 import keras
 
-import dlrt
+from experiments import _optimizers
 from experiments.translation.config import (
     WARM_UP_STEPS,
     Config,
@@ -24,20 +22,16 @@ def compile_model(model: keras.Model, config: Config, steps_per_epoch: int) -> N
         config: The settings of the run, with its number of warm-up steps.
         steps_per_epoch: Number of batches.
     """
-    optimizer = keras.optimizers.Adam(
-        learning_rate(config), beta_1=0.9, beta_2=0.98, epsilon=1e-9
+    schedule = None
+    if config.adaptive:
+        schedule = truncation_schedule(config.epochs, steps_per_epoch)
+    optimizer = _optimizers.low_rank(
+        keras.optimizers.Adam(
+            learning_rate(config), beta_1=0.9, beta_2=0.98, epsilon=1e-9
+        ),
+        config,
+        schedule,
     )
-    if config.integrator is not None:
-        adaptation: dict[str, Any] = {}
-        if config.adaptive:
-            adaptation = {
-                "tolerance": config.tolerance,
-                "max_rank": config.max_rank,
-                **truncation_schedule(config.epochs, steps_per_epoch),
-            }
-        optimizer = dlrt.optimizers.LowRank(
-            optimizer, integrator=config.integrator, **adaptation
-        )
     optimizer.build(model.trainable_variables)
     model.compile(
         optimizer,

@@ -1,11 +1,10 @@
 """The text of a run: sentences and their translations, as pairs and as ids."""
 
-import sys
-import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
 from dlrt.datasets import Corpus, load_corpus
+from experiments import _quiet
 from experiments.translation.encoding import EncodedPairs, encode_pairs
 from experiments.translation.scores import score
 from experiments.translation.tokenizers import Vocabularies
@@ -56,13 +55,8 @@ def load(name: str) -> Corpus:
         ValueError: If there is no such corpus, or a file of it is wrong.
         OSError: If it can't be had.
     """
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        corpus = load_corpus(name)
-    for warning in caught:
-        # A line of its own, not one that looks like an accident in the source.
-        print(f"WARNING: {warning.message}", file=sys.stderr, flush=True)
-    return corpus
+    with _quiet.warnings_as_lines():
+        return load_corpus(name)
 
 
 def encode(corpus: Corpus, vocabularies: Vocabularies, max_length: int) -> Text:
