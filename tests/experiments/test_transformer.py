@@ -195,6 +195,7 @@ class TestRuns:
         model = keras.saving.load_model(only_run(logs) / "last.keras")
         assert dlrt.accounting.ranks(model) == ranks
 
+    @pytest.mark.tensorflow_only
     def test_rank_adaptive(self, corpus, logs):
         tolerance = ("-t", "0.4", "-s", 12, "-m", 12)
         assert run("rank-adaptive", corpus, logs, "-e", 3, *tolerance) == 0
