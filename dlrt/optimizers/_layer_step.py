@@ -201,7 +201,8 @@ class LayerStep:
         """
         return self.integrator.perpendicular and not self._optimizer._value_dependent
 
-    # What follows is not needed of every layer, and takes long to trace for many.
+    # Found where they are needed: an adaptive step finds its own, in a shared trace, and
+    # what nobody needs takes long to trace for many layers.
 
     @functools.cached_property
     def _old(self) -> Factors:

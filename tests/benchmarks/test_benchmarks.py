@@ -2,14 +2,16 @@
 
 import csv
 import re
+import subprocess
 import sys
 
 import numpy as np
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import _adaptive, _clock, _floor, _memory, _profile, _report
+from benchmarks import _adaptive, _clock, _floor, _memory, _profile, _report, _studies
 from benchmarks._networks import DENSE, TWO_FACTOR, Case, network
+from dlrt.callbacks import read_history
 
 SMALL = ("--width", "16", "--rank", "3", "--batch", "8", "--rounds", "1")
 
@@ -136,3 +138,20 @@ def test_bad_arguments(arguments, message, tmp_path, monkeypatch, capsys):
 def test_unknown_kind():
     with pytest.raises(ValueError, match="`kind` must be one of .*'sparse'"):
         network("sparse", Case(8, 2))
+
+
+@pytest.mark.tensorflow_only
+def test_a_study_trains_what_it_has_not(tmp_path, monkeypatch):
+    def train(epochs):
+        options = ["dense-reference", "--dataset", "digits", "-d", "8", "-e", epochs]
+        path = _studies.train("experiments.mnist_dense", options, "run", tmp_path)
+        return [row["epoch"] for row in read_history(path)[0]]
+
+    assert train("1") == [1]
+    # More epochs continue the run.
+    assert train("2") == [1, 2]
+    with pytest.raises(subprocess.CalledProcessError):
+        train("none")
+    assert "--epochs" in (tmp_path / "run.log").read_text()
+    monkeypatch.delattr(subprocess, "run")
+    assert train("2") == [1, 2]
