@@ -204,7 +204,7 @@ def test_leftovers_of_killed_writers(tmp_path):
 def test_ends_of_training(settings, capsys, error, status, part):
     directory = settings.log_dir / "mine"
     with pytest.raises(SystemExit) as end:
-        with _command.training_errors(directory):
+        with _command.training_errors(directory, "--rate"):
             raise error
     assert end.value.code == status
     text = capsys.readouterr().err
@@ -221,7 +221,7 @@ def test_ends_of_training(settings, capsys, error, status, part):
 )
 def test_an_interrupted_run_says_how_to_continue(settings, capsys, changes, words):
     def train(directory):
-        with _command.training_errors(directory):
+        with _command.training_errors(directory, "--rate"):
             raise KeyboardInterrupt
 
     settings = replace(settings, **changes)
