@@ -67,6 +67,12 @@ def phase_gradients(
     ]
 
 
+def _shaped_like(variable: Any, gradient: Tensor) -> Tensor:
+    """A gradient with the shape of its variable, which TensorFlow forgets in slices."""
+    shape = tuple(variable.shape)
+    return gradient if tuple(gradient.shape) == shape else ops.reshape(gradient, shape)
+
+
 def layers_of(variables: list) -> list[LowRankLayer]:
     """The low-rank layers that variables belong to, in order, each once."""
     layers = {}
@@ -162,11 +168,12 @@ class LayerStep:
 
     def collect(self, grads: dict[int, Tensor]) -> bool:
         """Takes the gradients of this layer; false if it has none."""
-        names = self.integrator.phases[self.phase].steps
         self._grads = {
-            name: grads.get(id(variable)) for name, variable in self._variables.items()
+            name: _shaped_like(variable, grads[id(variable)])
+            for name, variable in self._variables.items()
+            if grads.get(id(variable)) is not None
         }
-        return all(self._grads[name] is not None for name in names)
+        return self._grads.keys() >= set(self.integrator.phases[self.phase].steps)
 
     def begin(self) -> list[tuple[Tensor, keras.Variable]]:
         """Puts the values to be stepped in place of the factors."""
@@ -180,19 +187,18 @@ class LayerStep:
         if not self._steps_factors():
             for name, point in self.points.items():
                 self._write(name, point)
-        grads = {name: g for name, g in self._grads.items() if g is not None}
+        grads = self._grads
         if type(integrator).gradients is not Integrator.gradients:
-            cropped = {name: self._crop(g, name) for name, g in grads.items()}
-            grads = integrator.gradients(self._old, cropped)
+            used = {name: self._crop(g, name) for name, g in grads.items()}
+            found = integrator.gradients(self._old, used)
+            grads = {name: padded(g, grads[name]) for name, g in found.items()}
         if self._is_augmented():
             self._fill_new_magnitudes()
-        pairs = []
-        for name in phase.steps:
-            variable, grad = self._variables[name], grads[name]
-            pairs.append(
-                (padded(grad if phase.direction == 1 else -grad, variable), variable)
-            )
-        return pairs
+        return [
+            (grads[name] if phase.direction == 1 else -grads[name], variable)
+            for name, variable in self._variables.items()
+            if name in phase.steps
+        ]
 
     def _steps_factors(self) -> bool:
         """Whether steps may start from the factors in the place of `K`, `S` and `L`.
@@ -201,7 +207,7 @@ class LayerStep:
         """
         return self.integrator.perpendicular and not self._optimizer._value_dependent
 
-    # Found where they are needed: an adaptive step finds its own, in a shared trace, and
+    # Found where they are needed: an adaptive step finds its own in a shared trace, and
     # what nobody needs takes long to trace for many layers.
 
     @functools.cached_property
