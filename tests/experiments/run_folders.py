@@ -47,7 +47,17 @@ def wait_for_an_epoch(directory, seconds=120):
         time.sleep(0.01)
 
 
-def fill_disk(process, left=64 * 1024):
-    """As if the disk filled up: a process can only write small files from now on."""
-    limit = (left, resource.RLIM_INFINITY)
+def fill_disk(module, words, directory):
+    """Starts a run, and lets the disk fill up under it: it ends with a clear error."""
+    process = start(module, words, stderr=subprocess.PIPE)
+    wait_for_an_epoch(directory)
+    # As if: only files as small as a log can be written from now on.
+    limit = (64 * 1024, resource.RLIM_INFINITY)
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, limit)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 4
+    assert "File too large" in errors
+    assert "--resume" in errors
+    assert "Traceback" not in errors
+    assert len(rows_of(directory)) >= 1
+    assert not list(directory.rglob(".*"))

@@ -318,18 +318,9 @@ class TestProcesses:
     @pytest.mark.tensorflow_only
     def test_checkpoint_that_cannot_be_written(self, logs):
         words = words_of("fixed-rank", logs, "-s", 16, "-e", 1000, "--run-name", "run")
-        process = start("mnist_dense", words, stderr=subprocess.PIPE)
         directory = logs / "run"
-        wait_for_an_epoch(directory)
-        fill_disk(process)
-        _, errors = process.communicate(timeout=120)
-        assert process.returncode == 4
-        assert "File too large" in errors
-        assert "--resume" in errors
-        assert "Traceback" not in errors
-        assert len(rows_of(directory)) >= 1
+        fill_disk("mnist_dense", words, directory)
         keras.saving.load_model(directory / "last.keras")
-        assert not list(directory.rglob(".*"))
 
     def test_loss_that_is_no_number(self, logs):
         options = ("-s", 4, "-e", 3, "--optimizer", "sgd", "--learning-rate", "1e6")
