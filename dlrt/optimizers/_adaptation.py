@@ -33,6 +33,17 @@ def cropped(value: Tensor, name: str, width: Tensor | int) -> Tensor:
     return ops.slice(value, (0, 0), (rows, width))
 
 
+def assign(
+    variables: list, factors: Factors, old: Factors, updating: Tensor | None
+) -> None:
+    """Writes new factors; the old ones while gradients are accumulated."""
+    for variable, new, before in zip(variables, factors, old, strict=True):
+        value = padded(new, before)
+        variable.assign(
+            value if updating is None else ops.where(updating, value, before)
+        )
+
+
 class Adaptation(NamedTuple):
     """What the layers that are adapted alike have in common.
 
@@ -101,9 +112,7 @@ class Adaptation(NamedTuple):
         factors = Factors(*map(padded, update.factors, old))
         values = list(map(_slots.value_of, slots))
         carried = self._carried(values, factors, update, rank)
-        for variable, new, before in zip(variables, factors, old, strict=True):
-            kept = new if updating is None else ops.where(updating, new, before)
-            variable.assign(kept)
+        assign(variables, factors, old, updating)
         for slot, value in zip(slots, carried, strict=True):
             slot.assign(value)
 

@@ -13,7 +13,7 @@ from dlrt.factors import Factors
 from dlrt.integrators import Integrator, Truncation, Update
 from dlrt.layers import LowRankLayer
 from dlrt.optimizers import _scaling, _slots, _tracing
-from dlrt.optimizers._adaptation import Adaptation, cropped, padded
+from dlrt.optimizers._adaptation import Adaptation, assign, cropped, padded
 
 if TYPE_CHECKING:
     from dlrt.optimizers.low_rank import LowRank
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 Tensor = Any
 
 # Layers of one shape from which on their decompositions run as one. That copies their
-# factors, but leaves fewer operations to be traced, optimised and launched: fifty for a
-# shape in place of fifty for a layer. A few large layers would only be copied.
+# factors, but leaves fewer operations to be traced, optimised and launched: those of a
+# shape in place of those of every layer. A few large layers would only be copied.
 _STACKED = 8
 
 
@@ -284,7 +284,7 @@ class LayerStep:
 
     def finish(self, factors: Factors, updating: Tensor | None) -> None:
         """Writes new factors of a rank that stays."""
-        self._assign(factors, updating)
+        assign(list(self._variables.values()), factors, self._whole, updating)
         if self.integrator.growth > 1 and self._is_last_phase():
             self._forget_new_coefficients()
 
@@ -314,13 +314,6 @@ class LayerStep:
             [slot for _, slot in slots],
             updating,
         )
-
-    def _assign(self, factors: Factors, updating: Tensor | None) -> None:
-        for name, variable in self._variables.items():
-            value = padded(getattr(factors, name), variable)
-            if updating is not None:
-                value = ops.where(updating, value, getattr(self._whole, name))
-            variable.assign(value)
 
     def _is_last_phase(self) -> bool:
         return self.phase == len(self.integrator.phases) - 1
