@@ -5,17 +5,20 @@ and `V` are those that the integrators ask for: `G V`, `Uᵀ G V` and `Gᵀ U`. 
 out of one backward pass at the cost of a two-factor layer; `G` is never formed.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
 from keras import ops
 
-from dlrt.linalg import polar_factor, svd, transpose
+from dlrt.linalg import basis_rank, polar_factor, svd, transpose
 
 Tensor = Any
 
 
-def low_rank_matmul(x: Tensor, u: Tensor, s: Tensor, v: Tensor) -> Tensor:
+def low_rank_matmul(
+    x: Tensor, u: Tensor, s: Tensor, v: Tensor, at_rank: bool = False
+) -> Tensor:
     """`x @ U @ S @ Vᵀ`.
 
     Args:
@@ -23,12 +26,12 @@ def low_rank_matmul(x: Tensor, u: Tensor, s: Tensor, v: Tensor) -> Tensor:
         u: `(n, r)`.
         s: `(r, r)`.
         v: `(m, r)`.
+        at_rank: Whether columns of zeros are left out, see `_with_gradient`.
 
     Returns:
         `(batch, m)`. Its gradients for `u`, `s`, `v` are `G V`, `Uᵀ G V`, `Gᵀ U`.
     """
 
-    @ops.custom_gradient
     def matmul(x: Tensor, u: Tensor, s: Tensor, v: Tensor) -> tuple[Tensor, Any]:
         xu = x @ u
 
@@ -43,10 +46,12 @@ def low_rank_matmul(x: Tensor, u: Tensor, s: Tensor, v: Tensor) -> Tensor:
 
         return xu @ s @ transpose(v), gradient
 
-    return matmul(x, u, s, v)
+    return _with_gradient(matmul, x, u, s, v, at_rank=at_rank)
 
 
-def low_rank_lookup(indices: Tensor, u: Tensor, s: Tensor, v: Tensor) -> Tensor:
+def low_rank_lookup(
+    indices: Tensor, u: Tensor, s: Tensor, v: Tensor, at_rank: bool = False
+) -> Tensor:
     """The rows of `U @ S @ Vᵀ` at some indices.
 
     Args:
@@ -54,12 +59,12 @@ def low_rank_lookup(indices: Tensor, u: Tensor, s: Tensor, v: Tensor) -> Tensor:
         u: `(n, r)`.
         s: `(r, r)`.
         v: `(m, r)`.
+        at_rank: Whether columns of zeros are left out, see `_with_gradient`.
 
     Returns:
         `(batch, m)`. Its gradients for `u`, `s`, `v` are `G V`, `Uᵀ G V`, `Gᵀ U`.
     """
 
-    @ops.custom_gradient
     def lookup(u: Tensor, s: Tensor, v: Tensor) -> tuple[Tensor, Any]:
         rows = ops.take(u, indices, axis=0)
 
@@ -70,7 +75,7 @@ def low_rank_lookup(indices: Tensor, u: Tensor, s: Tensor, v: Tensor) -> Tensor:
 
         return rows @ s @ transpose(v), gradient
 
-    return lookup(u, s, v)
+    return _with_gradient(lookup, u, s, v, at_rank=at_rank)
 
 
 def coordinates(x: Tensor, basis: Tensor) -> Tensor:
@@ -85,10 +90,9 @@ def coordinates(x: Tensor, basis: Tensor) -> Tensor:
     return x @ ops.cast(basis, x.dtype)
 
 
-def represented(u: Tensor, s: Tensor, v: Tensor) -> Tensor:
+def represented(u: Tensor, s: Tensor, v: Tensor, at_rank: bool = False) -> Tensor:
     """The dense matrix `U S Vᵀ`, with Galerkin gradients."""
 
-    @ops.custom_gradient
     def matrix(u: Tensor, s: Tensor, v: Tensor) -> tuple[Tensor, Any]:
         def gradient(g: Tensor) -> tuple[Tensor, ...]:
             gv = g @ v
@@ -96,7 +100,7 @@ def represented(u: Tensor, s: Tensor, v: Tensor) -> Tensor:
 
         return u @ s @ transpose(v), gradient
 
-    return matrix(u, s, v)
+    return _with_gradient(matrix, u, s, v, at_rank=at_rank)
 
 
 def schatten_penalty(u: Tensor, s: Tensor, v: Tensor, l1: float, l2: float) -> Tensor:
@@ -128,3 +132,42 @@ def schatten_penalty(u: Tensor, s: Tensor, v: Tensor, l1: float, l2: float) -> T
         return value, gradient
 
     return penalty(u, s, v)
+
+
+def _with_gradient(function: Callable, *arguments: Tensor, at_rank: bool) -> Tensor:
+    """The value of a function of `U`, `S` and `V` that says its gradients itself.
+
+    Args:
+        function: Of the arguments; returns its value, and a function from the gradient
+            of that to the gradients of the arguments.
+        *arguments: Tensors, the factors last.
+        at_rank: Whether the function gets the factors without their columns of zeros,
+            and its gradients for them zeros in their place. For backends with dynamic
+            shapes. Slices that are differentiated as such are twice as many operations
+            in the graph of a training step.
+    """
+    if not at_rank:
+        return ops.custom_gradient(function)(*arguments)
+
+    @ops.custom_gradient
+    def cropped(*arguments: Tensor) -> tuple[Tensor, Callable]:
+        *others, u, s, v = arguments
+        rank = basis_rank(u)
+        used = [
+            ops.slice(factor, (0, 0), (rows, rank))
+            for factor, rows in ((u, u.shape[0]), (s, rank), (v, v.shape[0]))
+        ]
+        value, used_gradient = function(*others, *used)
+
+        def gradient(upstream: Tensor) -> tuple[Tensor, ...]:
+            *found, gu, gs, gv = used_gradient(upstream)
+            none, unused = (0, 0), (0, s.shape[0] - rank)
+            paddings = (gu, none, u), (gs, unused, s), (gv, none, v)
+            return *found, *(
+                ops.reshape(ops.pad(g, (rows, unused)), like.shape)
+                for g, rows, like in paddings
+            )
+
+        return value, gradient
+
+    return cropped(*arguments)

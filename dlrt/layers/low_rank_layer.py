@@ -18,7 +18,6 @@ from dlrt.layers._galerkin import (
 )
 from dlrt.layers._initializers import Unfold, factor_initializers
 from dlrt.layers._recording import record_other_use, record_product
-from dlrt.linalg import basis_rank
 
 Tensor = Any
 
@@ -111,7 +110,7 @@ class LowRankLayer(keras.layers.Layer):
         if len(shape) > 2:
             x = ops.reshape(x, (-1, shape[-1]))
         x = ops.cast(x, self.compute_dtype)
-        y = record_product(self, x, low_rank_matmul(x, *self._tensors()))
+        y = record_product(self, x, low_rank_matmul(x, *self._operands()))
         return ops.reshape(y, (*shape[:-1], self._shape[1])) if len(shape) > 2 else y
 
     def look_up(self, indices: Tensor) -> Tensor:
@@ -119,13 +118,13 @@ class LowRankLayer(keras.layers.Layer):
         self._remember_model()
         shape = ops.shape(indices)
         flat = ops.reshape(indices, (-1,))
-        y = record_product(self, flat, low_rank_lookup(flat, *self._tensors()))
+        y = record_product(self, flat, low_rank_lookup(flat, *self._operands()))
         return ops.reshape(y, (*shape, self._shape[1]))
 
     def matrix(self) -> Tensor:
         """The represented matrix `U S Vᵀ`, dense."""
         record_other_use()
-        return represented(*self._tensors())
+        return represented(*self._operands())
 
     @property
     def factors(self) -> Factors:
@@ -231,21 +230,14 @@ class LowRankLayer(keras.layers.Layer):
         if context is not None and isinstance(context.entry_layer, keras.Model):
             self._outermost_model = weakref.ref(context.entry_layer)
 
-    def _tensors(self) -> tuple[Tensor, Tensor, Tensor]:
+    def _operands(self) -> tuple[Tensor, Tensor, Tensor, bool]:
+        """The factors, and whether to leave out their columns of zeros."""
         # A copy, because a custom gradient must not be handed live variables.
         u, s, v = (
             ops.copy(ops.cast(variable, self.compute_dtype))
             for variable in (self.u, self.s, self.v)
         )
-        if self.computes_at_rank and dynamic_shapes():
-            rank = basis_rank(u)
-            features, units = self._shape
-            # The gradient of `[]` takes several times as long as the padding of these.
-            u, s, v = (
-                ops.slice(factor, (0, 0), (rows, rank))
-                for factor, rows in ((u, features), (s, rank), (v, units))
-            )
-        return u, s, v
+        return u, s, v, self.computes_at_rank and dynamic_shapes()
 
     def _add_variables(self, capacity: int, initializers: Any) -> None:
         features, units = self._shape

@@ -3,7 +3,12 @@ import numpy as np
 import pytest
 from keras import ops
 
-from dlrt.layers._galerkin import low_rank_matmul, represented, schatten_penalty
+from dlrt.layers._galerkin import (
+    low_rank_lookup,
+    low_rank_matmul,
+    represented,
+    schatten_penalty,
+)
 
 N, M, RANK = 6, 5, 3
 
@@ -104,3 +109,34 @@ def test_compiled_product_has_the_same_gradients(compiled):
     args = [tensor(a) for a in (x, u, s, v)]
     y = compiled(low_rank_matmul)(*args)
     np.testing.assert_allclose(gradients.array(y), x @ u @ s @ v.T, atol=1e-13)
+
+
+@pytest.mark.tensorflow_only
+@pytest.mark.parametrize("function", [low_rank_matmul, low_rank_lookup, represented])
+def test_columns_of_zeros_are_left_out_with_the_same_gradients(function):
+    u, s, v = draw()
+    wide = [np.pad(u, [(0, 0), (0, 2)]), np.pad(s, (0, 2)), np.pad(v, [(0, 0), (0, 2)])]
+    factors = [tensor(factor) for factor in wide]
+    inputs = {
+        low_rank_matmul: [tensor(np.random.default_rng(0).normal(size=(4, N)))],
+        low_rank_lookup: [ops.convert_to_tensor([3, 0, 3])],
+        represented: [],
+    }[function]
+
+    def loss(*factors, at_rank):
+        return ops.sum(function(*inputs, *factors, at_rank=at_rank) ** 4)
+
+    whole, used = (
+        gradients.of_function(
+            lambda *factors: loss(*factors, at_rank=at_rank),  # noqa: B023
+            *factors,
+        )
+        for at_rank in (False, True)
+    )
+    for expected, found, name in zip(whole, used, "usv", strict=True):
+        expected = np.array(expected)
+        # Galerkin gradients for directions that are not in use are not looked at.
+        expected[:, RANK:] = 0
+        if name == "s":
+            expected[RANK:] = 0
+        np.testing.assert_allclose(found, expected, atol=1e-12)
