@@ -8,7 +8,7 @@ from dlrt import linalg
 from dlrt._shapes import dynamic_shapes
 from dlrt.factors import Factors
 from dlrt.integrators import Integrator, Truncation, Update
-from dlrt.optimizers import _scaling, _slots
+from dlrt.optimizers import _scaling, _slots, _tracing
 
 Tensor = Any
 
@@ -18,18 +18,18 @@ def padded(value: Tensor, like: Any) -> Tensor:
     shape = tuple(like.shape)
     if tuple(value.shape) == shape:
         return value
-    have = ops.shape(value)
+    have, wanted = ops.shape(value), ops.shape(like)
     extended = ops.pad(
-        value, [[0, size - h] for size, h in zip(shape, have, strict=True)]
+        value, [[0, size - h] for size, h in zip(wanted, have, strict=True)]
     )
-    return ops.reshape(extended, shape)
+    return ops.reshape(extended, wanted)
 
 
 def cropped(value: Tensor, name: str, width: Tensor | int) -> Tensor:
     """The columns of a factor that are in use (and the rows, for coefficients)."""
     if isinstance(width, int) and width == value.shape[1]:
         return value
-    rows = width if name == "s" else value.shape[0]
+    rows = width if name == "s" else ops.shape(value)[0]
     return ops.slice(value, (0, 0), (rows, width))
 
 
@@ -47,14 +47,18 @@ def assign(
 class Adaptation(NamedTuple):
     """What the layers that are adapted alike have in common.
 
-    No tensors are in it, so that layers of one shape share the trace of `run`, with its
-    branches for ranks that stay and that change. Written out for each of the hundred
-    layers of a transformer, these would be most of what TensorFlow has to optimise.
+    No tensors are in it, and no heights of factors, so that all these layers share the
+    trace of `adapted`, with its branches for ranks that stay and that change. Written
+    out for each of the hundred layers of a transformer, these would be most of what
+    TensorFlow has to optimise.
 
     Attributes:
         integrator: The integrator.
         phase: Index of its last phase.
-        shape: Shape `(n, m)` of the kernels.
+        columns: Room for the columns of the factors between steps.
+        tolerance: Relative tolerance of truncations.
+        min_rank: Smallest rank.
+        max_rank: Largest rank, at most `columns`.
         scaled: Whether steps are made as long as dense ones.
         value_dependent: Whether the inner optimizer has stepped `K` and `L`, where the
             integrator could do with steps from `U` and `V`.
@@ -64,7 +68,10 @@ class Adaptation(NamedTuple):
 
     integrator: Integrator
     phase: int
-    shape: tuple[int, int]
+    columns: int
+    tolerance: float
+    min_rank: int
+    max_rank: int
     scaled: bool
     value_dependent: bool
     slots: tuple[tuple[str, bool], ...]
@@ -72,26 +79,50 @@ class Adaptation(NamedTuple):
     def run(
         self,
         variables: list,
-        old: Factors,
-        rank: Tensor | int,
-        width: Tensor | int,
-        truncation: Truncation,
         slots: list,
+        old: Factors,
+        rank: Tensor | None,
+        truncating: Tensor,
         updating: Tensor | None,
     ) -> None:
-        """Finds new factors and slots, and assigns them.
+        """Finds new factors and slots of a layer, and assigns them.
 
         Args:
             variables: `U`, `S` and `V`, which hold the stepped values.
-            old: The factors at the start of the phase, at the width of the variables.
-            rank: The rank at the start of the step.
-            width: Number of columns to compute with.
-            truncation: The rule for the next rank.
             slots: The slots of the factors, in the order of `self.slots`.
+            old: The factors at the start of the phase, at the width of the variables.
+            rank: The rank at the start of the step; `None` where `old` tells it.
+            truncating: Whether the rank is chosen anew at this step.
             updating: Whether this step ends an accumulation of gradients; `None` where
                 there is none.
         """
+        stepped = {
+            name: _slots.value_of(variable)
+            for name, variable in zip("usv", variables, strict=True)
+            if name in self.integrator.phases[self.phase].steps
+        }
+        values = list(map(_slots.value_of, slots))
+        adapted = _tracing.shared(self, "adapted", any_height=True)
+        factors, carried = adapted(stepped, values, old, rank, truncating)
+        assign(variables, factors, old, updating)
+        for slot, value in zip(slots, carried, strict=True):
+            slot.assign(value)
+
+    def adapted(
+        self,
+        stepped: dict[str, Tensor],
+        slots: list[Tensor],
+        old: Factors,
+        rank: Tensor | None,
+        truncating: Tensor,
+    ) -> tuple[Factors, list[Tensor]]:
+        """New factors and slots from the stepped values, by name; else as in `run`."""
         integrator = self.integrator
+        if rank is None:
+            rank = linalg.basis_rank(old.u)
+        width: Tensor | int = old.s.shape[-1]
+        if dynamic_shapes():
+            width = rank if integrator.growth == 1 else linalg.basis_rank(old.u)
         used = (cropped(v, n, width) for v, n in zip(old, "usv", strict=True))
         prepared = integrator.prepare(Factors(*used))
         if integrator.perpendicular and not self.value_dependent:
@@ -99,22 +130,30 @@ class Adaptation(NamedTuple):
         else:
             points = integrator.points(self.phase, prepared)
         increments = {
-            name: cropped(_slots.value_of(variable), name, width) - points[name]
-            for name, variable in zip("usv", variables, strict=True)
-            if name in integrator.phases[self.phase].steps
+            name: cropped(value, name, width) - points[name]
+            for name, value in stepped.items()
         }
         if self.scaled:
             before = None
             if self.phase > 0 and integrator.growth > 1:
-                before = rank if dynamic_shapes() else width // integrator.growth
-            increments = _scaling.scaled(increments, self.shape, rank, before)
-        update = integrator.update(self.phase, prepared, increments, truncation)
+                before = rank if dynamic_shapes() else self.columns
+            shape = ops.shape(old.u)[0], ops.shape(old.v)[0]
+            increments = _scaling.scaled(increments, shape, rank, before)
+        update = integrator.update(
+            self.phase, prepared, increments, self._truncation(rank, truncating)
+        )
         factors = Factors(*map(padded, update.factors, old))
-        values = list(map(_slots.value_of, slots))
-        carried = self._carried(values, factors, update, rank)
-        assign(variables, factors, old, updating)
-        for slot, value in zip(slots, carried, strict=True):
-            slot.assign(value)
+        return factors, self._carried(slots, factors, update, rank)
+
+    def _truncation(self, rank: Tensor, now: Tensor) -> Truncation:
+        """The rule for the next rank; the present one where it is not to change."""
+        width = None if dynamic_shapes() else self.columns
+        if self.integrator.growth == 1:
+            return Truncation(self.tolerance, self.min_rank, self.max_rank, now, width)
+        # The augmented factors don't tell the rank to stay at.
+        lower = ops.where(now, min(self.min_rank, self.max_rank), rank)
+        upper = ops.where(now, self.max_rank, rank)
+        return Truncation(self.tolerance, lower, upper, True, width)
 
     def _carried(
         self, slots: list[Tensor], factors: Factors, update: Update, rank: Tensor | int

@@ -10,7 +10,7 @@ from keras import ops
 from dlrt import linalg
 from dlrt._shapes import dynamic_shapes
 from dlrt.factors import Factors
-from dlrt.integrators import Integrator, Truncation, Update
+from dlrt.integrators import Integrator, Update
 from dlrt.layers import LowRankLayer
 from dlrt.optimizers import _scaling, _slots, _tracing
 from dlrt.optimizers._adaptation import Adaptation, assign, cropped, padded
@@ -93,13 +93,20 @@ def grouped(steps: list["LayerStep"]) -> list[list["LayerStep"]]:
 
 
 def finish_together(
-    steps: list["LayerStep"], iteration: Tensor, updating: Tensor | None
+    steps: list["LayerStep"], truncating: Tensor, updating: Tensor | None
 ) -> None:
-    """Turns the stepped values of a group of layers into factors."""
+    """Turns the stepped values of a group of layers into factors.
+
+    Args:
+        steps: The layers, as `grouped` puts them together.
+        truncating: Whether adaptive ranks are chosen anew at this step.
+        updating: Whether this step ends an accumulation of gradients; `None` where
+            there is none.
+    """
     first = steps[0]
-    truncation = first.truncation(iteration)
-    if truncation is not None:
-        first.finish_adaptive(truncation, updating)
+    bound = first.bound()
+    if bound is not None:
+        first.finish_adaptive(*bound, truncating, updating)
         return
     traced = _tracing.shared(first.integrator, "update_all")
     separate, stacks = _stacks(steps)
@@ -179,7 +186,6 @@ class LayerStep:
         """Puts the values to be stepped in place of the factors."""
         integrator = self.integrator
         phase = integrator.phases[self.phase]
-        self._width = self._active_width()
         self._whole = Factors(*map(_slots.value_of, self._variables.values()))
         if self.phase == 0 and self._initial_rank is not None:
             rank = linalg.basis_rank(self._old.u)
@@ -270,11 +276,9 @@ class LayerStep:
             return self._rank()
         return self.layer.capacity // self.integrator.growth
 
-    def truncation(self, iteration: Tensor) -> Truncation | None:
-        """The rule for the next rank, `None` if it stays or in an early phase."""
-        if self._bound is None or not self._is_last_phase():
-            return None
-        return self._truncation(*self._bound, self._rank(), iteration)
+    def bound(self) -> tuple[float, int] | None:
+        """Tolerance and largest rank; `None` if the rank stays or in an early phase."""
+        return self._bound if self._is_last_phase() else None
 
     def fixed_rank(self) -> tuple[str, int] | None:
         """What layers updated together must share, `None` for those that can't."""
@@ -288,7 +292,13 @@ class LayerStep:
         if self.integrator.growth > 1 and self._is_last_phase():
             self._forget_new_coefficients()
 
-    def finish_adaptive(self, truncation: Truncation, updating: Tensor | None) -> None:
+    def finish_adaptive(
+        self,
+        tolerance: float,
+        max_rank: int,
+        truncating: Tensor,
+        updating: Tensor | None,
+    ) -> None:
         """Finds and writes new factors of any rank, and moves the slots along."""
         optimizer = self._optimizer
         inner = optimizer.inner_optimizer
@@ -297,21 +307,24 @@ class LayerStep:
             for name, variable in self._variables.items()
             for slot in _slots.slots_of(inner, inner._get_variable_index(variable))
         ]
+        columns = self.layer.capacity // self.integrator.growth
         adaptation = Adaptation(
             self.integrator,
             self.phase,
-            self.layer.matrix_shape,
+            columns,
+            tolerance,
+            optimizer.min_rank,
+            min(max_rank, columns),
             optimizer._scaled and self.integrator.orthonormal,
             optimizer._value_dependent,
             tuple((name, _slots.holds_magnitudes(slot)) for name, slot in slots),
         )
         _tracing.shared(adaptation, "run")(
             list(self._variables.values()),
-            self._whole,
-            self._rank(),
-            self._width,
-            truncation,
             [slot for _, slot in slots],
+            self._whole,
+            None if self._initial_rank is None else self._rank(),
+            truncating,
             updating,
         )
 
@@ -326,31 +339,12 @@ class LayerStep:
             value = ops.convert_to_tensor(slot)
             slot.assign(ops.where(new, ops.zeros_like(value), value))
 
-    def _truncation(
-        self, tolerance: float, max_rank: int, rank: Tensor, iteration: Tensor
-    ) -> Truncation:
-        """The rule for the next rank; the present one where it is not to change."""
-        optimizer, layer = self._optimizer, self.layer
-        columns = layer.capacity // self.integrator.growth
-        now = iteration >= optimizer.truncation_start
-        if optimizer.truncation_interval > 1:
-            since = iteration - optimizer.truncation_start
-            now = ops.logical_and(now, since % optimizer.truncation_interval == 0)
-        if optimizer.truncation_stop is not None:
-            now = ops.logical_and(now, iteration < optimizer.truncation_stop)
-        upper = min(max_rank, columns)
-        width = None if dynamic_shapes() else columns
-        if self.integrator.growth == 1:
-            return Truncation(tolerance, optimizer.min_rank, upper, now, width)
-        # The augmented factors don't tell the rank to stay at.
-        lower = ops.where(now, min(optimizer.min_rank, upper), rank)
-        return Truncation(tolerance, lower, ops.where(now, upper, rank), True, width)
-
-    def _active_width(self) -> Tensor | int:
+    @functools.cached_property
+    def _width(self) -> Tensor | int:
         """Number of columns to compute with: the rank, where shapes can be dynamic."""
         layer = self.layer
         if self._bound is not None and dynamic_shapes():
-            return linalg.basis_rank(ops.convert_to_tensor(layer.u))
+            return linalg.basis_rank(self._whole.u)
         growth = self.integrator.growth if self.phase == 0 else 1
         return layer.capacity // growth
 

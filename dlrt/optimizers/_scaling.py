@@ -55,22 +55,22 @@ def depends_on_values(optimizer: keras.optimizers.Optimizer) -> bool:
     return not independent or isinstance(optimizer, _VALUE_DEPENDENT)
 
 
-def new_direction_scale(shape: tuple[int, int], rank: Any, dtype: str) -> Any:
+def new_direction_scale(shape: tuple[Any, Any], rank: Any, dtype: str) -> Any:
     """Factor for the steps of coefficients in directions that a basis was augmented by.
 
     There an `(r, r)` block of coefficients takes the place of `K` or `L`, and must be
     as long as their scaled steps, `η √(n m)`: the factor is `√(n m) / r`.
 
     Args:
-        shape: `(n, m)`, the shape of the kernel.
+        shape: `(n, m)`, the shape of the kernel, ints or scalar tensors.
         rank: The rank `r` before the augmentation, an int or a scalar tensor.
         dtype: Dtype of the result.
     """
-    n, m = shape
-    return (n * m) ** 0.5 / ops.maximum(ops.cast(rank, dtype), 1)
+    n, m = (ops.cast(size, dtype) for size in shape)
+    return ops.sqrt(n * m) / ops.maximum(ops.cast(rank, dtype), 1)
 
 
-def step_scales(shape: tuple[int, int], rank: Any, dtype: str) -> dict[str, Any]:
+def step_scales(shape: tuple[Any, Any], rank: Any, dtype: str) -> dict[str, Any]:
     """Factors for the steps of `K`, `L` and `S` that make them as long as dense ones.
 
     An optimizer that normalises its gradient entrywise, as Adam does, moves every
@@ -83,12 +83,12 @@ def step_scales(shape: tuple[int, int], rank: Any, dtype: str) -> dict[str, Any]
     best steps measured are a small constant factor longer than these counts say.
 
     Args:
-        shape: `(n, m)`, the shape of the kernel.
+        shape: `(n, m)`, the shape of the kernel, ints or scalar tensors.
         rank: The current rank `r`, an int or a scalar tensor.
         dtype: Dtype of the result.
     """
-    n, m = shape
-    rank = ops.maximum(ops.cast(rank, dtype), 1)
+    n, m, rank = (ops.cast(size, dtype) for size in (*shape, rank))
+    rank = ops.maximum(rank, 1)
     return {
         "u": _BASIS_FACTOR * ops.sqrt(m / rank),
         "v": _BASIS_FACTOR * ops.sqrt(n / rank),
@@ -98,7 +98,7 @@ def step_scales(shape: tuple[int, int], rank: Any, dtype: str) -> dict[str, Any]
 
 def scaled(
     increments: dict[str, Any],
-    shape: tuple[int, int],
+    shape: tuple[Any, Any],
     rank: Any,
     before: Any | None = None,
 ) -> dict[str, Any]:
@@ -106,7 +106,7 @@ def scaled(
 
     Args:
         increments: The steps, of one matrix or of a batch of them.
-        shape: `(n, m)`, the shape of the kernel.
+        shape: `(n, m)`, the shape of the kernel, ints or scalar tensors.
         rank: The current rank, an int or a scalar tensor.
         before: Where coefficients are those of augmented bases, the width of the bases
             before that.

@@ -40,12 +40,13 @@ def shared_updates(optimizer: keras.optimizers.Optimizer) -> Iterator[None]:
         yield
         return
     functions: dict[Any, Callable] = {}
+    lists = list(_slots.slot_lists(optimizer))
 
     def update(gradient: Tensor, variable: Any, learning_rate: Tensor) -> None:
         index = optimizer._get_variable_index(variable)
         slots = {
             name: raw(variables[index])
-            for name, variables in _slots.slot_lists(optimizer)
+            for name, variables in lists
             if variables[index] is not None
         }
         key = (variable.shape, variable.dtype, tuple(slots))

@@ -22,7 +22,7 @@ def raw(value: Any) -> Any:
     return value.value if isinstance(value, keras.Variable) else value
 
 
-def shared(owner: Any, name: str) -> Callable:
+def shared(owner: Any, name: str, any_height: bool = False) -> Callable:
     """A method of a stateless object, traced once for all arguments of like shapes.
 
     On TensorFlow, where tracing is most of the wait for the first training step. Layers
@@ -31,24 +31,44 @@ def shared(owner: Any, name: str) -> Callable:
 
     Variables among the arguments are those of the backend within the method, and what
     it assigns to them is seen outside.
+
+    Args:
+        owner: The object, hashable.
+        name: Name of the method.
+        any_height: Whether arguments are also alike that differ in their number of
+            rows. Then they must be tensors.
     """
     if not applicable():
         return getattr(owner, name)
 
     def call(*arguments: Any) -> Any:
         arguments = tree.map_structure(raw, arguments)
-        likeness = tuple(
-            (tuple(leaf.shape), leaf.dtype) if ops.is_tensor(leaf) else leaf
-            for leaf in tree.flatten(arguments)
-        )
-        return _traced(owner, name, likeness)(*arguments)
+        specs = tuple(_spec(leaf, any_height) for leaf in tree.flatten(arguments))
+        function = _traced(owner, name, specs)
+        if any_height:
+            # Kept by the function, which finds it by the specifications.
+            like = tree.pack_sequence_as(arguments, list(specs))
+            function = function.get_concrete_function(*like)
+        return function(*arguments)
 
     return call
 
 
+def _spec(argument: Any, any_height: bool) -> Any:
+    """What arguments that share a trace have in common."""
+    if not ops.is_tensor(argument):
+        return argument
+    import tensorflow as tf
+
+    shape = list(argument.shape)
+    if any_height and shape:
+        shape[0] = None
+    return tf.TensorSpec(shape, argument.dtype)
+
+
 # Enough for the layers of some networks. One process may train thousands.
 @functools.lru_cache(maxsize=64)
-def _traced(owner: Any, name: str, likeness: tuple) -> Callable:
+def _traced(owner: Any, name: str, specs: tuple) -> Any:
     import tensorflow as tf
 
     # Not to be written out at every call, or all copies would be optimised one by one.

@@ -264,7 +264,7 @@ class LowRank(keras.optimizers.Optimizer):
                 for v, g in zip(variables, grads, strict=True)
                 if g is not None and id(v) not in factor_ids
             ]
-        iteration = ops.copy(ops.convert_to_tensor(inner.iterations))
+        truncating = self._truncates(ops.copy(ops.convert_to_tensor(inner.iterations)))
         accumulated = inner.gradient_accumulation_steps
         updating = (
             (ops.convert_to_tensor(inner._iterations) + 1) % accumulated == 0
@@ -278,7 +278,7 @@ class LowRank(keras.optimizers.Optimizer):
                 # One step of the user's optimizer, whatever the number of phases.
                 inner.iterations.assign_sub(1)
         for alike in grouped(steps):
-            finish_together(alike, iteration, updating)
+            finish_together(alike, truncating, updating)
 
     def steps(self, variables: list, index: int) -> list[LayerStep]:
         """One `LayerStep` for each low-rank layer among the variables."""
@@ -292,6 +292,16 @@ class LowRank(keras.optimizers.Optimizer):
             )
             for layer in layers_of(variables)
         ]
+
+    def _truncates(self, iteration: Tensor) -> Tensor:
+        """Whether the step with a number chooses adaptive ranks anew."""
+        now = iteration >= self.truncation_start
+        if self.truncation_interval > 1:
+            since = iteration - self.truncation_start
+            now = ops.logical_and(now, since % self.truncation_interval == 0)
+        if self.truncation_stop is not None:
+            now = ops.logical_and(now, iteration < self.truncation_stop)
+        return now
 
     def truncation_of(self, layer: LowRankLayer) -> tuple[float, int] | None:
         """Tolerance and largest rank of a layer, `None` if its rank stays."""

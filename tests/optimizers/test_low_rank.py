@@ -288,13 +288,13 @@ def test_variables_shrink_in_mid_run_where_it_pays(worth, monkeypatch):
 
 
 @pytest.mark.tensorflow_only
-def test_layers_of_equal_shapes_share_a_trace(monkeypatch):
+def test_layers_of_all_shapes_share_a_trace(monkeypatch):
     monkeypatch.setattr(dlrt.capacity, "_WORTH_A_MOVE", 0)
     traces = []
 
     class Counting(type(dlrt.integrators.get("parallel_bug"))):
         def update(self, phase, factors, increments, truncation=None):
-            traces.append(factors.u.shape)
+            traces.append(factors)
             return super().update(phase, factors, increments, truncation)
 
     x, y = data()
@@ -308,8 +308,8 @@ def test_layers_of_equal_shapes_share_a_trace(monkeypatch):
     model.fit(x, y, batch_size=16, epochs=4, verbose=0, callbacks=[capacities])
     widths = list(dict.fromkeys([10, *capacities.seen]))
     assert len(widths) > 1
-    # The two square layers share one, and do so again in the room of another rank.
-    assert [shape[0] for shape in traces] == [FEATURES, WIDTH] * len(widths)
+    # And do so again in the room of another rank.
+    assert len(traces) == len(widths)
 
 
 def test_layers_override_the_tolerance():
