@@ -265,12 +265,11 @@ class LowRank(keras.optimizers.Optimizer):
                 if g is not None and id(v) not in factor_ids
             ]
         truncating = self._truncates(ops.copy(ops.convert_to_tensor(inner.iterations)))
-        accumulated = inner.gradient_accumulation_steps
-        updating = (
-            (ops.convert_to_tensor(inner._iterations) + 1) % accumulated == 0
-            if accumulated
-            else None
-        )
+        updating = None
+        if inner.gradient_accumulation_steps:
+            count = ops.convert_to_tensor(inner._iterations) + 1
+            updating = count % inner.gradient_accumulation_steps == 0
+            truncating = ops.logical_and(truncating, updating)
         if pairs:
             with shared_updates(inner):
                 inner.apply([g for g, _ in pairs], [v for _, v in pairs])

@@ -191,16 +191,18 @@ def test_one_optimizer_step_a_training_step():
         assert int(model.optimizer.iterations) == 8
 
 
-def test_gradient_accumulation_equals_the_large_batch():
+@pytest.mark.parametrize("tolerance", [None, 0.5])
+def test_gradient_accumulation_equals_the_large_batch(tolerance):
     x, y = data(64)
     kernels = []
     for steps, batch in ((None, 64), (4, 16)):
         inner = keras.optimizers.SGD(0.1, gradient_accumulation_steps=steps)
-        model = compiled(inner)
+        model = compiled(inner, tolerance=tolerance)
         model.fit(x, y, batch_size=batch, epochs=3, shuffle=False, verbose=0)
         kernels.append([np.asarray(layer.kernel) for layer in hidden(model)])
     for whole, accumulated in zip(*kernels, strict=True):
-        np.testing.assert_allclose(whole, accumulated, atol=1e-5)
+        np.testing.assert_allclose(whole, accumulated, atol=1e-4)
+    assert tolerance is None or hidden(model)[0].rank < RANK
 
 
 @pytest.mark.parametrize(
