@@ -40,7 +40,7 @@ STUDIES = {
     # Short epochs, for curves of more than a few points.
     "phrases": Study(
         (
-            *("--corpus", "phrases", "--epochs", "10", "--steps-per-epoch", "300"),
+            *("--corpus", "phrases", "--epochs", "16", "--steps-per-epoch", "300"),
             *("--score-interval", "1"),
         ),
         {

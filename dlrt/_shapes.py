@@ -1,5 +1,7 @@
 """What a backend can do with shapes that are known at run time only."""
 
+from typing import Any
+
 import keras
 
 
@@ -10,3 +12,10 @@ def dynamic_shapes() -> bool:
     zeros pad them to the width of the variables that hold them.
     """
     return keras.backend.backend() == "tensorflow"
+
+
+def with_shape(tensor: Any, shape: tuple[int | None, ...]) -> Any:
+    """A tensor of a shape that TensorFlow can't tell from how it was made."""
+    if dynamic_shapes():
+        tensor.set_shape(shape)
+    return tensor

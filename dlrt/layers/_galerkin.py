@@ -11,6 +11,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from dlrt._shapes import with_shape
 from dlrt.linalg import basis_rank, polar_factor, svd, transpose
 
 Tensor = Any
@@ -164,7 +165,7 @@ def _with_gradient(function: Callable, *arguments: Tensor, at_rank: bool) -> Ten
             none, unused = (0, 0), (0, s.shape[0] - rank)
             paddings = (gu, none, u), (gs, unused, s), (gv, none, v)
             return *found, *(
-                ops.reshape(ops.pad(g, (rows, unused)), like.shape)
+                with_shape(ops.pad(g, (rows, unused)), like.shape)
                 for g, rows, like in paddings
             )
 

@@ -9,6 +9,7 @@ from keras import ops, regularizers
 from keras.src.backend.common import global_state  # who calls, not exported by Keras
 
 from dlrt._shapes import dynamic_shapes
+from dlrt._values import value_of
 from dlrt.factors import Factors
 from dlrt.layers._galerkin import (
     low_rank_lookup,
@@ -232,9 +233,9 @@ class LowRankLayer(keras.layers.Layer):
 
     def _operands(self) -> tuple[Tensor, Tensor, Tensor, bool]:
         """The factors, and whether to leave out their columns of zeros."""
-        # A copy, because a custom gradient must not be handed live variables.
+        # Not variables, which a custom gradient must not be handed.
         u, s, v = (
-            ops.copy(ops.cast(variable, self.compute_dtype))
+            ops.cast(value_of(variable), self.compute_dtype)
             for variable in (self.u, self.s, self.v)
         )
         return u, s, v, self.computes_at_rank and dynamic_shapes()
@@ -255,7 +256,7 @@ class LowRankLayer(keras.layers.Layer):
             setattr(self, name, variable)
 
     def _kernel_penalty(self, s: Tensor) -> Tensor:
-        u, s, v = (ops.copy(ops.convert_to_tensor(w)) for w in (self.u, s, self.v))
+        u, s, v = (value_of(w) for w in (self.u, s, self.v))
         regularizer = self._factor_regularizer
         if type(regularizer) in (regularizers.L1, regularizers.L2, regularizers.L1L2):
             l1 = float(getattr(regularizer, "l1", 0.0))

@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 from keras import ops
 
 from dlrt import linalg
-from dlrt._shapes import dynamic_shapes
+from dlrt._shapes import dynamic_shapes, with_shape
+from dlrt._values import value_of
 from dlrt.factors import Factors
 from dlrt.integrators import Integrator, Truncation, Update
 from dlrt.optimizers import _scaling, _slots, _tracing
@@ -22,7 +23,7 @@ def padded(value: Tensor, like: Any) -> Tensor:
     extended = ops.pad(
         value, [[0, size - h] for size, h in zip(wanted, have, strict=True)]
     )
-    return ops.reshape(extended, wanted)
+    return with_shape(extended, shape)
 
 
 def cropped(value: Tensor, name: str, width: Tensor | int) -> Tensor:
@@ -97,11 +98,11 @@ class Adaptation(NamedTuple):
                 there is none.
         """
         stepped = {
-            name: _slots.value_of(variable)
+            name: value_of(variable)
             for name, variable in zip("usv", variables, strict=True)
             if name in self.integrator.phases[self.phase].steps
         }
-        values = list(map(_slots.value_of, slots))
+        values = list(map(value_of, slots))
         adapted = _tracing.shared(self, "adapted", any_height=True)
         factors, carried = adapted(stepped, values, old, rank, truncating)
         assign(variables, factors, old, updating)

@@ -8,7 +8,8 @@ import keras
 from keras import ops
 
 from dlrt import linalg
-from dlrt._shapes import dynamic_shapes
+from dlrt._shapes import dynamic_shapes, with_shape
+from dlrt._values import value_of
 from dlrt.factors import Factors
 from dlrt.integrators import Integrator, Update
 from dlrt.layers import LowRankLayer
@@ -65,12 +66,6 @@ def phase_gradients(
         gradient if id(variable) in wanted else None
         for variable, gradient in zip(variables, gradients, strict=True)
     ]
-
-
-def _shaped_like(variable: Any, gradient: Tensor) -> Tensor:
-    """A gradient with the shape of its variable, which TensorFlow forgets in slices."""
-    shape = tuple(variable.shape)
-    return gradient if tuple(gradient.shape) == shape else ops.reshape(gradient, shape)
 
 
 def layers_of(variables: list) -> list[LowRankLayer]:
@@ -176,7 +171,7 @@ class LayerStep:
     def collect(self, grads: dict[int, Tensor]) -> bool:
         """Takes the gradients of this layer; false if it has none."""
         self._grads = {
-            name: _shaped_like(variable, grads[id(variable)])
+            name: with_shape(grads[id(variable)], variable.shape)
             for name, variable in self._variables.items()
             if grads.get(id(variable)) is not None
         }
@@ -186,7 +181,7 @@ class LayerStep:
         """Puts the values to be stepped in place of the factors."""
         integrator = self.integrator
         phase = integrator.phases[self.phase]
-        self._whole = Factors(*map(_slots.value_of, self._variables.values()))
+        self._whole = Factors(*map(value_of, self._variables.values()))
         if self.phase == 0 and self._initial_rank is not None:
             rank = linalg.basis_rank(self._old.u)
             self._initial_rank.assign(ops.cast(rank, "float32"))
@@ -357,7 +352,7 @@ class LayerStep:
         return ops.cast(self._initial_rank, "int32")
 
     def _read(self, name: str) -> Tensor:
-        return self._crop(_slots.value_of(self._variables[name]), name)
+        return self._crop(value_of(self._variables[name]), name)
 
     def _write(self, name: str, value: Tensor) -> None:
         variable = self._variables[name]

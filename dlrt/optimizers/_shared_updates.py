@@ -6,8 +6,8 @@ from typing import Any
 
 import keras
 
+from dlrt._values import raw
 from dlrt.optimizers import _slots, _tracing
-from dlrt.optimizers._tracing import raw
 
 Tensor = Any
 

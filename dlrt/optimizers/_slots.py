@@ -43,11 +43,6 @@ def slots_of(optimizer: keras.optimizers.Optimizer, index: int) -> list[keras.Va
     ]
 
 
-def value_of(variable: Any) -> Any:
-    """The present value of a variable, whatever is assigned to that afterwards."""
-    return ops.copy(ops.convert_to_tensor(variable))
-
-
 def holds_magnitudes(slot: keras.Variable) -> bool:
     """Whether a slot holds squares or magnitudes rather than directions."""
     name = slot.name

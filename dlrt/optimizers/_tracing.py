@@ -7,6 +7,8 @@ from typing import Any
 import keras
 from keras import ops, tree
 
+from dlrt._values import raw
+
 
 def applicable() -> bool:
     """Whether traces can be shared: on TensorFlow, and on one device."""
@@ -15,11 +17,6 @@ def applicable() -> bool:
     import tensorflow as tf
 
     return tf.distribute.get_strategy().num_replicas_in_sync == 1
-
-
-def raw(value: Any) -> Any:
-    """What the backend knows of a variable of Keras; anything else as it is."""
-    return value.value if isinstance(value, keras.Variable) else value
 
 
 def shared(owner: Any, name: str, any_height: bool = False) -> Callable:

@@ -8,6 +8,7 @@ import keras
 from keras import ops
 
 from dlrt import integrators
+from dlrt._values import value_of
 from dlrt.integrators import Integrator
 from dlrt.layers import LowRankLayer
 from dlrt.optimizers import _scaling, _slots
@@ -264,7 +265,7 @@ class LowRank(keras.optimizers.Optimizer):
                 for v, g in zip(variables, grads, strict=True)
                 if g is not None and id(v) not in factor_ids
             ]
-        truncating = self._truncates(ops.copy(ops.convert_to_tensor(inner.iterations)))
+        truncating = self._truncates(value_of(inner.iterations))
         updating = None
         if inner.gradient_accumulation_steps:
             count = ops.convert_to_tensor(inner._iterations) + 1

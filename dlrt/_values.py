@@ -1,0 +1,21 @@
+"""The values of variables."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+
+def raw(value: Any) -> Any:
+    """What the backend knows of a variable of Keras; anything else as it is."""
+    return value.value if isinstance(value, keras.Variable) else value
+
+
+def value_of(variable: Any) -> Any:
+    """The present value of a variable, whatever is assigned to that afterwards."""
+    if keras.backend.backend() == "tensorflow":
+        # A read, which `ops.copy` would copy in a second operation.
+        import tensorflow as tf
+
+        return tf.convert_to_tensor(raw(variable))
+    return ops.copy(ops.convert_to_tensor(variable))
