@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from experiments import _truncation
 from experiments._checks import (
     at_least_one,
     check_run,
@@ -146,27 +147,10 @@ DEFAULTS = {
 }
 
 
-# The last part of an adaptive run leaves the ranks alone, so that the network recovers
-# from the last truncations while the learning rate goes down.
-_ADAPTIVE_SHARE = 0.6
-
-
 def truncation_schedule(config: Config, steps_per_epoch: int) -> dict[str, int | None]:
-    """When the adaptive phase of a run truncates: arguments of `LowRank`.
-
-    Not before the first epoch is over, when singular values begin to mean something,
-    and twice an epoch, so that the network adapts to one truncation before the next.
-    """
-    steps = config.epochs * steps_per_epoch
-    start = min(steps_per_epoch, steps // 4)
-    stop = None
-    if config.fine_tune_epochs is None:
-        stop = max(start + 1, math.ceil(_ADAPTIVE_SHARE * steps))
-    return {
-        "truncation_start": start,
-        "truncation_interval": max(1, steps_per_epoch // 2),
-        "truncation_stop": stop,
-    }
+    """When the adaptive phase of a run truncates: arguments of `LowRank`."""
+    stops = config.fine_tune_epochs is None
+    return _truncation.schedule(config.epochs, steps_per_epoch, stops)
 
 
 def selection_start(config: Config, steps_per_epoch: int) -> int:

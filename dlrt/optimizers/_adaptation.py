@@ -61,8 +61,8 @@ class Adaptation(NamedTuple):
         min_rank: Smallest rank.
         max_rank: Largest rank, at most `columns`.
         scaled: Whether steps are made as long as dense ones.
-        value_dependent: Whether the inner optimizer has stepped `K` and `L`, where the
-            integrator could do with steps from `U` and `V`.
+        steps_factors: Whether the inner optimizer has stepped `U`, `S` and `V` in the
+            place of `K`, `S` and `L`.
         slots: For each slot of the inner optimizer, the factor that it belongs to and
             whether it holds magnitudes.
     """
@@ -74,7 +74,7 @@ class Adaptation(NamedTuple):
     min_rank: int
     max_rank: int
     scaled: bool
-    value_dependent: bool
+    steps_factors: bool
     slots: tuple[tuple[str, bool], ...]
 
     def run(
@@ -126,9 +126,8 @@ class Adaptation(NamedTuple):
             width = rank if integrator.growth == 1 else linalg.basis_rank(old.u)
         used = (cropped(v, n, width) for v, n in zip(old, "usv", strict=True))
         prepared = integrator.prepare(Factors(*used))
-        if integrator.perpendicular and not self.value_dependent:
-            points = prepared._asdict()
-        else:
+        points = prepared._asdict()
+        if not self.steps_factors:
             points = integrator.points(self.phase, prepared)
         increments = {
             name: cropped(value, name, width) - points[name]

@@ -311,7 +311,7 @@ class LayerStep:
             optimizer.min_rank,
             min(max_rank, columns),
             optimizer._scaled and self.integrator.orthonormal,
-            optimizer._value_dependent,
+            self._steps_factors(),
             tuple((name, _slots.holds_magnitudes(slot)) for name, slot in slots),
         )
         _tracing.shared(adaptation, "run")(

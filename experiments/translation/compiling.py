@@ -2,11 +2,10 @@
 
 import keras
 
-from experiments import _optimizers
+from experiments import _optimizers, _truncation
 from experiments.translation.config import (
     WARM_UP_STEPS,
     Config,
-    truncation_schedule,
 )
 from experiments.translation.network import WarmUp
 
@@ -24,7 +23,7 @@ def compile_model(model: keras.Model, config: Config, steps_per_epoch: int) -> N
     """
     schedule = None
     if config.adaptive:
-        schedule = truncation_schedule(config.epochs, steps_per_epoch)
+        schedule = _truncation.schedule(config.epochs, steps_per_epoch)
     optimizer = _optimizers.low_rank(
         keras.optimizers.Adam(
             learning_rate(config), beta_1=0.9, beta_2=0.98, epsilon=1e-9

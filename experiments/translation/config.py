@@ -1,6 +1,5 @@
 """What a transformer run can be told: settings, their defaults and their bounds."""
 
-import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,25 +140,6 @@ DEFAULTS = {
         Config("rank-adaptive", rank=50, tolerance=0.01),
     )
 }
-
-# As in the MNIST runs: at the end of an adaptive run the ranks stay, so that the
-# network recovers from the last truncations.
-_ADAPTIVE_SHARE = 0.6
-
-
-def truncation_schedule(epochs: int, steps_per_epoch: int) -> dict[str, int]:
-    """When an adaptive run truncates: arguments of `LowRank`.
-
-    Not before the first epoch is over, when singular values begin to mean something,
-    and twice an epoch, so that the network adapts to one truncation before the next.
-    """
-    steps = epochs * steps_per_epoch
-    start = min(steps_per_epoch, steps // 4)
-    return {
-        "truncation_start": start,
-        "truncation_interval": max(1, steps_per_epoch // 2),
-        "truncation_stop": max(start + 1, math.ceil(_ADAPTIVE_SHARE * steps)),
-    }
 
 
 def default_vocab_size(corpus: str) -> int:

@@ -8,7 +8,7 @@ import keras
 
 from dlrt.callbacks import _atomic_file
 from dlrt.datasets import Corpus
-from experiments import _callbacks, _checkpoint, _runs, _selection
+from experiments import _callbacks, _checkpoint, _runs, _selection, _truncation
 from experiments._runs import Run
 from experiments._settings import verbosity
 from experiments.translation import callbacks, network, text
@@ -18,7 +18,6 @@ from experiments.translation.config import (
     Config,
     default_vocab_size,
     default_warm_up_steps,
-    truncation_schedule,
 )
 from experiments.translation.decoding import Translator
 from experiments.translation.saved import load_translation, save_translation
@@ -130,7 +129,7 @@ class Training:
             "batch_shapes": len(self._batches.shapes),
         }
         if config.adaptive:
-            configuration[_TRUNCATION] = truncation_schedule(config.epochs, steps)
+            configuration[_TRUNCATION] = _truncation.schedule(config.epochs, steps)
         return configuration
 
     def _start_at_zero(self) -> None:
