@@ -275,6 +275,7 @@ def _dense(
     return dlrt.layers.LowRankDense(
         units,
         activation=activation,
+        kernel_initializer=_initializer(sizes.rank, inputs, units),
         name=name,
         **_ranks(sizes, sizes.rank, min(inputs, units)),
     )
@@ -285,7 +286,11 @@ def _attention(sizes: Architecture, name: str) -> keras.layers.Layer:
     if sizes.rank is None:
         return dlrt.layers.CachedMultiHeadAttention(sizes.heads, key_dim, name=name)
     return dlrt.layers.LowRankMultiHeadAttention(
-        sizes.heads, key_dim, name=name, **_ranks(sizes, sizes.rank, sizes.dim)
+        sizes.heads,
+        key_dim,
+        kernel_initializer=_initializer(sizes.rank, sizes.dim, sizes.dim),
+        name=name,
+        **_ranks(sizes, sizes.rank, sizes.dim),
     )
 
 
@@ -298,6 +303,19 @@ def _embedding(sizes: Architecture, size: int, name: str) -> keras.layers.Layer:
         name=name,
         **_ranks(sizes, sizes.embedding_rank, min(size, sizes.dim)),
     )
+
+
+def _initializer(rank: int, inputs: int, units: int) -> keras.Initializer:
+    """Glorot's, with no larger singular values than a dense kernel's largest one.
+
+    A kernel of low rank and of the norm of a dense one has fewer, larger ones. What all
+    tokens share soon lies in its bases, grows from block to block, and covers what
+    tells tokens apart: at width 512 and rank 50 within some hundred steps.
+    """
+    # The largest one of a random matrix is σ (√n + √m), with the σ of its entries, and
+    # its norm is σ √(n m), which low rank shares out among `rank` of them.
+    scale = min(1.0, rank * (inputs**-0.5 + units**-0.5) ** 2)
+    return keras.initializers.VarianceScaling(scale, "fan_avg", "uniform")
 
 
 def _ranks(sizes: Architecture, rank: int, full: int) -> dict[str, int | None]:

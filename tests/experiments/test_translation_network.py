@@ -116,3 +116,16 @@ def test_a_short_warm_up_makes_no_larger_learning_rate():
     np.testing.assert_allclose(peak(10), 0.5 * 64**-0.5 * 4000**-0.5, rtol=1e-5)
     np.testing.assert_allclose(peak(4000), peak(10), rtol=1e-5)
     np.testing.assert_allclose(peak(16_000), peak(10) / 2, rtol=1e-5)
+
+
+def test_low_rank_kernels_start_with_no_larger_singular_values_than_dense_ones():
+    sizes = {**SIZES, "dim": 64, "feed_forward": 256}
+    keras.utils.set_random_seed(0)
+    dense, low_rank = (
+        network.build(network.Architecture(**sizes, rank=rank)) for rank in (None, 3)
+    )
+    for block in ("encoder_1_feed_forward_1", "decoder_2_feed_forward_2"):
+        kernel = np.asarray(dense.get_layer(block).kernel)
+        largest = np.linalg.svd(kernel, compute_uv=False)[0]
+        factors = low_rank.get_layer(block).factors
+        np.testing.assert_allclose(np.diag(factors.s), largest, rtol=0.1)
