@@ -263,19 +263,28 @@ def _make_layers(sizes: Architecture) -> dict[str, keras.layers.Layer]:
             add(_dense(sizes, sizes.dim, sizes.feed_forward, f"{name}_1", "relu"))
             add(_dense(sizes, sizes.feed_forward, sizes.dim, f"{name}_2"))
             add_residual(f"{name}_1")
-    add(_dense(sizes, sizes.dim, sizes.target_size, "output"))
+    add(_dense(sizes, sizes.dim, sizes.target_size, "output", in_block=False))
     return made
 
 
 def _dense(
-    sizes: Architecture, inputs: int, units: int, name: str, activation: Any = None
+    sizes: Architecture,
+    inputs: int,
+    units: int,
+    name: str,
+    activation: Any = None,
+    in_block: bool = True,
 ) -> keras.layers.Layer:
     if sizes.rank is None:
         return keras.layers.Dense(units, activation=activation, name=name)
+    # Scores that start smaller would only have to grow.
+    initializer = "glorot_uniform"
+    if in_block:
+        initializer = _block_initializer(sizes.rank, inputs, units)
     return dlrt.layers.LowRankDense(
         units,
         activation=activation,
-        kernel_initializer=_initializer(sizes.rank, inputs, units),
+        kernel_initializer=initializer,
         name=name,
         **_ranks(sizes, sizes.rank, min(inputs, units)),
     )
@@ -288,7 +297,7 @@ def _attention(sizes: Architecture, name: str) -> keras.layers.Layer:
     return dlrt.layers.LowRankMultiHeadAttention(
         sizes.heads,
         key_dim,
-        kernel_initializer=_initializer(sizes.rank, sizes.dim, sizes.dim),
+        kernel_initializer=_block_initializer(sizes.rank, sizes.dim, sizes.dim),
         name=name,
         **_ranks(sizes, sizes.rank, sizes.dim),
     )
@@ -305,12 +314,13 @@ def _embedding(sizes: Architecture, size: int, name: str) -> keras.layers.Layer:
     )
 
 
-def _initializer(rank: int, inputs: int, units: int) -> keras.Initializer:
+def _block_initializer(rank: int, inputs: int, units: int) -> keras.Initializer:
     """Glorot's, with no larger singular values than a dense kernel's largest one.
 
-    A kernel of low rank and of the norm of a dense one has fewer, larger ones. What all
-    tokens share soon lies in its bases, grows from block to block, and covers what
-    tells tokens apart: at width 512 and rank 50 within some hundred steps.
+    For blocks whose outputs are added up. A kernel of low rank and of the norm of a
+    dense one has fewer, larger ones. What all tokens share soon lies in its bases,
+    grows from block to block, and covers what tells tokens apart: at width 512 and rank
+    50 within some hundred steps.
     """
     # The largest one of a random matrix is σ (√n + √m), with the σ of its entries, and
     # its norm is σ √(n m), which low rank shares out among `rank` of them.
