@@ -49,8 +49,8 @@ STUDIES = {
             "adaptive": ("rank-adaptive", "--rank", "50", "--tolerance", "0.2"),
         },
     ),
-    # The number of epochs is one that no run gets to. With the usual peak of the
-    # learning rate, low rank stops at the frequencies of single tokens.
+    # The number of epochs is one that no run gets to. The usual peak of the learning
+    # rate is for a warm-up ten times as long.
     "pt_en": Study(
         (
             *("--corpus", "pt_en", "--preset", "big", "--epochs", "10000"),
