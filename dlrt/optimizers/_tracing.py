@@ -33,7 +33,7 @@ def shared(owner: Any, name: str, any_height: bool = False) -> Callable:
         owner: The object, hashable.
         name: Name of the method.
         any_height: Whether arguments are also alike that differ in their number of
-            rows. Then they must be tensors.
+            rows. Then they must be tensors, or `None`.
     """
     if not applicable():
         return getattr(owner, name)
