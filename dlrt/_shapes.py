@@ -1,8 +1,11 @@
-"""What a backend can do with shapes that are known at run time only."""
+"""Shapes that are known at run time only: those of columns in use."""
 
 from typing import Any
 
 import keras
+from keras import ops
+
+Tensor = Any
 
 
 def dynamic_shapes() -> bool:
@@ -19,3 +22,25 @@ def with_shape(tensor: Any, shape: tuple[int | None, ...]) -> Any:
     if dynamic_shapes():
         tensor.set_shape(shape)
     return tensor
+
+
+def padded(value: Tensor, like: Any) -> Tensor:
+    """Zero columns (and rows) up to the shape of a variable or tensor."""
+    shape = tuple(like.shape)
+    if tuple(value.shape) == shape:
+        return value
+    have, wanted = ops.shape(value), ops.shape(like)
+    extended = ops.pad(
+        value, [[0, size - h] for size, h in zip(wanted, have, strict=True)]
+    )
+    return with_shape(extended, shape)
+
+
+def cropped(value: Tensor, name: str, width: Tensor | int) -> Tensor:
+    """The columns of a factor that are in use (and the rows, for coefficients)."""
+    if isinstance(width, int) and width == value.shape[1]:
+        return value
+    rows = width if name == "s" else value.shape[0]
+    if rows is None:
+        rows = ops.shape(value)[0]
+    return ops.slice(value, (0, 0), (rows, width))

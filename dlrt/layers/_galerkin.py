@@ -11,7 +11,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from dlrt._shapes import with_shape
+from dlrt._shapes import cropped, with_shape
 from dlrt.linalg import basis_rank, polar_factor, svd, transpose
 
 Tensor = Any
@@ -144,24 +144,22 @@ def _with_gradient(function: Callable, *arguments: Tensor, at_rank: bool) -> Ten
         *arguments: Tensors, the factors last.
         at_rank: Whether the function gets the factors without their columns of zeros,
             and its gradients for them zeros in their place. For backends with dynamic
-            shapes. Slices that are differentiated as such are twice as many operations
-            in the graph of a training step.
+            shapes. Slices that are differentiated as such are more operations in the
+            graph of a training step.
     """
     if not at_rank:
         return ops.custom_gradient(function)(*arguments)
 
     @ops.custom_gradient
-    def cropped(*arguments: Tensor) -> tuple[Tensor, Callable]:
+    def computed(*arguments: Tensor) -> tuple[Tensor, Callable]:
         *others, u, s, v = arguments
         rank = basis_rank(u)
-        used = [
-            ops.slice(factor, (0, 0), (rows, rank))
-            for factor, rows in ((u, u.shape[0]), (s, rank), (v, v.shape[0]))
-        ]
+        used = (cropped(*part, rank) for part in ((u, "u"), (s, "s"), (v, "v")))
         value, used_gradient = function(*others, *used)
 
         def gradient(upstream: Tensor) -> tuple[Tensor, ...]:
             *found, gu, gs, gv = used_gradient(upstream)
+            # `padded` would ask each gradient for its shape, an operation more.
             none, unused = (0, 0), (0, s.shape[0] - rank)
             paddings = (gu, none, u), (gs, unused, s), (gv, none, v)
             return *found, *(
@@ -171,4 +169,4 @@ def _with_gradient(function: Callable, *arguments: Tensor, at_rank: bool) -> Ten
 
         return value, gradient
 
-    return cropped(*arguments)
+    return computed(*arguments)

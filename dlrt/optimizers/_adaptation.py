@@ -5,33 +5,13 @@ from typing import Any, NamedTuple
 from keras import ops
 
 from dlrt import linalg
-from dlrt._shapes import dynamic_shapes, with_shape
+from dlrt._shapes import cropped, dynamic_shapes, padded
 from dlrt._values import value_of
 from dlrt.factors import Factors
 from dlrt.integrators import Integrator, Truncation, Update
 from dlrt.optimizers import _scaling, _slots, _tracing
 
 Tensor = Any
-
-
-def padded(value: Tensor, like: Any) -> Tensor:
-    """Zero columns (and rows) up to the shape of a variable or tensor."""
-    shape = tuple(like.shape)
-    if tuple(value.shape) == shape:
-        return value
-    have, wanted = ops.shape(value), ops.shape(like)
-    extended = ops.pad(
-        value, [[0, size - h] for size, h in zip(wanted, have, strict=True)]
-    )
-    return with_shape(extended, shape)
-
-
-def cropped(value: Tensor, name: str, width: Tensor | int) -> Tensor:
-    """The columns of a factor that are in use (and the rows, for coefficients)."""
-    if isinstance(width, int) and width == value.shape[1]:
-        return value
-    rows = width if name == "s" else ops.shape(value)[0]
-    return ops.slice(value, (0, 0), (rows, width))
 
 
 def assign(

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from keras import ops
 
+from dlrt._shapes import padded
 from dlrt.layers import LowRankLayer
 from dlrt.layers._galerkin import coordinates
 from dlrt.linalg import transpose
-from dlrt.optimizers._adaptation import padded
 
 if TYPE_CHECKING:
     from dlrt.optimizers.low_rank import LowRank

@@ -8,13 +8,13 @@ import keras
 from keras import ops
 
 from dlrt import linalg
-from dlrt._shapes import dynamic_shapes, with_shape
+from dlrt._shapes import cropped, dynamic_shapes, padded, with_shape
 from dlrt._values import value_of
 from dlrt.factors import Factors
 from dlrt.integrators import Integrator, Update
 from dlrt.layers import LowRankLayer
 from dlrt.optimizers import _scaling, _slots, _tracing
-from dlrt.optimizers._adaptation import Adaptation, assign, cropped, padded
+from dlrt.optimizers._adaptation import Adaptation, assign
 
 if TYPE_CHECKING:
     from dlrt.optimizers.low_rank import LowRank

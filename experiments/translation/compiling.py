@@ -3,10 +3,7 @@
 import keras
 
 from experiments import _optimizers, _truncation
-from experiments.translation.config import (
-    WARM_UP_STEPS,
-    Config,
-)
+from experiments.translation.config import WARM_UP_STEPS, Config
 from experiments.translation.network import WarmUp
 
 
