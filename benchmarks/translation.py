@@ -50,14 +50,22 @@ STUDIES = {
         },
     ),
     # The number of epochs is one that no run gets to. The usual peak of the learning
-    # rate is for a warm-up ten times as long.
+    # rate is for a warm-up ten times as long, so a third of it is tried too, for the
+    # dense network with both, that it is not held back.
     "pt_en": Study(
         (
             *("--corpus", "pt_en", "--preset", "big", "--epochs", "10000"),
             *("--steps-per-epoch", "50", "--warm-up-steps", "400"),
-            *("--learning-rate-factor", "0.3", "--score-interval", "0"),
+            *("--score-interval", "0"),
         ),
-        {"dense": ("reference",), "fixed": ("fixed-rank", "--rank", "50")},
+        {
+            "dense": ("reference", "--learning-rate-factor", "0.3"),
+            "dense-1": ("reference", "--learning-rate-factor", "1"),
+            "fixed": (
+                *("fixed-rank", "--rank", "50"),
+                *("--learning-rate-factor", "0.3"),
+            ),
+        },
         seeds=1,
         minutes=60,
     ),
