@@ -15,11 +15,15 @@ from dlrt._rebuild import Replacement, copied
 from dlrt.factors import Factors
 from dlrt.layers import (
     CachedMultiHeadAttention,
+    LowRankConv1D,
+    LowRankConv2D,
     LowRankDense,
     LowRankEinsumDense,
     LowRankEmbedding,
     LowRankMultiHeadAttention,
 )
+from dlrt.layers.low_rank_conv import LowRankConv
+from dlrt.layers.low_rank_conv import unfolded as unfolded_filters
 from dlrt.layers.low_rank_einsum_dense import axes_of, is_matrix_product, unfolded
 
 Layer: TypeAlias = keras.layers.Layer
@@ -197,6 +201,50 @@ class _EinsumDense(_OneKernel):
         ]
 
 
+class _Conv(_OneKernel):
+    def __init__(self, low_rank_type: type[LowRankConv]) -> None:
+        self.low_rank_type = low_rank_type
+        self.keras_types = (low_rank_type.keras_type,)
+
+    def by_default(self, layer: Layer) -> bool:
+        return layer.groups == 1
+
+    def obstacle(self, layer: Layer) -> str | None:
+        if layer.groups != 1:
+            return f"has {layer.groups} groups, each with a matrix of its own"
+        return super().obstacle(layer)
+
+    def matrices(self, layer: Layer) -> list[np.ndarray]:
+        return [unfolded_filters(np.asarray(layer.kernel))]
+
+    def kernel(self, layer: Layer) -> np.ndarray:
+        return np.asarray(layer.fold(layer.factors.to_dense()))
+
+    def two_layers(self, layer: Layer) -> tuple[Layer, Layer]:
+        config = _config(layer, _LOW_RANK_ONLY, kernel_regularizer=None)
+        geometry = ("kernel_size", "strides", "padding", "data_format", "dilation_rate")
+        (conv,) = self.keras_types
+        first = conv(
+            layer.rank,
+            use_bias=False,
+            **{name: config[name] for name in geometry},
+            **_first(layer),
+        )
+        pointwise = {
+            "kernel_size": 1,
+            "strides": 1,
+            "padding": "valid",
+            "dilation_rate": 1,
+        }
+        return first, conv.from_config({**config, **pointwise, **_second(layer)})
+
+    def two_kernels(
+        self, layer: Layer, k: np.ndarray, vt: np.ndarray
+    ) -> list[np.ndarray]:
+        point = (1,) * len(layer.kernel_size)
+        return [np.asarray(layer.fold(k)), vt.reshape(*point, *vt.shape)]
+
+
 class _Embedding(_OneKernel):
     keras_types = (keras.layers.Embedding,)
     low_rank_type = LowRankEmbedding
@@ -291,7 +339,14 @@ class _Attention(Family):
         return Replacement(kind.from_config(config), weights)
 
 
-FAMILIES: tuple[Family, ...] = (_Dense(), _EinsumDense(), _Embedding(), _Attention())
+FAMILIES: tuple[Family, ...] = (
+    _Dense(),
+    _EinsumDense(),
+    _Conv(LowRankConv1D),
+    _Conv(LowRankConv2D),
+    _Embedding(),
+    _Attention(),
+)
 
 
 def family_of(layer: Layer) -> Family | None:

@@ -1,4 +1,4 @@
-"""Shapes that are known at run time only: those of columns in use."""
+"""Shapes of factors and of what they multiply, some known at run time only."""
 
 from typing import Any
 
@@ -44,3 +44,8 @@ def cropped(value: Tensor, name: str, width: Tensor | int) -> Tensor:
     if rows is None:
         rows = ops.shape(value)[0]
     return ops.slice(value, (0, 0), (rows, width))
+
+
+def as_rows(x: Tensor) -> Tensor:
+    """A tensor `(batch, ..., m)` as a matrix `(rows, m)`."""
+    return x if len(x.shape) == 2 else ops.reshape(x, (-1, ops.shape(x)[-1]))

@@ -28,10 +28,10 @@ def convert(
 ) -> keras.Model:
     """A copy of a model with layers in low-rank form, by truncated SVD.
 
-    `Dense`, `EinsumDense`, `MultiHeadAttention` and `Embedding` become `LowRankDense`
-    and so on. Exactly one of `rank`, `tolerance` and `ratio` says how much is kept of
-    every kernel, as the matrix that its low-rank layer makes of it; an attention layer
-    has one for each projection.
+    `Dense`, `EinsumDense`, `Conv1D`, `Conv2D`, `MultiHeadAttention` and `Embedding`
+    become `LowRankDense` and so on. Exactly one of `rank`, `tolerance` and `ratio` says
+    how much is kept of every kernel, as the matrix that its low-rank layer makes of it;
+    an attention layer has one for each projection.
 
     Layers within layers other than Sequential and functional models are left alone.
 
@@ -46,8 +46,8 @@ def convert(
             or a function of the layer. Defaults to all whose low-rank form has fewer
             parameters, except the model's last `Dense` or `EinsumDense`, embeddings
             (whose rows have little in common, so that truncation costs the most there;
-            name them to have them converted), and `EinsumDense` with an equation that
-            is no product with one matrix.
+            name them to have them converted), `EinsumDense` with an equation that is
+            no product with one matrix, and convolutions with groups.
 
     Returns:
         A new model of the same kind, not compiled.
@@ -55,7 +55,7 @@ def convert(
     Raises:
         ValueError: If an argument is outside of its range, the model is not built or
             can't be rebuilt, `layers` selects none, or one that has no low-rank form:
-            with a constraint of the kernel, quantised, or of such an equation.
+            with a constraint of the kernel, quantised, with such an equation or groups.
 
     Example:
 
@@ -105,7 +105,8 @@ def merge(model: keras.Model) -> keras.Model:
 
     Every low-rank layer becomes two layers in a row, with kernels `K = U S` and `Vᵀ`,
     or one dense layer where that has no more parameters: two `Dense`, two
-    `EinsumDense`, or an `Embedding` and a `Dense`. A `LowRankMultiHeadAttention` has
+    `EinsumDense`, two convolutions, the second of size 1, or an `Embedding` and a
+    `Dense`. A `LowRankMultiHeadAttention` has
     no such form; it stays what it is, or becomes a `CachedMultiHeadAttention` where
     that has no more parameters. Without attention, the result has standard Keras
     layers only; it can be exported, quantised and loaded without dlrt.

@@ -9,6 +9,8 @@ from dlrt import Factors
 from dlrt import _families as families
 from dlrt.layers import (
     CachedMultiHeadAttention,
+    LowRankConv1D,
+    LowRankConv2D,
     LowRankDense,
     LowRankEinsumDense,
     LowRankEmbedding,
@@ -17,8 +19,10 @@ from dlrt.layers import (
 )
 from experiments.translation import network
 
-KEEP = {"layers": ".*"}
+KEEP = {"layers": "(?!grouped).*"}
 DENSE = (
+    keras.layers.Conv1D,
+    keras.layers.Conv2D,
     keras.layers.Dense,
     keras.layers.EinsumDense,
     keras.layers.Embedding,
@@ -144,6 +148,23 @@ def with_embedding():
     return fill(keras.Model(tokens, keras.layers.Dense(2, name="last")(x)))
 
 
+def convolutional():
+    """Convolutions over images, then over sequences."""
+    x = keras.Input((10, 9, 6))
+    y = keras.layers.Conv2D(20, 3, activation="relu", name="plane")(x)
+    y = keras.layers.Conv2D(20, 3, strides=2, padding="same", name="strides")(y)
+    y = keras.layers.Conv2D(
+        20, (3, 2), dilation_rate=2, padding="same", use_bias=False, name="dilated"
+    )(y)
+    y = keras.layers.Conv2D(20, 3, groups=2, padding="same", name="grouped")(y)
+    y = keras.layers.Reshape((16, 20))(y)
+    y = keras.layers.Conv1D(
+        20, 3, padding="causal", dilation_rate=2, activation="tanh", name="causal"
+    )(y)
+    y = keras.layers.GlobalAveragePooling1D()(y)
+    return fill(keras.Model(x, keras.layers.Dense(3, name="last")(y)))
+
+
 MODELS = [
     sequential,
     branched,
@@ -151,6 +172,7 @@ MODELS = [
     shared,
     with_heads,
     with_embedding,
+    convolutional,
 ]
 
 
@@ -251,7 +273,8 @@ def test_ratio_bounds_the_parameters_of_a_kernel(ratio):
 
 def test_nearly_all_kept_predicts_the_same(model):
     low_rank = dlrt.convert(model, tolerance=1e-6, **KEEP)
-    assert not any(type(x) in DENSE for x in all_layers(low_rank))
+    left = {x.name for x in all_layers(low_rank) if type(x) in DENSE}
+    assert left <= {"grouped"}
     data = data_for(model)
     assert_close(outputs(low_rank, data), outputs(model, data))
 
@@ -735,6 +758,60 @@ def test_arguments_of_einsum_and_embedding_layers_stay():
     assert [x.name for x in dlrt.to_dense(low_rank).layers] == [
         x.name for x in model.layers
     ]
+
+
+def test_convolutions_become_low_rank_by_default():
+    low_rank = low_rank_layers(dlrt.convert(convolutional(), rank=3))
+    assert {name: type(layer) for name, layer in low_rank.items()} == {
+        "plane": LowRankConv2D,
+        "strides": LowRankConv2D,
+        "dilated": LowRankConv2D,
+        "causal": LowRankConv1D,
+    }
+
+
+def test_arguments_of_convolutions_stay():
+    x = keras.Input((10, 9, 6), name="x")
+    layer = keras.layers.Conv2D(
+        12,
+        (3, 2),
+        strides=(1, 2),
+        padding="same",
+        activation="gelu",
+        kernel_regularizer=keras.regularizers.L1(0.1),
+        bias_regularizer="l2",
+        bias_constraint="non_neg",
+        activity_regularizer="l1",
+        dtype="mixed_float16",
+        name="conv",
+    )
+    model = keras.Model(x, layer(x))
+    low_rank = dlrt.convert(model, rank=3)
+    expected = layer.get_config()
+    assert dlrt.to_dense(low_rank).get_layer("conv").get_config() == expected
+    config = low_rank.get_layer("conv").get_config()
+    del expected["kernel_constraint"]
+    assert {name: config[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize("name", ["plane", "strides", "dilated", "causal"])
+def test_merged_convolutions(name):
+    low_rank = dlrt.convert(convolutional(), rank=2, layers=name)
+    merged = dlrt.merge(low_rank)
+    pair = merged.get_layer(name).layers
+    old = low_rank.get_layer(name)
+    assert [type(x) for x in pair] == 2 * [type(old).keras_type]
+    assert [x.name for x in pair] == [f"{name}_k", f"{name}_v"]
+    assert [x.kernel_size for x in pair] == [
+        old.kernel_size,
+        (1,) * len(old.kernel_size),
+    ]
+    assert sum(array(x.kernel).size for x in pair) == 2 * sum(old.matrix_shape)
+
+
+def test_grouped_convolutions_are_refused():
+    with pytest.raises(ValueError, match="'grouped' has 2 groups.*`layers`"):
+        dlrt.convert(convolutional(), rank=2, layers="grouped")
 
 
 EQUATIONS = [

@@ -1,5 +1,7 @@
 """Keras layers whose kernels are kept in low-rank form."""
 
+from dlrt.layers.low_rank_conv import LowRankConv1D as LowRankConv1D
+from dlrt.layers.low_rank_conv import LowRankConv2D as LowRankConv2D
 from dlrt.layers.low_rank_dense import LowRankDense as LowRankDense
 from dlrt.layers.low_rank_einsum_dense import LowRankEinsumDense as LowRankEinsumDense
 from dlrt.layers.low_rank_embedding import LowRankEmbedding as LowRankEmbedding

@@ -8,10 +8,10 @@ out of one backward pass at the cost of a two-factor layer; `G` is never formed.
 from collections.abc import Callable
 from typing import Any
 
-import keras
 from keras import ops
 
-from dlrt._shapes import cropped, with_shape
+from dlrt._autodiff import vector_jacobian
+from dlrt._shapes import as_rows, cropped, with_shape
 from dlrt.linalg import basis_rank, polar_factor, svd, transpose
 
 Tensor = Any
@@ -79,16 +79,45 @@ def low_rank_lookup(
     return _with_gradient(lookup, u, s, v, at_rank=at_rank)
 
 
-def coordinates(x: Tensor, basis: Tensor) -> Tensor:
-    """What `x` multiplies `basis: (n, r)` to, shape `(batch, r)`.
+def low_rank_convolution(
+    convolve: Callable[[Tensor, Tensor], Tensor],
+    x: Tensor,
+    u: Tensor,
+    s: Tensor,
+    v: Tensor,
+    at_rank: bool = False,
+) -> Tensor:
+    """The convolution of `x` with the filters in the columns of `U @ S @ Vᵀ`.
 
     Args:
-        x: `(batch, n)`, or `(batch,)` integers, which stand for rows of the identity.
-        basis: `(n, r)`.
+        convolve: Convolves `x` with the filters in the columns of a matrix `(n, q)`, to
+            `(batch, ..., q)`; linear in both.
+        x: What it takes.
+        u: `(n, r)`.
+        s: `(r, r)`.
+        v: `(m, r)`.
+        at_rank: Whether columns of zeros are left out, see `_with_gradient`.
+
+    Returns:
+        `(batch, ..., m)`. Its gradients for `u`, `s`, `v` are `G V`, `Uᵀ G V`, `Gᵀ U`.
     """
-    if keras.backend.is_int_dtype(x.dtype):
-        return ops.take(basis, x, axis=0)
-    return x @ ops.cast(basis, x.dtype)
+
+    def convolution(x: Tensor, u: Tensor, s: Tensor, v: Tensor) -> tuple[Tensor, Any]:
+        z = convolve(x, u)
+        shape = ops.shape(z)
+        xu = as_rows(z)
+
+        def gradient(dy: Tensor) -> tuple[Tensor, ...]:
+            dy = as_rows(dy)
+            dyv = dy @ v
+            # Of `convolve(x, K) Vᵀ`, for `x` and `K = U S` at once.
+            dx, gv = vector_jacobian(convolve, (x, u @ s), ops.reshape(dyv, shape))
+            return dx, gv, transpose(xu) @ dyv, transpose(dy) @ xu
+
+        y = xu @ s @ transpose(v)
+        return ops.reshape(y, (*shape[:-1], v.shape[0])), gradient
+
+    return _with_gradient(convolution, x, u, s, v, at_rank=at_rank)
 
 
 def represented(u: Tensor, s: Tensor, v: Tensor, at_rank: bool = False) -> Tensor:

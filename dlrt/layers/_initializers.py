@@ -26,6 +26,7 @@ def factor_initializers(
     rank: int,
     kernel_shape: tuple[int, ...] | None = None,
     unfold: Unfold | None = None,
+    fans: tuple[int, int] | None = None,
 ) -> tuple[Initializer, Initializer, Initializer]:
     """Initializers of `U`, `S` and `V` for a kernel initializer.
 
@@ -35,9 +36,11 @@ def factor_initializers(
         rank: Rank of the factors.
         kernel_shape: Shape of the kernel, where it is no matrix.
         unfold: Turns a kernel into the matrix.
+        fans: What goes in and out by an entry of the kernel. Defaults to `shape`.
     """
     kernel_shape = shape if kernel_shape is None else kernel_shape
-    variance = entry_variance(kernel_initializer, shape, kernel_shape)
+    fans = shape if fans is None else fans
+    variance = entry_variance(kernel_initializer, fans, kernel_shape)
     if variance is None:
 
         def draw(dtype: Any) -> np.ndarray:
@@ -57,7 +60,7 @@ def factor_initializers(
 
 
 def entry_variance(
-    kernel_initializer: Any, shape: tuple[int, int], kernel_shape: tuple[int, ...]
+    kernel_initializer: Any, fans: tuple[int, int], kernel_shape: tuple[int, ...]
 ) -> float | None:
     """Variance of a kernel's independent, centred entries.
 
@@ -65,14 +68,13 @@ def entry_variance(
     """
     if isinstance(kernel_initializer, initializers.VarianceScaling):
         axes = kernel_initializer.input_axes, kernel_initializer.output_axes
-        # Unless told otherwise, layers scale by what goes in and out of the matrix.
-        fan_in, fan_out = shape if None in axes else compute_fans(kernel_shape, *axes)
-        fans = {
+        fan_in, fan_out = fans if None in axes else compute_fans(kernel_shape, *axes)
+        modes = {
             "fan_in": fan_in,
             "fan_out": fan_out,
             "fan_avg": (fan_in + fan_out) / 2,
         }
-        return kernel_initializer.scale / max(1.0, fans[kernel_initializer.mode])
+        return kernel_initializer.scale / max(1.0, modes[kernel_initializer.mode])
     normal = (initializers.RandomNormal, initializers.TruncatedNormal)
     if isinstance(kernel_initializer, normal) and kernel_initializer.mean == 0:
         truncated = isinstance(kernel_initializer, initializers.TruncatedNormal)

@@ -22,8 +22,9 @@ class Recording:
 
     Attributes:
         layers: The layer of each product.
-        inputs: `x: (batch, n)` of each, `(batch,)` integers where rows are looked up.
-        outputs: `y: (batch, m)` of each.
+        inputs: `x: (batch, n)` of each, `(batch,)` integers where rows are looked up,
+            `(batch, ..., channels)` of a convolution.
+        outputs: `y: (batch, m)` of each, `(batch, ..., m)` of a convolution.
         complete: Whether these are all the ways in which the loss depends on kernels,
             and none is within a loop or branch, out of reach of what surrounds it.
     """

@@ -105,6 +105,10 @@ class LowRankEmbedding(LowRankLayer):
             inputs = ops.cast(inputs, "int32")
         return self.look_up(inputs)
 
+    def coordinates(self, x: Tensor, basis: Tensor) -> Tensor:
+        # Indices stand for rows of the identity.
+        return ops.take(basis, x, axis=0)
+
     def compute_mask(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor | None:
         return ops.not_equal(inputs, 0) if self.mask_zero else None
 

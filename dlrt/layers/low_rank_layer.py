@@ -32,7 +32,8 @@ class LowRankLayer(keras.layers.Layer):
     as ordinary gradients, and refuses nothing.
 
     A subclass calls `add_factors` in `build`, and multiplies by `multiply` or, where
-    the rows of `W` are looked up, by `look_up`.
+    the rows of `W` are looked up, by `look_up`. One that multiplies in another way
+    records its products, and says how in `coordinates`.
 
     Args:
         rank: Positive integer, the rank, at most `min(n, m)`; the starting rank if it
@@ -75,6 +76,7 @@ class LowRankLayer(keras.layers.Layer):
         regularizer: Any = None,
         kernel_shape: tuple[int, ...] | None = None,
         unfold: Unfold | None = None,
+        fans: tuple[int, int] | None = None,
     ) -> None:
         """Makes the variables `u`, `s` and `v`.
 
@@ -84,6 +86,8 @@ class LowRankLayer(keras.layers.Layer):
             regularizer: Regularizer of that kernel.
             kernel_shape: Shape of the dense kernel. Defaults to `shape`.
             unfold: Turns a dense kernel into the matrix. Defaults to the identity.
+            fans: What goes in and out by an entry of the kernel, for initializers that
+                scale with it. Defaults to `shape`.
 
         Raises:
             ValueError: If a rank is above `min(n, m)`.
@@ -100,7 +104,7 @@ class LowRankLayer(keras.layers.Layer):
         self._add_variables(
             self._initial_rank,
             factor_initializers(
-                initializer, shape, self._initial_rank, kernel_shape, unfold
+                initializer, shape, self._initial_rank, kernel_shape, unfold, fans
             ),
         )
 
@@ -121,6 +125,18 @@ class LowRankLayer(keras.layers.Layer):
         flat = ops.reshape(indices, (-1,))
         y = record_product(self, flat, low_rank_lookup(flat, *self._operands()))
         return ops.reshape(y, (*shape, self._shape[1]))
+
+    def coordinates(self, x: Tensor, basis: Tensor) -> Tensor:
+        """What the input of a product multiplies `basis: (n, r)` to.
+
+        Args:
+            x: The input of one of this layer's products, as it has recorded it.
+            basis: `(n, r)`.
+
+        Returns:
+            `(batch, r)`, a row for each row of the output.
+        """
+        return x @ ops.cast(basis, x.dtype)
 
     def matrix(self) -> Tensor:
         """The represented matrix `U S Vᵀ`, dense."""

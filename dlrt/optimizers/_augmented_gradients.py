@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from keras import ops
 
-from dlrt._shapes import padded
+from dlrt._shapes import as_rows, padded
 from dlrt.layers import LowRankLayer
-from dlrt.layers._galerkin import coordinates
 from dlrt.linalg import transpose
 
 if TYPE_CHECKING:
@@ -53,7 +52,9 @@ def augmented_gradients(
         rank = step.columns_before()
         new_u, new_v = (values[i][:, rank : 2 * rank] for i in (u, v))
         corner = sum(
-            transpose(coordinates(x, new_u)) @ coordinates(dy, new_v) for x, dy in pairs
+            transpose(layer.coordinates(x, new_u))
+            @ (as_rows(dy) @ ops.cast(new_v, dy.dtype))
+            for x, dy in pairs
         )
         upper = [
             gradients[s][:rank, :rank],

@@ -9,6 +9,8 @@ import keras
 import numpy as np
 
 from dlrt.layers import (
+    LowRankConv1D,
+    LowRankConv2D,
     LowRankDense,
     LowRankEinsumDense,
     LowRankEmbedding,
@@ -131,6 +133,17 @@ def _einsum(equation: str, output: Any, shape: tuple, full: int, **more: Any) ->
     return Case(LowRankEinsumDense, keras.layers.EinsumDense, arguments, full, (shape,))
 
 
+def _conv(
+    axes: int, shape: tuple, full: int, filters: int = 6, size: Any = 3, **more: Any
+) -> Case:
+    low_rank, plain = {
+        1: (LowRankConv1D, keras.layers.Conv1D),
+        2: (LowRankConv2D, keras.layers.Conv2D),
+    }[axes]
+    arguments = {"filters": filters, "kernel_size": size, **more}
+    return Case(low_rank, plain, arguments, full, (shape,))
+
+
 def _attention(
     *shapes: tuple[int, ...],
     full: int | dict[str, int] = 6,
@@ -179,6 +192,22 @@ CASES = {
         "abcd,ecfd->abfe", (3, 4, 2), (2, 3, 2, 5), 8, bias_axes="fe"
     ),
     "einsum, sum within": _einsum("abc,bd->acd", (6, 5), (2, 4, 6), 4, bias_axes="d"),
+    "conv": _conv(2, (2, 6, 5, 3), 6),
+    "conv, wide": _conv(2, (2, 6, 5, 1), 9, filters=12),
+    "conv, same": _conv(
+        2, (2, 6, 5, 3), 6, size=(3, 2), padding="same", activation="tanh"
+    ),
+    "conv, strides": _conv(2, (2, 7, 8, 3), 6, strides=(2, 3)),
+    "conv, strides, same": _conv(2, (2, 7, 8, 3), 6, strides=2, padding="same"),
+    "conv, dilated": _conv(
+        2, (2, 8, 7, 3), 6, dilation_rate=(2, 1), padding="same", use_bias=False
+    ),
+    "conv, a point": _conv(2, (2, 4, 5, 7), 6, size=1),
+    "conv, one axis": _conv(1, (2, 7, 4), 6),
+    "conv, one axis, strides": _conv(1, (2, 9, 4), 6, strides=2, padding="same"),
+    "conv, causal": _conv(
+        1, (2, 9, 4), 6, size=2, padding="causal", dilation_rate=3, activation="relu"
+    ),
     "embedding": Case(
         LowRankEmbedding,
         keras.layers.Embedding,

@@ -1,0 +1,42 @@
+"""Gradients by the automatic differentiation of the backend."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+Tensor = Any
+
+
+def vector_jacobian(
+    function: Callable[..., Tensor], arguments: tuple[Tensor, ...], upstream: Tensor
+) -> tuple[Tensor, ...]:
+    """Gradients of `⟨upstream, function(*arguments)⟩` for all arguments.
+
+    What the function computes and its gradients don't need is left out of a compiled
+    step, the value for instance where it is linear.
+
+    Args:
+        function: Of tensors, to one tensor.
+        arguments: Tensors.
+        upstream: Shaped like the value.
+
+    Raises:
+        NotImplementedError: On other backends than TensorFlow and JAX.
+    """
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        with tf.GradientTape() as tape:
+            tape.watch(arguments)
+            value = function(*arguments)
+        return tuple(tape.gradient(value, arguments, upstream))
+    if backend == "jax":
+        import jax
+
+        return tuple(jax.vjp(function, *arguments)[1](upstream))
+    raise NotImplementedError(
+        "Low-rank convolutions need the TensorFlow or JAX backend. Received: "
+        f"backend={backend!r}"
+    )
