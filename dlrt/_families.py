@@ -39,6 +39,7 @@ _KERAS_ONLY = (
     "gptq_unpacked_column_size",
 )
 _LOW_RANK_ONLY = ("rank", "tolerance", "max_rank")
+NOT_OF_PAIRS = (*_KERAS_ONLY, *_LOW_RANK_ONLY)
 
 
 class Family(abc.ABC):
@@ -94,7 +95,7 @@ class Family(abc.ABC):
         return merged < sum(math.prod(part.matrix_shape) for part in parts)
 
 
-class _OneKernel(Family):
+class OneKernel(Family):
     """Layers with one kernel, which have a form as two layers in a row."""
 
     def matrices(self, layer: Layer) -> list[np.ndarray]:
@@ -106,30 +107,36 @@ class _OneKernel(Family):
 
     def low_rank(self, layer: Layer, factors: list[Factors]) -> Replacement:
         (kept,) = factors
-        config = _config(layer, _KERAS_ONLY, rank=kept.s.shape[0])
-        weights = [*map(np.asarray, kept), *_bias(layer)]
+        config = config_of(layer, _KERAS_ONLY, rank=kept.s.shape[0])
+        weights = [*map(np.asarray, kept), *bias_of(layer)]
         return Replacement(self.low_rank_type.from_config(config), weights)
 
     def dense(self, layer: Layer) -> Replacement:
-        new = self.keras_types[0].from_config(_config(layer, _LOW_RANK_ONLY))
-        return Replacement(new, [self.kernel(layer), *_bias(layer)])
+        new = self.keras_types[0].from_config(config_of(layer, _LOW_RANK_ONLY))
+        return Replacement(new, [self.kernel(layer), *bias_of(layer)])
 
     def merged(self, layer: Layer) -> Replacement:
         u, s, v = layer.factors
-        first, second = self.two_layers(layer)
-        pair = keras.Sequential([*self.inputs(layer), first, second], name=layer.name)
-        # Or Keras would warn of masks that get lost, which these do not.
-        pair.supports_masking = layer.supports_masking
-        weights = self.two_kernels(layer, u @ s, v.T)
-        return Replacement(pair, [*weights, *_bias(layer)])
+        return self.pair(layer, u @ s, v.T)
+
+    def pair(self, layer: Layer, k: np.ndarray, vt: np.ndarray) -> Replacement:
+        """Two layers of Keras in place of a low-rank layer, or of one of Keras.
+
+        Args:
+            layer: The layer.
+            k: `(n, r)`, what the first multiplies with.
+            vt: `(r, m)`, what the second multiplies with.
+        """
+        layers = [*self.inputs(layer), *self.two_layers(layer, len(vt))]
+        return in_a_row(layer, layers, self.two_kernels(layer, k, vt))
 
     def inputs(self, layer: Layer) -> list[Any]:
         """The input of the two layers, where it can't be told from the first."""
         return []
 
     @abc.abstractmethod
-    def two_layers(self, layer: Layer) -> tuple[Layer, Layer]:
-        """Layers of Keras that multiply with `K = U S` and with `Vᵀ`."""
+    def two_layers(self, layer: Layer, rank: int) -> tuple[Layer, Layer]:
+        """Layers of Keras that multiply with `(n, rank)` and with `(rank, m)`."""
 
     def two_kernels(
         self, layer: Layer, k: np.ndarray, vt: np.ndarray
@@ -138,17 +145,19 @@ class _OneKernel(Family):
         return [k, vt]
 
 
-class _Dense(_OneKernel):
+class _Dense(OneKernel):
     keras_types = (keras.layers.Dense,)
     low_rank_type = LowRankDense
 
-    def two_layers(self, layer: Layer) -> tuple[Layer, Layer]:
-        config = _config(layer, _LOW_RANK_ONLY, kernel_regularizer=None)
-        first = keras.layers.Dense(layer.rank, use_bias=False, **_first(layer))
-        return first, keras.layers.Dense.from_config({**config, **_second(layer)})
+    def two_layers(self, layer: Layer, rank: int) -> tuple[Layer, Layer]:
+        config = config_of(layer, NOT_OF_PAIRS, kernel_regularizer=None)
+        first = keras.layers.Dense(rank, use_bias=False, **first_of_pair(layer))
+        return first, keras.layers.Dense.from_config(
+            {**config, **second_of_pair(layer)}
+        )
 
 
-class _EinsumDense(_OneKernel):
+class _EinsumDense(OneKernel):
     keras_types = (keras.layers.EinsumDense,)
     low_rank_type = LowRankEinsumDense
 
@@ -169,7 +178,7 @@ class _EinsumDense(_OneKernel):
     def kernel(self, layer: Layer) -> np.ndarray:
         return np.asarray(layer.fold(layer.factors.to_dense()))
 
-    def two_layers(self, layer: Layer) -> tuple[Layer, Layer]:
+    def two_layers(self, layer: Layer, rank: int) -> tuple[Layer, Layer]:
         x, kernel, y = axes_of(layer.equation)
         between = next(a for a in string.ascii_letters if a not in layer.equation)
         rows = "".join(axis for axis in kernel if axis not in y)
@@ -183,25 +192,28 @@ class _EinsumDense(_OneKernel):
         kept = [lengths.get(axis) for axis in hidden[skipped:-1]]
         first = keras.layers.EinsumDense(
             f"{left}{x}{right},{rows}{between}->{left}{hidden}{right}",
-            output_shape=(*kept, layer.rank),
-            **_first(layer),
+            output_shape=(*kept, rank),
+            **first_of_pair(layer),
         )
-        config = _config(layer, _LOW_RANK_ONLY, kernel_regularizer=None)
+        config = config_of(layer, NOT_OF_PAIRS, kernel_regularizer=None)
         config["equation"] = (
             f"{left}{hidden}{right},{between}{columns}->{left}{y}{right}"
         )
-        return first, keras.layers.EinsumDense.from_config({**config, **_second(layer)})
+        return first, keras.layers.EinsumDense.from_config(
+            {**config, **second_of_pair(layer)}
+        )
 
     def two_kernels(
         self, layer: Layer, k: np.ndarray, vt: np.ndarray
     ) -> list[np.ndarray]:
-        return [
-            k.reshape(*layer.row_shape, layer.rank),
-            vt.reshape(layer.rank, *layer.column_shape),
-        ]
+        _, axes, y = axes_of(layer.equation)
+        lengths = dict(zip(axes, layer.kernel.shape, strict=True))
+        rows = [lengths[axis] for axis in axes if axis not in y]
+        columns = [lengths[axis] for axis in axes if axis in y]
+        return [k.reshape(*rows, -1), vt.reshape(-1, *columns)]
 
 
-class _Conv(_OneKernel):
+class _Conv(OneKernel):
     def __init__(self, low_rank_type: type[LowRankConv]) -> None:
         self.low_rank_type = low_rank_type
         self.keras_types = (low_rank_type.keras_type,)
@@ -220,15 +232,15 @@ class _Conv(_OneKernel):
     def kernel(self, layer: Layer) -> np.ndarray:
         return np.asarray(layer.fold(layer.factors.to_dense()))
 
-    def two_layers(self, layer: Layer) -> tuple[Layer, Layer]:
-        config = _config(layer, _LOW_RANK_ONLY, kernel_regularizer=None)
+    def two_layers(self, layer: Layer, rank: int) -> tuple[Layer, Layer]:
+        config = config_of(layer, NOT_OF_PAIRS, kernel_regularizer=None)
         geometry = ("kernel_size", "strides", "padding", "data_format", "dilation_rate")
         (conv,) = self.keras_types
         first = conv(
-            layer.rank,
+            rank,
             use_bias=False,
             **{name: config[name] for name in geometry},
-            **_first(layer),
+            **first_of_pair(layer),
         )
         pointwise = {
             "kernel_size": 1,
@@ -236,16 +248,19 @@ class _Conv(_OneKernel):
             "padding": "valid",
             "dilation_rate": 1,
         }
-        return first, conv.from_config({**config, **pointwise, **_second(layer)})
+        return first, conv.from_config({**config, **pointwise, **second_of_pair(layer)})
 
     def two_kernels(
         self, layer: Layer, k: np.ndarray, vt: np.ndarray
     ) -> list[np.ndarray]:
         point = (1,) * len(layer.kernel_size)
-        return [np.asarray(layer.fold(k)), vt.reshape(*point, *vt.shape)]
+        return [
+            k.reshape(*layer.kernel_size, -1, len(vt)),
+            vt.reshape(*point, *vt.shape),
+        ]
 
 
-class _Embedding(_OneKernel):
+class _Embedding(OneKernel):
     keras_types = (keras.layers.Embedding,)
     low_rank_type = LowRankEmbedding
 
@@ -260,9 +275,9 @@ class _Embedding(_OneKernel):
         shape = layer.get_build_config()["input_shape"]
         return [keras.Input(batch_shape=(None,) * len(shape), dtype="int32")]
 
-    def two_layers(self, layer: Layer) -> tuple[Layer, Layer]:
+    def two_layers(self, layer: Layer, rank: int) -> tuple[Layer, Layer]:
         first = keras.layers.Embedding(
-            layer.input_dim, layer.rank, mask_zero=layer.mask_zero, **_first(layer)
+            layer.input_dim, rank, mask_zero=layer.mask_zero, **first_of_pair(layer)
         )
         second = keras.layers.Dense(
             layer.output_dim,
@@ -270,7 +285,7 @@ class _Embedding(_OneKernel):
             activity_regularizer=layer.activity_regularizer,
             dtype=layer.dtype_policy,
             trainable=layer.trainable,
-            **_second(layer),
+            **second_of_pair(layer),
         )
         return first, second
 
@@ -292,11 +307,11 @@ class _Attention(Family):
     def low_rank(self, layer: Layer, factors: list[Factors]) -> Replacement:
         ranks = [kept.s.shape[0] for kept in factors]
         by_name = dict(zip(self._named_parts(layer), ranks, strict=True))
-        config = _config(layer, _KERAS_ONLY, rank=by_name)
+        config = config_of(layer, _KERAS_ONLY, rank=by_name)
         weights = [
             weight
             for part, kept in zip(self.parts(layer), factors, strict=True)
-            for weight in (*map(np.asarray, kept), *_bias(part))
+            for weight in (*map(np.asarray, kept), *bias_of(part))
         ]
         return self._made(LowRankMultiHeadAttention, layer, config, weights)
 
@@ -306,10 +321,10 @@ class _Attention(Family):
             for part in self.parts(layer)
             for weight in (
                 np.asarray(part.fold(part.factors.to_dense())),
-                *_bias(part),
+                *bias_of(part),
             )
         ]
-        config = _config(layer, _LOW_RANK_ONLY)
+        config = config_of(layer, _LOW_RANK_ONLY)
         return self._made(CachedMultiHeadAttention, layer, config, weights)
 
     def merged(self, layer: Layer) -> Replacement:
@@ -359,17 +374,31 @@ def family_of_low_rank(layer: Layer) -> Family | None:
     return next((f for f in FAMILIES if isinstance(layer, f.low_rank_type)), None)
 
 
-def _config(layer: Layer, without: tuple[str, ...], **changes: Any) -> dict[str, Any]:
+def in_a_row(layer: Layer, layers: list[Any], kernels: list[np.ndarray]) -> Replacement:
+    """Layers of Keras in place of one, the last with its bias.
+
+    Args:
+        layer: The layer.
+        layers: Those in its place.
+        kernels: Their kernels.
+    """
+    row = keras.Sequential(layers, name=layer.name)
+    # Or Keras would warn of masks that get lost, which these do not.
+    row.supports_masking = layer.supports_masking
+    return Replacement(row, [*kernels, *bias_of(layer)])
+
+
+def config_of(layer: Layer, without: tuple[str, ...], **changes: Any) -> dict[str, Any]:
     config = {k: v for k, v in layer.get_config().items() if k not in without}
     return {**config, **changes}
 
 
-def _bias(layer: Layer) -> list[np.ndarray]:
+def bias_of(layer: Layer) -> list[np.ndarray]:
     bias = getattr(layer, "bias", None)
     return [] if bias is None else [bias.numpy()]
 
 
-def _first(layer: Layer) -> dict[str, Any]:
+def first_of_pair(layer: Layer) -> dict[str, Any]:
     """Arguments of the first of two layers in place of one."""
     return {
         "name": f"{layer.name}_k",
@@ -378,5 +407,5 @@ def _first(layer: Layer) -> dict[str, Any]:
     }
 
 
-def _second(layer: Layer) -> dict[str, Any]:
+def second_of_pair(layer: Layer) -> dict[str, Any]:
     return {"name": f"{layer.name}_v"}

@@ -1,22 +1,18 @@
 """From dense to low-rank models and back."""
 
 import math
-import re
-from collections.abc import Callable, Iterable
 from typing import NamedTuple, TypeAlias
 
 import keras
 import numpy as np
 
-from dlrt._families import FAMILIES, Family, family_of, family_of_low_rank
-from dlrt._rebuild import Replacement, layers_in, rebuild
+from dlrt._families import family_of_low_rank
+from dlrt._rebuild import Replacement, rebuild
+from dlrt._selection import LayerFilter, check_built, overview, select
 from dlrt.factors import Factors
 from dlrt.layers.low_rank_layer import check_positive_integer
 
 Layer: TypeAlias = keras.layers.Layer
-# A layer that can be replaced.
-Candidate = tuple[Layer, Family]
-LayerFilter = str | Iterable[str] | Callable[[Layer], bool] | None
 
 
 def convert(
@@ -67,9 +63,9 @@ def convert(
     """
     amount = _Amount(rank, tolerance, ratio)
     amount.check()
-    _check_built(model)
+    check_built(model)
     replacements: dict[int, Replacement] = {}
-    for layer, family in _select(model, layers):
+    for layer, family in select(model, layers):
         matrices = family.matrices(layer)
         kept = [amount.of(matrix) for matrix in matrices]
         if layers is not None or _size(kept) < sum(map(np.size, matrices)):
@@ -77,7 +73,7 @@ def convert(
     if not replacements:
         raise ValueError(
             "`layers` selects no layer that would become smaller. Received: "
-            f"layers={layers!r}. {_overview(model)}"
+            f"layers={layers!r}. {overview(model)}"
         )
     return rebuild(model, lambda layer: replacements.get(id(layer)))
 
@@ -91,7 +87,7 @@ def to_dense(model: keras.Model) -> keras.Model:
     Args:
         model: A built Sequential or functional Keras model; it is not changed.
     """
-    _check_built(model)
+    check_built(model)
 
     def replace(layer: Layer) -> Replacement | None:
         family = family_of_low_rank(layer)
@@ -114,7 +110,7 @@ def merge(model: keras.Model) -> keras.Model:
     Args:
         model: A built Sequential or functional Keras model; it is not changed.
     """
-    _check_built(model)
+    check_built(model)
 
     def replace(layer: Layer) -> Replacement | None:
         family = family_of_low_rank(layer)
@@ -160,73 +156,3 @@ class _Amount(NamedTuple):
 def _size(factors: list[Factors]) -> int:
     """Number of parameters of two factors in place of each three."""
     return sum(math.prod(f.u.shape) + math.prod(f.v.shape) for f in factors)
-
-
-def _select(model: keras.Model, layers: LayerFilter) -> list[Candidate]:
-    """The layers to convert.
-
-    Raises:
-        ValueError: If one of them has no low-rank form.
-    """
-    found = _candidates(model)
-    if layers is None:
-        chosen = _default(found)
-    elif isinstance(layers, str):
-        chosen = [c for c in found if re.fullmatch(layers, c[0].name)]
-    elif callable(layers):
-        chosen = [c for c in found if layers(c[0])]
-    else:
-        wanted = set(layers)
-        missing = wanted - {layer.name for layer, _ in found}
-        if missing:
-            raise ValueError(
-                "`layers` names no layer that can be converted: "
-                f"{sorted(missing)}. {_overview(model)}"
-            )
-        chosen = [c for c in found if c[0].name in wanted]
-    for layer, family in chosen:
-        obstacle = family.obstacle(layer)
-        if obstacle is not None:
-            raise ValueError(
-                f"Layer {layer.name!r} {obstacle}. Leave the layer out with `layers`."
-            )
-    return chosen
-
-
-def _default(found: list[Candidate]) -> list[Candidate]:
-    chosen = [(layer, family) for layer, family in found if family.by_default(layer)]
-    plain = (keras.layers.Dense, keras.layers.EinsumDense)
-    last = [layer for layer, _ in chosen if type(layer) in plain][-1:]
-    return [c for c in chosen if c[0] not in last] or chosen
-
-
-def _candidates(model: keras.Model) -> list[Candidate]:
-    """The layers of a family that can be replaced, in order, each once."""
-    layers = {id(layer): layer for layer in layers_in(model)}.values()
-    families = [(layer, family_of(layer)) for layer in layers]
-    return [(layer, family) for layer, family in families if family is not None]
-
-
-def _overview(model: keras.Model) -> str:
-    """What can be converted, and what is out of reach, for a message."""
-    names = [layer.name for layer, _ in _candidates(model)]
-    hidden = [
-        f"{layer.name}/{part.name}"
-        for layer in layers_in(model)
-        if family_of(layer) is None and family_of_low_rank(layer) is None
-        for part in layer._flatten_layers(include_self=False)
-        if family_of(part) is not None
-    ]
-    kinds = ", ".join(f.keras_types[0].__name__ for f in FAMILIES)
-    text = f"Layers that can be converted ({kinds}): {names}."
-    if hidden:
-        text += f" Those within other layers can't be replaced: {hidden}."
-    return text
-
-
-def _check_built(model: keras.Model) -> None:
-    if not model.built:
-        raise ValueError(
-            f"`model` must be built. Received: {model.name!r}, which is not; call it "
-            "on data or give it an Input."
-        )
