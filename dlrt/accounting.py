@@ -1,9 +1,25 @@
-"""Ranks and parameter counts of models, for logs and reports."""
+"""Ranks, parameters and flops of models, for logs and reports."""
+
+import math
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import keras
 import numpy as np
+from keras.src.models.functional import Functional  # not exported by Keras
 
-from dlrt.layers import LowRankLayer
+from dlrt.layers import LowRankEmbedding, LowRankLayer
+from dlrt.layers.low_rank_einsum_dense import axes_of
+
+Shape = tuple[int | None, ...]
+
+# Each entry of a kernel is multiplied once at every position of the output.
+_CONVOLUTIONS = (
+    keras.layers.Conv1D,
+    keras.layers.Conv2D,
+    keras.layers.Conv3D,
+)
+_DEPTHWISE = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
 
 
 def named_layers(model: keras.Model) -> dict[str, LowRankLayer]:
@@ -77,6 +93,91 @@ def compression(model: keras.Model) -> float:
     `1 - parameters / dense parameters`, in `[0, 1)`: 0.9 is ten times smaller.
     """
     return 1.0 - parameter_count(model) / dense_parameter_count(model)
+
+
+def flop_count(model: keras.Model) -> int:
+    """Floating point operations of a prediction for one sample, two a multiply-add.
+
+    Counted are the products with the kernels of dense and convolutional layers, as
+    often as they are applied, low-rank ones included, with two factors, or the dense
+    kernel where that is less. All else is not, nor are layers within other layers, such
+    as attention and recurrent cells. Axes of unknown length count as 1.
+
+    Args:
+        model: A built Sequential or functional model.
+
+    Raises:
+        ValueError: If the model is of another kind.
+    """
+    return sum(layer_flops(layer, shape) for layer, shape in applications(model))
+
+
+def applications(model: keras.Model) -> Iterator[tuple[Any, Shape]]:
+    """The layers of a model, nested ones included, each with the shape of its input.
+
+    Args:
+        model: A built Sequential or functional model.
+
+    Raises:
+        ValueError: If the model is of another kind.
+    """
+    graph = model._functional if isinstance(model, keras.Sequential) else model
+    if not isinstance(graph, Functional):
+        raise ValueError(
+            "Only Sequential and functional models have a known order of layers. "
+            f"Received: model of type {type(model).__name__}"
+        )
+    for depth in sorted(graph._nodes_by_depth, reverse=True):
+        for node in graph._nodes_by_depth[depth]:
+            if isinstance(node.operation, (keras.Sequential, Functional)):
+                yield from applications(node.operation)
+            elif node.input_tensors:
+                yield node.operation, tuple(node.input_tensors[0].shape)
+
+
+def layer_flops(layer: Any, input_shape: Shape) -> int:
+    """What one application of a layer adds to `flop_count`."""
+    kinds = (keras.layers.Dense, keras.layers.EinsumDense, *_CONVOLUTIONS, *_DEPTHWISE)
+    if isinstance(layer, LowRankLayer):
+        n, m = layer.matrix_shape
+        if isinstance(layer, LowRankEmbedding):
+            size = layer.rank * m
+        else:
+            size = min(layer.rank * (n + m), n * m)
+    elif isinstance(layer, kinds):
+        size = math.prod(layer.kernel.shape)
+    else:
+        return 0
+    return 2 * size * positions(layer, input_shape)
+
+
+def positions(layer: keras.layers.Layer, input_shape: Shape) -> int:
+    """How often a layer with one kernel multiplies with it, for one sample.
+
+    Args:
+        layer: A dense or convolutional layer or an embedding, of Keras or low rank.
+        input_shape: Shape of its input; unknown axes count as 1.
+    """
+    return known_size(layer.compute_output_shape(input_shape)[1:]) // _columns(layer)
+
+
+def known_size(shape: Iterable[int | None]) -> int:
+    """The number of entries, where axes of unknown length count as 1."""
+    return math.prod(length for length in shape if length is not None)
+
+
+def _columns(layer: Any) -> int:
+    """The number of outputs at one position."""
+    if isinstance(layer, LowRankLayer):
+        return layer.matrix_shape[1]
+    if isinstance(layer, keras.layers.EinsumDense):
+        _, axes, y = axes_of(layer.equation)
+        lengths = zip(axes, layer.kernel.shape, strict=True)
+        return math.prod(length for axis, length in lengths if axis in y)
+    if isinstance(layer, keras.layers.Embedding):
+        return layer.output_dim
+    columns = math.prod(layer.kernel.shape[-2:])
+    return columns if isinstance(layer, _DEPTHWISE) else layer.kernel.shape[-1]
 
 
 def _size(variables: list) -> int:
