@@ -9,6 +9,7 @@ from dlrt import linalg as linalg
 from dlrt import optimizers as optimizers
 from dlrt.capacity import compact as compact
 from dlrt.capacity import resize as resize
+from dlrt.compression import compress as compress
 from dlrt.convert import convert as convert
 from dlrt.convert import merge as merge
 from dlrt.convert import to_dense as to_dense

@@ -54,11 +54,27 @@ def readme_example(x, y, x_val, y_val):
     return model
 
 
-def test_readme():
-    _, *body, _ = inspect.getsource(readme_example).splitlines(keepends=True)
+def readme_compression(model):
+    smaller, report = dlrt.compress(model, "alds", {"ratio": 4})
+    print(report)
+    return smaller
+
+
+def body(function):
+    _, *lines, _ = inspect.getsource(function).splitlines(keepends=True)
+    return textwrap.dedent("".join(lines))
+
+
+def test_readme(capsys):
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
-    assert blocks == ["import keras\nimport dlrt\n\n" + textwrap.dedent("".join(body))]
+    assert blocks == [
+        "import keras\nimport dlrt\n\n" + body(readme_example),
+        body(readme_compression),
+    ]
     random = np.random.default_rng(0)
     x = random.random((512, 784), dtype="float32")
     y = random.integers(0, 10, 512)
-    assert readme_example(x, y, x[:100], y[:100]).layers[0].rank == 40
+    model = readme_example(x, y, x[:100], y[:100])
+    assert model.layers[0].rank == 40
+    smaller = readme_compression(dlrt.to_dense(model))
+    assert f"{smaller.count_params():,} now" in capsys.readouterr().out

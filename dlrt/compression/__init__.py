@@ -1,0 +1,5 @@
+"""Trained models made smaller: structures, allocations, and one function."""
+
+from dlrt.compression._compress import compress as compress
+from dlrt.compression._report import LayerReport as LayerReport
+from dlrt.compression._report import Report as Report

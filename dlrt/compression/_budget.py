@@ -1,0 +1,67 @@
+"""How much of a model may be left."""
+
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+_KINDS = ("parameters", "flops", "ratio", "error", "ranks")
+
+
+class Budget(NamedTuple):
+    """A bound on a compressed model.
+
+    Attributes:
+        kind: "parameters", "flops", "error" or "ranks".
+        amount: Number of parameters or flops of the whole model; relative Frobenius
+            error of every kernel; or the rank of each layer to compress, by name.
+    """
+
+    kind: str
+    amount: Any
+
+
+def parsed(budget: Mapping[str, Any], parameters: int) -> Budget:
+    """The budget that a user has given.
+
+    Args:
+        budget: One of "parameters", "flops", "ratio", "error", "ranks", and how much.
+        parameters: Number of parameters of the model.
+
+    Raises:
+        ValueError: If it is another key, or the amount is out of its range.
+    """
+    if not isinstance(budget, Mapping) or len(budget) != 1 or set(budget) - {*_KINDS}:
+        raise ValueError(
+            f"`budget` must be a dictionary with one of the keys {list(_KINDS)}. "
+            f"Received: budget={budget}"
+        )
+    ((kind, amount),) = budget.items()
+    if kind == "ranks":
+        _check(
+            isinstance(amount, Mapping)
+            and amount
+            and all(_is_whole(rank) and rank > 0 for rank in amount.values()),
+            "map names of layers to positive integers",
+            budget,
+        )
+    else:
+        number = isinstance(amount, (int, float)) and not isinstance(amount, bool)
+        _check(number and math.isfinite(amount), "be a number", budget)
+    if kind in ("parameters", "flops"):
+        _check(_is_whole(amount) and amount > 0, "be a positive integer", budget)
+    if kind == "ratio":
+        _check(amount >= 1, "be at least 1, parameters before by after", budget)
+        return Budget("parameters", int(parameters / amount))
+    if kind == "error":
+        _check(0 <= amount < 1, "lie in [0, 1)", budget)
+    return Budget(kind, amount)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _check(holds: Any, what: str, budget: Mapping[str, Any]) -> None:
+    if not holds:
+        (kind,) = budget
+        raise ValueError(f"`budget[{kind!r}]` must {what}. Received: budget={budget}")

@@ -1,0 +1,356 @@
+"""Trained models made smaller by low-rank factors."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+import keras
+import numpy as np
+
+from dlrt import accounting
+from dlrt._families import family_of
+from dlrt._rebuild import Replacement, layers_in, rebuild
+from dlrt._selection import LayerFilter, check_built, select
+from dlrt.compression._allocation import ALLOCATIONS, OutOfBudget, Table, undominated
+from dlrt.compression._allocation import within as within_error
+from dlrt.compression._budget import Budget, parsed
+from dlrt.compression._report import LayerReport, Report
+from dlrt.compression._structures import STRUCTURES, Structure, supports
+
+Layer: TypeAlias = keras.layers.Layer
+
+
+class Method(NamedTuple):
+    """A way to compress: how kernels are folded, and who gets which rank.
+
+    Attributes:
+        structure: A key of `STRUCTURES`.
+        allocation: A key of `ALLOCATIONS`.
+    """
+
+    structure: str
+    allocation: str
+
+
+METHODS = {
+    "svd": Method("pointwise", "ratio"),
+    "alds": Method("grouped", "error"),
+}
+
+
+def compress(
+    model: keras.Model,
+    method: str,
+    budget: Mapping[str, Any],
+    *,
+    layers: LayerFilter = None,
+    structure: str | None = None,
+    allocation: str | None = None,
+    fine_tune: Callable[[keras.Model], Any] | None = None,
+) -> tuple[keras.Model, Report]:
+    """A smaller copy of a trained model, with low-rank factors in place of kernels.
+
+    A method is a structure, which folds a kernel into matrices that are truncated, and
+    an allocation of ranks. `"svd"` is `"pointwise"` and `"ratio"`. `"alds"` is
+    `"grouped"` and `"error"` (Liebenwein et al., 2021, arXiv:2107.11442). They combine
+    freely.
+
+    * `"pointwise"`: a kernel is a matrix, a convolution becomes one to `r` filters and
+      one of size 1.
+    * `"separable"`: convolutions over a plane become one along each of its axes; other
+      layers are `"pointwise"`.
+    * `"grouped"`: input channels fall into groups with a matrix for each, as many as
+      serve best; `EinsumDense` and `Embedding` have one.
+
+    * `"ratio"`: every layer keeps the same share of its cost.
+    * `"error"`: the largest relative error of a kernel is as small as can be.
+
+    `Dense`, `EinsumDense`, `Conv1D`, `Conv2D` and `Embedding` layers are compressed;
+    the report names the others that have weights. A layer stays what it is where its
+    factors would cost more.
+
+    Args:
+        model: A built Sequential or functional Keras model; it is not changed.
+        method: `"svd"` or `"alds"`.
+        budget: What may be left, a dictionary with one entry. `"parameters"` and
+            `"flops"`: so many in the whole model, see `dlrt.accounting.flop_count`;
+            `"ratio"`: so many times fewer parameters; `"error"`: a bound on the
+            relative Frobenius error of every kernel, in `[0, 1)`; `"ranks"`: the rank
+            of each layer, by name, in one group.
+        layers: Which layers may be compressed: a regular expression or a list of names,
+            matched in full, or a function of the layer. Defaults to all that can be,
+            except embeddings.
+        structure: Takes the place of that of the method.
+        allocation: Takes the place of that of the method; for budgets of parameters
+            and flops.
+        fine_tune: Called with the compressed model, to compile and train it.
+
+    Returns:
+        A new model of standard Keras layers, where the model has these only, not
+        compiled unless by `fine_tune`; and a report, of the compression alone.
+
+    Raises:
+        ValueError: If an argument is outside of its range, the model is not built,
+            can't be rebuilt or has weights that are no numbers, `layers` names one that
+            can't be compressed, or the budget is too small; the message has the
+            smallest possible one.
+
+    Example:
+
+    >>> model = keras.Sequential(
+    ...     [keras.Input((28, 28, 1)), keras.layers.Conv2D(20, 5),
+    ...      keras.layers.Flatten(), keras.layers.Dense(50), keras.layers.Dense(10)])
+    >>> smaller, report = dlrt.compress(model, "alds", {"ratio": 4})
+    >>> model.count_params() // smaller.count_params()
+    4
+    """
+    chosen_method = _method(method, structure, allocation)
+    check_built(model)
+    _check_finite(model)
+    wanted = parsed(budget, model.count_params())
+    shapes: dict[int, list[tuple]] = {}
+    for layer, shape in accounting.applications(model):
+        shapes.setdefault(id(layer), []).append(shape)
+    candidates = [
+        _Candidate(layer, STRUCTURES[chosen_method.structure], shapes[id(layer)])
+        for layer in _selected(model, layers)
+    ]
+    choices = _choose(model, candidates, wanted, chosen_method.allocation)
+    replacements = {
+        id(candidate.layer): candidate.replacement(choice)
+        for candidate, choice in zip(candidates, choices, strict=True)
+        if choice is not None
+    }
+    smaller = rebuild(model, lambda layer: replacements.get(id(layer)))
+    names = [candidate.layer.name for candidate in candidates]
+    report = Report(
+        layers=tuple(
+            candidate.report(choice, chosen_method.structure)
+            for candidate, choice in zip(candidates, choices, strict=True)
+        ),
+        left_alone=_left_alone(model, names),
+        parameters_before=model.count_params(),
+        parameters=smaller.count_params(),
+        flops_before=accounting.flop_count(model),
+        flops=accounting.flop_count(smaller),
+    )
+    if fine_tune is not None:
+        fine_tune(smaller)
+    return smaller, report
+
+
+class _Choice(NamedTuple):
+    """Groups and rank for a layer, with what they cost and how far off they are."""
+
+    groups: int
+    rank: int
+    parameters: int
+    flops: int
+    error: float
+    bound: float
+
+
+class _Candidate:
+    """A layer that may be compressed, with all ways to do so.
+
+    Args:
+        layer: The layer.
+        structure: How its kernel is folded.
+        shapes: Shapes of its inputs, one for each time that it is applied.
+    """
+
+    def __init__(
+        self, layer: Layer, structure: Structure, shapes: Sequence[tuple]
+    ) -> None:
+        self.layer = layer
+        self._structure = structure
+        spectrum = _spectra(structure.matrices(layer, 1))
+        self._norm = np.linalg.norm(spectrum) or 1.0
+        self._largest = spectrum.max() or 1.0
+        self.parameters = structure.matrices(layer, 1)[0].size
+        self.flops = sum(accounting.layer_flops(layer, shape) for shape in shapes)
+        self.choices = [
+            choice
+            for groups in structure.groups(layer, shapes[0])
+            for choice in self._of_groups(groups, shapes)
+        ]
+
+    def table(self, kind: str) -> tuple[Table, list[_Choice | None]]:
+        """What there is to choose from, by cost; `None` for the layer as it is."""
+        whole = self.flops if kind == "flops" else self.parameters
+        choices: list[_Choice | None] = [*self.choices, None]
+        costs = np.array([whole if c is None else getattr(c, kind) for c in choices])
+        errors = np.array([0.0 if c is None else c.error for c in choices])
+        kept = undominated(costs, errors)
+        return Table(costs[kept], errors[kept], whole), [choices[i] for i in kept]
+
+    def of_rank(self, rank: int) -> _Choice:
+        """The choice of a rank in one group."""
+        found = [c for c in self.choices if c.groups == 1]
+        if rank > len(found):
+            raise ValueError(
+                f"`budget['ranks']` must be at most {len(found)} for the layer "
+                f"{self.layer.name!r}. Received: {rank}"
+            )
+        return found[rank - 1]
+
+    def replacement(self, choice: _Choice) -> Replacement:
+        """The layers that take this one's place."""
+        pairs = []
+        for matrix in self._structure.matrices(self.layer, choice.groups):
+            u, s, vt = np.linalg.svd(np.asarray(matrix, "float64"), full_matrices=False)
+            # Shared out evenly, so that both factors train alike.
+            root = np.sqrt(s[: choice.rank])
+            pairs.append(
+                (u[:, : choice.rank] * root, root[:, None] * vt[: choice.rank])
+            )
+        return self._structure.replacement(self.layer, pairs)
+
+    def report(self, choice: _Choice | None, structure: str) -> LayerReport:
+        """What has become of the layer."""
+        made = choice or _Choice(1, 0, self.parameters, self.flops, 0.0, 0.0)
+        return LayerReport(
+            name=self.layer.name,
+            type=type(self.layer).__name__,
+            shape=tuple(self.layer.weights[0].shape),
+            structure="dense" if choice is None else structure,
+            groups=made.groups,
+            rank=made.rank,
+            error=made.error,
+            bound=made.bound,
+            parameters_before=self.parameters,
+            parameters=made.parameters,
+            flops_before=self.flops,
+            flops=made.flops,
+        )
+
+    def _of_groups(self, groups: int, shapes: Sequence[tuple]) -> list[_Choice]:
+        values = _spectra(self._structure.matrices(self.layer, groups))
+        squares = np.sum(values**2, axis=0)
+        # What is left out from each rank on, the smallest summed up first.
+        tails = np.sqrt(np.cumsum(squares[::-1])[::-1])
+        errors = np.append(tails[1:], 0.0) / self._norm
+        left_out = np.append(values.max(axis=0)[1:], 0.0)
+        bounds = np.sqrt(groups) * left_out / self._largest
+        costs = [
+            self._structure.unit_costs(self.layer, groups, shape) for shape in shapes
+        ]
+        unit, flops = costs[0][0], sum(cost[1] for cost in costs)
+        return [
+            _Choice(groups, rank, rank * unit, rank * flops, float(e), float(b))
+            for rank, (e, b) in enumerate(zip(errors, bounds, strict=True), start=1)
+        ]
+
+
+def _spectra(matrices: Sequence[np.ndarray]) -> np.ndarray:
+    """The singular values of matrices of one shape, `(matrices, min(n, m))`."""
+    return np.array(
+        [np.linalg.svd(np.asarray(w, "float64"), compute_uv=False) for w in matrices]
+    )
+
+
+def _choose(
+    model: keras.Model,
+    candidates: Sequence[_Candidate],
+    budget: Budget,
+    allocation: str,
+) -> list[_Choice | None]:
+    if budget.kind == "ranks":
+        return _of_ranks(candidates, budget.amount)
+    kind = "flops" if budget.kind == "flops" else "parameters"
+    tables, choices = zip(*(c.table(kind) for c in candidates), strict=True)
+    if budget.kind == "error":
+        indices = within_error(tables, budget.amount)
+    else:
+        if kind == "flops":
+            total = accounting.flop_count(model)
+        else:
+            total = model.count_params()
+        others = total - sum(table.whole for table in tables)
+        try:
+            indices = ALLOCATIONS[allocation](tables, budget.amount - others)
+        except OutOfBudget as error:
+            raise ValueError(
+                f"`budget` is too small: with these layers and this structure, a model "
+                f"has at least {others + error.smallest} {kind}. Received: "
+                f"{budget.amount} {kind}"
+            ) from None
+    return [of[i] for of, i in zip(choices, indices, strict=True)]
+
+
+def _of_ranks(
+    candidates: Sequence[_Candidate], ranks: Mapping[str, int]
+) -> list[_Choice | None]:
+    names = [candidate.layer.name for candidate in candidates]
+    unknown = sorted(set(ranks) - set(names))
+    if unknown:
+        raise ValueError(
+            f"`budget['ranks']` must name layers that can be compressed: {names}. "
+            f"Received also: {unknown}"
+        )
+    return [
+        candidate.of_rank(ranks[name]) if name in ranks else None
+        for candidate, name in zip(candidates, names, strict=True)
+    ]
+
+
+def _method(method: str, structure: str | None, allocation: str | None) -> Method:
+    for name, value, allowed in (
+        ("method", method, list(METHODS)),
+        ("structure", structure, [None, *STRUCTURES]),
+        ("allocation", allocation, [None, *ALLOCATIONS]),
+    ):
+        if value not in allowed:
+            raise ValueError(
+                f"`{name}` must be one of {allowed}. Received: {name}={value!r}"
+            )
+    default = METHODS[method]
+    return Method(structure or default.structure, allocation or default.allocation)
+
+
+def _selected(model: keras.Model, layers: LayerFilter) -> list[Layer]:
+    """The layers that may be compressed, in order.
+
+    Raises:
+        ValueError: If there are none, or one was chosen that can't be.
+    """
+    if layers is None:
+        found = {id(layer): layer for layer in layers_in(model)}.values()
+        chosen = [layer for layer in found if _obstacle(layer) is None]
+    else:
+        chosen = [layer for layer, _ in select(model, layers)]
+        for layer in chosen:
+            if not supports(layer):
+                raise ValueError(
+                    f"Layer {layer.name!r} has several kernels and can't be "
+                    "compressed. Leave it out with `layers`."
+                )
+    if not chosen:
+        raise ValueError(
+            "`layers` must select layers that can be compressed. Received: "
+            f"layers={layers!r}, which selects none of the model {model.name!r}"
+        )
+    return chosen
+
+
+def _obstacle(layer: Layer) -> str | None:
+    """Why a layer is not compressed by default."""
+    family = family_of(layer)
+    if family is None or not supports(layer):
+        return f"{type(layer).__name__} layers are not compressed"
+    obstacle = family.obstacle(layer)
+    if obstacle is not None:
+        return f"it {obstacle}"
+    return None if family.by_default(layer) else "it was not named"
+
+
+def _left_alone(model: keras.Model, names: Sequence[str]) -> dict[str, str]:
+    others = [x for x in layers_in(model) if x.weights and x.name not in names]
+    return {x.name: _obstacle(x) or "it was not selected" for x in others}
+
+
+def _check_finite(model: keras.Model) -> None:
+    for weight in model.weights:
+        if not np.all(np.isfinite(np.asarray(weight, "float64"))):
+            raise ValueError(
+                f"`model` has weights that are no finite numbers: {weight.path}"
+            )

@@ -1,0 +1,92 @@
+"""What a compression has done."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+
+@dataclass(frozen=True)
+class LayerReport:
+    """What has become of one layer.
+
+    Args:
+        name: Its name.
+        type: Its type in the model before.
+        shape: Shape of its kernel.
+        structure: How the kernel was folded; "dense" if the layer is what it was.
+        groups: Number of matrices that it was folded into.
+        rank: Their rank.
+        error: `‖W - Ŵ‖_F / ‖W‖_F` of the kernel.
+        bound: Bound of `‖W - Ŵ‖₂ / ‖W‖₂` with the spectral norm, from the singular
+            values alone: `√groups` times the largest one left out by the largest one
+            (Liebenwein et al., 2021, arXiv:2107.11442, theorem 1).
+        parameters_before: Parameters of the kernel.
+        parameters: Parameters of what is in its place.
+        flops_before: Flops of its products, see `dlrt.accounting.flop_count`.
+        flops: Flops of what is in its place.
+    """
+
+    name: str
+    type: str
+    shape: tuple[int, ...]
+    structure: str
+    groups: int
+    rank: int
+    error: float
+    bound: float
+    parameters_before: int
+    parameters: int
+    flops_before: int
+    flops: int
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a compression has done with a model. `print` shows it as a table.
+
+    Args:
+        layers: The layers that could be compressed, in order.
+        left_alone: Other layers with weights, by name, and why they are what they were.
+        parameters_before: Parameters of the model before.
+        parameters: Parameters now.
+        flops_before: Flops before, see `dlrt.accounting.flop_count`.
+        flops: Flops now.
+    """
+
+    layers: tuple[LayerReport, ...]
+    left_alone: Mapping[str, str]
+    parameters_before: int
+    parameters: int
+    flops_before: int
+    flops: int
+
+    @property
+    def ratio(self) -> float:
+        """Parameters before by parameters now."""
+        return self.parameters_before / self.parameters
+
+    def __str__(self) -> str:
+        names = [field.name.replace("_", " ") for field in fields(LayerReport)]
+        rows = [names, *([_cell(v) for v in vars(row).values()] for row in self.layers)]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = [
+            "  ".join(
+                text.ljust(width) for text, width in zip(row, widths, strict=True)
+            ).rstrip()
+            for row in rows
+        ]
+        lines += [f"{name}: left alone, {why}" for name, why in self.left_alone.items()]
+        for what in ("parameters", "flops"):
+            before, after = getattr(self, f"{what}_before"), getattr(self, what)
+            times = f" ({before / after:.2f} times fewer)" if after else ""
+            lines.append(f"{what}: {before:,} before, {after:,} now{times}")
+        return "\n".join(lines)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, tuple):
+        return "×".join(map(str, value))
+    return str(value)

@@ -1,0 +1,255 @@
+"""Ways to run a layer whose kernel is a product: matrices, costs, layers of Keras.
+
+A structure folds a kernel into one matrix or several, which are truncated at one rank,
+and runs what is left as two layers in a row.
+"""
+
+import abc
+from typing import Any, TypeAlias
+
+import keras
+import numpy as np
+
+from dlrt._families import (
+    NOT_OF_PAIRS,
+    OneKernel,
+    config_of,
+    family_of,
+    first_of_pair,
+    in_a_row,
+    second_of_pair,
+)
+from dlrt._rebuild import Replacement
+from dlrt.accounting import known_size, positions
+
+Layer: TypeAlias = keras.layers.Layer
+Shape = tuple[int | None, ...]
+# Two factors `(n, r)` and `(r, m)`.
+Pair = tuple[np.ndarray, np.ndarray]
+
+_CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D)
+_MAX_GROUPS = 8
+
+
+class Structure(abc.ABC):
+    """How the kernel of a layer is folded, and what runs the factors."""
+
+    def groups(self, layer: Layer, input_shape: Shape) -> list[int]:
+        """The numbers of matrices that a kernel can be folded into."""
+        return [1]
+
+    @abc.abstractmethod
+    def matrices(self, layer: Layer, groups: int) -> list[np.ndarray]:
+        """The matrices, all of one shape, with the entries of the kernel."""
+
+    @abc.abstractmethod
+    def unit_costs(
+        self, layer: Layer, groups: int, input_shape: Shape
+    ) -> tuple[int, int]:
+        """Parameters and flops of rank 1 in every matrix; those of rank r are r times.
+
+        Args:
+            layer: A built layer of Keras.
+            groups: Number of matrices.
+            input_shape: Shape of its input; unknown axes count as 1.
+        """
+
+    @abc.abstractmethod
+    def replacement(self, layer: Layer, pairs: list[Pair]) -> Replacement:
+        """Layers of Keras that run the factors of each matrix."""
+
+
+class Pointwise(Structure):
+    """One matrix `(n, m)`: what goes in, by what comes out at each position.
+
+    A convolution becomes one to `r` filters and one of size 1; scheme 1 of Denton et
+    al., 2014, arXiv:1404.0736, and of most that came after.
+    """
+
+    def matrices(self, layer: Layer, groups: int) -> list[np.ndarray]:
+        return _family(layer).matrices(layer)
+
+    def unit_costs(
+        self, layer: Layer, groups: int, input_shape: Shape
+    ) -> tuple[int, int]:
+        n, m = self.matrices(layer, 1)[0].shape
+        # Rows of an embedding are looked up.
+        multiplied = m if isinstance(layer, keras.layers.Embedding) else n + m
+        return n + m, 2 * multiplied * positions(layer, input_shape)
+
+    def replacement(self, layer: Layer, pairs: list[Pair]) -> Replacement:
+        return _family(layer).pair(layer, *pairs[0])
+
+
+class Separable(Pointwise):
+    """Convolutions over one axis after the other; other layers as `Pointwise`.
+
+    The kernel `(k, k', c, m)` is the matrix `(k' c, k m)`: a convolution `1 × k'` to
+    `r` filters, then one `k × 1`. Jaderberg et al., 2014, arXiv:1405.3866, scheme 2.
+    """
+
+    def matrices(self, layer: Layer, groups: int) -> list[np.ndarray]:
+        if not isinstance(layer, keras.layers.Conv2D):
+            return super().matrices(layer, groups)
+        high, wide, channels, filters = layer.kernel.shape
+        kernel = np.transpose(np.asarray(layer.kernel), (1, 2, 0, 3))
+        return [kernel.reshape(wide * channels, high * filters)]
+
+    def unit_costs(
+        self, layer: Layer, groups: int, input_shape: Shape
+    ) -> tuple[int, int]:
+        if not isinstance(layer, keras.layers.Conv2D):
+            return super().unit_costs(layer, groups, input_shape)
+        high, wide, channels, filters = layer.kernel.shape
+        rows = 2 if layer.data_format == "channels_first" else 1
+        output = layer.compute_output_shape(input_shape)
+        between = known_size([input_shape[rows], output[rows + 1]])
+        first, second = wide * channels, high * filters
+        flops = first * between + second * positions(layer, input_shape)
+        return first + second, 2 * flops
+
+    def replacement(self, layer: Layer, pairs: list[Pair]) -> Replacement:
+        if not isinstance(layer, keras.layers.Conv2D):
+            return super().replacement(layer, pairs)
+        ((k, vt),) = pairs
+        rank = len(vt)
+        high, wide, channels, filters = layer.kernel.shape
+        config = config_of(layer, NOT_OF_PAIRS, kernel_regularizer=None)
+        of_rows, of_columns = _along(config, 0), _along(config, 1)
+        first = keras.layers.Conv2D(
+            rank,
+            use_bias=False,
+            padding=layer.padding,
+            data_format=layer.data_format,
+            **of_columns,
+            **first_of_pair(layer),
+        )
+        second = keras.layers.Conv2D.from_config(
+            {**config, **of_rows, **second_of_pair(layer)}
+        )
+        kernels = [
+            k.reshape(1, wide, channels, rank),
+            np.transpose(vt.reshape(rank, high, 1, filters), (1, 2, 0, 3)),
+        ]
+        return in_a_row(layer, [first, second], kernels)
+
+
+class Grouped(Pointwise):
+    """One matrix for each group of input channels; other layers as `Pointwise`.
+
+    A layer with `k` groups, of `r` channels each, and one that joins them: Liebenwein
+    et al., 2021, arXiv:2107.11442, section 2.
+    """
+
+    def groups(self, layer: Layer, input_shape: Shape) -> list[int]:
+        if not isinstance(layer, (keras.layers.Dense, *_CONVOLUTIONS)):
+            return [1]
+        if isinstance(layer, keras.layers.Dense) and input_shape[1:-1].count(None) > 1:
+            # Keras can't split the last axis of such an input.
+            return [1]
+        channels = layer.kernel.shape[-2]
+        return [k for k in range(1, _MAX_GROUPS + 1) if channels % k == 0]
+
+    def matrices(self, layer: Layer, groups: int) -> list[np.ndarray]:
+        if groups == 1:
+            return super().matrices(layer, groups)
+        parts = np.split(np.asarray(layer.kernel), groups, axis=-2)
+        return [part.reshape(-1, part.shape[-1]) for part in parts]
+
+    def unit_costs(
+        self, layer: Layer, groups: int, input_shape: Shape
+    ) -> tuple[int, int]:
+        if groups == 1:
+            return super().unit_costs(layer, groups, input_shape)
+        n, m = super().matrices(layer, 1)[0].shape
+        parameters = n + groups * m
+        return parameters, 2 * parameters * positions(layer, input_shape)
+
+    def replacement(self, layer: Layer, pairs: list[Pair]) -> Replacement:
+        if len(pairs) == 1:
+            return super().replacement(layer, pairs)
+        of = _grouped_dense if isinstance(layer, keras.layers.Dense) else _grouped_conv
+        return of(layer, pairs)
+
+
+STRUCTURES: dict[str, Structure] = {
+    "pointwise": Pointwise(),
+    "separable": Separable(),
+    "grouped": Grouped(),
+}
+
+
+def supports(layer: Layer) -> bool:
+    """Whether a layer has one kernel that can be folded."""
+    return isinstance(family_of(layer), OneKernel)
+
+
+def _family(layer: Layer) -> OneKernel:
+    family = family_of(layer)
+    if not isinstance(family, OneKernel):
+        raise TypeError(f"No layer with one kernel: {layer!r}")
+    return family
+
+
+def _along(config: dict[str, Any], axis: int) -> dict[str, Any]:
+    """The arguments of a convolution along one axis of two."""
+    return {
+        name: tuple(
+            value if number == axis else 1 for number, value in enumerate(config[name])
+        )
+        for name in ("kernel_size", "strides", "dilation_rate")
+    }
+
+
+def _grouped_conv(layer: Layer, pairs: list[Pair]) -> Replacement:
+    config = config_of(layer, NOT_OF_PAIRS, kernel_regularizer=None)
+    rank, filters = pairs[0][1].shape
+    first = type(layer).from_config(
+        {
+            **config,
+            **first_of_pair(layer),
+            "filters": rank * len(pairs),
+            "groups": len(pairs),
+            "use_bias": False,
+            "activation": None,
+            "activity_regularizer": None,
+        }
+    )
+    pointwise = {"kernel_size": 1, "strides": 1, "padding": "valid"}
+    second = type(layer).from_config(
+        {**config, **pointwise, "dilation_rate": 1, **second_of_pair(layer)}
+    )
+    size = layer.kernel_size
+    kernels = [
+        np.concatenate([k.reshape(*size, -1, rank) for k, _ in pairs], axis=-1),
+        np.concatenate([vt for _, vt in pairs]).reshape(*[1] * len(size), -1, filters),
+    ]
+    return in_a_row(layer, [first, second], kernels)
+
+
+def _grouped_dense(layer: Layer, pairs: list[Pair]) -> Replacement:
+    groups, (rank, units) = len(pairs), pairs[0][1].shape
+    between = layer.get_build_config()["input_shape"][1:-1]
+    lengths = [-1 if length is None else length for length in between]
+    config = config_of(layer, NOT_OF_PAIRS, kernel_regularizer=None)
+    use_bias = config.pop("use_bias")
+    del config["units"]
+    layers = [
+        keras.layers.Reshape(
+            (*lengths, groups, len(pairs[0][0])), name=f"{layer.name}_groups"
+        ),
+        keras.layers.EinsumDense(
+            "...gi,gij->...gj", (groups, rank), **first_of_pair(layer)
+        ),
+        keras.layers.EinsumDense.from_config(
+            {
+                **config,
+                "equation": "...gj,gjm->...m",
+                "output_shape": (units,),
+                "bias_axes": "m" if use_bias else None,
+                **second_of_pair(layer),
+            }
+        ),
+    ]
+    kernels = [np.stack([k for k, _ in pairs]), np.stack([vt for _, vt in pairs])]
+    return in_a_row(layer, layers, kernels)
