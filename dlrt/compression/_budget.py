@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from numbers import Integral, Real
 from typing import Any, NamedTuple
 
 _KINDS = ("parameters", "flops", "ratio", "error", "ranks")
@@ -45,7 +46,7 @@ def parsed(budget: Mapping[str, Any], parameters: int) -> Budget:
             budget,
         )
     else:
-        number = isinstance(amount, (int, float)) and not isinstance(amount, bool)
+        number = isinstance(amount, Real) and not isinstance(amount, bool)
         _check(number and math.isfinite(amount), "be a number", budget)
     if kind in ("parameters", "flops"):
         _check(_is_whole(amount) and amount > 0, "be a positive integer", budget)
@@ -58,7 +59,7 @@ def parsed(budget: Mapping[str, Any], parameters: int) -> Budget:
 
 
 def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def _check(holds: Any, what: str, budget: Mapping[str, Any]) -> None:

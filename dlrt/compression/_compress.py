@@ -62,11 +62,13 @@ def compress(
       serve best; `EinsumDense` and `Embedding` have one.
 
     * `"ratio"`: every layer keeps the same share of its cost.
-    * `"error"`: the largest relative error of a kernel is as small as can be.
+    * `"error"`: the largest relative error of a kernel is as small as can be, in the
+      Frobenius norm, where errors are known exactly for any number of groups; the paper
+      takes a bound of the spectral norm, which is in the report.
 
     `Dense`, `EinsumDense`, `Conv1D`, `Conv2D` and `Embedding` layers are compressed;
     the report names the others that have weights. A layer stays what it is where its
-    factors would cost more.
+    factors would cost more. Factors have no regularizer of the kernel.
 
     Args:
         model: A built Sequential or functional Keras model; it is not changed.
@@ -75,10 +77,10 @@ def compress(
             `"flops"`: so many in the whole model, see `dlrt.accounting.flop_count`;
             `"ratio"`: so many times fewer parameters; `"error"`: a bound on the
             relative Frobenius error of every kernel, in `[0, 1)`; `"ranks"`: the rank
-            of each layer, by name, in one group.
+            of each layer, by name, in one group; others stay what they are.
         layers: Which layers may be compressed: a regular expression or a list of names,
             matched in full, or a function of the layer. Defaults to all that can be,
-            except embeddings.
+            except embeddings, or those that ranks are given for.
         structure: Takes the place of that of the method.
         allocation: Takes the place of that of the method; for budgets of parameters
             and flops.
@@ -107,6 +109,8 @@ def compress(
     check_built(model)
     _check_finite(model)
     wanted = parsed(budget, model.count_params())
+    if wanted.kind == "ranks" and layers is None:
+        layers = list(wanted.amount)
     shapes: dict[int, list[tuple]] = {}
     for layer, shape in accounting.applications(model):
         shapes.setdefault(id(layer), []).append(shape)

@@ -17,8 +17,8 @@ class LayerReport:
         rank: Their rank.
         error: `‖W - Ŵ‖_F / ‖W‖_F` of the kernel.
         bound: Bound of `‖W - Ŵ‖₂ / ‖W‖₂` with the spectral norm, from the singular
-            values alone: `√groups` times the largest one left out by the largest one
-            (Liebenwein et al., 2021, arXiv:2107.11442, theorem 1).
+            values alone: `√groups` times the largest one left out, by the largest one
+            of all (Liebenwein et al., 2021, arXiv:2107.11442, section 2).
         parameters_before: Parameters of the kernel.
         parameters: Parameters of what is in its place.
         flops_before: Flops of its products, see `dlrt.accounting.flop_count`.

@@ -131,9 +131,7 @@ def test_full_ranks_reproduce_the_model(model, structure):
         ranks[name] = min(int(np.prod(kernel[:-1])), kernel[-1])
         if structure == "separable" and isinstance(layer, keras.layers.Conv2D):
             ranks[name] = min(kernel[1] * kernel[2], kernel[0] * kernel[3])
-    smaller, report = dlrt.compress(
-        model, "svd", {"ranks": ranks}, layers=".*", structure=structure
-    )
+    smaller, report = dlrt.compress(model, "svd", {"ranks": ranks}, structure=structure)
     assert_close(array(smaller(data_for(model))), array(model(data_for(model))), 1e-5)
     assert {row.name: row.rank for row in report.layers} == ranks
     assert all(row.error < 1e-6 for row in report.layers)
@@ -316,9 +314,7 @@ def test_layers_that_are_left_alone_are_named():
 
 def test_embeddings_are_compressed_when_named():
     model = sentences()
-    smaller, report = dlrt.compress(
-        model, "svd", {"ranks": {"embedding": 5}}, layers=["embedding"]
-    )
+    smaller, report = dlrt.compress(model, "svd", {"ranks": {"embedding": 5}})
     (row,) = report.layers
     assert (row.parameters_before, row.parameters) == (50 * 24, 5 * (50 + 24))
     assert (row.flops_before, row.flops) == (0, 2 * 5 * 24)
@@ -370,7 +366,7 @@ def test_reports_are_printed_as_tables():
         (("svd", {"flops": 2.5}), "must be a positive integer"),
         (("svd", {"error": 1}), r"must lie in \[0, 1\)"),
         (("svd", {"ranks": {"last": 0}}), "must map names of layers to positive"),
-        (("svd", {"ranks": {"norm": 2}}), "must name layers.*'norm'"),
+        (("svd", {"ranks": {"norm": 2}}), "`layers` names no layer.*'norm'"),
         (("svd", {"ranks": {"last": 6}}), "must be at most 5 for the layer 'last'.*6"),
         (("svd", {"parameters": 300}), "too small.*at least [0-9]+ parameters.*300"),
         (("svd", {"flops": 300}), "too small.*at least [0-9]+ flops.*300"),
@@ -380,6 +376,16 @@ def test_reports_are_printed_as_tables():
 def test_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         dlrt.compress(images(), *arguments)
+
+
+def test_ranks_of_layers_that_were_not_selected():
+    with pytest.raises(ValueError, match="must name layers that can.*'last'"):
+        dlrt.compress(images(), "svd", {"ranks": {"last": 2}}, layers="hidden")
+
+
+def test_budgets_may_be_numbers_of_numpy():
+    for budget in ({"flops": np.int64(10**9)}, {"ratio": np.float32(2)}):
+        dlrt.compress(shared(), "svd", budget)
 
 
 @pytest.mark.parametrize("name", ["structure", "allocation"])
