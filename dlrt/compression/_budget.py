@@ -14,7 +14,7 @@ class Budget(NamedTuple):
     Attributes:
         kind: "parameters", "flops", "error" or "ranks".
         amount: Number of parameters or flops of the whole model; relative Frobenius
-            error of every kernel; or the rank of each layer to compress, by name.
+            error of every kernel; or the ranks of each layer to compress, by name.
     """
 
     kind: str
@@ -41,8 +41,8 @@ def parsed(budget: Mapping[str, Any], parameters: int) -> Budget:
         _check(
             isinstance(amount, Mapping)
             and amount
-            and all(_is_whole(rank) and rank > 0 for rank in amount.values()),
-            "map names of layers to positive integers",
+            and all(map(_are_ranks, amount.values())),
+            "map names of layers to positive integers or tuples of these",
             budget,
         )
     else:
@@ -56,6 +56,11 @@ def parsed(budget: Mapping[str, Any], parameters: int) -> Budget:
     if kind == "error":
         _check(0 <= amount < 1, "lie in [0, 1)", budget)
     return Budget(kind, amount)
+
+
+def _are_ranks(value: Any) -> bool:
+    ranks = value if isinstance(value, (tuple, list)) else [value]
+    return bool(ranks) and all(_is_whole(rank) and rank > 0 for rank in ranks)
 
 
 def _is_whole(value: Any) -> bool:

@@ -1,5 +1,6 @@
 """Trained models made smaller by low-rank factors."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
@@ -14,16 +15,32 @@ from dlrt.compression._allocation import ALLOCATIONS, OutOfBudget, Table, undomi
 from dlrt.compression._allocation import within as within_error
 from dlrt.compression._budget import Budget, parsed
 from dlrt.compression._report import LayerReport, Report
-from dlrt.compression._structures import STRUCTURES, Structure, supports
+from dlrt.compression._structures import (
+    Choice,
+    Grouped,
+    Pointwise,
+    Separable,
+    Structure,
+    supports,
+)
+from dlrt.compression._tucker import Tucker
 
 Layer: TypeAlias = keras.layers.Layer
+
+
+STRUCTURES: dict[str, Structure] = {
+    "pointwise": Pointwise(),
+    "separable": Separable(),
+    "grouped": Grouped(),
+    "tucker": Tucker(),
+}
 
 
 class Method(NamedTuple):
     """A way to compress: how kernels are folded, and who gets which rank.
 
     Attributes:
-        structure: A key of `STRUCTURES`.
+        structure: A key of `STRUCTURES`, what kernels are decomposed into.
         allocation: A key of `ALLOCATIONS`.
     """
 
@@ -34,6 +51,7 @@ class Method(NamedTuple):
 METHODS = {
     "svd": Method("pointwise", "ratio"),
     "alds": Method("grouped", "error"),
+    "tucker": Method("tucker", "error"),
 }
 
 
@@ -49,10 +67,10 @@ def compress(
 ) -> tuple[keras.Model, Report]:
     """A smaller copy of a trained model, with low-rank factors in place of kernels.
 
-    A method is a structure, which folds a kernel into matrices that are truncated, and
-    an allocation of ranks. `"svd"` is `"pointwise"` and `"ratio"`. `"alds"` is
-    `"grouped"` and `"error"` (Liebenwein et al., 2021, arXiv:2107.11442). They combine
-    freely.
+    A method is a structure, what kernels are decomposed into, and an allocation of
+    ranks. `"svd"` is `"pointwise"` and `"ratio"`. `"alds"` is `"grouped"` and
+    `"error"` (Liebenwein et al., 2021, arXiv:2107.11442), `"tucker"` is `"tucker"` and
+    `"error"`. They combine freely.
 
     * `"pointwise"`: a kernel is a matrix, a convolution becomes one to `r` filters and
       one of size 1.
@@ -60,6 +78,8 @@ def compress(
       layers are `"pointwise"`.
     * `"grouped"`: input channels fall into groups with a matrix for each, as many as
       serve best; `EinsumDense` and `Embedding` have one.
+    * `"tucker"`: convolutions run between fewer channels, `r` in and `r'` out, with one
+      of size 1 before and one behind; other layers are `"pointwise"`.
 
     * `"ratio"`: every layer keeps the same share of its cost.
     * `"error"`: the largest relative error of a kernel is as small as can be, in the
@@ -72,12 +92,13 @@ def compress(
 
     Args:
         model: A built Sequential or functional Keras model; it is not changed.
-        method: `"svd"` or `"alds"`.
+        method: `"svd"`, `"alds"` or `"tucker"`.
         budget: What may be left, a dictionary with one entry. `"parameters"` and
             `"flops"`: so many in the whole model, see `dlrt.accounting.flop_count`;
             `"ratio"`: so many times fewer parameters; `"error"`: a bound on the
             relative Frobenius error of every kernel, in `[0, 1)`; `"ranks"`: the rank
-            of each layer, by name, in one group; others stay what they are.
+            of each layer, by name, in one group, `(r, r')` of a Tucker decomposition;
+            others stay what they are.
         layers: Which layers may be compressed: a regular expression or a list of names,
             matched in full, or a function of the layer. Defaults to all that can be,
             except embeddings, or those that ranks are given for.
@@ -142,23 +163,12 @@ def compress(
     return smaller, report
 
 
-class _Choice(NamedTuple):
-    """Groups and rank for a layer, with what they cost and how far off they are."""
-
-    groups: int
-    rank: int
-    parameters: int
-    flops: int
-    error: float
-    bound: float
-
-
 class _Candidate:
     """A layer that may be compressed, with all ways to do so.
 
     Args:
         layer: The layer.
-        structure: How its kernel is folded.
+        structure: What its kernel is decomposed into.
         shapes: Shapes of its inputs, one for each time that it is applied.
     """
 
@@ -167,58 +177,48 @@ class _Candidate:
     ) -> None:
         self.layer = layer
         self._structure = structure
-        spectrum = _spectra(structure.matrices(layer, 1))
-        self._norm = np.linalg.norm(spectrum) or 1.0
-        self._largest = spectrum.max() or 1.0
-        self.parameters = structure.matrices(layer, 1)[0].size
+        self._shapes = shapes
+        self.parameters = math.prod(layer.weights[0].shape)
         self.flops = sum(accounting.layer_flops(layer, shape) for shape in shapes)
-        self.choices = [
-            choice
-            for groups in structure.groups(layer, shapes[0])
-            for choice in self._of_groups(groups, shapes)
-        ]
 
-    def table(self, kind: str) -> tuple[Table, list[_Choice | None]]:
+    def table(self, kind: str) -> tuple[Table, list[Choice | None]]:
         """What there is to choose from, by cost; `None` for the layer as it is."""
         whole = self.flops if kind == "flops" else self.parameters
-        choices: list[_Choice | None] = [*self.choices, None]
+        choices: list[Choice | None] = [
+            *self._structure.choices(self.layer, self._shapes),
+            None,
+        ]
         costs = np.array([whole if c is None else getattr(c, kind) for c in choices])
         errors = np.array([0.0 if c is None else c.error for c in choices])
         kept = undominated(costs, errors)
         return Table(costs[kept], errors[kept], whole), [choices[i] for i in kept]
 
-    def of_rank(self, rank: int) -> _Choice:
-        """The choice of a rank in one group."""
-        found = [c for c in self.choices if c.groups == 1]
-        if rank > len(found):
+    def of_ranks(self, ranks: Any) -> Choice:
+        """The choice of these ranks in one group."""
+        wanted = tuple(ranks) if isinstance(ranks, (tuple, list)) else (int(ranks),)
+        found = self._structure.of_ranks(self.layer, self._shapes, wanted)
+        if found is None:
             raise ValueError(
-                f"`budget['ranks']` must be at most {len(found)} for the layer "
-                f"{self.layer.name!r}. Received: {rank}"
+                f"`budget['ranks']` must be ranks that the layer {self.layer.name!r}, "
+                f"with a kernel of shape {tuple(self.layer.weights[0].shape)}, can "
+                f"have. Received: {ranks}"
             )
-        return found[rank - 1]
+        return found
 
-    def replacement(self, choice: _Choice) -> Replacement:
+    def replacement(self, choice: Choice) -> Replacement:
         """The layers that take this one's place."""
-        pairs = []
-        for matrix in self._structure.matrices(self.layer, choice.groups):
-            u, s, vt = np.linalg.svd(np.asarray(matrix, "float64"), full_matrices=False)
-            # Shared out evenly, so that both factors train alike.
-            root = np.sqrt(s[: choice.rank])
-            pairs.append(
-                (u[:, : choice.rank] * root, root[:, None] * vt[: choice.rank])
-            )
-        return self._structure.replacement(self.layer, pairs)
+        return self._structure.replacement(self.layer, choice)
 
-    def report(self, choice: _Choice | None, structure: str) -> LayerReport:
+    def report(self, choice: Choice | None, structure: str) -> LayerReport:
         """What has become of the layer."""
-        made = choice or _Choice(1, 0, self.parameters, self.flops, 0.0, 0.0)
+        made = choice or Choice(1, (), self.parameters, self.flops, 0.0, 0.0)
         return LayerReport(
             name=self.layer.name,
             type=type(self.layer).__name__,
             shape=tuple(self.layer.weights[0].shape),
             structure="dense" if choice is None else structure,
             groups=made.groups,
-            rank=made.rank,
+            ranks=made.ranks,
             error=made.error,
             bound=made.bound,
             parameters_before=self.parameters,
@@ -227,37 +227,13 @@ class _Candidate:
             flops=made.flops,
         )
 
-    def _of_groups(self, groups: int, shapes: Sequence[tuple]) -> list[_Choice]:
-        values = _spectra(self._structure.matrices(self.layer, groups))
-        squares = np.sum(values**2, axis=0)
-        # What is left out from each rank on, the smallest summed up first.
-        tails = np.sqrt(np.cumsum(squares[::-1])[::-1])
-        errors = np.append(tails[1:], 0.0) / self._norm
-        left_out = np.append(values.max(axis=0)[1:], 0.0)
-        bounds = np.sqrt(groups) * left_out / self._largest
-        costs = [
-            self._structure.unit_costs(self.layer, groups, shape) for shape in shapes
-        ]
-        unit, flops = costs[0][0], sum(cost[1] for cost in costs)
-        return [
-            _Choice(groups, rank, rank * unit, rank * flops, float(e), float(b))
-            for rank, (e, b) in enumerate(zip(errors, bounds, strict=True), start=1)
-        ]
-
-
-def _spectra(matrices: Sequence[np.ndarray]) -> np.ndarray:
-    """The singular values of matrices of one shape, `(matrices, min(n, m))`."""
-    return np.array(
-        [np.linalg.svd(np.asarray(w, "float64"), compute_uv=False) for w in matrices]
-    )
-
 
 def _choose(
     model: keras.Model,
     candidates: Sequence[_Candidate],
     budget: Budget,
     allocation: str,
-) -> list[_Choice | None]:
+) -> list[Choice | None]:
     if budget.kind == "ranks":
         return _of_ranks(candidates, budget.amount)
     kind = "flops" if budget.kind == "flops" else "parameters"
@@ -282,8 +258,8 @@ def _choose(
 
 
 def _of_ranks(
-    candidates: Sequence[_Candidate], ranks: Mapping[str, int]
-) -> list[_Choice | None]:
+    candidates: Sequence[_Candidate], ranks: Mapping[str, Any]
+) -> list[Choice | None]:
     names = [candidate.layer.name for candidate in candidates]
     unknown = sorted(set(ranks) - set(names))
     if unknown:
@@ -292,7 +268,7 @@ def _of_ranks(
             f"Received also: {unknown}"
         )
     return [
-        candidate.of_rank(ranks[name]) if name in ranks else None
+        candidate.of_ranks(ranks[name]) if name in ranks else None
         for candidate, name in zip(candidates, names, strict=True)
     ]
 

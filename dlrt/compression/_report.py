@@ -12,13 +12,15 @@ class LayerReport:
         name: Its name.
         type: Its type in the model before.
         shape: Shape of its kernel.
-        structure: How the kernel was folded; "dense" if the layer is what it was.
-        groups: Number of matrices that it was folded into.
-        rank: Their rank.
+        structure: That of the compression, "pointwise" for what it has no other form
+            of; "dense" if the layer is what it was.
+        groups: Number of groups of input channels with a decomposition for each.
+        ranks: Its rank, two of a Tucker decomposition; none of a dense layer.
         error: `‖W - Ŵ‖_F / ‖W‖_F` of the kernel.
         bound: Bound of `‖W - Ŵ‖₂ / ‖W‖₂` with the spectral norm, from the singular
             values alone: `√groups` times the largest one left out, by the largest one
-            of all (Liebenwein et al., 2021, arXiv:2107.11442, section 2).
+            of all (Liebenwein et al., 2021, arXiv:2107.11442, section 2); of a Tucker
+            decomposition `‖W - Ŵ‖_F` by that.
         parameters_before: Parameters of the kernel.
         parameters: Parameters of what is in its place.
         flops_before: Flops of its products, see `dlrt.accounting.flop_count`.
@@ -30,7 +32,7 @@ class LayerReport:
     shape: tuple[int, ...]
     structure: str
     groups: int
-    rank: int
+    ranks: tuple[int, ...]
     error: float
     bound: float
     parameters_before: int

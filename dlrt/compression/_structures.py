@@ -1,11 +1,8 @@
-"""Ways to run a layer whose kernel is a product: matrices, costs, layers of Keras.
-
-A structure folds a kernel into one matrix or several, which are truncated at one rank,
-and runs what is left as two layers in a row.
-"""
+"""Ways to run a layer with fewer parameters: what they cost, and layers of Keras."""
 
 import abc
-from typing import Any, TypeAlias
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import keras
 import numpy as np
@@ -27,12 +24,63 @@ Shape = tuple[int | None, ...]
 # Two factors `(n, r)` and `(r, m)`.
 Pair = tuple[np.ndarray, np.ndarray]
 
-_CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D)
+CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D)
 _MAX_GROUPS = 8
 
 
+class Choice(NamedTuple):
+    """A way to run a layer.
+
+    Attributes:
+        groups: Number of groups of input channels with a decomposition for each.
+        ranks: Ranks of the decomposition.
+        parameters: Parameters of the kernels.
+        flops: Flops of the products with them.
+        error: Relative error of the kernel in the Frobenius norm.
+        bound: Bound of its relative error in the spectral norm, as a matrix.
+    """
+
+    groups: int
+    ranks: tuple[int, ...]
+    parameters: int
+    flops: int
+    error: float
+    bound: float
+
+
 class Structure(abc.ABC):
-    """How the kernel of a layer is folded, and what runs the factors."""
+    """What a kernel is decomposed into, and which layers run that."""
+
+    @abc.abstractmethod
+    def choices(self, layer: Layer, shapes: Sequence[Shape]) -> list[Choice]:
+        """What there is to choose from.
+
+        Args:
+            layer: A built layer of Keras with one kernel.
+            shapes: The shapes of its input, one for each time that it is applied;
+                unknown axes count as 1.
+        """
+
+    @abc.abstractmethod
+    def replacement(self, layer: Layer, choice: Choice) -> Replacement:
+        """Layers of Keras that take the layer's place."""
+
+    def of_ranks(
+        self, layer: Layer, shapes: Sequence[Shape], ranks: tuple[int, ...]
+    ) -> Choice | None:
+        """The choice of these ranks in one group; `None` if there is none."""
+        return next(
+            (
+                choice
+                for choice in self.choices(layer, shapes)
+                if (choice.groups, choice.ranks) == (1, ranks)
+            ),
+            None,
+        )
+
+
+class Folded(Structure):
+    """The kernel is folded into a matrix, or several; two layers in a row."""
 
     def groups(self, layer: Layer, input_shape: Shape) -> list[int]:
         """The numbers of matrices that a kernel can be folded into."""
@@ -55,11 +103,38 @@ class Structure(abc.ABC):
         """
 
     @abc.abstractmethod
-    def replacement(self, layer: Layer, pairs: list[Pair]) -> Replacement:
+    def two_layers(self, layer: Layer, pairs: list[Pair]) -> Replacement:
         """Layers of Keras that run the factors of each matrix."""
 
+    def choices(self, layer: Layer, shapes: Sequence[Shape]) -> list[Choice]:
+        spectrum = _spectra(self.matrices(layer, 1))
+        norm, largest = np.linalg.norm(spectrum) or 1.0, spectrum.max() or 1.0
+        found = []
+        for groups in self.groups(layer, shapes[0]):
+            values = _spectra(self.matrices(layer, groups))
+            errors = np.append(tails(np.sum(values**2, axis=0))[1:], 0.0) / norm
+            left_out = np.append(values.max(axis=0)[1:], 0.0)
+            bounds = np.sqrt(groups) * left_out / largest
+            costs = [self.unit_costs(layer, groups, shape) for shape in shapes]
+            parameters, flops = costs[0][0], sum(cost[1] for cost in costs)
+            found += [
+                Choice(groups, (r,), r * parameters, r * flops, float(e), float(b))
+                for r, (e, b) in enumerate(zip(errors, bounds, strict=True), start=1)
+            ]
+        return found
 
-class Pointwise(Structure):
+    def replacement(self, layer: Layer, choice: Choice) -> Replacement:
+        (rank,) = choice.ranks
+        pairs = []
+        for matrix in self.matrices(layer, choice.groups):
+            u, s, vt = np.linalg.svd(np.asarray(matrix, "float64"), full_matrices=False)
+            # Shared out evenly, so that both factors train alike.
+            root = np.sqrt(s[:rank])
+            pairs.append((u[:, :rank] * root, root[:, None] * vt[:rank]))
+        return self.two_layers(layer, pairs)
+
+
+class Pointwise(Folded):
     """One matrix `(n, m)`: what goes in, by what comes out at each position.
 
     A convolution becomes one to `r` filters and one of size 1; scheme 1 of Denton et
@@ -77,7 +152,7 @@ class Pointwise(Structure):
         multiplied = m if isinstance(layer, keras.layers.Embedding) else n + m
         return n + m, 2 * multiplied * positions(layer, input_shape)
 
-    def replacement(self, layer: Layer, pairs: list[Pair]) -> Replacement:
+    def two_layers(self, layer: Layer, pairs: list[Pair]) -> Replacement:
         return _family(layer).pair(layer, *pairs[0])
 
 
@@ -108,9 +183,9 @@ class Separable(Pointwise):
         flops = first * between + second * positions(layer, input_shape)
         return first + second, 2 * flops
 
-    def replacement(self, layer: Layer, pairs: list[Pair]) -> Replacement:
+    def two_layers(self, layer: Layer, pairs: list[Pair]) -> Replacement:
         if not isinstance(layer, keras.layers.Conv2D):
-            return super().replacement(layer, pairs)
+            return super().two_layers(layer, pairs)
         ((k, vt),) = pairs
         rank = len(vt)
         high, wide, channels, filters = layer.kernel.shape
@@ -142,7 +217,7 @@ class Grouped(Pointwise):
     """
 
     def groups(self, layer: Layer, input_shape: Shape) -> list[int]:
-        if not isinstance(layer, (keras.layers.Dense, *_CONVOLUTIONS)):
+        if not isinstance(layer, (keras.layers.Dense, *CONVOLUTIONS)):
             return [1]
         if isinstance(layer, keras.layers.Dense) and input_shape[1:-1].count(None) > 1:
             # Keras can't split the last axis of such an input.
@@ -165,23 +240,28 @@ class Grouped(Pointwise):
         parameters = n + groups * m
         return parameters, 2 * parameters * positions(layer, input_shape)
 
-    def replacement(self, layer: Layer, pairs: list[Pair]) -> Replacement:
+    def two_layers(self, layer: Layer, pairs: list[Pair]) -> Replacement:
         if len(pairs) == 1:
-            return super().replacement(layer, pairs)
+            return super().two_layers(layer, pairs)
         of = _grouped_dense if isinstance(layer, keras.layers.Dense) else _grouped_conv
         return of(layer, pairs)
-
-
-STRUCTURES: dict[str, Structure] = {
-    "pointwise": Pointwise(),
-    "separable": Separable(),
-    "grouped": Grouped(),
-}
 
 
 def supports(layer: Layer) -> bool:
     """Whether a layer has one kernel that can be folded."""
     return isinstance(family_of(layer), OneKernel)
+
+
+def tails(squares: np.ndarray) -> np.ndarray:
+    """`(Σ_{j ≥ i} squares_j)^½` for every `i`, the last summed up first."""
+    return np.sqrt(np.cumsum(squares[::-1])[::-1])
+
+
+def _spectra(matrices: Sequence[np.ndarray]) -> np.ndarray:
+    """The singular values of matrices of one shape, `(matrices, min(n, m))`."""
+    return np.array(
+        [np.linalg.svd(np.asarray(w, "float64"), compute_uv=False) for w in matrices]
+    )
 
 
 def _family(layer: Layer) -> OneKernel:

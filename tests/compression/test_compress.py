@@ -6,7 +6,7 @@ from keras import ops
 import dlrt
 from dlrt import accounting
 
-STRUCTURES = ("pointwise", "separable", "grouped")
+STRUCTURES = ("pointwise", "separable", "grouped", "tucker")
 ALLOCATIONS = ("ratio", "error")
 
 
@@ -131,9 +131,12 @@ def test_full_ranks_reproduce_the_model(model, structure):
         ranks[name] = min(int(np.prod(kernel[:-1])), kernel[-1])
         if structure == "separable" and isinstance(layer, keras.layers.Conv2D):
             ranks[name] = min(kernel[1] * kernel[2], kernel[0] * kernel[3])
+        if structure == "tucker" and "Conv" in type(layer).__name__:
+            ranks[name] = tuple(kernel[-2:])
     smaller, report = dlrt.compress(model, "svd", {"ranks": ranks}, structure=structure)
     assert_close(array(smaller(data_for(model))), array(model(data_for(model))), 1e-5)
-    assert {row.name: row.rank for row in report.layers} == ranks
+    found = {row.name: row.ranks for row in report.layers}
+    assert found == {k: r if isinstance(r, tuple) else (r,) for k, r in ranks.items()}
     assert all(row.error < 1e-6 for row in report.layers)
 
 
@@ -154,7 +157,7 @@ def test_errors_are_those_of_the_kernels(model, structure):
         old = layers_of(model)[row.name]
         kernel = array(old.kernel)
         if row.structure == "dense":
-            assert (row.error, row.bound, row.rank) == (0.0, 0.0, 0)
+            assert (row.error, row.bound, row.ranks) == (0.0, 0.0, ())
             continue
         made = as_kernel(smaller, old, row)
         difference = (made - kernel).reshape(-1, kernel.shape[-1])
@@ -170,7 +173,11 @@ def test_errors_are_those_of_the_kernels(model, structure):
 def as_kernel(model, old, row):
     """The kernel that layers in a row stand for."""
     (layers,) = {x for x in model._flatten_layers() if x.name == row.name}
-    first, second = (array(x.kernel) for x in layers.layers if hasattr(x, "kernel"))
+    *kernels, second = (array(x.kernel) for x in layers.layers if hasattr(x, "kernel"))
+    first = kernels[-1]
+    if len(kernels) == 2:
+        matrices = [k.reshape(k.shape[-2:]) for k in (kernels[0], second)]
+        return np.einsum("cr,...rs,sm->...cm", matrices[0], first, matrices[1])
     if isinstance(old, (keras.layers.Conv1D, keras.layers.Conv2D)):
         if row.structure == "separable" and first.ndim == 4:
             return np.einsum("xbcr,axrm->abcm", first, second)
@@ -224,6 +231,30 @@ def test_alds_has_the_smallest_largest_error(model, ratio):
     assert alds <= by_error <= by_ratio
 
 
+def test_tucker_finds_kernels_between_few_channels():
+    rng = np.random.default_rng(0)
+    layer = keras.layers.Conv2D(20, 3, name="conv")
+    model = keras.Sequential([keras.Input((9, 9, 16)), layer])
+    core, p, q = (rng.normal(size=s) for s in ((3, 3, 2, 4), (16, 2), (20, 4)))
+    layer.kernel.assign(np.einsum("abrs,cr,ms->abcm", core, p, q))
+    smaller, report = dlrt.compress(model, "tucker", {"error": 1e-4})
+    (row,) = report.layers
+    assert row.ranks == (2, 4)
+    assert row.parameters == 2 * 16 + 9 * 2 * 4 + 4 * 20
+    x = rng.normal(size=(2, 9, 9, 16))
+    assert_close(array(smaller(x)), array(model(x)))
+
+
+def test_tucker_of_many_channels_tries_a_part_of_the_ranks():
+    layer = keras.layers.Conv1D(8, 2, name="conv")
+    model = fill(keras.Sequential([keras.Input((5, 100)), layer]))
+    _, report = dlrt.compress(model, "tucker", {"ranks": {"conv": (11, 7)}})
+    assert report.layers[0].ranks == (11, 7)
+    smaller, report = dlrt.compress(model, "tucker", {"ratio": 3})
+    assert smaller.count_params() <= model.count_params() / 3
+    assert 1 <= report.layers[0].ranks[0] <= 16
+
+
 def test_alds_finds_groups_where_kernels_have_them():
     """Two halves of the channels, each of rank 2 with another column space."""
     rng = np.random.default_rng(0)
@@ -233,7 +264,7 @@ def test_alds_finds_groups_where_kernels_have_them():
     layer.kernel.assign(np.concatenate(halves))
     smaller, report = dlrt.compress(model, "alds", {"error": 1e-4})
     (row,) = report.layers
-    assert (row.groups, row.rank) == (2, 2)
+    assert (row.groups, row.ranks) == (2, (2,))
     assert row.parameters == 2 * (60 + 2 * 40)
     x = rng.normal(size=(3, 60))
     assert_close(array(smaller(x)), array(model(x)))
@@ -328,7 +359,7 @@ def test_a_layer_that_is_used_twice_counts_twice():
     _, report = dlrt.compress(shared(), "svd", {"ratio": 2})
     row = next(row for row in report.layers if row.name == "shared")
     assert row.flops_before == 2 * 2 * 20 * 20
-    assert row.flops == 2 * 2 * row.rank * 40
+    assert row.flops == 2 * 2 * row.ranks[0] * 40
 
 
 def test_reports_are_printed_as_tables():
@@ -366,8 +397,15 @@ def test_reports_are_printed_as_tables():
         (("svd", {"flops": 2.5}), "must be a positive integer"),
         (("svd", {"error": 1}), r"must lie in \[0, 1\)"),
         (("svd", {"ranks": {"last": 0}}), "must map names of layers to positive"),
+        (("svd", {"ranks": {"last": ()}}), "must map names of layers to positive"),
+        (("svd", {"ranks": {"last": (2, 2)}}), "must be ranks.*'last'.*can have"),
+        (("tucker", {"ranks": {"same": 3}}), "must be ranks.*'same'.*can have"),
+        (("tucker", {"ranks": {"same": (5, 3)}}), "must be ranks.*'same'.*can have"),
         (("svd", {"ranks": {"norm": 2}}), "`layers` names no layer.*'norm'"),
-        (("svd", {"ranks": {"last": 6}}), "must be at most 5 for the layer 'last'.*6"),
+        (
+            ("svd", {"ranks": {"last": 6}}),
+            "must be ranks that the layer 'last'.*can have.*6",
+        ),
         (("svd", {"parameters": 300}), "too small.*at least [0-9]+ parameters.*300"),
         (("svd", {"flops": 300}), "too small.*at least [0-9]+ flops.*300"),
     ],
@@ -434,5 +472,5 @@ def test_a_kernel_of_zeros_is_no_obstacle():
     model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(8, name="dense")])
     model.get_layer("dense").kernel.assign(np.zeros((8, 8)))
     smaller, report = dlrt.compress(model, "alds", {"ratio": 2})
-    assert (report.layers[0].rank, report.layers[0].error) == (1, 0.0)
+    assert (report.layers[0].ranks, report.layers[0].error) == ((1,), 0.0)
     np.testing.assert_array_equal(array(smaller(np.ones((1, 8)))), np.zeros((1, 8)))

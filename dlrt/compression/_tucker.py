@@ -1,0 +1,165 @@
+"""Convolutions between fewer channels: the Tucker-2 decomposition of kernels."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from dlrt._families import NOT_OF_PAIRS, config_of, in_a_row, second_of_pair
+from dlrt._rebuild import Replacement
+from dlrt.accounting import known_size, positions
+from dlrt.compression._structures import (
+    CONVOLUTIONS,
+    Choice,
+    Layer,
+    Pointwise,
+    Shape,
+    tails,
+)
+
+# Ranks of the input channels that are tried, evenly spread where there are more.
+_MOST_INPUT_RANKS = 48
+
+
+class Tucker(Pointwise):
+    """Convolutions between `r` and `r'` channels; other layers as `Pointwise`.
+
+    The kernel is `core ×_c P ×_m Q` with orthonormal `P: (c, r)` and `Q: (m, r')`, by
+    the sequentially truncated higher-order SVD (Vannieuwenhoven et al., 2012, SIAM J.
+    Sci. Comput. 34), input channels first. A convolution of size 1 to `r` channels, one
+    with the core, one of size 1 to `m` filters: Kim et al., 2016, arXiv:1511.06530.
+    """
+
+    def choices(self, layer: Layer, shapes: Sequence[Shape]) -> list[Choice]:
+        if not _has_core(layer):
+            return super().choices(layer, shapes)
+        decomposition = _Decomposition(np.asarray(layer.kernel, "float64"))
+        channels = layer.kernel.shape[-2]
+        count = min(channels, _MOST_INPUT_RANKS)
+        input_ranks = np.unique(np.linspace(1, channels, count).round().astype(int))
+        return [
+            choice
+            for rank in input_ranks
+            for choice in _of_input_rank(layer, shapes, decomposition, int(rank))
+        ]
+
+    def of_ranks(
+        self, layer: Layer, shapes: Sequence[Shape], ranks: tuple[int, ...]
+    ) -> Choice | None:
+        if not _has_core(layer):
+            return super().of_ranks(layer, shapes, ranks)
+        if len(ranks) != 2 or ranks[0] > layer.kernel.shape[-2]:
+            return None
+        decomposition = _Decomposition(np.asarray(layer.kernel, "float64"))
+        found = _of_input_rank(layer, shapes, decomposition, ranks[0])
+        return next((choice for choice in found if choice.ranks == ranks), None)
+
+    def replacement(self, layer: Layer, choice: Choice) -> Replacement:
+        if not _has_core(layer):
+            return super().replacement(layer, choice)
+        decomposition = _Decomposition(np.asarray(layer.kernel, "float64"))
+        p, core, q = decomposition.factors(*choice.ranks)
+        config = config_of(layer, NOT_OF_PAIRS, kernel_regularizer=None)
+        inner = {
+            **config,
+            "use_bias": False,
+            "activation": None,
+            "activity_regularizer": None,
+        }
+        pointwise = {
+            "kernel_size": 1,
+            "strides": 1,
+            "padding": "valid",
+            "dilation_rate": 1,
+        }
+        layers = [
+            type(layer).from_config({**inner, **changes, **named})
+            for changes, named in (
+                (pointwise | {"filters": p.shape[1]}, {"name": f"{layer.name}_in"}),
+                ({"filters": core.shape[-1]}, {"name": f"{layer.name}_core"}),
+            )
+        ]
+        layers.append(
+            type(layer).from_config({**config, **pointwise, **second_of_pair(layer)})
+        )
+        point = (1,) * len(layer.kernel_size)
+        kernels = [p.reshape(*point, *p.shape), core, q.T.reshape(*point, *q.T.shape)]
+        return in_a_row(layer, layers, kernels)
+
+
+class _Decomposition:
+    """The higher-order SVD of a kernel `(..., c, m)`, truncated in `c` first.
+
+    Args:
+        kernel: Float64.
+    """
+
+    def __init__(self, kernel: np.ndarray) -> None:
+        *_, channels, filters = kernel.shape
+        by_channel = np.moveaxis(kernel, -2, 0).reshape(channels, -1)
+        u, s, vt = np.linalg.svd(by_channel, full_matrices=False)
+        # All channels have a direction, also where these are more than entries.
+        self._basis, self.input_values = u, s
+        rows = (s[:, None] * vt).reshape(len(s), *kernel.shape[:-2], filters)
+        self._rotated = np.moveaxis(rows, 0, -2)
+        self.largest = float(np.linalg.norm(kernel.reshape(-1, filters), 2)) or 1.0
+        self.norm = float(np.linalg.norm(s)) or 1.0
+
+    @property
+    def input_rank(self) -> int:
+        """The largest rank of the input channels."""
+        return len(self.input_values)
+
+    def output_squares(self, rank: int) -> np.ndarray:
+        """Squared singular values of the filters at a rank of the input channels."""
+        return np.maximum(np.linalg.eigvalsh(self._gram(rank))[::-1], 0.0)
+
+    def factors(
+        self, rank: int, output_rank: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """`P: (c, r)`, the core `(..., r, r')` and `Q: (m, r')`."""
+        q = np.linalg.eigh(self._gram(rank))[1][:, ::-1][:, :output_rank]
+        return self._basis[:, :rank], self._rotated[..., :rank, :] @ q, q
+
+    def _gram(self, rank: int) -> np.ndarray:
+        """`(m, m)`, of the filters at a rank of the input channels."""
+        rows = self._rotated[..., :rank, :].reshape(-1, self._rotated.shape[-1])
+        return rows.T @ rows
+
+
+def _has_core(layer: Layer) -> bool:
+    return isinstance(layer, CONVOLUTIONS) and known_size(layer.kernel_size) > 1
+
+
+def _of_input_rank(
+    layer: Layer, shapes: Sequence[Shape], decomposition: _Decomposition, rank: int
+) -> list[Choice]:
+    if rank > decomposition.input_rank:
+        return []
+    *size, channels, filters = layer.kernel.shape
+    entries = known_size(size) * rank
+    squares = decomposition.output_squares(rank)
+    left_out = np.sum(decomposition.input_values[rank:] ** 2)
+    errors = np.sqrt(left_out + np.append(tails(squares)[1:] ** 2, 0.0))
+    before = sum(_input_positions(layer, shape) for shape in shapes)
+    after = sum(positions(layer, shape) for shape in shapes)
+    found = []
+    for output_rank in range(1, min(filters, entries) + 1):
+        first, rest = channels * rank, output_rank * (entries + filters)
+        error = float(errors[output_rank - 1])
+        found.append(
+            Choice(
+                1,
+                (rank, output_rank),
+                first + rest,
+                2 * (first * before + rest * after),
+                error / decomposition.norm,
+                # The spectral norm is at most the Frobenius norm.
+                error / decomposition.largest,
+            )
+        )
+    return found
+
+
+def _input_positions(layer: Layer, input_shape: Shape) -> int:
+    first = layer.data_format == "channels_first"
+    return known_size(input_shape[2:] if first else input_shape[1:-1])
