@@ -18,6 +18,7 @@ from dlrt.compression._report import LayerReport, Report
 from dlrt.compression._structures import (
     Choice,
     Grouped,
+    Manifold,
     Pointwise,
     Separable,
     Structure,
@@ -30,6 +31,7 @@ Layer: TypeAlias = keras.layers.Layer
 
 STRUCTURES: dict[str, Structure] = {
     "pointwise": Pointwise(),
+    "manifold": Manifold(),
     "separable": Separable(),
     "grouped": Grouped(),
     "tucker": Tucker(),
@@ -52,6 +54,7 @@ METHODS = {
     "svd": Method("pointwise", "ratio"),
     "alds": Method("grouped", "error"),
     "tucker": Method("tucker", "error"),
+    "dlrt": Method("manifold", "error"),
 }
 
 
@@ -69,11 +72,13 @@ def compress(
 
     A method is a structure, what kernels are decomposed into, and an allocation of
     ranks. `"svd"` is `"pointwise"` and `"ratio"`. `"alds"` is `"grouped"` and
-    `"error"` (Liebenwein et al., 2021, arXiv:2107.11442), `"tucker"` is `"tucker"` and
-    `"error"`. They combine freely.
+    `"error"` (Liebenwein et al., 2021, arXiv:2107.11442), `"tucker"` and `"dlrt"`
+    are `"tucker"` and `"manifold"` with `"error"`. They combine freely.
 
     * `"pointwise"`: a kernel is a matrix, a convolution becomes one to `r` filters and
       one of size 1.
+    * `"manifold"`: the same in low-rank layers, to be trained with
+      `dlrt.optimizers.LowRank`; ranks that adapt stay within the budget.
     * `"separable"`: convolutions over a plane become one along each of its axes; other
       layers are `"pointwise"`.
     * `"grouped"`: input channels fall into groups with a matrix for each, as many as
@@ -92,9 +97,9 @@ def compress(
 
     Args:
         model: A built Sequential or functional Keras model; it is not changed.
-        method: `"svd"`, `"alds"` or `"tucker"`.
+        method: `"svd"`, `"alds"`, `"tucker"` or `"dlrt"`.
         budget: What may be left, a dictionary with one entry. `"parameters"` and
-            `"flops"`: so many in the whole model, see `dlrt.accounting.flop_count`;
+            `"flops"`: so many in the whole model, see `dlrt.accounting`;
             `"ratio"`: so many times fewer parameters; `"error"`: a bound on the
             relative Frobenius error of every kernel, in `[0, 1)`; `"ranks"`: the rank
             of each layer, by name, in one group, `(r, r')` of a Tucker decomposition;
@@ -108,8 +113,8 @@ def compress(
         fine_tune: Called with the compressed model, to compile and train it.
 
     Returns:
-        A new model of standard Keras layers, where the model has these only, not
-        compiled unless by `fine_tune`; and a report, of the compression alone.
+        A new model, not compiled unless by `fine_tune`, and a report, of the
+        compression alone. But for `"manifold"`, new layers are standard ones of Keras.
 
     Raises:
         ValueError: If an argument is outside of its range, the model is not built,
@@ -129,7 +134,7 @@ def compress(
     chosen_method = _method(method, structure, allocation)
     check_built(model)
     _check_finite(model)
-    wanted = parsed(budget, model.count_params())
+    wanted = parsed(budget, accounting.parameter_count(model))
     if wanted.kind == "ranks" and layers is None:
         layers = list(wanted.amount)
     shapes: dict[int, list[tuple]] = {}
@@ -153,8 +158,8 @@ def compress(
             for candidate, choice in zip(candidates, choices, strict=True)
         ),
         left_alone=_left_alone(model, names),
-        parameters_before=model.count_params(),
-        parameters=smaller.count_params(),
+        parameters_before=accounting.parameter_count(model),
+        parameters=accounting.parameter_count(smaller),
         flops_before=accounting.flop_count(model),
         flops=accounting.flop_count(smaller),
     )
@@ -244,7 +249,7 @@ def _choose(
         if kind == "flops":
             total = accounting.flop_count(model)
         else:
-            total = model.count_params()
+            total = accounting.parameter_count(model)
         others = total - sum(table.whole for table in tables)
         try:
             indices = ALLOCATIONS[allocation](tables, budget.amount - others)

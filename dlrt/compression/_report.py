@@ -48,7 +48,7 @@ class Report:
     Args:
         layers: The layers that could be compressed, in order.
         left_alone: Other layers with weights, by name, and why they are what they were.
-        parameters_before: Parameters of the model before.
+        parameters_before: Parameters before, see `dlrt.accounting.parameter_count`.
         parameters: Parameters now.
         flops_before: Flops before, see `dlrt.accounting.flop_count`.
         flops: Flops now.

@@ -18,6 +18,7 @@ from dlrt._families import (
 )
 from dlrt._rebuild import Replacement
 from dlrt.accounting import known_size, positions
+from dlrt.factors import Factors
 
 Layer: TypeAlias = keras.layers.Layer
 Shape = tuple[int | None, ...]
@@ -154,6 +155,18 @@ class Pointwise(Folded):
 
     def two_layers(self, layer: Layer, pairs: list[Pair]) -> Replacement:
         return _family(layer).pair(layer, *pairs[0])
+
+
+class Manifold(Pointwise):
+    """As `Pointwise`, in a low-rank layer, to be trained by `dlrt.optimizers.LowRank`.
+
+    What it costs is that of the two layers that `dlrt.merge` makes of it.
+    """
+
+    def replacement(self, layer: Layer, choice: Choice) -> Replacement:
+        family = _family(layer)
+        (matrix,) = family.matrices(layer)
+        return family.low_rank(layer, [Factors.from_dense(matrix, *choice.ranks)])
 
 
 class Separable(Pointwise):
