@@ -9,7 +9,16 @@ import numpy as np
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import _adaptive, _clock, _floor, _memory, _profile, _report, _studies
+from benchmarks import (
+    _adaptive,
+    _clock,
+    _floor,
+    _memory,
+    _profile,
+    _report,
+    _studies,
+    convolutions,
+)
 from benchmarks._networks import DENSE, TWO_FACTOR, Case, network
 from dlrt.callbacks import read_history
 
@@ -54,6 +63,23 @@ def test_resume_skips_what_is_there(tmp_path, monkeypatch):
     monkeypatch.setattr(command, "measure_training", None)
     run(monkeypatch, tmp_path, *arguments, "--resume")
     assert records(tmp_path) == before
+
+
+@pytest.mark.tensorflow_only
+def test_convolutions(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(convolutions, "RESULTS", tmp_path)
+    monkeypatch.setattr(convolutions, "_FILTERS", (4, 6, 6, 8, 8))
+    monkeypatch.setattr(convolutions, "_BATCH", 2)
+    argv = ["convolutions", "--ranks", "2", "--rounds", "1", "--turn", "0.01"]
+    monkeypatch.setattr(sys, "argv", argv)
+    convolutions.main()
+    dense, *low_rank = records(tmp_path)
+    assert [row["kind"] for row in low_rank] == ["two-factor", "fixed", "adaptive"]
+    for what in ("parameters", "flops"):
+        (count,) = {int(row[what]) for row in low_rank}
+        assert 0 < count < int(dense[what])
+    assert all(float(row["step ms"]) > 0 for row in low_rank)
+    assert "two-factor,2," in capsys.readouterr().out
 
 
 @pytest.mark.tensorflow_only
