@@ -39,6 +39,8 @@ _KERAS_ONLY = (
     "gptq_unpacked_column_size",
 )
 _LOW_RANK_ONLY = ("rank", "tolerance", "max_rank")
+# What makes a convolution one of size 1.
+POINTWISE = {"kernel_size": 1, "strides": 1, "padding": "valid", "dilation_rate": 1}
 NOT_OF_PAIRS = (*_KERAS_ONLY, *_LOW_RANK_ONLY)
 
 
@@ -233,22 +235,10 @@ class _Conv(OneKernel):
         return np.asarray(layer.fold(layer.factors.to_dense()))
 
     def two_layers(self, layer: Layer, rank: int) -> tuple[Layer, Layer]:
-        config = config_of(layer, NOT_OF_PAIRS, kernel_regularizer=None)
-        geometry = ("kernel_size", "strides", "padding", "data_format", "dilation_rate")
-        (conv,) = self.keras_types
-        first = conv(
-            rank,
-            use_bias=False,
-            **{name: config[name] for name in geometry},
-            **first_of_pair(layer),
+        return (
+            inner_conv(layer, filters=rank, **first_of_pair(layer)),
+            last_conv(layer, **POINTWISE),
         )
-        pointwise = {
-            "kernel_size": 1,
-            "strides": 1,
-            "padding": "valid",
-            "dilation_rate": 1,
-        }
-        return first, conv.from_config({**config, **pointwise, **second_of_pair(layer)})
 
     def two_kernels(
         self, layer: Layer, k: np.ndarray, vt: np.ndarray
@@ -386,6 +376,30 @@ def in_a_row(layer: Layer, layers: list[Any], kernels: list[np.ndarray]) -> Repl
     # Or Keras would warn of masks that get lost, which these do not.
     row.supports_masking = layer.supports_masking
     return Replacement(row, [*kernels, *bias_of(layer)])
+
+
+def inner_conv(layer: Layer, **changes: Any) -> Layer:
+    """A convolution as one that it is to stand before: no bias, no activation.
+
+    Args:
+        layer: A convolution of Keras, or a low-rank one.
+        changes: Arguments that are others.
+    """
+    config = config_of(layer, NOT_OF_PAIRS, kernel_regularizer=None)
+    plain = {"use_bias": False, "activation": None, "activity_regularizer": None}
+    return _keras_type(layer).from_config({**config, **plain, **changes})
+
+
+def last_conv(layer: Layer, **changes: Any) -> Layer:
+    """The last of the convolutions in place of one, with its bias and activation."""
+    config = config_of(layer, NOT_OF_PAIRS, kernel_regularizer=None)
+    return _keras_type(layer).from_config(
+        {**config, **changes, **second_of_pair(layer)}
+    )
+
+
+def _keras_type(layer: Layer) -> Any:
+    return layer.keras_type if isinstance(layer, LowRankConv) else type(layer)
 
 
 def config_of(layer: Layer, without: tuple[str, ...], **changes: Any) -> dict[str, Any]:

@@ -2,18 +2,21 @@
 
 import abc
 from collections.abc import Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import keras
 import numpy as np
 
 from dlrt._families import (
     NOT_OF_PAIRS,
+    POINTWISE,
     OneKernel,
     config_of,
     family_of,
     first_of_pair,
     in_a_row,
+    inner_conv,
+    last_conv,
     second_of_pair,
 )
 from dlrt._rebuild import Replacement
@@ -202,24 +205,16 @@ class Separable(Pointwise):
         ((k, vt),) = pairs
         rank = len(vt)
         high, wide, channels, filters = layer.kernel.shape
-        config = config_of(layer, NOT_OF_PAIRS, kernel_regularizer=None)
-        of_rows, of_columns = _along(config, 0), _along(config, 1)
-        first = keras.layers.Conv2D(
-            rank,
-            use_bias=False,
-            padding=layer.padding,
-            data_format=layer.data_format,
-            **of_columns,
-            **first_of_pair(layer),
-        )
-        second = keras.layers.Conv2D.from_config(
-            {**config, **of_rows, **second_of_pair(layer)}
-        )
+        columns, rows = _along(layer, 1), _along(layer, 0)
+        layers = [
+            inner_conv(layer, filters=rank, **columns, **first_of_pair(layer)),
+            last_conv(layer, **rows),
+        ]
         kernels = [
             k.reshape(1, wide, channels, rank),
             np.transpose(vt.reshape(rank, high, 1, filters), (1, 2, 0, 3)),
         ]
-        return in_a_row(layer, [first, second], kernels)
+        return in_a_row(layer, layers, kernels)
 
 
 class Grouped(Pointwise):
@@ -284,40 +279,29 @@ def _family(layer: Layer) -> OneKernel:
     return family
 
 
-def _along(config: dict[str, Any], axis: int) -> dict[str, Any]:
+def _along(layer: Layer, axis: int) -> dict[str, tuple[int, ...]]:
     """The arguments of a convolution along one axis of two."""
     return {
         name: tuple(
-            value if number == axis else 1 for number, value in enumerate(config[name])
+            value if number == axis else 1
+            for number, value in enumerate(getattr(layer, name))
         )
         for name in ("kernel_size", "strides", "dilation_rate")
     }
 
 
 def _grouped_conv(layer: Layer, pairs: list[Pair]) -> Replacement:
-    config = config_of(layer, NOT_OF_PAIRS, kernel_regularizer=None)
-    rank, filters = pairs[0][1].shape
-    first = type(layer).from_config(
-        {
-            **config,
-            **first_of_pair(layer),
-            "filters": rank * len(pairs),
-            "groups": len(pairs),
-            "use_bias": False,
-            "activation": None,
-            "activity_regularizer": None,
-        }
-    )
-    pointwise = {"kernel_size": 1, "strides": 1, "padding": "valid"}
-    second = type(layer).from_config(
-        {**config, **pointwise, "dilation_rate": 1, **second_of_pair(layer)}
-    )
+    groups, (rank, filters) = len(pairs), pairs[0][1].shape
+    layers = [
+        inner_conv(layer, filters=groups * rank, groups=groups, **first_of_pair(layer)),
+        last_conv(layer, **POINTWISE),
+    ]
     size = layer.kernel_size
     kernels = [
         np.concatenate([k.reshape(*size, -1, rank) for k, _ in pairs], axis=-1),
         np.concatenate([vt for _, vt in pairs]).reshape(*[1] * len(size), -1, filters),
     ]
-    return in_a_row(layer, [first, second], kernels)
+    return in_a_row(layer, layers, kernels)
 
 
 def _grouped_dense(layer: Layer, pairs: list[Pair]) -> Replacement:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dlrt._families import NOT_OF_PAIRS, config_of, in_a_row, second_of_pair
+from dlrt._families import POINTWISE, in_a_row, inner_conv, last_conv
 from dlrt._rebuild import Replacement
 from dlrt.accounting import known_size, positions
 from dlrt.compression._structures import (
@@ -58,29 +58,11 @@ class Tucker(Pointwise):
             return super().replacement(layer, choice)
         decomposition = _Decomposition(np.asarray(layer.kernel, "float64"))
         p, core, q = decomposition.factors(*choice.ranks)
-        config = config_of(layer, NOT_OF_PAIRS, kernel_regularizer=None)
-        inner = {
-            **config,
-            "use_bias": False,
-            "activation": None,
-            "activity_regularizer": None,
-        }
-        pointwise = {
-            "kernel_size": 1,
-            "strides": 1,
-            "padding": "valid",
-            "dilation_rate": 1,
-        }
         layers = [
-            type(layer).from_config({**inner, **changes, **named})
-            for changes, named in (
-                (pointwise | {"filters": p.shape[1]}, {"name": f"{layer.name}_in"}),
-                ({"filters": core.shape[-1]}, {"name": f"{layer.name}_core"}),
-            )
+            inner_conv(layer, filters=p.shape[1], name=f"{layer.name}_in", **POINTWISE),
+            inner_conv(layer, filters=core.shape[-1], name=f"{layer.name}_core"),
+            last_conv(layer, **POINTWISE),
         ]
-        layers.append(
-            type(layer).from_config({**config, **pointwise, **second_of_pair(layer)})
-        )
         point = (1,) * len(layer.kernel_size)
         kernels = [p.reshape(*point, *p.shape), core, q.T.reshape(*point, *q.T.shape)]
         return in_a_row(layer, layers, kernels)
