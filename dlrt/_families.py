@@ -12,6 +12,19 @@ import keras
 import numpy as np
 
 from dlrt._rebuild import Replacement, copied
+from dlrt._replacements import (
+    KERAS_ONLY,
+    LOW_RANK_ONLY,
+    POINTWISE,
+    bias_of,
+    config_of,
+    first_of_pair,
+    in_a_row,
+    inner_conv,
+    last_conv,
+    pair_config,
+    second_of_pair,
+)
 from dlrt.factors import Factors
 from dlrt.layers import (
     CachedMultiHeadAttention,
@@ -27,21 +40,6 @@ from dlrt.layers.low_rank_conv import unfolded as unfolded_filters
 from dlrt.layers.low_rank_einsum_dense import axes_of, is_matrix_product, unfolded
 
 Layer: TypeAlias = keras.layers.Layer
-
-# What low-rank layers don't take of a Keras layer's configuration, and the other way
-# round.
-_KERAS_ONLY = (
-    "kernel_constraint",
-    "embeddings_constraint",
-    "lora_rank",
-    "lora_alpha",
-    "quantization_config",
-    "gptq_unpacked_column_size",
-)
-_LOW_RANK_ONLY = ("rank", "tolerance", "max_rank")
-# What makes a convolution one of size 1.
-POINTWISE = {"kernel_size": 1, "strides": 1, "padding": "valid", "dilation_rate": 1}
-NOT_OF_PAIRS = (*_KERAS_ONLY, *_LOW_RANK_ONLY)
 
 
 class Family(abc.ABC):
@@ -109,12 +107,12 @@ class OneKernel(Family):
 
     def low_rank(self, layer: Layer, factors: list[Factors]) -> Replacement:
         (kept,) = factors
-        config = config_of(layer, _KERAS_ONLY, rank=kept.s.shape[0])
+        config = config_of(layer, KERAS_ONLY, rank=kept.s.shape[0])
         weights = [*map(np.asarray, kept), *bias_of(layer)]
         return Replacement(self.low_rank_type.from_config(config), weights)
 
     def dense(self, layer: Layer) -> Replacement:
-        new = self.keras_types[0].from_config(config_of(layer, _LOW_RANK_ONLY))
+        new = self.keras_types[0].from_config(config_of(layer, LOW_RANK_ONLY))
         return Replacement(new, [self.kernel(layer), *bias_of(layer)])
 
     def merged(self, layer: Layer) -> Replacement:
@@ -152,7 +150,7 @@ class _Dense(OneKernel):
     low_rank_type = LowRankDense
 
     def two_layers(self, layer: Layer, rank: int) -> tuple[Layer, Layer]:
-        config = config_of(layer, NOT_OF_PAIRS, kernel_regularizer=None)
+        config = pair_config(layer)
         first = keras.layers.Dense(rank, use_bias=False, **first_of_pair(layer))
         return first, keras.layers.Dense.from_config(
             {**config, **second_of_pair(layer)}
@@ -197,7 +195,7 @@ class _EinsumDense(OneKernel):
             output_shape=(*kept, rank),
             **first_of_pair(layer),
         )
-        config = config_of(layer, NOT_OF_PAIRS, kernel_regularizer=None)
+        config = pair_config(layer)
         config["equation"] = (
             f"{left}{hidden}{right},{between}{columns}->{left}{y}{right}"
         )
@@ -297,7 +295,7 @@ class _Attention(Family):
     def low_rank(self, layer: Layer, factors: list[Factors]) -> Replacement:
         ranks = [kept.s.shape[0] for kept in factors]
         by_name = dict(zip(self._named_parts(layer), ranks, strict=True))
-        config = config_of(layer, _KERAS_ONLY, rank=by_name)
+        config = config_of(layer, KERAS_ONLY, rank=by_name)
         weights = [
             weight
             for part, kept in zip(self.parts(layer), factors, strict=True)
@@ -314,7 +312,7 @@ class _Attention(Family):
                 *bias_of(part),
             )
         ]
-        config = config_of(layer, _LOW_RANK_ONLY)
+        config = config_of(layer, LOW_RANK_ONLY)
         return self._made(CachedMultiHeadAttention, layer, config, weights)
 
     def merged(self, layer: Layer) -> Replacement:
@@ -362,64 +360,3 @@ def family_of(layer: Layer) -> Family | None:
 def family_of_low_rank(layer: Layer) -> Family | None:
     """The family of a low-rank layer."""
     return next((f for f in FAMILIES if isinstance(layer, f.low_rank_type)), None)
-
-
-def in_a_row(layer: Layer, layers: list[Any], kernels: list[np.ndarray]) -> Replacement:
-    """Layers of Keras in place of one, the last with its bias.
-
-    Args:
-        layer: The layer.
-        layers: Those in its place.
-        kernels: Their kernels.
-    """
-    row = keras.Sequential(layers, name=layer.name)
-    # Or Keras would warn of masks that get lost, which these do not.
-    row.supports_masking = layer.supports_masking
-    return Replacement(row, [*kernels, *bias_of(layer)])
-
-
-def inner_conv(layer: Layer, **changes: Any) -> Layer:
-    """A convolution as one that it is to stand before: no bias, no activation.
-
-    Args:
-        layer: A convolution of Keras, or a low-rank one.
-        changes: Arguments that are others.
-    """
-    config = config_of(layer, NOT_OF_PAIRS, kernel_regularizer=None)
-    plain = {"use_bias": False, "activation": None, "activity_regularizer": None}
-    return _keras_type(layer).from_config({**config, **plain, **changes})
-
-
-def last_conv(layer: Layer, **changes: Any) -> Layer:
-    """The last of the convolutions in place of one, with its bias and activation."""
-    config = config_of(layer, NOT_OF_PAIRS, kernel_regularizer=None)
-    return _keras_type(layer).from_config(
-        {**config, **changes, **second_of_pair(layer)}
-    )
-
-
-def _keras_type(layer: Layer) -> Any:
-    return layer.keras_type if isinstance(layer, LowRankConv) else type(layer)
-
-
-def config_of(layer: Layer, without: tuple[str, ...], **changes: Any) -> dict[str, Any]:
-    config = {k: v for k, v in layer.get_config().items() if k not in without}
-    return {**config, **changes}
-
-
-def bias_of(layer: Layer) -> list[np.ndarray]:
-    bias = getattr(layer, "bias", None)
-    return [] if bias is None else [bias.numpy()]
-
-
-def first_of_pair(layer: Layer) -> dict[str, Any]:
-    """Arguments of the first of two layers in place of one."""
-    return {
-        "name": f"{layer.name}_k",
-        "dtype": layer.dtype_policy,
-        "trainable": layer.trainable,
-    }
-
-
-def second_of_pair(layer: Layer) -> dict[str, Any]:
-    return {"name": f"{layer.name}_v"}

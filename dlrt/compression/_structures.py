@@ -7,19 +7,17 @@ from typing import NamedTuple, TypeAlias
 import keras
 import numpy as np
 
-from dlrt._families import (
-    NOT_OF_PAIRS,
+from dlrt._families import OneKernel, family_of
+from dlrt._rebuild import Replacement
+from dlrt._replacements import (
     POINTWISE,
-    OneKernel,
-    config_of,
-    family_of,
     first_of_pair,
     in_a_row,
     inner_conv,
     last_conv,
+    pair_config,
     second_of_pair,
 )
-from dlrt._rebuild import Replacement
 from dlrt.accounting import known_size, positions
 from dlrt.factors import Factors
 
@@ -308,7 +306,7 @@ def _grouped_dense(layer: Layer, pairs: list[Pair]) -> Replacement:
     groups, (rank, units) = len(pairs), pairs[0][1].shape
     between = layer.get_build_config()["input_shape"][1:-1]
     lengths = [-1 if length is None else length for length in between]
-    config = config_of(layer, NOT_OF_PAIRS, kernel_regularizer=None)
+    config = pair_config(layer)
     use_bias = config.pop("use_bias")
     del config["units"]
     layers = [

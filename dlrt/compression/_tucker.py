@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dlrt._families import POINTWISE, in_a_row, inner_conv, last_conv
 from dlrt._rebuild import Replacement
+from dlrt._replacements import POINTWISE, in_a_row, inner_conv, last_conv
 from dlrt.accounting import known_size, positions
 from dlrt.compression._structures import (
     CONVOLUTIONS,
