@@ -3,10 +3,10 @@
     python -m benchmarks.translation phrases          equal epochs, three seeds
     python -m benchmarks.translation pt_en            the big network, equal time
 
-Runs `experiments.transformer` for every network and seed of a study, two at a time with
-one thread each, and has `evaluation` draw curves and write tables of their logs into
-`results/translation-<study>/`. Interrupt it at any time; the same command goes on, and
-more `--minutes` continue what is finished.
+Runs `experiments.transformer` for every network and seed of a study, several at a time
+with one thread each, and has `evaluation` draw curves and write tables of their logs
+into `results/translation-<study>/`. Interrupt it at any time; the same command goes on,
+and more `--minutes` continue what is finished.
 """
 
 import argparse
@@ -81,7 +81,12 @@ def main() -> None:
     parser.add_argument(
         "--minutes", type=float, help="time of training of each run, without validation"
     )
-    parser.add_argument("--jobs", type=int, default=2, help="runs at a time")
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        help="runs at a time (default: 2; of equal time all networks, so that none has "
+        "the machine to itself)",
+    )
     parser.add_argument("--threads", type=int, default=1, help="threads of each run")
     parser.add_argument(
         "--log-dir", type=Path, default=ROOT / "history_logs" / "translation"
@@ -89,6 +94,7 @@ def main() -> None:
     given = parser.parse_args()
     study = STUDIES[given.study]
     minutes = study.minutes if given.minutes is None else given.minutes
+    jobs = given.jobs or (2 if minutes is None else len(study.networks))
     log_dir = given.log_dir.absolute() / given.study
 
     def run(network: str, seed: int) -> None:
@@ -99,7 +105,7 @@ def main() -> None:
         train("experiments.transformer", options, name, log_dir, given.threads)
         print(f"{given.study}: {name} is finished", flush=True)
 
-    with ThreadPoolExecutor(given.jobs) as pool:
+    with ThreadPoolExecutor(jobs) as pool:
         futures = [
             pool.submit(run, network, seed)
             for seed in given.seeds or range(study.seeds)

@@ -37,6 +37,6 @@ def vector_jacobian(
 
         return tuple(jax.vjp(function, *arguments)[1](upstream))
     raise NotImplementedError(
-        "Low-rank convolutions need the TensorFlow or JAX backend. Received: "
+        "The gradients of this layer need the TensorFlow or JAX backend. Received: "
         f"backend={backend!r}"
     )
