@@ -139,8 +139,8 @@ class Folded(Structure):
 class Pointwise(Folded):
     """One matrix `(n, m)`: what goes in, by what comes out at each position.
 
-    A convolution becomes one to `r` filters and one of size 1; scheme 1 of Denton et
-    al., 2014, arXiv:1404.0736, and of most that came after.
+    A convolution becomes one to `r` filters and one of size 1: Zhang et al., 2016,
+    arXiv:1505.06798, without its data.
     """
 
     def matrices(self, layer: Layer, groups: int) -> list[np.ndarray]:
