@@ -46,6 +46,11 @@ def shared(owner: Any, name: str, any_height: bool = False) -> Callable:
             # Kept by the function, which finds it by the specifications.
             like = tree.pack_sequence_as(arguments, list(specs))
             function = function.get_concrete_function(*like)
+        else:
+            # TensorFlow takes variables that were made within a traced function for the
+            # function's own, even as arguments, and refuses a call when they are gone.
+            # Keras makes the slots of a plain model so, in its first step.
+            function.get_concrete_function(*arguments).graph.variables = ()
         return function(*arguments)
 
     return call

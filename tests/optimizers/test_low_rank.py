@@ -1,5 +1,7 @@
 """Training low-rank layers with any Keras optimizer, through the public API."""
 
+import gc
+
 import keras
 import numpy as np
 import pytest
@@ -355,6 +357,20 @@ def test_rank_grows_where_the_data_ask_for_it():
     loss = model.fit(x, y, epochs=60, batch_size=64, verbose=0).history["loss"][-1]
     assert layer.rank == 8
     assert loss < 1e-2
+
+
+def test_a_model_that_is_gone_does_not_stand_in_the_way_of_its_like():
+    """They share a trace, which was made with the variables of the first."""
+    x, y = data()
+    for _ in range(2):
+        model = compiled(
+            keras.optimizers.Adam(1e-2),
+            network(keras.Model, 7, depth=1),
+            tolerance=0.5,
+        )
+        model.fit(x, y, batch_size=16, verbose=0)
+        del model
+        gc.collect()
 
 
 def test_truncation_schedule():
