@@ -113,7 +113,8 @@ class Folded(Structure):
         norm, largest = np.linalg.norm(spectrum) or 1.0, spectrum.max() or 1.0
         found = []
         for groups in self.groups(layer, shapes[0]):
-            values = _spectra(self.matrices(layer, groups))
+            one = groups == 1
+            values = spectrum if one else _spectra(self.matrices(layer, groups))
             errors = np.append(tails(np.sum(values**2, axis=0))[1:], 0.0) / norm
             left_out = np.append(values.max(axis=0)[1:], 0.0)
             bounds = np.sqrt(groups) * left_out / largest

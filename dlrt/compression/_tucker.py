@@ -79,7 +79,6 @@ class _Decomposition:
         *_, channels, filters = kernel.shape
         by_channel = np.moveaxis(kernel, -2, 0).reshape(channels, -1)
         u, s, vt = np.linalg.svd(by_channel, full_matrices=False)
-        # All channels have a direction, also where these are more than entries.
         self._basis, self.input_values = u, s
         rows = (s[:, None] * vt).reshape(len(s), *kernel.shape[:-2], filters)
         self._rotated = np.moveaxis(rows, 0, -2)
