@@ -22,7 +22,7 @@ def vector_jacobian(
         upstream: Shaped like the value.
 
     Raises:
-        NotImplementedError: On other backends than TensorFlow and JAX.
+        ValueError: On other backends than TensorFlow and JAX.
     """
     backend = keras.backend.backend()
     if backend == "tensorflow":
@@ -36,7 +36,7 @@ def vector_jacobian(
         import jax
 
         return tuple(jax.vjp(function, *arguments)[1](upstream))
-    raise NotImplementedError(
+    raise ValueError(
         "The gradients of this layer need the TensorFlow or JAX backend. Received: "
         f"backend={backend!r}"
     )

@@ -1,8 +1,10 @@
 import gradients
+import keras
 import numpy as np
 import pytest
 from keras import ops
 
+from dlrt._autodiff import vector_jacobian
 from dlrt.layers._galerkin import (
     low_rank_lookup,
     low_rank_matmul,
@@ -140,3 +142,9 @@ def test_columns_of_zeros_are_left_out_with_the_same_gradients(function):
         if name == "s":
             expected[RANK:] = 0
         np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
+def test_backends_without_gradients_of_convolutions_are_refused(monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "numpy")
+    with pytest.raises(ValueError, match="TensorFlow or JAX.*backend='numpy'"):
+        vector_jacobian(lambda x: x, (np.ones(2),), np.ones(2))
