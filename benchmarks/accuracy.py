@@ -2,9 +2,10 @@
 
     python -m benchmarks.accuracy fixed adaptive-500
 
-Runs `experiments.mnist_dense` for every setting and seed of the named studies, two at a
-time with one thread each, skips what is finished, and writes a table and, for studies
-of a curve, a figure. Interrupt it at any time; the same command goes on.
+Runs `experiments.mnist_dense`, or `experiments.lenet5` in the studies of that name, for
+every setting and seed of the named studies, two at a time with one thread each, skips
+what is finished, and writes a table and, for studies of a curve, a figure. Interrupt it
+at any time; the same command goes on.
 """
 
 import argparse
@@ -14,7 +15,7 @@ import statistics
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from benchmarks._studies import RESULTS, ROOT, train
 from dlrt.callbacks import read_history
@@ -27,13 +28,15 @@ class Setting:
 
     Args:
         label: What it is called in the table.
-        options: Words of the command line of `experiments.mnist_dense`.
+        options: Words of the command line of the experiment.
         seeds: Number of seeds, counted from 0.
+        module: The experiment.
     """
 
     label: str
     options: tuple[str, ...]
     seeds: int = 3
+    module: str = "experiments.mnist_dense"
 
 
 def _adaptive(width: int, tolerances: tuple[float, ...]) -> list[Setting]:
@@ -54,6 +57,12 @@ def _transfer(width: int, optimizer: str, rate: str) -> list[Setting]:
         Setting(f"dense, {label}", ("dense-reference", *shared, *epochs), seeds=1),
         Setting(f"rank 30, {label}", ("fixed-rank", "-s", "30", *shared, *epochs), 1),
     ]
+
+
+def _lenet5(label: str, *options: str) -> Setting:
+    # The published ones took 120 epochs.
+    options = (*options, "--epochs", "10")
+    return Setting(label, options, module="experiments.lenet5")
 
 
 STUDIES = {
@@ -80,6 +89,22 @@ STUDIES = {
     ],
     "adaptive-500": _adaptive(500, (0.15, 0.2, 0.21, 0.225, 0.23)),
     "adaptive-784": _adaptive(784, (0.15, 0.18, 0.2, 0.21, 0.225)),
+    # Ranks of at most as many parameters as the published networks, in truth. The small
+    # ones have a last layer of low rank.
+    "lenet5-fixed": [
+        _lenet5("dense", "dense-reference"),
+        *(
+            _lenet5(f"ranks {ranks}", "fixed-rank", "--ranks", ranks)
+            for ranks in (
+                *("8,16,16,10", "8,14,12,9", "6,12,10,7", "6,12,7,6", "5,8,4,5"),
+                *("3,5,3,3", "3,4,2,3", "2,3,2,3"),
+            )
+        ),
+    ],
+    "lenet5-adaptive": [
+        _lenet5(f"adaptive, tolerance {tolerance}", "rank-adaptive", "-t", tolerance)
+        for tolerance in ("0.3", "0.4", "0.5", "0.6")
+    ],
     "prune": [
         Setting("dense, then rank 20", ("train-from-prune", "-d", "784", "-s", "20"), 1)
     ],
@@ -101,7 +126,7 @@ def run(study: str, setting: Setting, seed: int, log_dir: Path) -> dict[str, Any
     words = [word.lstrip("-") for word in setting.options]
     name = "-".join([study, *words, f"seed{seed}"])
     options = [*setting.options, "--seed", str(seed), "--dataset", "mnist"]
-    workbook = train("experiments.mnist_dense", options, name, log_dir)
+    workbook = train(setting.module, options, name, log_dir)
     rows, configuration = read_history(workbook)
     ranks = [[v for k, v in row.items() if k.startswith("rank ")] for row in rows]
     # Of an adaptive run, the epochs with its final ranks.
@@ -158,7 +183,21 @@ def tabulate(results: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def compare(width: int, results: list[dict[str, Any]]) -> str:
+class Point(NamedTuple):
+    """A published network.
+
+    Attributes:
+        ranks: Ranks of its low-rank layers.
+        parameters: Its number of parameters.
+        accuracy: The percentage of test images that it gets right.
+    """
+
+    ranks: tuple[int, ...]
+    parameters: int
+    accuracy: float
+
+
+def compare(points: list[Point], results: list[dict[str, Any]]) -> str:
     """A Markdown table of the published points beside our best at most as large."""
     lines = [
         "| original: ranks | parameters | test % | dlrt, not larger: test % | by |",
@@ -169,8 +208,7 @@ def compare(width: int, results: list[dict[str, Any]]) -> str:
         parameters = statistics.mean(row["parameters"] for row in rows)
         accuracy = statistics.mean(100 * row["test accuracy"] for row in rows)
         means.append((accuracy, parameters, label))
-    for ranks, published in _published.LOW_RANK[width]:
-        size = _published.low_rank_parameters(width, ranks)
+    for ranks, size, published in points:
         smaller = [mean for mean in means if mean[1] <= size]
         ours = "– | –"
         if smaller:
@@ -182,36 +220,71 @@ def compare(width: int, results: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-# Studies with a figure: the width of their networks and what their curve is called.
+class Curve(NamedTuple):
+    """What a study's figure shows beside its results.
+
+    Attributes:
+        label: What the curve of the study is called.
+        network: What its networks are.
+        points: Published networks like them.
+        epochs: For how many epochs these were trained.
+        dense: The published percentage of the dense network.
+        dense_epochs: For how many epochs that was trained.
+    """
+
+    label: str
+    network: str
+    points: list[Point]
+    epochs: str
+    dense: float
+    dense_epochs: int
+
+
+def _of_width(width: int, label: str) -> Curve:
+    points = [
+        Point(ranks, _published.low_rank_parameters(width, ranks), accuracy)
+        for ranks, accuracy in _published.LOW_RANK[width]
+    ]
+    network = f"four hidden layers of width {width}"
+    return Curve(label, network, points, "up to 350", _published.DENSE[width], 250)
+
+
+def _of_lenet5(label: str) -> Curve:
+    points = [Point(*point) for point in _published.LENET5]
+    return Curve(label, "LeNet-5", points, "120", _published.LENET5_DENSE, 120)
+
+
+# Studies with a figure.
 CURVES = {
-    "fixed": (500, "dlrt, fixed rank, 20 epochs"),
-    "adaptive-500": (500, "dlrt, rank-adaptive, 25 epochs"),
-    "adaptive-784": (784, "dlrt, rank-adaptive, 25 epochs"),
+    "fixed": _of_width(500, "dlrt, fixed rank, 20 epochs"),
+    "adaptive-500": _of_width(500, "dlrt, rank-adaptive, 25 epochs"),
+    "adaptive-784": _of_width(784, "dlrt, rank-adaptive, 25 epochs"),
+    "lenet5-fixed": _of_lenet5("dlrt, fixed ranks, 10 epochs"),
+    "lenet5-adaptive": _of_lenet5("dlrt, rank-adaptive, 10 epochs"),
 }
 
 
 def draw(study: str, results: list[dict[str, Any]]) -> None:
     """Draws accuracy against parameters beside the published points."""
-    width, curve = CURVES[study]
+    curve = CURVES[study]
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(6.4, 4.2), layout="constrained")
-    points = _published.LOW_RANK[width]
     axes.plot(
-        [_published.low_rank_parameters(width, ranks) for ranks, _ in points],
-        [accuracy for _, accuracy in points],
+        [point.parameters for point in curve.points],
+        [point.accuracy for point in curve.points],
         "s--",
         color="0.45",
-        label="original, up to 350 epochs",
+        label=f"original, {curve.epochs} epochs",
     )
     axes.axhline(
-        _published.DENSE[width],
+        curve.dense,
         color="0.45",
         ls=":",
-        label="original dense, 250 epochs",
+        label=f"original dense, {curve.dense_epochs} epochs",
     )
     means = []
     dense = [result for result in results if result["setting"] == "dense"]
@@ -235,11 +308,11 @@ def draw(study: str, results: list[dict[str, Any]]) -> None:
             alpha=0.5,
         )
     means.sort()
-    axes.plot(*zip(*means, strict=True), "o-", color="#0072B2", label=curve)
+    axes.plot(*zip(*means, strict=True), "o-", color="#0072B2", label=curve.label)
     axes.set_xscale("log")
     axes.set_xlabel("parameters for prediction")
     axes.set_ylabel("test accuracy of the best-validation epoch (%)")
-    axes.set_title(f"MNIST, four hidden layers of width {width}")
+    axes.set_title(f"MNIST, {curve.network}")
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")
     figure.savefig(RESULTS / f"{study}.png", dpi=160)
@@ -285,7 +358,7 @@ def report(study: str, results: list[dict[str, Any]]) -> None:
     """Prints the tables of a study and draws its figure."""
     print(f"\n{study}\n\n{tabulate(results)}\n", flush=True)
     if study in CURVES:
-        print(f"{compare(CURVES[study][0], results)}\n", flush=True)
+        print(f"{compare(CURVES[study].points, results)}\n", flush=True)
         draw(study, results)
 
 

@@ -154,15 +154,10 @@ def truncation_schedule(config: Config, steps_per_epoch: int) -> dict[str, int |
 
 
 def selection_start(config: Config, steps_per_epoch: int) -> int:
-    """The first epoch of the last phase whose model may be selected as the best.
-
-    While ranks shrink, an early epoch may be the more accurate for having more
-    parameters; the model to report is one with the final ranks.
-    """
+    """The first epoch of the last phase whose model may be selected as the best."""
     if config.tolerance is None or config.fine_tune_epochs is not None:
         return 1
-    stop = truncation_schedule(config, steps_per_epoch)["truncation_stop"]
-    return min(config.epochs, math.ceil((stop or 0) / steps_per_epoch) + 1)
+    return _truncation.first_selected_epoch(config.epochs, steps_per_epoch)
 
 
 def resolve(subcommand: str, given: dict[str, Any]) -> Config:

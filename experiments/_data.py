@@ -19,7 +19,7 @@ _PREFETCHED = 2
 
 @dataclass(frozen=True, eq=False)
 class Data:
-    """A data set in three parts, with images as vectors.
+    """A data set in three parts.
 
     Args:
         name: The data set's real name, whatever was asked for.
@@ -39,7 +39,9 @@ class Data:
 
 
 def load(config: Config) -> Data:
-    """Loads and splits the data set of a run; says so where it is another one.
+    """Loads and splits the data set of a run, with images as vectors.
+
+    Where it is another one than was asked for, it says so.
 
     Raises:
         ValueError: If a file of the data set or a setting is wrong.
@@ -51,9 +53,14 @@ def load(config: Config) -> Data:
 
 
 def prepare(
-    name: str, val_size: int | float, seed: int, dataset_size: float, noise: float
+    name: str,
+    val_size: int | float,
+    seed: int,
+    dataset_size: float,
+    noise: float = 0.0,
+    shape: tuple[int, ...] = (NUM_INPUTS,),
 ) -> Data:
-    """`load`, by the settings that matter to it."""
+    """`load`, by the settings that matter to it, with images of a shape."""
     with _quiet.warnings_as_lines():
         dataset = datasets.load(name)
     splits = datasets.split(
@@ -67,14 +74,10 @@ def prepare(
         dataset.name,
         dataset.source,
         dataset.num_classes,
-        (_flat(splits.x_train), splits.y_train),
-        (_flat(splits.x_val), splits.y_val),
-        (_flat(splits.x_test), splits.y_test),
+        (splits.x_train.reshape(-1, *shape), splits.y_train),
+        (splits.x_val.reshape(-1, *shape), splits.y_val),
+        (splits.x_test.reshape(-1, *shape), splits.y_test),
     )
-
-
-def _flat(images: np.ndarray) -> np.ndarray:
-    return images.reshape(-1, NUM_INPUTS)
 
 
 class ShuffledBatches(keras.utils.PyDataset):

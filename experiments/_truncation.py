@@ -28,3 +28,13 @@ def schedule(
         "truncation_interval": max(1, steps_per_epoch // 2),
         "truncation_stop": stop,
     }
+
+
+def first_selected_epoch(epochs: int, steps_per_epoch: int) -> int:
+    """The first epoch of an adaptive run whose model may be selected as the best.
+
+    While ranks shrink, an early epoch may be the more accurate for having more
+    parameters; the model to report is one with the final ranks.
+    """
+    stop = schedule(epochs, steps_per_epoch)["truncation_stop"] or 0
+    return min(epochs, math.ceil(stop / steps_per_epoch) + 1)

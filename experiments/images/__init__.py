@@ -1,0 +1,1 @@
+"""The image runs: networks of convolutions, dense, at fixed and adaptive rank."""

@@ -1,0 +1,131 @@
+"""The command line of the image runs: from words to settings."""
+
+import argparse
+from collections.abc import Sequence
+
+from experiments import _options, _run_options
+from experiments._command import Parser
+from experiments._config import ADAPTIVE_INTEGRATORS, DATASETS, INTEGRATORS, SCHEDULES
+from experiments._run_options import RunOptions
+from experiments.images.config import DEFAULTS, LEARNING_RATES, Config, resolve
+
+_DESCRIPTIONS = {
+    "dense-reference": "Trains the dense network that the others are compared with.",
+    "fixed-rank": "Trains a network whose layers have fixed ranks.",
+    "rank-adaptive": "Trains a network that finds the ranks of its layers.",
+}
+
+
+def parse(arguments: Sequence[str], prog: str, architecture: str) -> Config:
+    """Returns the settings that the words on the command line stand for.
+
+    Args:
+        arguments: The words.
+        prog: How the program is called.
+        architecture: The network that it trains.
+
+    Raises:
+        SystemExit: With status 2 and one line on stderr if a word is wrong, or with
+            status 0 after the help.
+    """
+    parser = Parser(prog=prog, description=f"Trains {architecture} on images.")
+    return _run_options.parse(
+        arguments,
+        parser,
+        _DESCRIPTIONS,
+        lambda subparser, name: _Options(subparser, DEFAULTS[name]).add_all(),
+        lambda name, given: resolve(name, {"architecture": architecture, **given}),
+    )
+
+
+class _Options(RunOptions):
+    defaults: Config
+
+    def add_all(self) -> None:
+        if not self.defaults.dense:
+            self._add_low_rank()
+        self._add_training()
+        self._add_data()
+        self.add_run("weights, split and order of the images")
+
+    def _add_low_rank(self) -> None:
+        adaptive = self.defaults.adaptive
+        self.add(
+            "-s",
+            "--ranks",
+            type=_ranks,
+            metavar="R[,R...]",
+            default=",".join(map(str, self.defaults.ranks or ())),
+            help="rank of the layers, at most full rank, or of each in order"
+            + (", at the start" if adaptive else ""),
+        )
+        if adaptive:
+            self.add(
+                "-t",
+                "--tolerance",
+                type=float,
+                help="relative truncation tolerance: larger means smaller ranks",
+            )
+            self.add(
+                "-m",
+                "--max-rank",
+                type=int,
+                metavar="RANK",
+                default="full rank",
+                help="upper bound of the ranks",
+            )
+        self.add(
+            "--integrator",
+            choices=ADAPTIVE_INTEGRATORS if adaptive else INTEGRATORS,
+            help="how factors are stepped",
+        )
+
+    def _add_training(self) -> None:
+        self.add("-e", "--epochs", type=int, help="epochs")
+        self.add("--batch-size", type=int, metavar="N", help="images in a step")
+        self.add(
+            "--optimizer",
+            choices=list(LEARNING_RATES),
+            help="optimizer; sgd has no momentum",
+        )
+        self.add(
+            "--learning-rate",
+            type=float,
+            metavar="RATE",
+            default=", ".join(f"{k}: {v:g}" for k, v in LEARNING_RATES.items()),
+            help="learning rate",
+        )
+        self.add(
+            "--schedule",
+            choices=SCHEDULES,
+            help="learning rate over the epochs: constant, or a cosine down to 0",
+        )
+
+    def _add_data(self) -> None:
+        self.add(
+            "--dataset",
+            choices=DATASETS,
+            help="data set; auto is mnist where it can be had, else digits",
+        )
+        self.add(
+            "--dataset-size", type=float, metavar="SHARE", help="share of images to use"
+        )
+        self.add(
+            "--val-size",
+            type=_options.size,
+            metavar="SIZE",
+            default="a sixth, 10000 for mnist",
+            help="number or share of the training images to validate with",
+        )
+
+
+def _ranks(text: str) -> tuple[int, ...]:
+    try:
+        ranks = tuple(map(int, text.split(",")))
+    except ValueError:
+        ranks = ()
+    if not ranks or min(ranks) < 1:
+        raise argparse.ArgumentTypeError(
+            f"must be positive integers with commas between. Received: {text}"
+        )
+    return ranks

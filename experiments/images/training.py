@@ -1,0 +1,220 @@
+"""One run of a network on images from its settings to its last epoch."""
+
+from typing import Any
+
+import keras
+
+import dlrt
+from experiments import (
+    _callbacks,
+    _checkpoint,
+    _data,
+    _evaluation,
+    _optimizers,
+    _runs,
+    _selection,
+    _truncation,
+)
+from experiments._data import EVALUATION_BATCH, Data, ShuffledBatches
+from experiments._network import steps_per_execution
+from experiments._runs import Run
+from experiments._settings import verbosity
+from experiments.images import networks
+from experiments.images.config import Config
+
+IMAGE_SHAPE = (28, 28, 1)
+
+# What a continued run may change: how long it goes on.
+_EPOCHS = "epochs"
+_TRUNCATION = "truncation_schedule"
+
+
+def load(config: Config) -> Data:
+    """Loads and splits the data set of a run; says so where it is another one.
+
+    Raises:
+        ValueError: If a file of the data set or a setting is wrong.
+        OSError: If the data set can't be had.
+    """
+    return _data.prepare(
+        config.dataset,
+        config.val_size,
+        config.seed,
+        config.dataset_size,
+        shape=IMAGE_SHAPE,
+    )
+
+
+class Training:
+    """A run that has been set up: claimed folder, open log, network in memory.
+
+    Args:
+        config: The settings, with the data set's real name.
+        data: The images.
+
+    Raises:
+        ValueError: If the settings or the run to continue don't fit the network.
+        OSError: If the log can't be written.
+    """
+
+    def __init__(self, config: Config, data: Data) -> None:
+        self.config = config
+        self.data = data
+        self._batches = ShuffledBatches(*data.train, config.batch_size, config.seed)
+        run = _runs.find(config) if config.resume else None
+        if run is not None:
+            self._continue(run)
+        elif config.resume:
+            raise _runs.missing(config)
+        else:
+            self._begin()
+
+    def _begin(self) -> None:
+        model = self._build()
+        self.run = _runs.create(self.config)
+        with _runs.removed_if_unusable(self.run):
+            self.log = self._open_log()
+            self._start_at_zero(model)
+
+    def _continue(self, run: Run) -> None:
+        self.run = run
+        _runs.stored_configuration(run, self.config, [_EPOCHS])
+        self.log = self._open_log()
+        _checkpoint.remove_leftovers(run.directory)
+        if not run.last.exists():
+            # It was killed before there was anything to continue.
+            self._start_at_zero(self._build())
+            return
+        self.model, state = _checkpoint.load(run.last)
+        self._epoch = state.epoch
+        optimizer = self.model.optimizer
+        self._compile()
+        _checkpoint.copy_state(optimizer, self.model.optimizer)
+
+    def _build(self) -> keras.Model:
+        name, classes = self.config.architecture, self.data.num_classes
+        keras.utils.set_random_seed(self.config.seed)
+        dense = networks.build(name, IMAGE_SHAPE, classes)
+        if self.config.ranks is None:
+            return dense
+        ranks = _ranks_of(self.config, networks.full_ranks(dense))
+        keras.utils.set_random_seed(self.config.seed)
+        return networks.build(name, IMAGE_SHAPE, classes, ranks)
+
+    def _open_log(self) -> _callbacks.RunLog:
+        log = _callbacks.RunLog(
+            self.run.workbook(self.config.network),
+            self._configuration(),
+            resume=self.config.resume,
+            changeable=(_EPOCHS, _TRUNCATION),
+        )
+        log.phase, log.adaptive = self.config.kind, self.config.adaptive
+        log.open()
+        return log
+
+    def _configuration(self) -> dict[str, Any]:
+        configuration = self.config.record() | {
+            "train_images": len(self.data.train[0]),
+            "val_images": len(self.data.val[0]),
+            "test_images": len(self.data.test[0]),
+        }
+        if self.config.adaptive:
+            configuration[_TRUNCATION] = self._schedule
+        return configuration
+
+    @property
+    def _schedule(self) -> dict[str, int | None]:
+        return _truncation.schedule(self.config.epochs, len(self._batches))
+
+    @property
+    def first_selected_epoch(self) -> int:
+        """The first epoch whose model may be the best."""
+        if not self.config.adaptive:
+            return 1
+        return _truncation.first_selected_epoch(self.config.epochs, len(self._batches))
+
+    def _start_at_zero(self, model: keras.Model) -> None:
+        self.model = model
+        self._epoch = 0
+        self._compile()
+        state = _checkpoint.State(0, 0, 0, _checkpoint.capacities(model))
+        _checkpoint.save(model, self.run.last, state)
+
+    def _compile(self) -> None:
+        config, steps = self.config, len(self._batches)
+        optimizer = _optimizers.low_rank(
+            _optimizer(config, config.epochs * steps),
+            config,
+            self._schedule if config.adaptive else None,
+        )
+        optimizer.build(self.model.trainable_variables)
+        self.model.compile(
+            optimizer,
+            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            metrics=["accuracy"],
+            steps_per_execution=steps_per_execution(steps),
+        )
+
+    def train(self) -> None:
+        """Runs what is left of the run.
+
+        Raises:
+            NonFiniteLoss: If loss or weights stop being numbers.
+        """
+        if self._epoch >= self.config.epochs:
+            return
+        self.model.fit(
+            self._batches.for_fit(),
+            epochs=self.config.epochs,
+            initial_epoch=self._epoch,
+            validation_data=self.data.val,
+            validation_batch_size=EVALUATION_BATCH,
+            # The data set shuffles by itself; Keras would shuffle its batches.
+            shuffle=False,
+            verbose=verbosity(self.config),
+            callbacks=[
+                self._batches.follow(),
+                _callbacks.StopAtNonFinite(),
+                _evaluation.TestEvaluation(self.data.test),
+                dlrt.callbacks.RankLog(),
+                self.log,
+                _callbacks.Checkpoint(
+                    self.run.last,
+                    self.run.best,
+                    self.log,
+                    _selection.validation_accuracy,
+                    first_epoch=self.first_selected_epoch,
+                ),
+            ],
+        )
+
+
+def _optimizer(config: Config, steps: int) -> keras.optimizers.Optimizer:
+    rate: Any = config.learning_rate
+    if config.schedule == "cosine":
+        rate = keras.optimizers.schedules.CosineDecay(rate, decay_steps=steps)
+    return {
+        "adam": keras.optimizers.Adam,
+        "adamw": keras.optimizers.AdamW,
+        "sgd": keras.optimizers.SGD,
+    }[config.optimizer](rate)
+
+
+def _ranks_of(config: Config, full: dict[str, int]) -> dict[str, int]:
+    """The rank of each layer, by name.
+
+    Raises:
+        ValueError: If there are others than one or one for each.
+    """
+    ranks = config.ranks or ()
+    if len(ranks) not in (1, len(full)):
+        raise ValueError(
+            f"`--ranks` must be one number, or {len(full)} for the layers "
+            f"{', '.join(full)}. Received: --ranks {','.join(map(str, ranks))}"
+        )
+    bound = config.max_rank or max(full.values())
+    each = ranks * len(full) if len(ranks) == 1 else ranks
+    return {
+        name: min(rank, limit, bound)
+        for rank, (name, limit) in zip(each, full.items(), strict=True)
+    }

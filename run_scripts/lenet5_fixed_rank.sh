@@ -1,0 +1,6 @@
+#!/bin/sh
+# Trains LeNet-5 with low-rank layers at fixed ranks.
+# Options: --help. EPOCHS=2 in the environment stands for --epochs 2.
+set -eu
+. "$(dirname -- "$0")/_env.sh"
+exec "$PYTHON" -m experiments.lenet5 fixed-rank ${EPOCHS:+--epochs "$EPOCHS"} "$@"
