@@ -123,7 +123,7 @@ STUDIES = {
 
 def run(study: str, setting: Setting, seed: int, log_dir: Path) -> dict[str, Any]:
     """Trains one network, unless it has been, and returns what its log says."""
-    words = [word.lstrip("-") for word in setting.options]
+    words = [word.lstrip("-").replace(",", "-") for word in setting.options]
     name = "-".join([study, *words, f"seed{seed}"])
     options = [*setting.options, "--seed", str(seed), "--dataset", "mnist"]
     workbook = train(setting.module, options, name, log_dir)
