@@ -61,7 +61,7 @@ def _transfer(width: int, optimizer: str, rate: str) -> list[Setting]:
 
 def _lenet5(label: str, *options: str) -> Setting:
     # The published ones took 120 epochs.
-    options = (*options, "--epochs", "10")
+    options = (*options, "--epochs", "8")
     return Setting(label, options, module="experiments.lenet5")
 
 
@@ -96,8 +96,8 @@ STUDIES = {
         *(
             _lenet5(f"ranks {ranks}", "fixed-rank", "--ranks", ranks)
             for ranks in (
-                *("8,16,16,10", "8,14,12,9", "6,12,10,7", "6,12,7,6", "5,8,4,5"),
-                *("3,5,3,3", "3,4,2,3", "2,3,2,3"),
+                *("6,12,10,7", "6,12,7,6", "5,8,4,5", "3,5,3,3", "3,4,2,3"),
+                "2,3,2,3",
             )
         ),
     ],
@@ -259,8 +259,8 @@ CURVES = {
     "fixed": _of_width(500, "dlrt, fixed rank, 20 epochs"),
     "adaptive-500": _of_width(500, "dlrt, rank-adaptive, 25 epochs"),
     "adaptive-784": _of_width(784, "dlrt, rank-adaptive, 25 epochs"),
-    "lenet5-fixed": _of_lenet5("dlrt, fixed ranks, 10 epochs"),
-    "lenet5-adaptive": _of_lenet5("dlrt, rank-adaptive, 10 epochs"),
+    "lenet5-fixed": _of_lenet5("dlrt, fixed ranks, 8 epochs"),
+    "lenet5-adaptive": _of_lenet5("dlrt, rank-adaptive, 8 epochs"),
 }
 
 
