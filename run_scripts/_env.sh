@@ -38,8 +38,9 @@ the packages of requirements.txt: PYTHON=/path/to/python sh $0"
 check_given_python() {
     "$PYTHON" -c "$supported" 2>/dev/null ||
         fail "\`PYTHON\` must be a Python 3.11, 3.12 or 3.13. Received: $PYTHON"
-    # A module has the name of its package, but for one.
+    # A module has the name of its package, but for two.
     modules=$(sed -n 's/^pyyaml.*/yaml/p; t
+        s/^pillow.*/PIL/p; t
         s/^\([A-Za-z]\{1,\}\).*/\1/p' "$root/requirements.txt")
     [ "$dlrt_extra" = run ] || modules="$modules sacrebleu sentencepiece"
     [ "$dlrt_extra" != dev ] || modules="$modules jax mypy pytest ruff xdist"

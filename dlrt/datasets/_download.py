@@ -15,10 +15,22 @@ _ANSWER_TIMEOUT = 5.0
 
 
 class RemoteFile(NamedTuple):
-    """A file below `BASE_URL`, with its SHA-256 hash where one is published."""
+    """A file, with its SHA-256 hash where one is published.
+
+    Attributes:
+        name: Its name.
+        sha256: Its hash.
+        base_url: What it lies below; `None` for `BASE_URL`.
+    """
 
     name: str
     sha256: str | None = None
+    base_url: str | None = None
+
+    @property
+    def url(self) -> str:
+        """Where it is."""
+        return (self.base_url or BASE_URL) + self.name
 
 
 def download(files: Sequence[RemoteFile], directory: Path) -> None:
@@ -32,7 +44,7 @@ def download(files: Sequence[RemoteFile], directory: Path) -> None:
     Raises:
         OSError: If a file cannot be had, or is not the one expected.
     """
-    _require_answer(BASE_URL + files[0].name)
+    _require_answer(files[0].url)
 
     # Imported after the check above: without a network nothing is spent on
     # starting Keras and its backend.
@@ -42,7 +54,7 @@ def download(files: Sequence[RemoteFile], directory: Path) -> None:
         try:
             keras.utils.get_file(
                 fname=file.name,
-                origin=BASE_URL + file.name,
+                origin=file.url,
                 file_hash=file.sha256,
                 cache_dir=str(directory),
                 cache_subdir="",

@@ -1,7 +1,9 @@
-"""Readers for the two file formats, with every defect reported alike."""
+"""Readers of arrays in files, with every defect reported alike."""
 
 import gzip
+import math
 import os
+import tarfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +16,7 @@ from dlrt.datasets._errors import DatasetFileError
 
 NUM_CLASSES = 10
 _IMAGE_SHAPE = (28, 28)
+_CIFAR10_PLANES = (3, 32, 32)
 
 _IDX_UINT8 = b"\x00\x00\x08"
 
@@ -40,7 +43,7 @@ def read_npz(path: Path) -> RawArrays:
     Raises:
         DatasetFileError: If the file cannot be read or holds something else.
     """
-    with _reporting(path), path.open("rb") as stream:
+    with reporting(path), path.open("rb") as stream:
         if not zipfile.is_zipfile(stream):
             raise DatasetFileError(f"{path}: not a complete npz (zip) archive")
         stream.seek(0)
@@ -78,8 +81,42 @@ def read_idx_directory(directory: Path) -> RawArrays:
     return arrays
 
 
+def read_cifar10(path: Path) -> RawArrays:
+    """Reads and checks the binary version of CIFAR-10, one archive.
+
+    Each of its records is a label and the red, green and blue plane of an image.
+
+    Args:
+        path: The file, `cifar-10-binary.tar.gz`.
+
+    Returns:
+        The four arrays.
+
+    Raises:
+        DatasetFileError: If the file cannot be read or holds something else.
+    """
+    parts: dict[str, list[np.ndarray]] = {"data": [], "test": []}
+    with reporting(path), tarfile.open(path) as archive:
+        for member in sorted(archive.getmembers(), key=lambda member: member.name):
+            kind, _, rest = Path(member.name).name.partition("_batch")
+            file = archive.extractfile(member)
+            if kind not in parts or not rest.endswith(".bin") or file is None:
+                continue
+            records = np.frombuffer(file.read(), np.uint8)
+            parts[kind].append(records.reshape(-1, 1 + math.prod(_CIFAR10_PLANES)))
+        train, test = (np.concatenate(batches) for batches in parts.values())
+    arrays = RawArrays(*_cifar10_images(train), *_cifar10_images(test))
+    _check(arrays, path, (32, 32, 3))
+    return arrays
+
+
+def _cifar10_images(records: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    planes = records[:, 1:].reshape(-1, *_CIFAR10_PLANES)
+    return np.moveaxis(planes, 1, -1), records[:, 0]
+
+
 def _read_idx(path: Path) -> np.ndarray:
-    with _reporting(path), gzip.open(path, "rb") as stream:
+    with reporting(path), gzip.open(path, "rb") as stream:
         content = stream.read()
     # The header: a type code, the number of axes, then each axis's length as
     # a big-endian 32-bit integer.
@@ -100,7 +137,8 @@ def _read_idx(path: Path) -> np.ndarray:
 
 
 @contextmanager
-def _reporting(path: Path) -> Iterator[None]:
+def reporting(path: Path) -> Iterator[None]:
+    """Turns any error from reading a file into a `DatasetFileError` that names it."""
     try:
         yield
     except DatasetFileError:
@@ -112,7 +150,11 @@ def _reporting(path: Path) -> Iterator[None]:
         raise DatasetFileError(f"{path}: cannot be read: {reason}") from error
 
 
-def _check(arrays: RawArrays, where: os.PathLike[str]) -> None:
+def _check(
+    arrays: RawArrays,
+    where: os.PathLike[str],
+    shape: tuple[int, ...] = _IMAGE_SHAPE,
+) -> None:
     for part in ("train", "test"):
         images = getattr(arrays, f"x_{part}")
         labels = getattr(arrays, f"y_{part}")
@@ -120,9 +162,10 @@ def _check(arrays: RawArrays, where: os.PathLike[str]) -> None:
             raise DatasetFileError(
                 f"{where}: x_{part} must be uint8, but is {images.dtype}"
             )
-        if images.shape[1:] != _IMAGE_SHAPE or len(images) == 0:
+        if images.shape[1:] != shape or len(images) == 0:
+            wanted = ", ".join(map(str, shape))
             raise DatasetFileError(
-                f"{where}: x_{part} must have shape (N, 28, 28) with N > 0, "
+                f"{where}: x_{part} must have shape (N, {wanted}) with N > 0, "
                 f"but has {images.shape}"
             )
         if not np.issubdtype(labels.dtype, np.integer):

@@ -13,7 +13,12 @@ from pathlib import Path
 
 from dlrt.datasets import _download
 from dlrt.datasets._download import RemoteFile
-from dlrt.datasets._files import RawArrays, read_idx_directory, read_npz
+from dlrt.datasets._files import (
+    RawArrays,
+    read_cifar10,
+    read_idx_directory,
+    read_npz,
+)
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,12 @@ def _read_mnist(directory: Path) -> RawArrays:
     return read_npz(directory / "mnist.npz")
 
 
+def _read_cifar10(directory: Path) -> RawArrays:
+    return read_cifar10(directory / _CIFAR10)
+
+
+_CIFAR10 = "cifar-10-binary.tar.gz"
+
 CACHE_ENTRIES = {
     "mnist": CacheEntry(
         subdirectory="datasets",
@@ -89,6 +100,18 @@ CACHE_ENTRIES = {
             RemoteFile("t10k-images-idx3-ubyte.gz"),
         ),
         read=read_idx_directory,
+    ),
+    # Keras caches the version of pickled objects, which are never loaded here.
+    "cifar10": CacheEntry(
+        subdirectory="datasets",
+        files=(
+            RemoteFile(
+                _CIFAR10,
+                "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
+                "https://www.cs.toronto.edu/~kriz/",
+            ),
+        ),
+        read=_read_cifar10,
     ),
 }
 

@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from pathlib import Path
 
 import numpy as np
 
@@ -15,40 +16,56 @@ from dlrt.datasets._errors import (
     DatasetUnavailableError,
 )
 from dlrt.datasets._files import NUM_CLASSES, RawArrays, read_npz
+from dlrt.datasets._image_folders import ClassFolders, read_archive, read_folder
 from dlrt.datasets._keras_cache import CACHE_ENTRIES
 
-_NAMES = ("auto", "mnist", "fashion_mnist", "digits")
+_NAMES = ("auto", "mnist", "fashion_mnist", "cifar10", "digits")
+_CIFAR10 = "cifar10"
 
 
-def load(name: str = "auto", data_dir: str | os.PathLike[str] | None = None) -> Dataset:
-    """Loads a data set of 28x28 images in ten classes.
+def load(
+    name: str | os.PathLike[str] = "auto",
+    data_dir: str | os.PathLike[str] | None = None,
+    image_size: tuple[int, int] | None = None,
+) -> Dataset:
+    """Loads a data set of images in classes.
 
-    `"mnist"` and `"fashion_mnist"` are searched for in this order:
+    `"mnist"`, `"fashion_mnist"` (28x28) and `"cifar10"` (32x32 in colour) are
+    searched for in this order:
 
-    1. `<name>.npz` in `data_dir` or, without that argument, in the directory
-       that the environment variable `DLRT_DATA_DIR` names. The file holds
-       `x_train`, `y_train`, `x_test` and `y_test` as unsigned bytes.
+    1. In `data_dir` or, without that argument, in the directory that the
+       environment variable `DLRT_DATA_DIR` names: `<name>.npz`, which holds
+       `x_train`, `y_train`, `x_test` and `y_test` as unsigned bytes; of
+       `"cifar10"` a folder of that name, as below, or one in `cifar10.tar.gz`.
     2. The cache of `keras.datasets`, below `KERAS_HOME` or `~/.keras`.
-    3. The download that `keras.datasets` uses, which fills that cache.
+    3. A download, which fills that cache: the one that `keras.datasets` uses,
+       or of `"cifar10"` the binary version from its author.
 
     No file is ever deleted or overwritten, and none that holds pickled
     objects is loaded. `"digits"` comes with the package and is searched for
     nowhere.
 
+    A folder holds images as `train/<class>/<image>` and `test/<class>/<image>`,
+    or as `<class>/<image>`, of which every fifth of a class is for testing.
+
     Args:
-        name: One of `"mnist"`, `"fashion_mnist"`, `"digits"` and `"auto"`,
-            which is MNIST where it can be had, else the digits with a
-            warning.
+        name: One of `"mnist"`, `"fashion_mnist"`, `"cifar10"`, `"digits"` and
+            `"auto"`, which is MNIST where it can be had, else the digits with a
+            warning; or the path of a folder. A folder that has the name of a
+            data set is reached as `"./<name>"` or as a `Path`.
         data_dir: A directory to search first, instead of the one that
             `DLRT_DATA_DIR` names.
+        image_size: Height and width that the images of a folder are scaled to.
+            Without it, all of them must have the same.
 
     Returns:
         A `Dataset`; its `name` and `source` tell what was loaded from where.
 
     Raises:
-        ValueError: If `name` is unknown, or `data_dir` or `DLRT_DATA_DIR` is
-            not an existing directory.
-        DatasetFileError: If the file in that directory cannot be used. It is
+        ValueError: If `name` is neither a data set nor an existing folder,
+            `image_size` is no pair of positive integers or for no folder, or
+            `data_dir` or `DLRT_DATA_DIR` is not an existing directory.
+        DatasetFileError: If a file in such a directory cannot be used. It is
             a `ValueError`, and no other place is searched then.
         DatasetUnavailableError: If the named data set is in none of the
             places. It is an `OSError`.
@@ -60,8 +77,13 @@ def load(name: str = "auto", data_dir: str | os.PathLike[str] | None = None) -> 
     >>> dataset.x_train.shape, dataset.x_test.shape
     ((1437, 28, 28), (360, 28, 28))
     """
-    if name not in _NAMES:
-        raise ValueError(f"`name` must be one of {_NAMES}. Received: name={name!r}")
+    if not isinstance(name, str) or name not in _NAMES:
+        return _of_folder(name, image_size)
+    if image_size is not None:
+        raise ValueError(
+            "`image_size` is for the images of a folder. Received: "
+            f"image_size={image_size}, name={name!r}"
+        )
     if name == "digits":
         return load_digits()
     if name != "auto":
@@ -82,12 +104,49 @@ def load(name: str = "auto", data_dir: str | os.PathLike[str] | None = None) -> 
         return load_digits()
 
 
+def _of_folder(
+    name: str | os.PathLike[str], image_size: tuple[int, int] | None
+) -> Dataset:
+    is_path = isinstance(name, str | os.PathLike) and os.fspath(name)
+    if not is_path or not Path(name).expanduser().is_dir():
+        raise ValueError(
+            f"`name` must be one of {_NAMES} or the path of a folder. Received: "
+            f"name={name!r}"
+        )
+    if image_size is not None and not _is_size(image_size):
+        raise ValueError(
+            "`image_size` must be a pair of positive integers, height and width. "
+            f"Received: image_size={image_size!r}"
+        )
+    path = Path(name).expanduser()
+    found = read_folder(path, image_size)
+    return _of_class_folders(path.absolute().name, found, str(path))
+
+
+def _is_size(value: object) -> bool:
+    pair = isinstance(value, tuple | list) and len(value) == 2
+    return pair and all(type(n) is int and n > 0 for n in value)  # type: ignore[attr-defined]
+
+
+def _own_cifar10(directory: Path) -> ClassFolders | None:
+    """CIFAR-10 in the user's directory, `None` if it is not there."""
+    folder, archive = directory / _CIFAR10, directory / f"{_CIFAR10}.tar.gz"
+    if folder.is_dir():
+        return read_folder(folder)
+    return read_archive(archive) if os.path.lexists(archive) else None
+
+
 def _search(name: str, data_dir: str | os.PathLike[str] | None) -> Dataset:
     tried = []
 
     source, directory = own_directory(data_dir)
     if directory is None:
         tried.append(f"{source} is not set")
+    elif name == _CIFAR10:
+        own = _own_cifar10(directory)
+        if own is not None:
+            return _of_class_folders(name, own, source)
+        tried.append(f"{source} ({directory}) has no {name} and no {name}.tar.gz")
     elif not os.path.lexists(directory / f"{name}.npz"):
         tried.append(f"{source} ({directory}) has no {name}.npz")
     else:
@@ -121,15 +180,22 @@ def _search(name: str, data_dir: str | os.PathLike[str] | None) -> Dataset:
     return _dataset(name, arrays, "download")
 
 
-def _dataset(name: str, arrays: RawArrays, source: str) -> Dataset:
+def _of_class_folders(name: str, found: ClassFolders, source: str) -> Dataset:
+    return _dataset(name, found.arrays, source, found.class_names)
+
+
+def _dataset(
+    name: str, arrays: RawArrays, source: str, class_names: tuple[str, ...] = ()
+) -> Dataset:
     return Dataset(
         name=name,
         x_train=_scale(arrays.x_train),
         y_train=arrays.y_train.astype(np.int64),
         x_test=_scale(arrays.x_test),
         y_test=arrays.y_test.astype(np.int64),
-        num_classes=NUM_CLASSES,
+        num_classes=len(class_names) or NUM_CLASSES,
         source=source,
+        class_names=class_names,
     )
 
 

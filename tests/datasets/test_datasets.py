@@ -220,7 +220,7 @@ def test_incomplete_fashion_mnist_cache_names_what_is_missing(places: Places) ->
     assert len(list(directory.iterdir())) == 3
 
 
-@pytest.mark.parametrize("name", ["MNIST", "cifar10", "", None, 3, ["mnist"]])
+@pytest.mark.parametrize("name", ["MNIST", "cifar100", "", None, 3, ["mnist"]])
 def test_unknown_name(name: object) -> None:
     with pytest.raises(
         ValueError, match="`name` must be one of .*'fashion_mnist'"

@@ -1,0 +1,200 @@
+"""CIFAR-10 and images in class folders. None of these tests leaves the machine."""
+
+import io
+import tarfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dlrt.datasets import (
+    DatasetFileError,
+    DatasetUnavailableError,
+    _download,
+    _keras_cache,
+    load,
+    split,
+)
+from dlrt.datasets._files import read_cifar10
+
+pytestmark = pytest.mark.tensorflow_only
+
+
+@pytest.fixture(autouse=True)
+def no_other_places(tmp_path, monkeypatch):
+    def no_network(*args):
+        raise OSError("no network in tests")
+
+    monkeypatch.delenv("DLRT_DATA_DIR", raising=False)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    monkeypatch.setattr(_download, "download", no_network)
+
+
+def write_image(path, color, size=(6, 4), mode="RGB"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, size, color).save(path)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Three classes, of which each image has a colour of its own."""
+    root = tmp_path / "pets"
+    for part, count in (("train", 3), ("test", 2)):
+        for number, name in enumerate(("cat", "dog", "emu")):
+            for index in range(count):
+                color = (60 * number, 20 * index, 255 if part == "test" else 0)
+                write_image(root / part / name / f"{index}.png", color)
+    return root
+
+
+class TestFolders:
+    def test_parts_classes_and_pixels(self, folder):
+        dataset = load(folder)
+        assert dataset.name == "pets"
+        assert dataset.source == str(folder)
+        assert dataset.class_names == ("cat", "dog", "emu")
+        assert dataset.num_classes == 3
+        # Height comes first.
+        assert dataset.x_train.shape == (9, 4, 6, 3)
+        assert dataset.x_train.dtype == "float32"
+        np.testing.assert_array_equal(dataset.y_train, np.repeat([0, 1, 2], 3))
+        np.testing.assert_array_equal(dataset.y_test, np.repeat([0, 1, 2], 2))
+        np.testing.assert_allclose(
+            dataset.x_train[4, 0, 0], np.array([60, 20, 0]) / 255, rtol=1e-6
+        )
+        assert len(split(dataset, val_size=3).x_train) == 6
+
+    def test_without_parts_every_fifth_image_is_for_testing(self, tmp_path):
+        for name in ("a", "b"):
+            for index in range(11):
+                write_image(tmp_path / "all" / name / f"{index:02}.png", (index, 0, 0))
+        dataset = load(str(tmp_path / "all"))
+        assert len(dataset.x_train) == 18
+        test = (255 * dataset.x_test[:, 0, 0, 0]).round()
+        np.testing.assert_array_equal(test, [4, 9, 4, 9])
+
+    def test_grey_images_have_no_channels(self, tmp_path):
+        for part in ("train", "test"):
+            write_image(tmp_path / "grey" / part / "a" / "1.png", 7, mode="L")
+        assert load(tmp_path / "grey").x_train.shape == (1, 4, 6)
+        write_image(tmp_path / "grey" / "train" / "a" / "2.png", (1, 2, 3))
+        mixed = load(tmp_path / "grey").x_train
+        assert mixed.shape == (2, 4, 6, 3)
+        np.testing.assert_allclose(mixed[0], 7 / 255)
+
+    def test_images_are_scaled_where_asked_for(self, folder):
+        write_image(folder / "train" / "cat" / "large.jpg", (9, 9, 9), size=(50, 70))
+        with pytest.raises(DatasetFileError, match="one size.*`image_size`.*70x50"):
+            load(folder)
+        dataset = load(folder, image_size=(8, 10))
+        assert dataset.x_train.shape == (10, 8, 10, 3)
+
+    def test_other_files_are_left_out(self, folder):
+        (folder / "train" / "cat" / "notes.txt").write_text("none")
+        (folder / "train" / "cat" / ".hidden.png").write_bytes(b"none")
+        (folder / "train" / ".cache").mkdir()
+        write_image(folder / "train" / ".cache" / "1.png", (0, 0, 0))
+        assert len(load(folder).x_train) == 9
+
+    def test_damaged_image_is_named(self, folder):
+        (folder / "train" / "cat" / "1.png").write_bytes(b"no image")
+        with pytest.raises(DatasetFileError, match=r"train/cat/1\.png: cannot be read"):
+            load(folder)
+
+    def test_class_without_training_images(self, folder):
+        write_image(folder / "test" / "fox" / "1.png", (0, 0, 0))
+        with pytest.raises(DatasetFileError, match="classes that train has not: fox"):
+            load(folder)
+
+    def test_part_that_is_missing(self, folder):
+        (folder / "test").rename(folder / "elsewhere")
+        with pytest.raises(DatasetFileError, match="no images.* of test"):
+            load(folder)
+        (folder / "empty").mkdir()
+        with pytest.raises(DatasetFileError, match="train and test"):
+            load(folder / "empty")
+
+    @pytest.mark.parametrize("size", [(0, 3), (3,), 8, (2.5, 3), "ab"])
+    def test_wrong_image_size(self, folder, size):
+        with pytest.raises(ValueError, match="`image_size` must be a pair"):
+            load(folder, image_size=size)
+
+    def test_image_size_without_folder(self):
+        with pytest.raises(ValueError, match="`image_size` is for"):
+            load("digits", image_size=(8, 8))
+
+
+def write_archive(path, folder):
+    with tarfile.open(path, "w:gz") as archive:
+        archive.add(folder, "cifar10")
+
+
+class TestCifar10:
+    def test_own_archive_is_as_the_folder(self, folder, tmp_path):
+        own = tmp_path / "own"
+        own.mkdir()
+        write_archive(own / "cifar10.tar.gz", folder)
+        packed = load("cifar10", own)
+        assert packed.name == "cifar10"
+        assert packed.source == "data_dir"
+        unpacked = load(folder)
+        np.testing.assert_array_equal(packed.x_train, unpacked.x_train)
+        np.testing.assert_array_equal(packed.y_test, unpacked.y_test)
+        folder.rename(own / "cifar10")
+        np.testing.assert_array_equal(load("cifar10", own).x_test, unpacked.x_test)
+
+    def test_damaged_archive_is_named(self, folder, tmp_path):
+        path = tmp_path / "cifar10.tar.gz"
+        write_archive(path, folder)
+        path.write_bytes(path.read_bytes()[:-200])
+        with pytest.raises(DatasetFileError, match=r"cifar10\.tar\.gz: cannot be read"):
+            load("cifar10", tmp_path)
+
+    def test_binary_version_in_the_cache(self, tmp_path, monkeypatch):
+        cache = tmp_path / "keras" / "datasets"
+        cache.mkdir(parents=True)
+        rng = np.random.default_rng(0)
+        images = rng.integers(0, 256, (12, 32, 32, 3), dtype=np.uint8)
+        labels = np.arange(12, dtype=np.uint8) % 10
+        write_binary(cache / "cifar-10-binary.tar.gz", images, labels)
+        dataset = load("cifar10")
+        assert dataset.source == "the Keras cache"
+        np.testing.assert_allclose(dataset.x_train, images[:10] / 255, rtol=1e-6)
+        np.testing.assert_array_equal(dataset.y_train, labels[:10])
+        np.testing.assert_allclose(dataset.x_test, images[10:] / 255, rtol=1e-6)
+
+    def test_binary_version_that_is_none(self, tmp_path):
+        path = tmp_path / "cifar-10-binary.tar.gz"
+        write_binary(path, np.zeros((12, 32, 32, 3), "uint8"), np.full(12, 11, "uint8"))
+        with pytest.raises(DatasetFileError, match=r"y_train must lie in \[0, 10\)"):
+            read_cifar10(path)
+        with tarfile.open(path, "w:gz"):
+            pass
+        with pytest.raises(DatasetFileError, match="cannot be read"):
+            read_cifar10(path)
+
+    def test_unavailable_names_every_place(self, tmp_path):
+        with pytest.raises(DatasetUnavailableError) as caught:
+            load("cifar10", tmp_path)
+        message = str(caught.value)
+        for part in ("no cifar10.tar.gz", "cifar-10-binary.tar.gz", "no network"):
+            assert part in message
+
+    def test_its_file_is_downloaded_from_its_author(self):
+        (file,) = _keras_cache.CACHE_ENTRIES["cifar10"].files
+        assert file.url == "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
+
+
+def write_binary(path, images, labels):
+    """Two images a batch of training, the last two for testing."""
+    planes = np.moveaxis(images, -1, 1).reshape(len(images), -1)
+    records = np.concatenate([labels[:, None], planes], axis=1).astype("uint8")
+    with tarfile.open(path, "w:gz") as archive:
+        for number, start in enumerate(range(0, len(records), 2), start=1):
+            last = start + 2 >= len(records)
+            name = "test_batch.bin" if last else f"data_batch_{number}.bin"
+            content = records[start : start + 2].tobytes()
+            member = tarfile.TarInfo(f"cifar-10-batches-bin/{name}")
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+        archive.addfile(tarfile.TarInfo("cifar-10-batches-bin/readme.html"))
