@@ -11,6 +11,7 @@ from dlrt._families import OneKernel, family_of
 from dlrt._rebuild import Replacement
 from dlrt._replacements import (
     POINTWISE,
+    bias_of,
     first_of_pair,
     in_a_row,
     inner_conv,
@@ -290,17 +291,25 @@ def _along(layer: Layer, axis: int) -> dict[str, tuple[int, ...]]:
 
 
 def _grouped_conv(layer: Layer, pairs: list[Pair]) -> Replacement:
+    # One convolution a group: Keras's grouped ones run through XLA on TensorFlow's CPU,
+    # where a training step of LeNet-5 takes ten times as long.
     groups, (rank, filters) = len(pairs), pairs[0][1].shape
-    layers = [
-        inner_conv(layer, filters=groups * rank, groups=groups, **first_of_pair(layer)),
-        last_conv(layer, **POINTWISE),
+    size, name = layer.kernel_size, layer.name
+    axis = 1 if layer.data_format == "channels_first" else -1
+    inputs = keras.Input(layer.get_build_config()["input_shape"][1:])
+    config = first_of_pair(layer)
+    convolved = [
+        inner_conv(layer, filters=rank, **{**config, "name": f"{name}_k_{number}"})(x)
+        for number, x in enumerate(keras.ops.split(inputs, groups, axis), start=1)
     ]
-    size = layer.kernel_size
-    kernels = [
-        np.concatenate([k.reshape(*size, -1, rank) for k, _ in pairs], axis=-1),
-        np.concatenate([vt for _, vt in pairs]).reshape(*[1] * len(size), -1, filters),
-    ]
-    return in_a_row(layer, layers, kernels)
+    joined = keras.layers.Concatenate(axis, name=f"{name}_groups")(convolved)
+    outputs = last_conv(layer, **POINTWISE)(joined)
+    kernels = [k.reshape(*size, -1, rank) for k, _ in pairs]
+    kernels.append(
+        np.concatenate([vt for _, vt in pairs]).reshape(*[1] * len(size), -1, filters)
+    )
+    row = keras.Model(inputs, outputs, name=name)
+    return Replacement(row, [*kernels, *bias_of(layer)])
 
 
 def _grouped_dense(layer: Layer, pairs: list[Pair]) -> Replacement:

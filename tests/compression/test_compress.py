@@ -295,6 +295,34 @@ def test_inputs_that_can_not_be_split_have_one_group():
     assert report.layers[0].groups == 1
 
 
+@pytest.mark.parametrize("type_", [keras.layers.Conv1D, keras.layers.Conv2D])
+def test_convolutions_with_groups(type_):
+    """Two halves of the channels that lead to different filters."""
+    rng = np.random.default_rng(0)
+    ndim = 1 if type_ is keras.layers.Conv1D else 2
+    layer = type_(16, 3, strides=2, padding="same", activation="tanh", name="conv")
+    model = keras.Sequential([keras.Input((*(9,) * ndim, 6)), layer])
+    fill(model)
+    kernel = np.zeros(layer.kernel.shape)
+    kernel[..., :3, :8] = np.multiply.outer(
+        rng.normal(size=(*(3,) * ndim, 3)), rng.normal(size=8)
+    )
+    kernel[..., 3:, 8:] = np.multiply.outer(
+        rng.normal(size=(*(3,) * ndim, 3)), rng.normal(size=8)
+    )
+    layer.kernel.assign(kernel)
+    smaller, report = dlrt.compress(model, "alds", {"error": 1e-3})
+    (row,) = report.layers
+    assert (row.groups, row.ranks) == (2, (1,))
+    assert report.flops == 2 * (3**ndim * 6 + 2 * 16) * 5**ndim
+    data = rng.normal(size=(2, *(9,) * ndim, 6)).astype("float32")
+    assert_close(array(smaller(data)), array(model(data)))
+    # Keras's grouped convolutions are slow on TensorFlow's CPU.
+    convolutions = [x for x in smaller._flatten_layers() if isinstance(x, type_)]
+    assert len(convolutions) == 3
+    assert {x.groups for x in convolutions} == {1}
+
+
 def test_channels_first_is_compressed_alike():
     reports = []
     for data_format, shape in (
