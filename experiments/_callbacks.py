@@ -13,6 +13,25 @@ from experiments._finite import NonFiniteLoss, require_finite
 from experiments._log_format import SPECTRUM
 
 
+class SeedDropout(keras.callbacks.Callback):
+    """Makes what is dropped in an epoch depend on seed and epoch only.
+
+    Keras doesn't save the state of random numbers with a model, so a resumed run would
+    drop something else.
+    """
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self._seed = seed
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        rng = np.random.default_rng([self._seed, epoch])
+        for layer in self.model.layers:
+            generator = getattr(layer, "seed_generator", None)
+            if generator is not None:
+                generator.state.assign(rng.integers(2**31, size=2))
+
+
 class StopAtNonFinite(keras.callbacks.Callback):
     """Raises `NonFiniteLoss` before anything of that epoch is logged or saved."""
 

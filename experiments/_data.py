@@ -58,11 +58,27 @@ def prepare(
     seed: int,
     dataset_size: float,
     noise: float = 0.0,
-    shape: tuple[int, ...] = (NUM_INPUTS,),
+    *,
+    flat: bool = True,
+    image_size: tuple[int, int] | None = None,
 ) -> Data:
-    """`load`, by the settings that matter to it, with images of a shape."""
+    """`load`, by the settings that matter to it.
+
+    Args:
+        name: Name or folder of the data set.
+        val_size: See `dlrt.datasets.split`, as the next three.
+        seed: Seed of the split.
+        dataset_size: Share of the images to use.
+        noise: Share of the training labels to replace by random ones.
+        flat: Whether to make vectors of the images; otherwise they have channels last.
+        image_size: See `dlrt.datasets.load`.
+
+    Raises:
+        ValueError: If a file of the data set or a setting is wrong.
+        OSError: If the data set can't be had.
+    """
     with _quiet.warnings_as_lines():
-        dataset = datasets.load(name)
+        dataset = datasets.load(name, image_size=image_size)
     splits = datasets.split(
         dataset,
         val_size=val_size,
@@ -70,14 +86,23 @@ def prepare(
         fraction=dataset_size,
         label_noise=noise,
     )
+    shaped = _flat if flat else _with_channels
     return Data(
         dataset.name,
         dataset.source,
         dataset.num_classes,
-        (splits.x_train.reshape(-1, *shape), splits.y_train),
-        (splits.x_val.reshape(-1, *shape), splits.y_val),
-        (splits.x_test.reshape(-1, *shape), splits.y_test),
+        (shaped(splits.x_train), splits.y_train),
+        (shaped(splits.x_val), splits.y_val),
+        (shaped(splits.x_test), splits.y_test),
     )
+
+
+def _flat(images: np.ndarray) -> np.ndarray:
+    return images.reshape(-1, NUM_INPUTS)
+
+
+def _with_channels(images: np.ndarray) -> np.ndarray:
+    return images[..., None] if images.ndim == 3 else images
 
 
 class ShuffledBatches(keras.utils.PyDataset):
@@ -93,7 +118,9 @@ class ShuffledBatches(keras.utils.PyDataset):
         seed: A non-negative integer.
 
     Attributes:
-        order: Indices of the images in the order of the present epoch.
+        seed: The seed.
+        epoch: The present epoch, counted from 0.
+        order: Indices of the images in the order of that epoch.
     """
 
     def __init__(
@@ -103,7 +130,7 @@ class ShuffledBatches(keras.utils.PyDataset):
         self._x = x
         self._y = y
         self.batch_size = batch_size
-        self._seed = seed
+        self.seed = seed
         self._tensor: Any = None
         self.begin_epoch(0)
 
@@ -117,7 +144,8 @@ class ShuffledBatches(keras.utils.PyDataset):
 
     def begin_epoch(self, epoch: int) -> None:
         """Shuffles for an epoch."""
-        rng = np.random.default_rng([self._seed, epoch])
+        self.epoch = epoch
+        rng = np.random.default_rng([self.seed, epoch])
         self.order = rng.permutation(len(self._x))
         if self._tensor is not None:
             self._tensor.assign(self.order)

@@ -108,7 +108,7 @@ class _Options(RunOptions):
         self.add(
             "-a",
             "--train",
-            type=_zero_or_one,
+            type=zero_or_one,
             metavar="{0,1}",
             default="1",
             help="0: only evaluate and log what was loaded",
@@ -196,7 +196,8 @@ _SOURCES = (
 )
 
 
-def _zero_or_one(text: str) -> bool:
+def zero_or_one(text: str) -> bool:
+    """A choice between no and yes."""
     if text not in ("0", "1"):
         raise argparse.ArgumentTypeError(f"must be 0 or 1. Received: {text}")
     return text == "1"

@@ -1,16 +1,38 @@
 """What an image run can be told: settings, their defaults and their bounds."""
 
+import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from experiments._checks import at_least_one, check_run, one_of, positive, require
-from experiments._config import ADAPTIVE_INTEGRATORS, DATASETS, INTEGRATORS, SCHEDULES
+from experiments._config import ADAPTIVE_INTEGRATORS, INTEGRATORS, SCHEDULES
 from experiments._settings import LOG_DIR, record
 
-# The learning rate of each: of SGD, which has no momentum, that of "Low-rank lottery
-# tickets".
+# Of MNIST's size unless they are folders.
+DATASETS = ("auto", "mnist", "fashion_mnist", "digits", "cifar10")
+
+# The learning rate of each: of SGD that of "Low-rank lottery tickets".
 LEARNING_RATES = {"adam": 1e-3, "adamw": 1e-3, "sgd": 0.05}
+
+_RESIDUAL = {
+    "epochs": 100,
+    "optimizer": "sgd",
+    "learning_rate": 0.1,
+    "momentum": 0.9,
+    "weight_decay": 1e-4,
+}
+# How each network is trained unless told otherwise. Written out, so that help and
+# mistyped options don't wait for Keras to start.
+NETWORKS: dict[str, dict[str, Any]] = {
+    "lenet5": {},
+    "cnn": {},
+    "alexnet": {**_RESIDUAL, "learning_rate": 0.05, "weight_decay": 5e-4},
+    "alexnet_full": {**_RESIDUAL, "learning_rate": 0.05, "weight_decay": 5e-4},
+    "resnet8": _RESIDUAL,
+    "resnet20": _RESIDUAL,
+}
 
 
 @dataclass(frozen=True)
@@ -19,7 +41,7 @@ class Config:
 
     Args:
         subcommand: Which of the runs.
-        architecture: A name of `experiments.images.networks`.
+        architecture: A key of `NETWORKS`.
         epochs: Number of epochs.
         ranks: Rank of every layer that is low-rank, at the start if it adapts; one
             for all, or one for each layer. A smaller kernel has its full rank.
@@ -30,8 +52,12 @@ class Config:
         optimizer: A key of `LEARNING_RATES`.
         learning_rate: Learning rate, at the start of its schedule. `None`: that of the
             optimizer in `LEARNING_RATES`.
+        momentum: Momentum of SGD.
+        weight_decay: Factor of half the squared norm of all kernels in the loss.
         schedule: A name of `experiments._config.SCHEDULES`.
-        dataset: A data set's name; the real name once the data are loaded.
+        augment: Whether to shift and mirror training images; `None`: those in colour.
+        dataset: A data set's name or folder; the real name once the data are loaded.
+        image_size: Height and width that the images of a folder are scaled to.
         dataset_size: Share of the images to use.
         val_size: Number or share of the training images to validate with.
         seed: Seed of initial weights, split and order of the images.
@@ -51,8 +77,12 @@ class Config:
     batch_size: int = 128
     optimizer: str = "adam"
     learning_rate: float | None = None
+    momentum: float = 0.0
+    weight_decay: float = 0.0
     schedule: str = "cosine"
+    augment: bool | None = None
     dataset: str = "auto"
+    image_size: tuple[int, int] | None = None
     dataset_size: float = 1.0
     # A sixth of MNIST's 60,000 training images are the usual 10,000.
     val_size: int | float = 1 / 6
@@ -83,12 +113,12 @@ class Config:
     def network(self) -> str:
         """What is trained on what; the workbook has this name."""
         kind = "dense" if self.dense else "low-rank"
-        return f"{kind}-{self.architecture}-{self.dataset}"
+        return f"{kind}-{self.architecture}-{_word(self.dataset)}"
 
     @property
     def base_name(self) -> str:
         """The run's name, if it gets no other and is the first of its kind."""
-        parts = [self.architecture, self.subcommand, self.dataset]
+        parts = [self.architecture, self.subcommand, _word(self.dataset)]
         if self.adaptive:
             parts.append(f"t{self.tolerance:g}")
         elif self.ranks is not None:
@@ -97,8 +127,11 @@ class Config:
 
     def record(self) -> dict[str, Any]:
         """The settings that the log keeps."""
-        ranks = None if self.ranks is None else ",".join(map(str, self.ranks))
-        return {"experiment": "images"} | record(self) | {"ranks": ranks}
+        joined = {
+            name: None if value is None else ",".join(map(str, value))
+            for name, value in (("ranks", self.ranks), ("image_size", self.image_size))
+        }
+        return {"experiment": "images"} | record(self) | joined
 
 
 DEFAULTS = {
@@ -121,22 +154,41 @@ def resolve(subcommand: str, given: dict[str, Any]) -> Config:
     Raises:
         ValueError: If a setting is outside of its bounds.
     """
-    values = vars(DEFAULTS[subcommand]) | given
-    if values["learning_rate"] is None:
-        values["learning_rate"] = LEARNING_RATES.get(values["optimizer"])
-    config = Config(**values)
-    _check(config)
+    config = Config(**trained_alike(vars(DEFAULTS[subcommand]), given))
+    check(config)
     return config
 
 
-def _check(config: Config) -> None:
+def trained_alike(defaults: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a run, with those of its network and its optimizer.
+
+    Args:
+        defaults: Those of the subcommand.
+        given: Those that are not left to the defaults.
+    """
+    architecture = given.get("architecture", defaults["architecture"])
+    values = defaults | NETWORKS.get(architecture, {}) | given
+    if given.get("learning_rate") is None and "optimizer" in given:
+        values["learning_rate"] = None
+    if values["learning_rate"] is None:
+        values["learning_rate"] = LEARNING_RATES.get(values["optimizer"])
+    return values
+
+
+def check(config: Config) -> None:
+    """Raises `ValueError` if a setting is outside of its bounds."""
     at_least_one(config, "epochs", "batch_size")
+    one_of(config, "architecture", NETWORKS)
     if config.tolerance is not None:
         require(0 < config.tolerance < 1, config, "tolerance", "lie in (0, 1)")
     if config.max_rank is not None:
         require(config.max_rank >= 2, config, "max_rank", "be at least 2")
     one_of(config, "optimizer", LEARNING_RATES)
     positive(config, "learning_rate")
+    require(0 <= config.momentum < 1, config, "momentum", "lie in [0, 1)")
+    decay = config.weight_decay
+    valid = math.isfinite(decay) and decay >= 0
+    require(valid, config, "weight_decay", "be a number that is not negative")
     require(0 < config.dataset_size <= 1, config, "dataset_size", "lie in (0, 1]")
     size = config.val_size
     require(
@@ -146,8 +198,12 @@ def _check(config: Config) -> None:
         "be a positive number of images or a share in (0, 1)",
     )
     check_run(config)
-    one_of(config, "dataset", DATASETS)
     one_of(config, "schedule", SCHEDULES)
-    if not config.dense:
+    if config.integrator is not None:
         known = ADAPTIVE_INTEGRATORS if config.adaptive else INTEGRATORS
         one_of(config, "integrator", known)
+
+
+def _word(name: str) -> str:
+    """A name as a part of a file's name."""
+    return re.sub(r"[^\w.+-]+", "_", name)

@@ -14,26 +14,33 @@ class Layers:
 
     Args:
         ranks: The rank of layers, by name; the others are those of Keras.
+        weight_decay: Factor of half the squared norm of all kernels in the loss.
     """
 
-    def __init__(self, ranks: Mapping[str, int]) -> None:
+    def __init__(self, ranks: Mapping[str, int], weight_decay: float) -> None:
         self._ranks = ranks
+        self._weight_decay = weight_decay
 
     def conv(self, filters: int, size: int, *, name: str, **kwargs: Any) -> Any:
         """A convolution over a plane."""
         kind = self._kind(keras.layers.Conv2D, dlrt.layers.LowRankConv2D, name)
-        return kind(filters, size, name=name, **kwargs, **self._rank(name))
+        return kind(filters, size, name=name, **kwargs, **self._shared(name))
 
     def dense(self, units: int, *, name: str, **kwargs: Any) -> Any:
         """A dense layer."""
         kind = self._kind(keras.layers.Dense, dlrt.layers.LowRankDense, name)
-        return kind(units, name=name, **kwargs, **self._rank(name))
+        return kind(units, name=name, **kwargs, **self._shared(name))
 
     def _kind(self, plain: Any, low_rank: Any, name: str) -> Any:
         return low_rank if name in self._ranks else plain
 
-    def _rank(self, name: str) -> dict[str, int]:
-        return {"rank": self._ranks[name]} if name in self._ranks else {}
+    def _shared(self, name: str) -> dict[str, Any]:
+        rank = {"rank": self._ranks[name]} if name in self._ranks else {}
+        if not self._weight_decay:
+            return rank
+        return rank | {
+            "kernel_regularizer": keras.regularizers.L2(self._weight_decay / 2)
+        }
 
 
 def lenet5(make: Layers, x: Any, num_classes: int) -> Any:
@@ -51,7 +58,116 @@ def lenet5(make: Layers, x: Any, num_classes: int) -> Any:
     return make.dense(num_classes, name="output")(x)
 
 
-NETWORKS: dict[str, Callable[[Layers, Any, int], Any]] = {"lenet5": lenet5}
+def cnn(make: Layers, x: Any, num_classes: int) -> Any:
+    """A small network: three convolutions and two dense layers."""
+    for number, filters in enumerate((32, 64, 128), start=1):
+        x = _normalised(make, x, filters, 3, name=f"conv_{number}")
+        x = keras.layers.MaxPooling2D(padding="same", name=f"pool_{number}")(x)
+    x = keras.layers.Flatten(name="flatten")(x)
+    x = make.dense(128, activation="relu", name="dense_1")(x)
+    return make.dense(num_classes, name="output")(x)
+
+
+def alexnet(make: Layers, x: Any, num_classes: int) -> Any:
+    """AlexNet for images of 32x32, with batch normalisation and one dense layer.
+
+    Krizhevsky et al., 2012, NeurIPS 25, in the sizes of 2014, arXiv:1404.5997.
+    """
+    x = _alexnet_features(make, x, pool=2)
+    x = keras.layers.Flatten(name="flatten")(x)
+    return make.dense(num_classes, name="output")(x)
+
+
+def alexnet_full(make: Layers, x: Any, num_classes: int) -> Any:
+    """AlexNet for images of 224x224, with batch normalisation."""
+    x = _alexnet_features(make, x, pool=3)
+    x = keras.layers.Flatten(name="flatten")(x)
+    for number in (1, 2):
+        x = keras.layers.Dropout(0.5, name=f"dropout_{number}")(x)
+        x = make.dense(4096, activation="relu", name=f"dense_{number}")(x)
+    return make.dense(num_classes, name="output")(x)
+
+
+def resnet20(make: Layers, x: Any, num_classes: int) -> Any:
+    """ResNet-20 for images of 32x32: He et al., 2016, arXiv:1512.03385, section 4.2.
+
+    Where the shape changes, the shortcut is a convolution of size 1.
+    """
+    return _resnet(make, x, num_classes, blocks=3)
+
+
+def resnet8(make: Layers, x: Any, num_classes: int) -> Any:
+    """A light residual network: `resnet20` with one block a stage."""
+    return _resnet(make, x, num_classes, blocks=1)
+
+
+def _normalised(
+    make: Layers,
+    x: Any,
+    filters: int,
+    size: int,
+    *,
+    name: str,
+    strides: int = 1,
+    activation: bool = True,
+) -> Any:
+    """A convolution with batch normalisation."""
+    x = make.conv(
+        filters, size, strides=strides, padding="same", use_bias=False, name=name
+    )(x)
+    x = keras.layers.BatchNormalization(name=f"{name}_norm")(x)
+    return keras.layers.ReLU(name=f"{name}_relu")(x) if activation else x
+
+
+def _alexnet_features(make: Layers, x: Any, pool: int) -> Any:
+    sizes = ((64, 11, 4), (192, 5, 1), (384, 3, 1), (256, 3, 1), (256, 3, 1))
+    for number, (filters, size, strides) in enumerate(sizes, start=1):
+        name = f"conv_{number}"
+        x = _normalised(make, x, filters, size, name=name, strides=strides)
+        if number in (1, 2, 5):
+            padding = "same" if pool == 2 else "valid"
+            x = keras.layers.MaxPooling2D(
+                pool, 2, padding=padding, name=f"pool_{number}"
+            )(x)
+    return x
+
+
+def _resnet(make: Layers, x: Any, num_classes: int, blocks: int) -> Any:
+    x = _normalised(make, x, 16, 3, name="conv")
+    for stage, filters in enumerate((16, 32, 64), start=1):
+        for block in range(1, blocks + 1):
+            strides = 2 if stage > 1 and block == 1 else 1
+            x = _block(make, x, filters, strides, f"block_{stage}_{block}")
+    x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
+    return make.dense(num_classes, name="output")(x)
+
+
+def _block(make: Layers, x: Any, filters: int, strides: int, name: str) -> Any:
+    shortcut = x
+    if strides > 1:
+        shortcut = _normalised(
+            make,
+            x,
+            filters,
+            1,
+            name=f"{name}_shortcut",
+            strides=strides,
+            activation=False,
+        )
+    x = _normalised(make, x, filters, 3, name=f"{name}_conv_1", strides=strides)
+    x = _normalised(make, x, filters, 3, name=f"{name}_conv_2", activation=False)
+    x = keras.layers.Add(name=f"{name}_sum")([x, shortcut])
+    return keras.layers.ReLU(name=f"{name}_relu")(x)
+
+
+_BUILDERS: dict[str, Callable[[Layers, Any, int], Any]] = {
+    "lenet5": lenet5,
+    "cnn": cnn,
+    "alexnet": alexnet,
+    "alexnet_full": alexnet_full,
+    "resnet8": resnet8,
+    "resnet20": resnet20,
+}
 
 
 def build(
@@ -59,21 +175,23 @@ def build(
     input_shape: tuple[int, ...],
     num_classes: int,
     ranks: Mapping[str, int] | None = None,
+    weight_decay: float = 0.0,
 ) -> keras.Model:
     """A network that is not compiled.
 
     Args:
-        name: A key of `NETWORKS`.
+        name: One of `experiments.images.config.NETWORKS`.
         input_shape: Shape of an image, channels last.
         num_classes: Number of outputs, which are logits.
         ranks: The rank of low-rank layers, by name, at most that of their kernels.
+        weight_decay: Factor of half the squared norm of all kernels in the loss.
 
     Raises:
         ValueError: If the images are too small for the network.
     """
     ranks = ranks or {}
     inputs = keras.Input(input_shape)
-    outputs = NETWORKS[name](Layers(ranks), inputs, num_classes)
+    outputs = _BUILDERS[name](Layers(ranks, weight_decay), inputs, num_classes)
     return (dlrt.Model if ranks else keras.Model)(inputs, outputs, name=name)
 
 

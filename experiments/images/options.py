@@ -5,9 +5,15 @@ from collections.abc import Sequence
 
 from experiments import _options, _run_options
 from experiments._command import Parser
-from experiments._config import ADAPTIVE_INTEGRATORS, DATASETS, INTEGRATORS, SCHEDULES
+from experiments._config import ADAPTIVE_INTEGRATORS, INTEGRATORS, SCHEDULES
 from experiments._run_options import RunOptions
-from experiments.images.config import DEFAULTS, LEARNING_RATES, Config, resolve
+from experiments.images.config import (
+    DATASETS,
+    DEFAULTS,
+    LEARNING_RATES,
+    Config,
+    resolve,
+)
 
 _DESCRIPTIONS = {
     "dense-reference": "Trains the dense network that the others are compared with.",
@@ -33,22 +39,26 @@ def parse(arguments: Sequence[str], prog: str, architecture: str) -> Config:
         arguments,
         parser,
         _DESCRIPTIONS,
-        lambda subparser, name: _Options(subparser, DEFAULTS[name]).add_all(),
+        lambda subparser, name: ImageOptions(subparser, DEFAULTS[name]).add_all(),
         lambda name, given: resolve(name, {"architecture": architecture, **given}),
     )
 
 
-class _Options(RunOptions):
+class ImageOptions(RunOptions):
+    """Adds the options of image runs."""
+
     defaults: Config
 
     def add_all(self) -> None:
+        """Adds the options of a subcommand."""
         if not self.defaults.dense:
-            self._add_low_rank()
-        self._add_training()
-        self._add_data()
+            self.add_low_rank()
+        self.add_training()
+        self.add_data()
         self.add_run("weights, split and order of the images")
 
-    def _add_low_rank(self) -> None:
+    def add_low_rank(self) -> None:
+        """Adds what says how factors are trained."""
         adaptive = self.defaults.adaptive
         self.add(
             "-s",
@@ -80,13 +90,14 @@ class _Options(RunOptions):
             help="how factors are stepped",
         )
 
-    def _add_training(self) -> None:
+    def add_training(self) -> None:
+        """Adds what says how a network is trained."""
         self.add("-e", "--epochs", type=int, help="epochs")
         self.add("--batch-size", type=int, metavar="N", help="images in a step")
         self.add(
             "--optimizer",
             choices=list(LEARNING_RATES),
-            help="optimizer; sgd has no momentum",
+            help="optimizer",
         )
         self.add(
             "--learning-rate",
@@ -95,17 +106,41 @@ class _Options(RunOptions):
             default=", ".join(f"{k}: {v:g}" for k, v in LEARNING_RATES.items()),
             help="learning rate",
         )
+        self.add("--momentum", type=float, metavar="X", help="momentum of sgd")
+        self.add(
+            "--weight-decay",
+            type=float,
+            metavar="X",
+            help="factor of half the squared norm of all kernels in the loss",
+        )
         self.add(
             "--schedule",
             choices=SCHEDULES,
             help="learning rate over the epochs: constant, or a cosine down to 0",
         )
 
-    def _add_data(self) -> None:
+    def add_data(self) -> None:
+        """Adds what says what a network is trained on."""
         self.add(
             "--dataset",
-            choices=DATASETS,
-            help="data set; auto is mnist where it can be had, else digits",
+            metavar="NAME|DIR",
+            help=f"data set, {', '.join(DATASETS)}, or a folder with images as "
+            "train/<class>/<image> and test/<class>/<image>; auto is mnist where it "
+            "can be had, else digits",
+        )
+        self.add(
+            "--image-size",
+            type=_image_size,
+            metavar="HxW",
+            default="that which all have",
+            help="height and width to scale the images of a folder to",
+        )
+        self.add(
+            "--augment",
+            type=_options.zero_or_one,
+            metavar="{0,1}",
+            default="1 for images in colour",
+            help="1: shift and mirror training images at random",
         )
         self.add(
             "--dataset-size", type=float, metavar="SHARE", help="share of images to use"
@@ -129,3 +164,15 @@ def _ranks(text: str) -> tuple[int, ...]:
             f"must be positive integers with commas between. Received: {text}"
         )
     return ranks
+
+
+def _image_size(text: str) -> tuple[int, int]:
+    try:
+        height, width = map(int, text.split("x"))
+    except ValueError:
+        height = width = 0
+    if min(height, width) < 1:
+        raise argparse.ArgumentTypeError(
+            f"must be two positive integers, as 32x32. Received: {text}"
+        )
+    return height, width

@@ -1,5 +1,8 @@
 """One run of a network on images from its settings to its last epoch."""
 
+import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import keras
@@ -16,13 +19,13 @@ from experiments import (
     _truncation,
 )
 from experiments._data import EVALUATION_BATCH, Data, ShuffledBatches
+from experiments._finite import require_finite
 from experiments._network import steps_per_execution
 from experiments._runs import Run
 from experiments._settings import verbosity
 from experiments.images import networks
+from experiments.images.batches import AugmentedBatches
 from experiments.images.config import Config
-
-IMAGE_SHAPE = (28, 28, 1)
 
 # What a continued run may change: how long it goes on.
 _EPOCHS = "epochs"
@@ -41,8 +44,32 @@ def load(config: Config) -> Data:
         config.val_size,
         config.seed,
         config.dataset_size,
-        shape=IMAGE_SHAPE,
+        flat=False,
+        image_size=config.image_size,
     )
+
+
+def build(config: Config, data: Data) -> keras.Model:
+    """The network at the start of a run.
+
+    Raises:
+        ValueError: If the settings don't fit the network.
+    """
+    shape = data.train[0].shape[1:]
+    make = partial(
+        networks.build,
+        config.architecture,
+        shape,
+        data.num_classes,
+        weight_decay=config.weight_decay,
+    )
+    keras.utils.set_random_seed(config.seed)
+    dense = make()
+    if config.ranks is None:
+        return dense
+    ranks = _ranks_of(config, networks.full_ranks(dense))
+    keras.utils.set_random_seed(config.seed)
+    return make(ranks=ranks)
 
 
 class Training:
@@ -51,16 +78,26 @@ class Training:
     Args:
         config: The settings, with the data set's real name.
         data: The images.
+        start: Makes the network of a new run. Defaults to `build`.
 
     Raises:
         ValueError: If the settings or the run to continue don't fit the network.
         OSError: If the log can't be written.
     """
 
-    def __init__(self, config: Config, data: Data) -> None:
+    def __init__(
+        self,
+        config: Config,
+        data: Data,
+        start: Callable[[], keras.Model] | None = None,
+    ) -> None:
         self.config = config
         self.data = data
-        self._batches = ShuffledBatches(*data.train, config.batch_size, config.seed)
+        self._build = start or partial(build, config, data)
+        coloured = data.train[0].shape[-1] == 3
+        augment = coloured if config.augment is None else config.augment
+        batches = AugmentedBatches if augment else ShuffledBatches
+        self._batches = batches(*data.train, config.batch_size, config.seed)
         run = _runs.find(config) if config.resume else None
         if run is not None:
             self._continue(run)
@@ -90,16 +127,6 @@ class Training:
         optimizer = self.model.optimizer
         self._compile()
         _checkpoint.copy_state(optimizer, self.model.optimizer)
-
-    def _build(self) -> keras.Model:
-        name, classes = self.config.architecture, self.data.num_classes
-        keras.utils.set_random_seed(self.config.seed)
-        dense = networks.build(name, IMAGE_SHAPE, classes)
-        if self.config.ranks is None:
-            return dense
-        ranks = _ranks_of(self.config, networks.full_ranks(dense))
-        keras.utils.set_random_seed(self.config.seed)
-        return networks.build(name, IMAGE_SHAPE, classes, ranks)
 
     def _open_log(self) -> _callbacks.RunLog:
         log = _callbacks.RunLog(
@@ -155,6 +182,18 @@ class Training:
             steps_per_execution=steps_per_execution(steps),
         )
 
+    def log_start(self, phase: str) -> None:
+        """Writes a row for the network before the first epoch."""
+        start = time.perf_counter()
+        logs: dict[str, float] = {}
+        for prefix in ("", "val_", "test_"):
+            part = getattr(self.data, prefix.removesuffix("_") or "train")
+            logs |= _evaluation.evaluate(self.model, part, prefix)
+        require_finite(logs, 0, 0)
+        self.log.phase = phase
+        self.log.append(0, time.perf_counter() - start, logs, self.model)
+        self.log.phase = self.config.kind
+
     def train(self) -> None:
         """Runs what is left of the run.
 
@@ -174,6 +213,7 @@ class Training:
             verbose=verbosity(self.config),
             callbacks=[
                 self._batches.follow(),
+                _callbacks.SeedDropout(self.config.seed),
                 _callbacks.StopAtNonFinite(),
                 _evaluation.TestEvaluation(self.data.test),
                 dlrt.callbacks.RankLog(),
@@ -193,11 +233,11 @@ def _optimizer(config: Config, steps: int) -> keras.optimizers.Optimizer:
     rate: Any = config.learning_rate
     if config.schedule == "cosine":
         rate = keras.optimizers.schedules.CosineDecay(rate, decay_steps=steps)
-    return {
-        "adam": keras.optimizers.Adam,
-        "adamw": keras.optimizers.AdamW,
-        "sgd": keras.optimizers.SGD,
-    }[config.optimizer](rate)
+    if config.optimizer == "sgd":
+        return keras.optimizers.SGD(rate, momentum=config.momentum)
+    if config.optimizer == "adamw":
+        return keras.optimizers.AdamW(rate)
+    return keras.optimizers.Adam(rate)
 
 
 def _ranks_of(config: Config, full: dict[str, int]) -> dict[str, int]:

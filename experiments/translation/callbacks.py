@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
-import numpy as np
 
 from dlrt.datasets import SentencePair
 from experiments import _selection
@@ -44,25 +43,6 @@ class TranslationLog(RunLog):
     ) -> None:
         seconds -= (logs or {}).get(SCORING_SECONDS, 0.0)
         super().append(epoch, seconds, logs, model)
-
-
-class SeedDropout(keras.callbacks.Callback):
-    """Makes what is dropped in an epoch depend on seed and epoch only.
-
-    Keras doesn't save the state of random numbers with a model, so a resumed run would
-    drop something else.
-    """
-
-    def __init__(self, seed: int) -> None:
-        super().__init__()
-        self._seed = seed
-
-    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        rng = np.random.default_rng([self._seed, epoch])
-        for layer in self.model.layers:
-            generator = getattr(layer, "seed_generator", None)
-            if generator is not None:
-                generator.state.assign(rng.integers(2**31, size=2))
 
 
 class Speed(keras.callbacks.Callback):

@@ -197,7 +197,7 @@ class Training:
             verbose=verbosity(config),
             callbacks=[
                 self._batches.follow(),
-                callbacks.SeedDropout(config.seed),
+                _callbacks.SeedDropout(config.seed),
                 callbacks.Speed(self._batches),
                 _callbacks.StopAtNonFinite(),
                 *stop,

@@ -1,0 +1,41 @@
+"""Training images that are shifted and mirrored at random."""
+
+import numpy as np
+
+from experiments._data import ShuffledBatches
+
+# Pixels that an image is shifted by, at most: He et al., 2016, arXiv:1512.03385,
+# section 4.2.
+_SHIFT = 4
+
+
+class AugmentedBatches(ShuffledBatches):
+    """`ShuffledBatches` of images `(N, h, w, c)` that look different every epoch.
+
+    What becomes of an image depends on seed, epoch and batch only.
+    """
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        x, y = super().__getitem__(index)
+        rng = np.random.default_rng([self.seed, self.epoch, index])
+        return augmented(x, rng), y
+
+    def for_fit(self) -> "AugmentedBatches":
+        return self
+
+
+def augmented(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Images `(N, h, w, c)`, shifted by up to 4 pixels, half of them mirrored.
+
+    What comes in from outside is black.
+    """
+    count, height, width, _ = images.shape
+    padding = ((0, 0), (_SHIFT, _SHIFT), (_SHIFT, _SHIFT), (0, 0))
+    padded = np.pad(images, padding)
+    down, right = rng.integers(0, 2 * _SHIFT + 1, (2, count, 1))
+    rows = down + np.arange(height)
+    columns = right + np.arange(width)
+    mirrored = rng.random(count) < 0.5
+    columns[mirrored] = columns[mirrored, ::-1]
+    numbers = np.arange(count)[:, None, None]
+    return padded[numbers, rows[:, :, None], columns[:, None, :]]

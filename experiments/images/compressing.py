@@ -1,0 +1,204 @@
+"""One compression run: a trained network, made smaller, trained on, measured."""
+
+import json
+from dataclasses import asdict, replace
+from typing import Any
+
+import keras
+
+import dlrt
+from dlrt.callbacks import _atomic_file, read_history
+from experiments import _evaluation, _runs
+from experiments._data import Data
+from experiments._log_format import equal
+from experiments._runs import Run
+from experiments.images import measuring, training
+from experiments.images.compression import CompressionConfig
+from experiments.images.config import Config
+from experiments.images.training import Training
+
+# What the log calls the network before it is trained on, and its sheet of layers.
+COMPRESSED = "compressed"
+LAYERS = "layers"
+TESTS = "tests.json"
+_OUTPUT = "output"
+# What the dense run must have in common with the settings.
+_SAME = (
+    *("architecture", "dataset", "image_size", "dataset_size", "val_size", "seed"),
+    "augment",
+)
+_LATENCY_BATCH = 64
+
+
+def newest_dense(config: Config) -> Run | None:
+    """The newest finished run of a dense network with these settings."""
+    record = config.record()
+    for run in _runs.newest_first(config.log_dir):
+        workbook = run.log(config.network)
+        if not (workbook.exists() and run.best.exists()):
+            continue
+        try:
+            rows, stored = read_history(workbook)
+        except ValueError:
+            continue
+        finished = bool(rows) and rows[-1]["epoch"] >= stored.get("epochs", 0) > 0
+        if finished and all(equal(stored.get(key), record[key]) for key in _SAME):
+            return run
+    return None
+
+
+def load_dense(config: CompressionConfig, run: Run | None, data: Data) -> keras.Model:
+    """The trained dense network, which fits the images.
+
+    Raises:
+        ValueError: If it can't be read, or is for other images.
+    """
+    path = config.load_model or (run and run.best)
+    try:
+        model = keras.saving.load_model(path, compile=False)
+    except (ValueError, OSError) as error:
+        raise ValueError(
+            f"`--load-model` must name a .keras file. Received: --load-model {path} "
+            f"({' '.join(str(error).split())})"
+        ) from error
+    shapes = tuple(model.input_shape[1:]), model.output_shape[-1]
+    wanted = data.train[0].shape[1:], data.num_classes
+    if shapes != wanted:
+        raise ValueError(
+            f"`--load-model` must be for images of shape {wanted[0]} in {wanted[1]} "
+            f"classes. Received: --load-model {path}, for {shapes[0]} in {shapes[1]}"
+        )
+    return model
+
+
+class Compressing:
+    """A compression that has been set up.
+
+    Args:
+        config: The settings, with the data set's real name.
+        data: The images of the dense network.
+        target: The images to fine-tune on.
+        dense: The trained dense network.
+
+    Raises:
+        ValueError: If the settings or the run to continue don't fit the network.
+        OSError: If the log can't be written.
+
+    Attributes:
+        report: What the compression has done.
+        tests: What was measured of each network, by its name.
+    """
+
+    def __init__(
+        self, config: CompressionConfig, data: Data, target: Data, dense: keras.Model
+    ) -> None:
+        self.config = config
+        self.tests: dict[str, dict[str, Any]] = {}
+        self._data = data
+        self.dense = dense
+        self._start = dense if config.transfer is None else _for_classes(dense, target)
+        small, self.report = self._compress()
+        self.training = Training(config, target, start=lambda: small)
+
+    @property
+    def run(self) -> Run:
+        """The folder of the run."""
+        return self.training.run
+
+    def _compress(self) -> tuple[keras.Model, dlrt.compression.Report]:
+        config = self.config
+        key, amount = config.budget
+        layers = None
+        if config.transfer is not None and key != "ranks":
+            # The new last layer has learned nothing yet that could be kept.
+            candidates = training.networks.full_ranks(self._start)
+            layers = [name for name in candidates if name != _OUTPUT]
+        keras.utils.set_random_seed(config.seed)
+        return dlrt.compress(
+            self._start,
+            config.method,
+            {key: amount},
+            layers=layers,
+            structure=config.scheme,
+            allocation=config.allocation,
+        )
+
+    def finish(self) -> None:
+        """Logs the compressed network, then trains and tests it as was asked.
+
+        Raises:
+            NonFiniteLoss: If loss or weights stop being numbers.
+        """
+        log = self.training.log
+        if not log.rows:
+            log.add_rows(LAYERS, [_cells(asdict(row)) for row in self.report.layers])
+            self.training.log_start(COMPRESSED)
+        if self.config.train:
+            self.training.train()
+        if self.config.test:
+            self._test()
+
+    def _test(self) -> None:
+        # The one that was made first has been trained on.
+        networks = {"dense": self.dense, COMPRESSED: self._compress()[0]}
+        if self.config.train:
+            networks["fine-tuned"] = keras.saving.load_model(self.run.best)
+        self.tests = {name: self._measured(networks[name], name) for name in networks}
+        content = json.dumps(self.tests, indent=2) + "\n"
+        _atomic_file.replace(self.run.directory / TESTS, content.encode())
+
+    def _measured(self, model: keras.Model, name: str) -> dict[str, Any]:
+        own = name == "dense"
+        x, y = (self._data if own else self.training.data).test
+        model = dlrt.merge(model) if dlrt.accounting.low_rank_layers(model) else model
+        model.compile(
+            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            metrics=["accuracy"],
+        )
+        epsilon = self.config.attack
+        return {
+            "parameters": dlrt.accounting.parameter_count(model),
+            "flops": dlrt.accounting.flop_count(model),
+            "test_accuracy": _evaluation.evaluate(model, (x, y))["accuracy"],
+            "attack": epsilon,
+            "attacked_accuracy": measuring.accuracy_under_attack(model, x, y, epsilon),
+            "latency_ms": measuring.latency(model, x, _LATENCY_BATCH),
+            "latency_batch": min(_LATENCY_BATCH, len(x)),
+        }
+
+
+def train_dense(config: Config, data: Data) -> Training:
+    """The run of a dense network, set up."""
+    return Training(replace(config, dataset=data.name), data)
+
+
+def _for_classes(dense: keras.Model, data: Data) -> keras.Model:
+    """A network with a new last layer, for the classes of other images.
+
+    Raises:
+        ValueError: If these have another shape.
+    """
+    shape = data.train[0].shape[1:]
+    if tuple(dense.input_shape[1:]) != shape:
+        raise ValueError(
+            "`--transfer` must name images of the shape "
+            f"{tuple(dense.input_shape[1:])} that the network takes. Received: images "
+            f"of shape {shape}"
+        )
+
+    def copied(layer: keras.layers.Layer) -> keras.layers.Layer:
+        changes = {"units": data.num_classes} if layer.name == _OUTPUT else {}
+        return type(layer).from_config(layer.get_config() | changes)
+
+    copy = keras.models.clone_model(dense, clone_function=copied)
+    for layer in copy.layers:
+        if layer.name != _OUTPUT:
+            layer.set_weights(dense.get_layer(layer.name).get_weights())
+    return copy
+
+
+def _cells(row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: "x".join(map(str, value)) if isinstance(value, tuple) else value
+        for name, value in row.items()
+    }

@@ -1,0 +1,160 @@
+"""What a compression run can be told: settings, their defaults and their bounds."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from experiments._checks import at_least_one, one_of, option, require
+from experiments._settings import record
+from experiments.images.config import Config, check, trained_alike
+
+SUBCOMMAND = "compress"
+
+METHODS = ("svd", "alds", "tucker", "dlrt")
+SCHEMES = ("pointwise", "separable", "grouped", "tucker")
+ALLOCATIONS = ("ratio", "error")
+BUDGETS = ("ratio", "parameters", "flops", "error", "ranks")
+# How many times fewer parameters.
+PRESETS = {"light": 2.0, "medium": 4.0, "strong": 8.0}
+
+_DEFAULT_BUDGET = ("ratio", PRESETS["medium"])
+# A trained network needs smaller steps than one at the start.
+_FINE_TUNING_SHARE = 0.1
+
+
+@dataclass(frozen=True)
+class CompressionConfig(Config):
+    """The settings of one compression and of the training after it.
+
+    Args:
+        method: Name of the method, see `dlrt.compress`.
+        budget: Its budget, `(key, amount)`.
+        scheme: What kernels are decomposed into; `None`: that of the method.
+        allocation: Who gets which rank; `None`: that of the method.
+        train: Whether to fine-tune the compressed network, for `epochs`.
+        test: Whether to measure latency and accuracy under attack at the end.
+        attack: Largest change of a pixel in the attack.
+        transfer: Data set to fine-tune on; `None`: that of the dense network.
+        load_model: The trained dense network; `None`: the newest finished run of it in
+            `log_dir`, trained first if there is none.
+        dense_epochs: Epochs of training it; `None`: those of `NETWORKS`.
+    """
+
+    method: str = "alds"
+    budget: tuple[str, Any] = _DEFAULT_BUDGET
+    scheme: str | None = None
+    allocation: str | None = None
+    train: bool = False
+    test: bool = False
+    attack: float = 0.1
+    transfer: str | None = None
+    load_model: Path | None = None
+    dense_epochs: int | None = None
+
+    @property
+    def kind(self) -> str:
+        """What the log calls the training."""
+        return "fine-tuned"
+
+    @property
+    def base_name(self) -> str:
+        """The run's name, if it gets no other and is the first of its kind."""
+        key, amount = self.budget
+        what = f"{key}{amount:g}" if key != "ranks" else key
+        scheme = [] if self.scheme is None else [self.scheme]
+        seed = f"seed{self.seed}"
+        return "-".join([self.network, SUBCOMMAND, self.method, *scheme, what, seed])
+
+    def record(self) -> dict[str, Any]:
+        """The settings that the log keeps."""
+        key, amount = self.budget
+        size = self.image_size
+        return (
+            {"experiment": "compression"}
+            | record(self)
+            | {
+                "budget": f"{key} {amount}",
+                "image_size": None if size is None else ",".join(map(str, size)),
+            }
+        )
+
+    def dense_run(self) -> Config:
+        """The settings of the run that trains the dense network."""
+        given = {
+            name: getattr(self, name)
+            for name in (
+                *("architecture", "batch_size", "augment", "dataset", "image_size"),
+                *("dataset_size", "val_size", "seed", "log_dir", "verbose"),
+            )
+        }
+        if self.dense_epochs is not None:
+            given["epochs"] = self.dense_epochs
+        defaults = vars(Config("dense-reference", integrator=None))
+        return Config(**trained_alike(defaults, given))
+
+
+DEFAULTS = CompressionConfig(SUBCOMMAND, epochs=10, integrator=None)
+
+
+def resolve(given: dict[str, Any]) -> CompressionConfig:
+    """Fills the given settings up with the defaults.
+
+    Args:
+        given: The settings that are not left to the defaults, by name; keys of
+            `BUDGETS` and `preset` say the budget.
+
+    Raises:
+        ValueError: If a setting is outside of its bounds.
+    """
+    given = dict(given)
+    budget = _budget(given)
+    values = vars(DEFAULTS) | given | {"budget": budget}
+    if "learning_rate" not in given:
+        alike = trained_alike(vars(DEFAULTS), given)
+        values |= {
+            name: given.get(name, alike[name]) for name in ("optimizer", "momentum")
+        }
+        values["learning_rate"] = _FINE_TUNING_SHARE * alike["learning_rate"]
+    if values["method"] == "dlrt":
+        values["integrator"] = given.get("integrator", "parallel_bug")
+    config = CompressionConfig(**values)
+    _check(config)
+    if config.load_model is not None:
+        return replace(config, load_model=config.load_model.expanduser().absolute())
+    return config
+
+
+def _budget(given: dict[str, Any]) -> tuple[str, Any]:
+    """Takes the budget out of the given settings."""
+    found = {
+        name: given.pop(name)
+        for name in ("preset", *BUDGETS)
+        if given.get(name) is not None
+    }
+    if len(found) > 1:
+        raise ValueError(
+            "At most one of `--preset` and of the budgets "
+            f"{', '.join(map(option, BUDGETS))} may be given. Received: "
+            f"{' '.join(map(option, found))}"
+        )
+    if not found:
+        return _DEFAULT_BUDGET
+    ((name, amount),) = found.items()
+    return ("ratio", PRESETS[amount]) if name == "preset" else (name, amount)
+
+
+def _check(config: CompressionConfig) -> None:
+    check(config)
+    at_least_one(config, "dense_epochs")
+    one_of(config, "method", METHODS)
+    require(0 < config.attack <= 1, config, "attack", "lie in (0, 1]")
+    if config.method != "dlrt":
+        for name in ("tolerance", "integrator"):
+            value = getattr(config, name)
+            require(value is None, config, name, "be left out without --method dlrt")
+    elif config.scheme is not None:
+        require(False, config, "scheme", "be left out with --method dlrt")
+    if not config.train:
+        for name in ("tolerance", "transfer"):
+            value = getattr(config, name)
+            require(value is None, config, name, "come with --train")

@@ -1,0 +1,160 @@
+"""The command line of compressions: from words to settings."""
+
+import argparse
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments._command import Parser, input_errors
+from experiments.images.compression import (
+    ALLOCATIONS,
+    DEFAULTS,
+    METHODS,
+    PRESETS,
+    SCHEMES,
+    CompressionConfig,
+    resolve,
+)
+from experiments.images.config import NETWORKS
+from experiments.images.options import ImageOptions
+
+
+def parse(arguments: Sequence[str], prog: str) -> CompressionConfig:
+    """Returns the settings that the words on the command line stand for.
+
+    Args:
+        arguments: The words.
+        prog: How the program is called.
+
+    Raises:
+        SystemExit: With status 2 and one line on stderr if a word is wrong, or with
+            status 0 after the help.
+    """
+    parser = Parser(
+        prog=prog,
+        description="Makes a trained network smaller by a low-rank method.",
+        argument_default=argparse.SUPPRESS,
+    )
+    _Options(parser, DEFAULTS).add_all()
+    given = vars(parser.parse_args(arguments))
+    with input_errors():
+        return resolve(given)
+
+
+class _Options(ImageOptions):
+    defaults: CompressionConfig
+
+    def add_all(self) -> None:
+        self._add_compression()
+        self._add_budget()
+        self._add_after()
+        self.add_training()
+        self.add_data()
+        self.add_run("weights, split and order of the images")
+
+    def _add_compression(self) -> None:
+        self.add(
+            "-n",
+            "--architecture",
+            choices=list(NETWORKS),
+            help="the network",
+        )
+        self.add("--method", choices=METHODS, help="how it is made smaller")
+        self.add(
+            "--scheme",
+            choices=SCHEMES,
+            default="that of the method",
+            help="what kernels are decomposed into",
+        )
+        self.add(
+            "--allocation",
+            choices=ALLOCATIONS,
+            default="that of the method",
+            help="which layer gets which rank",
+        )
+        self.add(
+            "-l",
+            "--load-model",
+            type=Path,
+            metavar="PATH",
+            default="the newest finished run of the network, trained if there is none",
+            help="the trained dense network, a .keras file",
+        )
+        self.add(
+            "--dense-epochs",
+            type=int,
+            metavar="EPOCHS",
+            default="those of the network",
+            help="epochs of the dense network, if it is trained",
+        )
+
+    def _add_budget(self) -> None:
+        presets = ", ".join(f"{name}: {ratio:g}" for name, ratio in PRESETS.items())
+        self._add_one(
+            "--preset", choices=list(PRESETS), help=f"budget, as --ratio: {presets}"
+        )
+        self._add_one(
+            "--ratio", type=float, metavar="X", help="budget: X times fewer parameters"
+        )
+        self._add_one(
+            "--parameters", type=int, metavar="N", help="budget: N parameters"
+        )
+        self._add_one("--flops", type=int, metavar="N", help="budget: N flops an image")
+        self._add_one(
+            "--error",
+            type=float,
+            metavar="X",
+            help="budget: relative error of every kernel",
+        )
+        self._add_one(
+            "--ranks",
+            type=_ranks,
+            metavar="LAYER=R[,...]",
+            help="budget: the rank of each layer, as conv_1=8, or conv_1=8x4 of a "
+            "Tucker decomposition",
+        )
+
+    def _add_one(self, flag: str, **kwargs: Any) -> None:
+        self.add(flag, default="--preset medium", **kwargs)
+
+    def _add_after(self) -> None:
+        for flag, text in (
+            ("--train", "train the smaller network on, for --epochs"),
+            ("--test", "measure speed, and accuracy under attack"),
+        ):
+            self.add(flag, action="store_true", default="no", help=text)
+        self.add(
+            "--transfer",
+            metavar="NAME|DIR",
+            default="--dataset",
+            help="data set to train the smaller network on, with a new last layer",
+        )
+        self.add(
+            "-t",
+            "--tolerance",
+            type=float,
+            default="the ranks of the budget stay",
+            help="of --method dlrt: truncation tolerance, from which ranks follow "
+            "within the budget",
+        )
+        self.add(
+            "--attack",
+            type=float,
+            metavar="X",
+            help="largest change of a pixel, in (0, 1], in the attack of --test",
+        )
+
+
+def _ranks(text: str) -> dict[str, Any]:
+    found = {}
+    for part in text.split(","):
+        match = re.fullmatch(r"(.+)=([1-9]\d*)(?:x([1-9]\d*))?", part)
+        if match is None:
+            raise argparse.ArgumentTypeError(
+                "must be layers with their ranks, as conv_1=8,conv_2=16x20. "
+                f"Received: {text}"
+            )
+        name, first, second = match.groups()
+        found[name] = int(first) if second is None else (int(first), int(second))
+    return found
