@@ -1,0 +1,261 @@
+"""Compares the methods of `dlrt.compress` on trained networks, without retraining.
+
+    python -m benchmarks.compression lenet5 alexnet resnet20
+
+Trains each network through `experiments.compression`, unless that has been done, makes
+it 2, 4 and 8 times smaller by every method, and writes a table, a figure of accuracy,
+accuracy under attack, flops and latency against parameters, and one of the singular
+values, to `results/compression-<network>/`. Interrupt it at any time; the same command
+goes on.
+"""
+
+import argparse
+import csv
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+
+import dlrt
+from benchmarks._studies import RESULTS, ROOT
+from experiments import _runs
+from experiments._data import Data
+from experiments.images import compressing, measuring, training
+from experiments.images.compression import DEFAULTS, CompressionConfig
+
+RATIOS = (2, 4, 8)
+
+_EPSILON = 0.1
+_LATENCY_BATCH = 64
+
+
+class Way(NamedTuple):
+    """A way to compress.
+
+    Attributes:
+        label: What it is called in tables.
+        method: Argument of `dlrt.compress`, as the others.
+        structure: What kernels are decomposed into.
+        allocation: Who gets which rank.
+    """
+
+    label: str
+    method: str
+    structure: str | None = None
+    allocation: str | None = None
+
+
+WAYS = (
+    Way("svd", "svd"),
+    Way("svd, by error", "svd", allocation="error"),
+    Way("svd, separable, by error", "svd", "separable", "error"),
+    Way("alds", "alds"),
+    Way("tucker", "tucker"),
+)
+
+# What each network is trained on, and for how many epochs.
+NETWORKS = {
+    "lenet5": ("mnist", 10),
+    "alexnet": ("cifar10", 12),
+    "resnet20": ("cifar10", 12),
+    "resnet8": ("cifar10", 12),
+}
+
+
+def dense_network(
+    name: str, log_dir: Path, epochs: int | None
+) -> tuple[keras.Model, Data]:
+    """The trained network, trained first if need be, and its images."""
+    dataset, usual = NETWORKS[name]
+    config = CompressionConfig(
+        **vars(DEFAULTS)
+        | {
+            "architecture": name,
+            "dataset": dataset,
+            "dense_epochs": epochs or usual,
+            "log_dir": log_dir,
+        }
+    ).dense_run()
+    data = training.load(config)
+    run = compressing.newest_dense(config)
+    if run is None:
+        resumed = replace(config, resume=_runs.find(config) is not None)
+        setup = compressing.train_dense(resumed, data)
+        setup.train()
+        run = setup.run
+    return keras.saving.load_model(run.best, compile=False), data
+
+
+def measured(model: keras.Model, data: Data, attacked: int) -> dict[str, Any]:
+    """What a network costs, and what it gets right."""
+    x, y = data.test
+    model.compile(
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    found = model.evaluate(x, y, batch_size=500, verbose=0, return_dict=True)
+    return {
+        "parameters": dlrt.accounting.parameter_count(model),
+        "flops": dlrt.accounting.flop_count(model),
+        "test accuracy": found["accuracy"],
+        "under attack": measuring.accuracy_under_attack(
+            model, x[:attacked], y[:attacked], _EPSILON
+        ),
+        "latency ms": measuring.latency(model, x, _LATENCY_BATCH),
+    }
+
+
+def compare(
+    model: keras.Model, data: Data, ratios: tuple[float, ...], attacked: int
+) -> list[dict[str, Any]]:
+    """A row for the dense network, and one for each way and ratio."""
+    rows = [
+        {"way": "dense", "ratio": 1.0, "largest error": 0.0}
+        | measured(model, data, attacked)
+    ]
+    for ratio in ratios:
+        for way in WAYS:
+            try:
+                smaller, report = dlrt.compress(
+                    model,
+                    way.method,
+                    {"ratio": ratio},
+                    structure=way.structure,
+                    allocation=way.allocation,
+                )
+            except ValueError as error:
+                # The network can't become that small.
+                print(f"{way.label}, {ratio} times smaller: {error}", flush=True)
+                continue
+            row = {
+                "way": way.label,
+                "ratio": ratio,
+                "largest error": max(layer.error for layer in report.layers),
+            } | measured(smaller, data, attacked)
+            print(_line(row), flush=True)
+            rows.append(row)
+    return rows
+
+
+def tabulate(rows: list[dict[str, Any]]) -> str:
+    """A Markdown table."""
+    lines = [
+        "| way | times smaller | parameters | flops | largest relative error | test % "
+        "| under attack % | ms for 64 images |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    return "\n".join([*lines, *(f"| {_line(row)} |" for row in rows)])
+
+
+def _line(row: dict[str, Any]) -> str:
+    return (
+        f"{row['way']} | {row['ratio']:g} | {row['parameters']:,} | {row['flops']:,} "
+        f"| {row['largest error']:.3f} | {100 * row['test accuracy']:.2f} "
+        f"| {100 * row['under attack']:.2f} | {row['latency ms']:.1f}"
+    )
+
+
+def draw(name: str, rows: list[dict[str, Any]], path: Path) -> None:
+    """Draws what networks are worth against their parameters."""
+    pyplot = _pyplot()
+    figure, axes = pyplot.subplots(2, 2, figsize=(9, 6.4), layout="constrained")
+    panels = {
+        "test accuracy": "test accuracy",
+        "under attack": f"test accuracy under attack, ε = {_EPSILON}",
+        "flops": "flops an image",
+        "latency ms": f"milliseconds for {_LATENCY_BATCH} images",
+    }
+    for panel, (key, label) in zip(axes.flat, panels.items(), strict=True):
+        for way in WAYS:
+            found = [row for row in rows if row["way"] == way.label]
+            panel.plot(
+                [row["parameters"] for row in found],
+                [row[key] for row in found],
+                "o-",
+                ms=4,
+                label=way.label,
+            )
+        panel.axhline(rows[0][key], color="0.45", ls=":", label="dense")
+        panel.set_xscale("log")
+        panel.set_xlabel("parameters")
+        panel.set_ylabel(label)
+        panel.grid(alpha=0.3)
+    axes[0, 0].legend(fontsize="small")
+    figure.suptitle(f"{name}, compressed without retraining")
+    figure.savefig(path, dpi=140)
+    pyplot.close(figure)
+
+
+def draw_spectra(name: str, model: keras.Model, path: Path) -> None:
+    """Draws the singular values of every kernel, as a matrix."""
+    pyplot = _pyplot()
+    figure, axes = pyplot.subplots(figsize=(6.4, 4.2), layout="constrained")
+    kernels = {
+        layer.name: np.asarray(layer.kernel)
+        for layer in model.layers
+        if isinstance(layer, (keras.layers.Conv2D, keras.layers.Dense))
+    }
+    colors = pyplot.colormaps["viridis"](np.linspace(0, 0.9, len(kernels)))
+    for (layer, kernel), color in zip(kernels.items(), colors, strict=True):
+        rows = math.prod(kernel.shape[:-1])
+        values = np.linalg.svd(kernel.reshape(rows, -1), compute_uv=False)
+        share = np.arange(1, len(values) + 1) / len(values)
+        axes.plot(share, values / values[0], color=color, label=layer)
+    axes.set_xlabel("index by full rank")
+    axes.set_ylabel("singular value by the largest")
+    axes.set_title(f"Kernels of {name}")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize="x-small", ncols=2)
+    figure.savefig(path, dpi=140)
+    pyplot.close(figure)
+
+
+def _pyplot() -> Any:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    return pyplot
+
+
+def write(rows: list[dict[str, Any]], path: Path) -> None:
+    """Writes rows to a CSV file, in the place of an earlier one."""
+    temporary = path.with_name(f".{path.name}")
+    with open(temporary, "w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    temporary.replace(path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("networks", nargs="+", choices=NETWORKS)
+    parser.add_argument("--ratios", type=float, nargs="+", default=RATIOS)
+    parser.add_argument("--epochs", type=int, help="of the dense network")
+    parser.add_argument(
+        "--attacked", type=int, default=2000, help="test images to attack"
+    )
+    parser.add_argument(
+        "--log-dir", type=Path, default=ROOT / "history_logs" / "compression"
+    )
+    given = parser.parse_args()
+    for name in given.networks:
+        model, data = dense_network(name, given.log_dir.absolute(), given.epochs)
+        directory = RESULTS / f"compression-{name}"
+        directory.mkdir(parents=True, exist_ok=True)
+        rows = compare(model, data, tuple(given.ratios), given.attacked)
+        write(rows, directory / "compression.csv")
+        draw(name, rows, directory / "compression.png")
+        draw_spectra(name, model, directory / "spectra.png")
+        print(f"\n{name}\n\n{tabulate(rows)}\n", flush=True)
+
+
+if __name__ == "__main__":
+    main()
