@@ -139,7 +139,7 @@ DEFAULTS = {
     for config in (
         Config("dense-reference", integrator=None),
         Config("fixed-rank", ranks=(20,)),
-        Config("rank-adaptive", ranks=(100,), tolerance=0.15),
+        Config("rank-adaptive", ranks=(100,), tolerance=0.3),
     )
 }
 

@@ -1,0 +1,80 @@
+"""What every method of `compress` keeps on every network of the experiments."""
+
+import functools
+
+import keras
+import numpy as np
+import pytest
+
+import dlrt
+from dlrt.compression._compress import METHODS
+from experiments.images import networks
+
+SHAPE = (28, 28, 1)
+# The full-sized AlexNet takes minutes to decompose. The light networks have layers of
+# all kinds, so that they do for the second backend.
+NETWORKS = (
+    "lenet5",
+    "resnet8",
+    *(
+        pytest.param(name, marks=pytest.mark.tensorflow_only)
+        for name in ("cnn", "alexnet", "resnet20")
+    ),
+)
+
+
+@functools.cache
+def trained(name):
+    """A network whose kernels have falling spectra, as trained ones have."""
+    keras.utils.set_random_seed(0)
+    model = networks.build(name, SHAPE, 10)
+    rng = np.random.default_rng(0)
+    for layer in model.layers:
+        if hasattr(layer, "kernel"):
+            shape = layer.kernel.shape
+            matrix = np.asarray(layer.kernel).reshape(-1, shape[-1])
+            u, s, vt = np.linalg.svd(matrix, full_matrices=False)
+            s = s[0] / np.arange(1, len(s) + 1)
+            layer.kernel.assign(((u * s) @ vt).reshape(shape))
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.gamma.assign(rng.uniform(0.5, 1.5, layer.gamma.shape))
+            layer.moving_mean.assign(rng.normal(size=layer.gamma.shape) / 10)
+    return model
+
+
+@functools.cache
+def images():
+    return np.random.default_rng(1).random((4, *SHAPE)).astype("float32")
+
+
+def outputs(model):
+    return np.asarray(keras.ops.convert_to_numpy(model(images(), training=False)))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("method", METHODS)
+def test_contract(method, name, tmp_path):
+    model = trained(name)
+    before = [weight.copy() for weight in model.get_weights()]
+    expected = outputs(model)
+    budget = model.count_params() // 3
+
+    smaller, report = dlrt.compress(model, method, {"parameters": budget})
+    assert smaller is not model
+    for weight, was in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(weight, was)
+    assert smaller.input_shape == model.input_shape
+    assert smaller.output_shape == model.output_shape
+    found = outputs(smaller)
+    assert np.isfinite(found).all()
+
+    assert report.parameters == dlrt.accounting.parameter_count(smaller)
+    assert 0.98 * budget <= report.parameters <= budget
+
+    smaller.save(tmp_path / "smaller.keras")
+    loaded = keras.saving.load_model(tmp_path / "smaller.keras")
+    np.testing.assert_allclose(outputs(loaded), found, rtol=1e-5, atol=1e-5)
+
+    whole, _ = dlrt.compress(model, method, {"ratio": 1})
+    scale = np.abs(expected).max()
+    np.testing.assert_allclose(outputs(whole), expected, atol=1e-4 * scale)
