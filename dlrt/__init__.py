@@ -7,6 +7,7 @@ from dlrt import integrators as integrators
 from dlrt import layers as layers
 from dlrt import linalg as linalg
 from dlrt import optimizers as optimizers
+from dlrt import regularizers as regularizers
 from dlrt.capacity import compact as compact
 from dlrt.capacity import resize as resize
 from dlrt.compression import compress as compress

@@ -12,3 +12,4 @@ from dlrt.layers.multi_head_attention import (
 from dlrt.layers.multi_head_attention import (
     LowRankMultiHeadAttention as LowRankMultiHeadAttention,
 )
+from dlrt.layers.singular_values import SingularValues as SingularValues
