@@ -11,6 +11,7 @@ from dlrt import regularizers as regularizers
 from dlrt.capacity import compact as compact
 from dlrt.capacity import resize as resize
 from dlrt.compression import compress as compress
+from dlrt.compression import decompose as decompose
 from dlrt.convert import convert as convert
 from dlrt.convert import merge as merge
 from dlrt.convert import to_dense as to_dense

@@ -31,25 +31,49 @@ def rebuild(
 
     Args:
         model: A built Sequential or functional model; it is not changed.
-        replace: Says what takes the place of a layer; `None` for a copy.
+        replace: Says what takes the place of a layer, or of a model within the model;
+            `None` for a copy, and to be asked for the layers in such a model.
 
     Raises:
         ValueError: If the model, or one within it, is of another kind.
     """
-    if not isinstance(model, (keras.Sequential, Functional)):
-        raise _not_rebuildable(model)
     made: list[Replacement] = []
+    clones: dict[int, Any] = {}
+    in_place_of_models: set[int] = set()
+
+    def cloned(model: keras.Model) -> keras.Model:
+        if isinstance(model, keras.Sequential):
+            return keras.models.clone_model(model, clone_function=clone)
+        if isinstance(model, Functional):
+            return keras.models.clone_model(
+                model, clone_function=clone, call_function=call
+            )
+        raise _not_rebuildable(model)
 
     def clone(layer: Any) -> Any:
-        if isinstance(layer, keras.Model):
-            raise _not_rebuildable(layer)
+        if id(layer) not in clones:
+            clones[id(layer)] = new(layer)
+        return clones[id(layer)]
+
+    def new(layer: Any) -> Any:
         if not isinstance(layer, keras.layers.Layer):
             # One of `keras.ops` between the layers.
             return _copy(layer)
-        made.append(replace(layer) or copied(layer))
+        replacement = replace(layer)
+        if isinstance(layer, keras.Model):
+            if replacement is None:
+                inner = cloned(layer)
+                inner.supports_masking = layer.supports_masking
+                return inner
+            in_place_of_models.add(id(replacement.layer))
+        made.append(replacement or copied(layer))
         return made[-1].layer
 
-    copy = keras.models.clone_model(model, clone_function=clone, recursive=True)
+    def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
+        # Keras hands masks to models; layers don't take these, and find them.
+        return layer(*args, **({} if id(layer) in in_place_of_models else kwargs))
+
+    copy = cloned(model)
     # Keras clones the compilation as well; its optimizer is not for these layers.
     for part in copy._flatten_layers():
         if isinstance(part, keras.Model):

@@ -6,6 +6,7 @@ from typing import NamedTuple, TypeAlias
 import keras
 import numpy as np
 
+from dlrt._decomposed import composed, is_decomposed, recomposed
 from dlrt._families import family_of_low_rank
 from dlrt._rebuild import Replacement, rebuild
 from dlrt._selection import LayerFilter, check_built, overview, select
@@ -30,6 +31,7 @@ def convert(
     an attention layer has one for each projection.
 
     Layers within layers other than Sequential and functional models are left alone.
+    Those that `dlrt.decompose` has made three of count as one.
 
     Args:
         model: A built Sequential or functional Keras model; it is not changed.
@@ -64,6 +66,7 @@ def convert(
     amount = _Amount(rank, tolerance, ratio)
     amount.check()
     check_built(model)
+    model = recomposed(model)
     replacements: dict[int, Replacement] = {}
     for layer, family in select(model, layers):
         matrices = family.matrices(layer)
@@ -82,7 +85,8 @@ def to_dense(model: keras.Model) -> keras.Model:
     """A copy of a model with every low-rank layer made the layer that it stands for.
 
     These are layers of Keras; a `LowRankMultiHeadAttention` becomes a
-    `CachedMultiHeadAttention`, which is called in the same ways.
+    `CachedMultiHeadAttention`, which is called in the same ways. The three layers that
+    `dlrt.decompose` makes of one become that one.
 
     Args:
         model: A built Sequential or functional Keras model; it is not changed.
@@ -90,6 +94,8 @@ def to_dense(model: keras.Model) -> keras.Model:
     check_built(model)
 
     def replace(layer: Layer) -> Replacement | None:
+        if is_decomposed(layer):
+            return composed(layer)
         family = family_of_low_rank(layer)
         return None if family is None else family.dense(layer)
 
@@ -104,7 +110,8 @@ def merge(model: keras.Model) -> keras.Model:
     `EinsumDense`, two convolutions, the second of size 1, or an `Embedding` and a
     `Dense`. A `LowRankMultiHeadAttention` has
     no such form; it stays what it is, or becomes a `CachedMultiHeadAttention` where
-    that has no more parameters. Without attention, the result has standard Keras
+    that has no more parameters. The three layers that `dlrt.decompose` makes of one,
+    at full rank, become that one. Without attention, the result has standard Keras
     layers only; it can be exported, quantised and loaded without dlrt.
 
     Args:
@@ -113,6 +120,8 @@ def merge(model: keras.Model) -> keras.Model:
     check_built(model)
 
     def replace(layer: Layer) -> Replacement | None:
+        if is_decomposed(layer):
+            return composed(layer)
         family = family_of_low_rank(layer)
         if family is None:
             return None

@@ -8,13 +8,15 @@ import keras
 import numpy as np
 
 from dlrt import accounting
-from dlrt._families import family_of
-from dlrt._rebuild import Replacement, layers_in, rebuild
-from dlrt._selection import LayerFilter, check_built, select
+from dlrt._decomposed import is_separable, recomposed
+from dlrt._rebuild import Replacement, rebuild
+from dlrt._selection import LayerFilter, check_built
 from dlrt.compression._allocation import ALLOCATIONS, OutOfBudget, Table, undominated
 from dlrt.compression._allocation import within as within_error
 from dlrt.compression._budget import Budget, parsed
+from dlrt.compression._decompose import decompose
 from dlrt.compression._report import LayerReport, Report
+from dlrt.compression._selected import check_finite, left_alone, selected
 from dlrt.compression._structures import (
     Choice,
     Grouped,
@@ -22,7 +24,6 @@ from dlrt.compression._structures import (
     Pointwise,
     Separable,
     Structure,
-    supports,
 )
 from dlrt.compression._tucker import Tucker
 
@@ -55,6 +56,7 @@ METHODS = {
     "alds": Method("grouped", "error"),
     "tucker": Method("tucker", "error"),
     "dlrt": Method("manifold", "error"),
+    "hoyer": Method("pointwise", "error"),
 }
 
 
@@ -66,6 +68,7 @@ def compress(
     layers: LayerFilter = None,
     structure: str | None = None,
     allocation: str | None = None,
+    train: Callable[[keras.Model], Any] | None = None,
     fine_tune: Callable[[keras.Model], Any] | None = None,
 ) -> tuple[keras.Model, Report]:
     """A smaller copy of a trained model, with low-rank factors in place of kernels.
@@ -74,6 +77,13 @@ def compress(
     ranks. `"svd"` is `"pointwise"` and `"ratio"`. `"alds"` is `"grouped"` and
     `"error"` (Liebenwein et al., 2021, arXiv:2107.11442), `"tucker"` and `"dlrt"`
     are `"tucker"` and `"manifold"` with `"error"`. They combine freely.
+
+    `"hoyer"` is for models that `dlrt.decompose` has made and that have been trained
+    since, or for others with `train`: of the singular values of `U diag(s) Vᵀ`, the
+    largest are left, and those of an energy of `1 - e²` by a budget of `{"error": e}`
+    (Yang et al., 2020, arXiv:2004.09031). It is `"pointwise"`, or the structure of the
+    model, and `"error"`. To all methods, the three layers are the one that they stand
+    for, and budgets relative to that.
 
     * `"pointwise"`: a kernel is a matrix, a convolution becomes one to `r` filters and
       one of size 1.
@@ -97,7 +107,7 @@ def compress(
 
     Args:
         model: A built Sequential or functional Keras model; it is not changed.
-        method: `"svd"`, `"alds"`, `"tucker"` or `"dlrt"`.
+        method: `"svd"`, `"alds"`, `"tucker"`, `"dlrt"` or `"hoyer"`.
         budget: What may be left, a dictionary with one entry. `"parameters"` and
             `"flops"`: so many in the whole model, see `dlrt.accounting`;
             `"ratio"`: so many times fewer parameters; `"error"`: a bound on the
@@ -110,6 +120,9 @@ def compress(
         structure: Takes the place of that of the method.
         allocation: Takes the place of that of the method; for budgets of parameters
             and flops.
+        train: For `"hoyer"`, called with a decomposed copy of the model before it is
+            compressed, to compile and train it: one that `dlrt.decompose` makes with
+            its default regularizers if the model is not decomposed yet.
         fine_tune: Called with the compressed model, to compile and train it.
 
     Returns:
@@ -132,35 +145,39 @@ def compress(
     4
     """
     chosen_method = _method(method, structure, allocation)
+    if train is not None and method != "hoyer":
+        raise ValueError(
+            f"`train` must be `None` but for the method 'hoyer'. Received: {train}"
+        )
     check_built(model)
-    _check_finite(model)
-    wanted = parsed(budget, accounting.parameter_count(model))
+    check_finite(model)
+    if method == "hoyer" and structure is None and _has_separable(model):
+        chosen_method = chosen_method._replace(structure="separable")
+    whole = recomposed(model)
+    wanted = parsed(budget, accounting.parameter_count(whole))
     if wanted.kind == "ranks" and layers is None:
         layers = list(wanted.amount)
-    shapes: dict[int, list[tuple]] = {}
-    for layer, shape in accounting.applications(model):
-        shapes.setdefault(id(layer), []).append(shape)
-    candidates = [
-        _Candidate(layer, STRUCTURES[chosen_method.structure], shapes[id(layer)])
-        for layer in _selected(model, layers)
-    ]
-    choices = _choose(model, candidates, wanted, chosen_method.allocation)
+    plan = _planned(whole, layers, chosen_method, wanted)
+    if train is not None:
+        # What can't be done has been refused before anything is trained.
+        whole = _trained(model, whole, layers, chosen_method, train)
+        plan = _planned(whole, layers, chosen_method, wanted)
     replacements = {
         id(candidate.layer): candidate.replacement(choice)
-        for candidate, choice in zip(candidates, choices, strict=True)
+        for candidate, choice in plan
         if choice is not None
     }
-    smaller = rebuild(model, lambda layer: replacements.get(id(layer)))
-    names = [candidate.layer.name for candidate in candidates]
+    smaller = rebuild(whole, lambda layer: replacements.get(id(layer)))
+    names = [candidate.layer.name for candidate, _ in plan]
     report = Report(
         layers=tuple(
             candidate.report(choice, chosen_method.structure)
-            for candidate, choice in zip(candidates, choices, strict=True)
+            for candidate, choice in plan
         ),
-        left_alone=_left_alone(model, names),
-        parameters_before=accounting.parameter_count(model),
+        left_alone=left_alone(whole, names),
+        parameters_before=accounting.parameter_count(whole),
         parameters=accounting.parameter_count(smaller),
-        flops_before=accounting.flop_count(model),
+        flops_before=accounting.flop_count(whole),
         flops=accounting.flop_count(smaller),
     )
     if fine_tune is not None:
@@ -233,6 +250,42 @@ class _Candidate:
         )
 
 
+def _planned(
+    model: keras.Model, layers: LayerFilter, method: Method, budget: Budget
+) -> list[tuple[_Candidate, Choice | None]]:
+    """The layers that may be compressed, and what each becomes."""
+    shapes: dict[int, list[tuple]] = {}
+    for layer, shape in accounting.applications(model):
+        shapes.setdefault(id(layer), []).append(shape)
+    candidates = [
+        _Candidate(layer, STRUCTURES[method.structure], shapes[id(layer)])
+        for layer in selected(model, layers)
+    ]
+    choices = _choose(model, candidates, budget, method.allocation)
+    return list(zip(candidates, choices, strict=True))
+
+
+def _trained(
+    model: keras.Model,
+    whole: keras.Model,
+    layers: LayerFilter,
+    method: Method,
+    train: Callable[[keras.Model], Any],
+) -> keras.Model:
+    """The model after a decomposed copy of it has been trained."""
+    if model is whole:
+        decomposed = decompose(model, structure=method.structure, layers=layers)
+    else:
+        decomposed = rebuild(model, lambda layer: None)
+    train(decomposed)
+    check_finite(decomposed)
+    return recomposed(decomposed)
+
+
+def _has_separable(model: keras.Model) -> bool:
+    return any(map(is_separable, model._flatten_layers(include_self=False)))
+
+
 def _choose(
     model: keras.Model,
     candidates: Sequence[_Candidate],
@@ -290,52 +343,3 @@ def _method(method: str, structure: str | None, allocation: str | None) -> Metho
             )
     default = METHODS[method]
     return Method(structure or default.structure, allocation or default.allocation)
-
-
-def _selected(model: keras.Model, layers: LayerFilter) -> list[Layer]:
-    """The layers that may be compressed, in order.
-
-    Raises:
-        ValueError: If there are none, or one was chosen that can't be.
-    """
-    if layers is None:
-        found = {id(layer): layer for layer in layers_in(model)}.values()
-        chosen = [layer for layer in found if _obstacle(layer) is None]
-    else:
-        chosen = [layer for layer, _ in select(model, layers)]
-        for layer in chosen:
-            if not supports(layer):
-                raise ValueError(
-                    f"Layer {layer.name!r} has several kernels and can't be "
-                    "compressed. Leave it out with `layers`."
-                )
-    if not chosen:
-        raise ValueError(
-            "`layers` must select layers that can be compressed. Received: "
-            f"layers={layers!r}, which selects none of the model {model.name!r}"
-        )
-    return chosen
-
-
-def _obstacle(layer: Layer) -> str | None:
-    """Why a layer is not compressed by default."""
-    family = family_of(layer)
-    if family is None or not supports(layer):
-        return f"{type(layer).__name__} layers are not compressed"
-    obstacle = family.obstacle(layer)
-    if obstacle is not None:
-        return f"it {obstacle}"
-    return None if family.by_default(layer) else "it was not named"
-
-
-def _left_alone(model: keras.Model, names: Sequence[str]) -> dict[str, str]:
-    others = [x for x in layers_in(model) if x.weights and x.name not in names]
-    return {x.name: _obstacle(x) or "it was not selected" for x in others}
-
-
-def _check_finite(model: keras.Model) -> None:
-    for weight in model.weights:
-        if not np.all(np.isfinite(np.asarray(weight, "float64"))):
-            raise ValueError(
-                f"`model` has weights that are no finite numbers: {weight.path}"
-            )

@@ -1,0 +1,101 @@
+"""Models whose kernels are trained as singular vectors and values."""
+
+from numbers import Real
+from typing import Any, TypeAlias
+
+import keras
+import numpy as np
+
+from dlrt._decomposed import DECOMPOSABLE, recomposed, row_of
+from dlrt._rebuild import Replacement, rebuild
+from dlrt._selection import LayerFilter, check_built
+from dlrt.compression._selected import check_finite, selected
+from dlrt.compression._structures import Pointwise, Separable
+from dlrt.regularizers import Hoyer, Orthogonality
+
+Layer: TypeAlias = keras.layers.Layer
+
+FOLDINGS = {"pointwise": Pointwise(), "separable": Separable()}
+
+
+def decompose(
+    model: keras.Model,
+    *,
+    structure: str = "pointwise",
+    layers: LayerFilter = None,
+    orthogonality: float = 1.0,
+    sparsity: Any = 0.1,
+) -> keras.Model:
+    """A copy of a model with kernels `U diag(s) Vᵀ` of full rank, to be made low-rank.
+
+    Each layer becomes three in a row, with the kernels `U`, `s` (in a
+    `dlrt.layers.SingularValues`) and `Vᵀ` of its singular value decomposition. To be
+    compiled and trained as any model: regularizers keep the singular vectors
+    orthonormal and make the singular values few. Then `dlrt.compress(model, "hoyer",
+    budget)` leaves the largest of these. Yang et al., 2020, arXiv:2004.09031.
+
+    `Dense`, `EinsumDense`, `Conv1D` and `Conv2D` layers are decomposed, and rows of
+    such three layers once more, with exactly orthonormal vectors. `dlrt.to_dense` goes
+    the other way. Factors have no regularizer of the kernel.
+
+    Args:
+        model: A built Sequential or functional Keras model; it is not changed.
+        structure: How kernels are folded: `"pointwise"` or `"separable"`, see
+            `dlrt.compress`.
+        layers: Which layers: a regular expression or a list of names, matched in full,
+            or a function of the layer. Defaults to all that can be.
+        orthogonality: Factor of `dlrt.regularizers.Orthogonality` of `U` and `V`, at
+            least 0.
+        sparsity: Regularizer of `s`, `None` for none; or a number of at least 0, the
+            factor of `dlrt.regularizers.Hoyer`.
+
+    Returns:
+        A new model with the same outputs, not compiled.
+
+    Raises:
+        ValueError: If an argument is outside of its range, the model is not built,
+            can't be rebuilt or has weights that are no numbers, or `layers` names one
+            that can't be decomposed.
+
+    Example:
+
+    >>> model = keras.Sequential([keras.Input((20,)), keras.layers.Dense(10)])
+    >>> decomposed = dlrt.decompose(model, sparsity=0.01)
+    >>> [tuple(weight.shape) for weight in decomposed.weights]
+    [(20, 10), (10,), (10, 10), (10,)]
+    """
+    if structure not in FOLDINGS:
+        raise ValueError(
+            f"`structure` must be one of {list(FOLDINGS)}. Received: "
+            f"structure={structure!r}"
+        )
+    Orthogonality(orthogonality)
+    check_built(model)
+    check_finite(model)
+    model = recomposed(model)
+    chosen = selected(model, layers)
+    for layer in chosen:
+        if not isinstance(layer, DECOMPOSABLE):
+            raise ValueError(
+                f"Layer {layer.name!r} of type {type(layer).__name__} can't be "
+                "decomposed. Leave it out with `layers`."
+            )
+    number = isinstance(sparsity, Real) and not isinstance(sparsity, bool)
+    regularizer = Hoyer(sparsity) if number else keras.regularizers.get(sparsity)
+    ids = {id(layer) for layer in chosen}
+
+    def replace(layer: Layer) -> Replacement | None:
+        if id(layer) not in ids:
+            return None
+        return _decomposed(layer, FOLDINGS[structure], orthogonality, regularizer)
+
+    return rebuild(model, replace)
+
+
+def _decomposed(
+    layer: Layer, folding: Pointwise, orthogonality: float, sparsity: Any
+) -> Replacement:
+    (matrix,) = folding.matrices(layer, 1)
+    u, s, vt = np.linalg.svd(np.asarray(matrix, "float64"), full_matrices=False)
+    pair, (first, second, *_) = folding.two_layers(layer, [(u, vt)])
+    return row_of(layer, pair.layers, (first, s, second), orthogonality, sparsity)

@@ -1,0 +1,69 @@
+"""Which layers of a model are compressed, and why the others are not."""
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import keras
+import numpy as np
+
+from dlrt._families import family_of
+from dlrt._rebuild import layers_in
+from dlrt._selection import LayerFilter, select
+from dlrt.compression._structures import supports
+
+Layer: TypeAlias = keras.layers.Layer
+
+
+def selected(model: keras.Model, layers: LayerFilter) -> list[Layer]:
+    """The layers that may be compressed, in order.
+
+    Raises:
+        ValueError: If there are none, or one was chosen that can't be.
+    """
+    if layers is None:
+        found = {id(layer): layer for layer in layers_in(model)}.values()
+        chosen = [layer for layer in found if _obstacle(layer) is None]
+    else:
+        chosen = [layer for layer, _ in select(model, layers)]
+        for layer in chosen:
+            if not supports(layer):
+                raise ValueError(
+                    f"Layer {layer.name!r} has several kernels and can't be "
+                    "compressed. Leave it out with `layers`."
+                )
+    if not chosen:
+        raise ValueError(
+            "`layers` must select layers that can be compressed. Received: "
+            f"layers={layers!r}, which selects none of the model {model.name!r}"
+        )
+    return chosen
+
+
+def left_alone(model: keras.Model, names: Sequence[str]) -> dict[str, str]:
+    """The other layers with weights, by name, and why they stay what they are."""
+    others = [x for x in layers_in(model) if x.weights and x.name not in names]
+    return {x.name: _obstacle(x) or "it was not selected" for x in others}
+
+
+def check_finite(model: keras.Model) -> None:
+    """Refuses weights that have no decomposition.
+
+    Raises:
+        ValueError: If there are some.
+    """
+    for weight in model.weights:
+        if not np.all(np.isfinite(np.asarray(weight, "float64"))):
+            raise ValueError(
+                f"`model` has weights that are no finite numbers: {weight.path}"
+            )
+
+
+def _obstacle(layer: Layer) -> str | None:
+    """Why a layer is not compressed by default."""
+    family = family_of(layer)
+    if family is None or not supports(layer):
+        return f"{type(layer).__name__} layers are not compressed"
+    obstacle = family.obstacle(layer)
+    if obstacle is not None:
+        return f"it {obstacle}"
+    return None if family.by_default(layer) else "it was not named"
