@@ -137,6 +137,17 @@ def test_folded_kernels():
         )
 
 
+@pytest.mark.parametrize("structure", STRUCTURES)
+def test_channels_may_come_first(structure):
+    layer = keras.layers.Conv2D(
+        5, (3, 2), strides=(2, 1), data_format="channels_first", name="conv"
+    )
+    model = fill(keras.Sequential([keras.Input((3, 9, 8)), layer]))
+    decomposed = disturbed(dlrt.decompose(model, structure=structure))
+    assert decomposed.layers[0].layers[1].axis == 1
+    assert_same_outputs(dlrt.to_dense(decomposed), decomposed)
+
+
 def test_regularizers():
     model = images()
     decomposed = dlrt.decompose(model, orthogonality=0.7, sparsity=0.2)
