@@ -80,10 +80,10 @@ def dense_network(
         }
     ).dense_run()
     data = training.load(config)
-    run = compressing.newest_dense(config)
+    run = compressing.newest(config)
     if run is None:
         resumed = replace(config, resume=_runs.find(config) is not None)
-        setup = compressing.train_dense(resumed, data)
+        setup = training.Training(resumed, data)
         setup.train()
         run = setup.run
     return keras.saving.load_model(run.best, compile=False), data

@@ -16,11 +16,16 @@ from typing import TYPE_CHECKING
 
 from experiments import _command, _quiet
 from experiments.images import compression_options
-from experiments.images.compression import CompressionConfig
+from experiments.images.compression import HOYER, CompressionConfig
+from experiments.images.config import Config
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    import keras
+
     from experiments._data import Data
-    from experiments._runs import Run
     from experiments.images.compressing import Compressing
 
 _MODULE = "experiments.compression"
@@ -48,10 +53,10 @@ def _run(config: CompressionConfig) -> int:
         target = data
         if config.transfer is not None:
             target = training.load(replace(config, dataset=config.transfer))
-    run = None if config.load_model is not None else _dense_run(config, data)
+    dense = _dense(config, data)
+    trained = dense if config.method != HOYER else _decomposed(config, data, dense)
     with _command.input_errors():
-        dense = compressing.load_dense(config, run, data)
-        compressed = compressing.Compressing(config, data, target, dense)
+        compressed = compressing.Compressing(config, data, target, dense, trained)
     directory = compressed.run.directory
     print(f"{config.method} on {config.network}, in {directory}", flush=True)
     print(compressed.report, flush=True)
@@ -61,24 +66,49 @@ def _run(config: CompressionConfig) -> int:
     return 0
 
 
-def _dense_run(config: CompressionConfig, data: "Data") -> "Run":
-    """The newest finished dense run, trained first if need be."""
+def _dense(config: CompressionConfig, data: "Data") -> "keras.Model":
+    from experiments.images import compressing, training
+
+    path = config.load_model
+    if path is None:
+        dense = replace(config.dense_run(), dataset=data.name)
+        path = _trained(dense, data, partial(training.build, dense, data))
+    with _command.input_errors():
+        return compressing.load_dense(path, data)
+
+
+def _decomposed(
+    config: CompressionConfig, data: "Data", dense: "keras.Model"
+) -> "keras.Model":
+    """The dense network after a training of its singular vectors and values."""
     from experiments.images import compressing
 
-    dense = replace(config.dense_run(), dataset=data.name)
-    found = compressing.newest_dense(dense)
-    if found is not None:
-        print(f"Dense network: {found.best}", flush=True)
-        return found
-    print("There is no such dense network yet; one is trained first.", flush=True)
+    settings = replace(config.svd_run(), dataset=data.name)
+    path = _trained(settings, data, partial(compressing.decomposed, settings, dense))
     with _command.input_errors():
-        training = compressing.train_dense(dense, data)
+        return compressing.load_dense(path, data)
+
+
+def _trained(
+    config: Config, data: "Data", start: "Callable[[], keras.Model]"
+) -> "Path":
+    """The best model of the newest finished run, trained first if need be."""
+    from experiments.images import compressing
+    from experiments.images.training import Training
+
+    found = compressing.newest(config)
+    if found is not None:
+        print(f"{config.kind} network: {found.best}", flush=True)
+        return found.best
+    print(f"There is no such {config.kind} network; it is trained first.", flush=True)
+    with _command.input_errors():
+        training = Training(config, data, start)
     try:
         with _command.training_errors(training.run.directory, "--learning-rate"):
             training.train()
     except KeyboardInterrupt:
         raise KeyboardInterrupt from None
-    return training.run
+    return training.run.best
 
 
 def _print_summary(compressed: "Compressing") -> None:

@@ -1,7 +1,8 @@
 """One compression run: a trained network, made smaller, trained on, measured."""
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -13,7 +14,7 @@ from experiments._data import Data
 from experiments._log_format import equal
 from experiments._runs import Run
 from experiments.images import measuring, training
-from experiments.images.compression import CompressionConfig
+from experiments.images.compression import CompressionConfig, SVDTrainingConfig
 from experiments.images.config import Config
 from experiments.images.training import Training
 
@@ -22,16 +23,16 @@ COMPRESSED = "compressed"
 LAYERS = "layers"
 TESTS = "tests.json"
 _OUTPUT = "output"
-# What the dense run must have in common with the settings.
+# What an earlier run must have in common with the settings.
 _SAME = (
     *("architecture", "dataset", "image_size", "dataset_size", "val_size", "seed"),
-    "augment",
+    *("augment", "scheme", "sparsity", "orthogonality"),
 )
 _LATENCY_BATCH = 64
 
 
-def newest_dense(config: Config) -> Run | None:
-    """The newest finished run of a dense network with these settings."""
+def newest(config: Config) -> Run | None:
+    """The newest finished run that trains a network with these settings."""
     record = config.record()
     for run in _runs.newest_first(config.log_dir):
         workbook = run.log(config.network)
@@ -42,18 +43,18 @@ def newest_dense(config: Config) -> Run | None:
         except ValueError:
             continue
         finished = bool(rows) and rows[-1]["epoch"] >= stored.get("epochs", 0) > 0
-        if finished and all(equal(stored.get(key), record[key]) for key in _SAME):
+        same = (equal(stored.get(key), record.get(key)) for key in _SAME)
+        if finished and all(same):
             return run
     return None
 
 
-def load_dense(config: CompressionConfig, run: Run | None, data: Data) -> keras.Model:
-    """The trained dense network, which fits the images.
+def load_dense(path: Path, data: Data) -> keras.Model:
+    """A trained network, which fits the images.
 
     Raises:
         ValueError: If it can't be read, or is for other images.
     """
-    path = config.load_model or (run and run.best)
     try:
         model = keras.saving.load_model(path, compile=False)
     except (ValueError, OSError) as error:
@@ -71,6 +72,16 @@ def load_dense(config: CompressionConfig, run: Run | None, data: Data) -> keras.
     return model
 
 
+def decomposed(config: SVDTrainingConfig, dense: keras.Model) -> keras.Model:
+    """A network to train as singular vectors and values."""
+    return dlrt.decompose(
+        dense,
+        structure=config.scheme,
+        orthogonality=config.orthogonality,
+        sparsity=config.sparsity,
+    )
+
+
 class Compressing:
     """A compression that has been set up.
 
@@ -79,6 +90,7 @@ class Compressing:
         data: The images of the dense network.
         target: The images to fine-tune on.
         dense: The trained dense network.
+        trained: What is made smaller: that, or one trained by singular values.
 
     Raises:
         ValueError: If the settings or the run to continue don't fit the network.
@@ -90,13 +102,19 @@ class Compressing:
     """
 
     def __init__(
-        self, config: CompressionConfig, data: Data, target: Data, dense: keras.Model
+        self,
+        config: CompressionConfig,
+        data: Data,
+        target: Data,
+        dense: keras.Model,
+        trained: keras.Model,
     ) -> None:
         self.config = config
         self.tests: dict[str, dict[str, Any]] = {}
         self._data = data
         self.dense = dense
-        self._start = dense if config.transfer is None else _for_classes(dense, target)
+        whole = dlrt.to_dense(trained)
+        self._start = whole if config.transfer is None else _for_classes(whole, target)
         small, self.report = self._compress()
         self.training = Training(config, target, start=lambda: small)
 
@@ -165,11 +183,6 @@ class Compressing:
             "latency_ms": measuring.latency(model, x, _LATENCY_BATCH),
             "latency_batch": min(_LATENCY_BATCH, len(x)),
         }
-
-
-def train_dense(config: Config, data: Data) -> Training:
-    """The run of a dense network, set up."""
-    return Training(replace(config, dataset=data.name), data)
 
 
 def _for_classes(dense: keras.Model, data: Data) -> keras.Model:

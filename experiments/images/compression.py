@@ -1,5 +1,6 @@
 """What a compression run can be told: settings, their defaults and their bounds."""
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ from experiments.images.config import Config, check, trained_alike
 
 SUBCOMMAND = "compress"
 
-METHODS = ("svd", "alds", "tucker", "dlrt")
+HOYER = "hoyer"
+METHODS = ("svd", "alds", "tucker", "dlrt", HOYER)
 SCHEMES = ("pointwise", "separable", "grouped", "tucker")
 ALLOCATIONS = ("ratio", "error")
 BUDGETS = ("ratio", "parameters", "flops", "error", "ranks")
@@ -20,6 +22,36 @@ PRESETS = {"light": 2.0, "medium": 4.0, "strong": 8.0}
 _DEFAULT_BUDGET = ("ratio", PRESETS["medium"])
 # A trained network needs smaller steps than one at the start.
 _FINE_TUNING_SHARE = 0.1
+
+
+@dataclass(frozen=True)
+class SVDTrainingConfig(Config):
+    """The settings of training a network as singular vectors and values.
+
+    Args:
+        scheme: How kernels are folded, see `dlrt.decompose`, as the next two.
+        sparsity: Factor of the regularizer of singular values.
+        orthogonality: Factor of that of singular vectors.
+    """
+
+    scheme: str = "pointwise"
+    sparsity: float = 0.1
+    orthogonality: float = 1.0
+
+    @property
+    def kind(self) -> str:
+        """What the log calls the training."""
+        return "decomposed"
+
+    @property
+    def network(self) -> str:
+        """What is trained on what; the workbook has this name."""
+        return f"svd-{self.scheme}-{self.trained}"
+
+    @property
+    def base_name(self) -> str:
+        """The run's name, if it gets no other and is the first of its kind."""
+        return f"{self.network}-h{self.sparsity:g}-seed{self.seed}"
 
 
 @dataclass(frozen=True)
@@ -38,6 +70,10 @@ class CompressionConfig(Config):
         load_model: The trained dense network; `None`: the newest finished run of it in
             `log_dir`, trained first if there is none.
         dense_epochs: Epochs of training it; `None`: those of `NETWORKS`.
+        svd_epochs: Of "hoyer": epochs of training singular vectors and values, before
+            the network is made smaller.
+        sparsity: Of "hoyer": factor of the regularizer of singular values.
+        orthogonality: Of "hoyer": factor of that of singular vectors.
     """
 
     method: str = "alds"
@@ -50,6 +86,9 @@ class CompressionConfig(Config):
     transfer: str | None = None
     load_model: Path | None = None
     dense_epochs: int | None = None
+    svd_epochs: int = 10
+    sparsity: float = 0.1
+    orthogonality: float = 1.0
 
     @property
     def kind(self) -> str:
@@ -80,17 +119,33 @@ class CompressionConfig(Config):
 
     def dense_run(self) -> Config:
         """The settings of the run that trains the dense network."""
-        given = {
-            name: getattr(self, name)
-            for name in (
-                *("architecture", "batch_size", "augment", "dataset", "image_size"),
-                *("dataset_size", "val_size", "seed", "log_dir", "verbose"),
-            )
-        }
+        given = self._shared
         if self.dense_epochs is not None:
             given["epochs"] = self.dense_epochs
         defaults = vars(Config("dense-reference", integrator=None))
         return Config(**trained_alike(defaults, given))
+
+    def svd_run(self) -> SVDTrainingConfig:
+        """The settings of the run that trains singular vectors and values."""
+        alike = ("optimizer", "learning_rate", "momentum", "schedule", "sparsity")
+        given = {name: getattr(self, name) for name in (*alike, "orthogonality")}
+        return SVDTrainingConfig(
+            "svd-training",
+            epochs=self.svd_epochs,
+            scheme=self.scheme or "pointwise",
+            integrator=None,
+            **given,
+            **self._shared,
+        )
+
+    @property
+    def _shared(self) -> dict[str, Any]:
+        """The settings that all runs of one compression have in common."""
+        names = (
+            *("architecture", "batch_size", "augment", "dataset", "image_size"),
+            *("dataset_size", "val_size", "seed", "log_dir", "verbose"),
+        )
+        return {name: getattr(self, name) for name in names}
 
 
 DEFAULTS = CompressionConfig(SUBCOMMAND, epochs=10, integrator=None)
@@ -145,7 +200,13 @@ def _budget(given: dict[str, Any]) -> tuple[str, Any]:
 
 def _check(config: CompressionConfig) -> None:
     check(config)
-    at_least_one(config, "dense_epochs")
+    at_least_one(config, "dense_epochs", "svd_epochs")
+    for name in ("sparsity", "orthogonality"):
+        value = getattr(config, name)
+        valid = math.isfinite(value) and value >= 0
+        require(valid, config, name, "be a number that is not negative")
+    if config.method == HOYER and config.scheme is not None:
+        one_of(config, "scheme", ("pointwise", "separable"))
     one_of(config, "method", METHODS)
     require(0 < config.attack <= 1, config, "attack", "lie in (0, 1]")
     if config.method != "dlrt":

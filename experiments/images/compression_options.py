@@ -139,6 +139,24 @@ class _Options(ImageOptions):
             "within the budget",
         )
         self.add(
+            "--svd-epochs",
+            type=int,
+            metavar="EPOCHS",
+            help="of --method hoyer: epochs of training singular vectors and values",
+        )
+        self.add(
+            "--sparsity",
+            type=float,
+            metavar="X",
+            help="of --method hoyer: factor of the regularizer of singular values",
+        )
+        self.add(
+            "--orthogonality",
+            type=float,
+            metavar="X",
+            help="of --method hoyer: factor of that of singular vectors",
+        )
+        self.add(
             "--attack",
             type=float,
             metavar="X",

@@ -113,7 +113,12 @@ class Config:
     def network(self) -> str:
         """What is trained on what; the workbook has this name."""
         kind = "dense" if self.dense else "low-rank"
-        return f"{kind}-{self.architecture}-{_word(self.dataset)}"
+        return f"{kind}-{self.trained}"
+
+    @property
+    def trained(self) -> str:
+        """The network and its data set."""
+        return f"{self.architecture}-{_word(self.dataset)}"
 
     @property
     def base_name(self) -> str:

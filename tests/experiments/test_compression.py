@@ -104,7 +104,7 @@ class TestRuns:
         settings = ("--method", "alds", "--preset", "strong", "--train", "--test")
         assert run(logs, *settings, "-e", 2, "--learning-rate", 1e-3) == 0
         output = capsys.readouterr().out
-        assert "Dense network" in output
+        assert "dense network: " in output
         name = "low-rank-lenet5-digits-compress-alds-ratio8-seed0"
         rows = rows_of(logs / name)
         assert [row["phase"] for row in rows] == ["compressed", *["fine-tuned"] * 2]
@@ -118,6 +118,22 @@ class TestRuns:
         for found in tests.values():
             assert found["attacked_accuracy"] <= found["test_accuracy"]
             assert found["latency_ms"] > 0
+
+    @pytest.mark.parametrize("scheme", ["pointwise", "separable"])
+    def test_singular_values_are_trained_first(self, scheme, logs, capsys):
+        settings = ("--method", "hoyer", "--ratio", 5, "--scheme", scheme, "--train")
+        more = ("--svd-epochs", 2, "-e", 1, "--learning-rate", 1e-3)
+        assert run(logs, *settings, *more, "--run-name", f"hoyer-{scheme}") == 0
+        rows = rows_of(logs / f"svd-{scheme}-lenet5-digits-h0.1-seed0")
+        assert [row["phase"] for row in rows] == ["decomposed"] * 2
+        rows = rows_of(logs / f"hoyer-{scheme}")
+        assert rows[0]["parameters prediction"] <= 431_080 / 5
+        # A second run finds the first one's network.
+        capsys.readouterr()
+        again = (*settings, *more, "--run-name", f"again-{scheme}")
+        assert run(logs, *again) == 0
+        assert "decomposed network: " in capsys.readouterr().out
+        assert rows_of(logs / f"again-{scheme}")[0]["loss"] == rows[0]["loss"]
 
     def test_low_rank_layers_adapt_within_the_budget(self, logs):
         settings = ("--method", "dlrt", "--ratio", 5, "--train", "-t", "0.5")
@@ -204,6 +220,8 @@ class TestWrongInput:
             (("--transfer", "mnist"), "`--transfer` must come with --train"),
             (("--attack", "2"), "`--attack` must lie"),
             (("--dense-epochs", "0"), "`--dense-epochs`"),
+            (("--method", "hoyer", "--scheme", "grouped"), "`--scheme` must be one of"),
+            (("--sparsity", "-1"), "`--sparsity` must be a number"),
             (("-l", "nowhere.keras"), "--load-model"),
             (("--dataset", "nowhere"), "`name` must be one of"),
             (("--image-size", "3"), "as 32x32"),
