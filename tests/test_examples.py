@@ -60,6 +60,17 @@ def readme_compression(model):
     return smaller
 
 
+def readme_decomposition(model, x, y):
+    decomposed = dlrt.decompose(model, sparsity=0.1)
+    decomposed.compile(
+        optimizer="adam",
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    )
+    decomposed.fit(x, y)
+    smaller, report = dlrt.compress(decomposed, "hoyer", {"error": 0.1})
+    return smaller
+
+
 def body(function):
     _, *lines, _ = inspect.getsource(function).splitlines(keepends=True)
     return textwrap.dedent("".join(lines))
@@ -70,6 +81,7 @@ def test_readme(capsys):
     assert blocks == [
         "import keras\nimport dlrt\n\n" + body(readme_example),
         body(readme_compression),
+        body(readme_decomposition),
     ]
     random = np.random.default_rng(0)
     x = random.random((512, 784), dtype="float32")
@@ -78,3 +90,5 @@ def test_readme(capsys):
     assert model.layers[0].rank == 40
     smaller = readme_compression(dlrt.to_dense(model))
     assert f"{smaller.count_params():,} now" in capsys.readouterr().out
+    dense = dlrt.to_dense(model)
+    assert readme_decomposition(dense, x, y).count_params() < dense.count_params()
