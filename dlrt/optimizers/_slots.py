@@ -4,7 +4,7 @@ Any optimizer can be wrapped, so nothing is assumed of its slots but what Keras 
 lists as long as the list of weights, made by `build`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -102,18 +102,26 @@ def crop_or_pad(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     )
 
 
+def fitted(slot: keras.Variable, fresh: keras.Variable) -> np.ndarray:
+    """The value of a slot, cropped or padded to the shape of a fresh one."""
+    return crop_or_pad(slot.numpy(), tuple(fresh.shape))
+
+
 def rebuild(
-    optimizer: keras.optimizers.Optimizer, variables: list[keras.Variable]
+    optimizer: keras.optimizers.Optimizer,
+    variables: list[keras.Variable],
+    carried: Callable[[keras.Variable, keras.Variable], np.ndarray] = fitted,
 ) -> None:
     """Makes an optimizer follow weights of which some have been replaced.
 
     The slots are those of a fresh optimizer of the same configuration, filled with the
-    old values cropped or padded. Iteration counter and learning rate stay the same
-    objects, since schedules and callbacks hold on to them.
+    old values. Iteration counter and learning rate stay the same objects, since
+    schedules and callbacks hold on to them.
 
     Args:
         optimizer: A built optimizer that wraps no other.
         variables: The weights, in the order in which it was built.
+        carried: What becomes of an old slot, from it and the fresh one in its place.
     """
     fresh = type(optimizer).from_config(optimizer.get_config())
     for name in ("_exclude_from_weight_decay", "_exclude_from_weight_decay_pattern"):
@@ -126,7 +134,7 @@ def rebuild(
     old_slots = optimizer.variables[len(kept) :]
     new_slots = fresh.variables[len(kept) :]
     for old, new in zip(old_slots, new_slots, strict=True):
-        new.assign(crop_or_pad(old.numpy(), tuple(new.shape)))
+        new.assign(carried(old, new))
         optimizer._tracker.untrack(old)
     # Past `__setattr__`, which would track the variables in the order of the lists.
     vars(optimizer).update(
