@@ -313,8 +313,9 @@ class HistoryLog(keras.callbacks.Callback):
 
 
 def _column(name: str) -> str:
-    if name.startswith("rank/"):
-        return name.replace("rank/", "rank ", 1)
+    for kind in ("rank", "width"):
+        if name.startswith(f"{kind}/"):
+            return name.replace("/", " ", 1)
     return _COLUMN_OF_LOG.get(name, name)
 
 
