@@ -146,6 +146,19 @@ class Checkpoint(keras.callbacks.Callback):
         _checkpoint.save(self.model, self._last, state)
 
 
+class LastCheckpoint(keras.callbacks.Callback):
+    """Saves the model of a run of one phase after every epoch."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._path = path
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        room = _checkpoint.capacities(self.model)
+        state = _checkpoint.State(epoch + 1, 0, 0, room)
+        _checkpoint.save(self.model, self._path, state)
+
+
 class StopWhenSettled(keras.callbacks.Callback):
     """Ends the adaptive phase when the ranks have settled."""
 

@@ -1,0 +1,276 @@
+"""A network that finds its widths: `python -m experiments.evolve [options]`.
+
+A convolutional network for images starts with more than a million parameters and ends
+with as many as asked for, in one run. Writes an Excel log and the last model to
+`history_logs/<run name>/`. Exit status: 0 when done, 2 after wrong input, 3 when the
+loss stopped being a number, 4 when a file can't be written in the middle of a run, 130
+after Ctrl-C.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from experiments import _command, _quiet, _settings
+from experiments._checks import at_least_one, check_run, positive, require
+from experiments._command import Parser
+from experiments._config import DATASETS
+from experiments._run_options import RunOptions
+from experiments._settings import LOG_DIR
+
+if TYPE_CHECKING:
+    import keras
+
+    from dlrt.callbacks import HistoryLog
+    from experiments._data import Data
+    from experiments._runs import Run
+
+_MODULE = "experiments.evolve"
+# Those of the two convolutions and the dense layer at the start.
+_WIDTHS = 20, 50, 500
+# No width falls below it; with all widths there, the network has this many parameters.
+_MIN_WIDTH = 2
+_LEAST_PARAMETERS = 382
+# A sixth of MNIST's 60,000 training images are the usual 10,000.
+_VAL_SIZE = 1 / 6
+
+
+@dataclass(frozen=True)
+class Config:
+    """The settings of a run.
+
+    Args:
+        epochs: Number of epochs.
+        max_parameters: What the network must not have more of at the end.
+        stop: The number of epochs after which widths stay as they are.
+        threshold: Relative singular value below which channels go anyway.
+        samples: How many training images the singular values are measured on.
+        batch_size: Images in a step.
+        learning_rate: That of Adam at the start; a cosine takes it down to 0.
+        dataset: A data set of `dlrt.datasets.load`.
+        seed: Seed of weights, split and order of the images.
+        run_name: Name of the run's folder. Defaults to one made from the settings.
+        log_dir: Folder of the runs.
+        resume: Whether to continue a run.
+        verbose: Keras's `verbose`. Defaults to what suits the terminal.
+    """
+
+    epochs: int = 12
+    max_parameters: int = 12_500
+    stop: int = 4
+    threshold: float = 0.01
+    samples: int = 2000
+    batch_size: int = 128
+    learning_rate: float = 2e-3
+    dataset: str = "auto"
+    seed: int = 0
+    run_name: str | None = None
+    log_dir: Path = LOG_DIR
+    resume: bool = False
+    verbose: int | None = None
+
+    @property
+    def subcommand(self) -> str:
+        """The experiment, which has one kind of run."""
+        return "evolve"
+
+    @property
+    def network(self) -> str:
+        """What is trained on what; the workbook has this name."""
+        return f"evolve-{self.dataset}"
+
+    @property
+    def base_name(self) -> str:
+        """The run's name, if it gets no other and is the first of its kind."""
+        return f"{self.network}-p{self.max_parameters}-seed{self.seed}"
+
+    def record(self) -> dict[str, Any]:
+        """The settings that the log keeps."""
+        return _settings.record(self)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the experiment and returns the exit status.
+
+    Raises:
+        SystemExit: With status 2 after wrong input, which one line on stderr names.
+    """
+    words = _command.words_of(arguments)
+    config = parse(words)
+    return _command.run(_MODULE, words, config, partial(_run, config))
+
+
+def parse(arguments: Sequence[str]) -> Config:
+    """Returns the settings that the words on the command line stand for.
+
+    Raises:
+        SystemExit: With status 2 and one line on stderr if a word is wrong, or with
+            status 0 after the help.
+    """
+    parser = Parser(
+        prog=f"python -m {_MODULE}",
+        description="Trains a convolutional network that finds its own widths.",
+        argument_default=argparse.SUPPRESS,
+    )
+    options = RunOptions(parser, Config())
+    add = options.add
+    add("-e", "--epochs", type=int, help="epochs")
+    add("-p", "--max-parameters", type=int, metavar="N", help="parameters at the end")
+    add("--stop", type=int, metavar="EPOCHS", help="after so many, widths stay")
+    add("--threshold", type=float, help="relative singular value that is kept")
+    add("--samples", type=int, metavar="N", help="images to measure the values on")
+    add("--batch-size", type=int, metavar="N", help="images in a step")
+    add("--learning-rate", type=float, metavar="RATE", help="learning rate")
+    add(
+        "--dataset",
+        choices=DATASETS,
+        help="data set; auto is mnist where it can be had, else digits",
+    )
+    options.add_run("weights, split and order of the images")
+    config = Config(**vars(parser.parse_args(arguments)))
+    with _command.input_errors():
+        _check(config)
+    return config
+
+
+def _check(config: Config) -> None:
+    check_run(config)
+    at_least_one(config, "epochs", "stop", "samples", "batch_size")
+    enough = config.max_parameters >= _LEAST_PARAMETERS
+    require(enough, config, "max_parameters", f"be at least {_LEAST_PARAMETERS}")
+    positive(config, "learning_rate")
+    require(0 <= config.threshold < 1, config, "threshold", "lie in [0, 1)")
+    require(config.stop < config.epochs, config, "stop", "be below --epochs")
+
+
+def _run(config: Config) -> int:
+    # Keras takes seconds to start; help and mistyped options don't wait for it.
+    _quiet.import_keras()
+    from experiments import _data, _runs
+
+    with _command.input_errors():
+        data = _data.prepare(config.dataset, _VAL_SIZE, config.seed, 1.0, flat=False)
+        config = replace(config, dataset=data.name)
+        run = _runs.find(config) if config.resume else _runs.create(config)
+        if run is None:
+            raise _runs.missing(config)
+        log, model, epoch = _begin(config, data, run)
+    print(f"evolve on {data.name}, in {run.directory}", flush=True)
+    with _command.training_errors(run.directory, "--learning-rate"):
+        _train(config, data, run, log, model, epoch)
+    print("\n".join(["", *_summary(log, model), ""]), flush=True)
+    return 0
+
+
+def _begin(
+    config: Config, data: "Data", run: "Run"
+) -> tuple["HistoryLog", "keras.Model", int]:
+    """The log and the model of a run, and how many epochs it has behind it."""
+    import keras
+
+    from dlrt.callbacks import HistoryLog
+    from experiments import _checkpoint
+
+    log = HistoryLog(
+        run.workbook(config.network), config.record(), resume=config.resume
+    )
+    log.open()
+    if run.last.exists():
+        model, state = _checkpoint.load(run.last)
+        return log, model, state.epoch
+    keras.utils.set_random_seed(config.seed)
+    model = build(data.num_classes)
+    steps = -(-len(data.train[0]) // config.batch_size) * config.epochs
+    rate = keras.optimizers.schedules.CosineDecay(config.learning_rate, steps)
+    model.compile(
+        keras.optimizers.Adam(rate),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    return log, model, 0
+
+
+def build(num_classes: int) -> "keras.Model":
+    """The network at the start: LeNet-5 in the widths of Caffe, without cropping."""
+    from keras import Input, Sequential, layers
+
+    first, second, dense = _WIDTHS
+    return Sequential(
+        [
+            Input((28, 28, 1)),
+            layers.Conv2D(first, 5, padding="same", activation="relu", name="conv_1"),
+            layers.MaxPooling2D(),
+            layers.Conv2D(second, 5, padding="same", activation="relu", name="conv_2"),
+            layers.MaxPooling2D(),
+            layers.Flatten(),
+            layers.Dense(dense, activation="relu", name="dense"),
+            layers.Dense(num_classes, name="classes"),
+        ]
+    )
+
+
+def _train(
+    config: Config,
+    data: "Data",
+    run: "Run",
+    log: "HistoryLog",
+    model: "keras.Model",
+    epoch: int,
+) -> None:
+    import dlrt
+    from experiments import _callbacks, _data, _evaluation
+
+    batches = _data.ShuffledBatches(*data.train, config.batch_size, config.seed)
+    evolve = dlrt.callbacks.Evolve(
+        data.train[0][: config.samples],
+        threshold=config.threshold,
+        max_parameters=config.max_parameters,
+        min_width=_MIN_WIDTH,
+        stop=config.stop,
+        verbose=int(_settings.verbosity(config) > 0),
+    )
+    model.fit(
+        batches.for_fit(),
+        epochs=config.epochs,
+        initial_epoch=epoch,
+        validation_data=data.val,
+        validation_batch_size=_data.EVALUATION_BATCH,
+        # The data set shuffles by itself; Keras would shuffle its batches.
+        shuffle=False,
+        verbose=_settings.verbosity(config),
+        callbacks=[
+            batches.follow(),
+            evolve,
+            _callbacks.StopAtNonFinite(),
+            _evaluation.TestEvaluation(data.test),
+            log,
+            _callbacks.LastCheckpoint(run.last),
+        ],
+    )
+
+
+def _summary(log: "HistoryLog", model: "keras.Model") -> list[str]:
+    """The result of a run, one fact a line."""
+    rows = log.rows
+    first, last = rows[0], rows[-1]
+    names = [name for name in last if name.startswith("width ")]
+    facts = {
+        "parameters": f"{first['parameters training']:,} at the start, "
+        f"{model.count_params():,} at the end",
+        "widths": ", ".join(
+            f"{name.removeprefix('width ')} {first[name]} to {last[name]}"
+            for name in names
+        ),
+        "accuracy": f"{last['val_accuracy']:.2%} validation, "
+        f"{last['test_accuracy']:.2%} test, after epoch {last['epoch']}",
+        "seconds": f"{sum(row['seconds'] for row in rows):.0f}",
+    }
+    return [f"{name + ':':<12} {text}" for name, text in facts.items()]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

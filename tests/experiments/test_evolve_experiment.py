@@ -1,0 +1,99 @@
+import os
+import subprocess
+import sys
+
+import keras
+import pytest
+from run_folders import ROOT, only_run, rows_of, workbook
+
+from dlrt.callbacks import read_history
+from experiments import evolve
+
+SMALL = ("--dataset", "digits", "--batch-size", "512", "--verbose", "0")
+
+
+@pytest.fixture
+def small(monkeypatch):
+    monkeypatch.setattr(evolve, "_WIDTHS", (3, 4, 20))
+
+
+def run(logs, *options):
+    return evolve.main([*SMALL, "--log-dir", str(logs), *map(str, options)])
+
+
+def test_start_has_a_million_parameters():
+    assert evolve.build(10).count_params() >= 10**6
+
+
+def test_least_parameters(monkeypatch):
+    monkeypatch.setattr(evolve, "_WIDTHS", (evolve._MIN_WIDTH,) * 3)
+    assert evolve.build(10).count_params() == evolve._LEAST_PARAMETERS
+
+
+def test_run_that_is_continued(tmp_path, small, capsys):
+    """In two parts it is the same run."""
+    options = ("-e", 2, "--stop", 1, "-p", 1500)
+    assert run(tmp_path / "whole", *options) == 0
+    text = capsys.readouterr().out
+    assert "% test, after epoch 2" in text
+    assert "evolve-digits-p1500-seed0" in text
+
+    class Interrupt(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 1:
+                raise KeyboardInterrupt
+
+    original = keras.Model.fit
+
+    def interrupted(self, *args, callbacks, **kwargs):
+        return original(self, *args, callbacks=[Interrupt(), *callbacks], **kwargs)
+
+    parts = tmp_path / "parts"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(keras.Model, "fit", interrupted)
+        assert run(parts, *options) == 130
+    assert "--resume" in capsys.readouterr().err
+    assert run(parts, *options, "--resume") == 0
+    whole, again = rows_of(only_run(tmp_path / "whole")), rows_of(only_run(parts))
+    assert len(again) == 2
+    assert again[-1]["width dense"] == whole[-1]["width dense"]
+    assert again[-1]["loss"] == pytest.approx(whole[-1]["loss"], rel=1e-3)
+    model = keras.saving.load_model(only_run(parts) / "last.keras")
+    assert model.count_params() == again[-1]["parameters training"] <= 1500
+
+
+@pytest.mark.tensorflow_only
+def test_script(tmp_path):
+    script = ROOT / "run_scripts" / "evolve.sh"
+    process = subprocess.run(
+        ["sh", script, *SMALL, "--stop", "1", "-p", "3000", "--log-dir", tmp_path],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHON": sys.executable, "EPOCHS": "2"},
+        capture_output=True,
+        text=True,
+    )
+    assert process.returncode == 0, process.stderr
+    directory = only_run(tmp_path)
+    rows, configuration = read_history(workbook(directory))
+    assert configuration["max_parameters"] == 3000
+    assert rows[0]["parameters training"] > 10**6
+    assert rows[1]["parameters training"] <= 3000
+    assert "1,256,080 at the start" in process.stdout
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["--stop", "12"], "`--stop` must be below --epochs"),
+        (["-p", "300"], "`--max-parameters` must be at least 382"),
+        (["--threshold", "1"], "`--threshold` must lie in [0, 1)"),
+        (["--samples", "0"], "`--samples` must be at least 1"),
+        (["--dataset", "cats"], "cats"),
+        (["--resume"], "`--resume` needs a run to continue"),
+    ],
+)
+def test_wrong_input(options, message, tmp_path, capsys):
+    with pytest.raises(SystemExit) as error:
+        evolve.main([*SMALL, "--log-dir", str(tmp_path), *options])
+    assert error.value.code == 2
+    assert message in capsys.readouterr().err
