@@ -1,21 +1,22 @@
 """Trained models made smaller by low-rank factors."""
 
-import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 
 from dlrt import accounting
 from dlrt._decomposed import is_separable, recomposed
-from dlrt._rebuild import Replacement, rebuild
+from dlrt._rebuild import rebuild
 from dlrt._selection import LayerFilter, check_built
-from dlrt.compression._allocation import ALLOCATIONS, OutOfBudget, Table, undominated
+from dlrt.compression._allocation import ALLOCATIONS, OutOfBudget
 from dlrt.compression._allocation import within as within_error
 from dlrt.compression._budget import Budget, parsed
+from dlrt.compression._candidates import Candidate
+from dlrt.compression._cp import CP
 from dlrt.compression._decompose import decompose
-from dlrt.compression._report import LayerReport, Report
+from dlrt.compression._report import Report
 from dlrt.compression._selected import check_finite, left_alone, selected
 from dlrt.compression._structures import (
     Choice,
@@ -27,15 +28,13 @@ from dlrt.compression._structures import (
 )
 from dlrt.compression._tucker import Tucker
 
-Layer: TypeAlias = keras.layers.Layer
-
-
-STRUCTURES: dict[str, Structure] = {
-    "pointwise": Pointwise(),
-    "manifold": Manifold(),
-    "separable": Separable(),
-    "grouped": Grouped(),
-    "tucker": Tucker(),
+STRUCTURES: dict[str, type[Structure]] = {
+    "pointwise": Pointwise,
+    "manifold": Manifold,
+    "separable": Separable,
+    "grouped": Grouped,
+    "tucker": Tucker,
+    "cp": CP,
 }
 
 
@@ -55,6 +54,7 @@ METHODS = {
     "svd": Method("pointwise", "ratio"),
     "alds": Method("grouped", "error"),
     "tucker": Method("tucker", "error"),
+    "cp": Method("cp", "error"),
     "dlrt": Method("manifold", "error"),
     "hoyer": Method("pointwise", "error"),
 }
@@ -76,7 +76,8 @@ def compress(
     A method is a structure, what kernels are decomposed into, and an allocation of
     ranks. `"svd"` is `"pointwise"` and `"ratio"`. `"alds"` is `"grouped"` and
     `"error"` (Liebenwein et al., 2021, arXiv:2107.11442), `"tucker"` and `"dlrt"`
-    are `"tucker"` and `"manifold"` with `"error"`. They combine freely.
+    are `"tucker"` and `"manifold"` with `"error"`, as `"cp"` is `"cp"` (Astrid & Lee,
+    2017, arXiv:1701.07148). They combine freely.
 
     `"hoyer"` is for models that `dlrt.decompose` has made and that have been trained
     since, or for others with `train`: of the singular values of `U diag(s) Vᵀ`, the
@@ -95,6 +96,11 @@ def compress(
       serve best; `EinsumDense` and `Embedding` have one.
     * `"tucker"`: convolutions run between fewer channels, `r` in and `r'` out, with one
       of size 1 before and one behind; other layers are `"pointwise"`.
+    * `"cp"`: convolutions become one of size 1 to `R` channels, one along each axis
+      within every channel, and one of size 1; other layers are `"pointwise"`. It needs
+      tensorly (`pip install -e .[cp]`). Ranks are chosen by estimates of the errors;
+      the report has the exact ones. Decompositions whose components diverge while they
+      cancel are detected, and repeated with a penalty on these.
 
     * `"ratio"`: every layer keeps the same share of its cost.
     * `"error"`: the largest relative error of a kernel is as small as can be, in the
@@ -107,7 +113,7 @@ def compress(
 
     Args:
         model: A built Sequential or functional Keras model; it is not changed.
-        method: `"svd"`, `"alds"`, `"tucker"`, `"dlrt"` or `"hoyer"`.
+        method: `"svd"`, `"alds"`, `"tucker"`, `"cp"`, `"dlrt"` or `"hoyer"`.
         budget: What may be left, a dictionary with one entry. `"parameters"` and
             `"flops"`: so many in the whole model, see `dlrt.accounting`;
             `"ratio"`: so many times fewer parameters; `"error"`: a bound on the
@@ -134,6 +140,7 @@ def compress(
             can't be rebuilt or has weights that are no numbers, `layers` names one that
             can't be compressed, or the budget is too small; the message has the
             smallest possible one.
+        ImportError: If a CP decomposition is asked for and tensorly is not installed.
 
     Example:
 
@@ -185,80 +192,19 @@ def compress(
     return smaller, report
 
 
-class _Candidate:
-    """A layer that may be compressed, with all ways to do so.
-
-    Args:
-        layer: The layer.
-        structure: What its kernel is decomposed into.
-        shapes: Shapes of its inputs, one for each time that it is applied.
-    """
-
-    def __init__(
-        self, layer: Layer, structure: Structure, shapes: Sequence[tuple]
-    ) -> None:
-        self.layer = layer
-        self._structure = structure
-        self._shapes = shapes
-        self.parameters = math.prod(layer.weights[0].shape)
-        self.flops = sum(accounting.layer_flops(layer, shape) for shape in shapes)
-
-    def table(self, kind: str) -> tuple[Table, list[Choice | None]]:
-        """What there is to choose from, by cost; `None` for the layer as it is."""
-        whole = self.flops if kind == "flops" else self.parameters
-        choices: list[Choice | None] = [
-            *self._structure.choices(self.layer, self._shapes),
-            None,
-        ]
-        costs = np.array([whole if c is None else getattr(c, kind) for c in choices])
-        errors = np.array([0.0 if c is None else c.error for c in choices])
-        kept = undominated(costs, errors)
-        return Table(costs[kept], errors[kept], whole), [choices[i] for i in kept]
-
-    def of_ranks(self, ranks: Any) -> Choice:
-        """The choice of these ranks in one group."""
-        wanted = tuple(ranks) if isinstance(ranks, (tuple, list)) else (int(ranks),)
-        found = self._structure.of_ranks(self.layer, self._shapes, wanted)
-        if found is None:
-            raise ValueError(
-                f"`budget['ranks']` must be ranks that the layer {self.layer.name!r}, "
-                f"with a kernel of shape {tuple(self.layer.weights[0].shape)}, can "
-                f"have. Received: {ranks}"
-            )
-        return found
-
-    def replacement(self, choice: Choice) -> Replacement:
-        """The layers that take this one's place."""
-        return self._structure.replacement(self.layer, choice)
-
-    def report(self, choice: Choice | None, structure: str) -> LayerReport:
-        """What has become of the layer."""
-        made = choice or Choice(1, (), self.parameters, self.flops, 0.0, 0.0)
-        return LayerReport(
-            name=self.layer.name,
-            type=type(self.layer).__name__,
-            shape=tuple(self.layer.weights[0].shape),
-            structure="dense" if choice is None else structure,
-            groups=made.groups,
-            ranks=made.ranks,
-            error=made.error,
-            bound=made.bound,
-            parameters_before=self.parameters,
-            parameters=made.parameters,
-            flops_before=self.flops,
-            flops=made.flops,
-        )
-
-
 def _planned(
-    model: keras.Model, layers: LayerFilter, method: Method, budget: Budget
-) -> list[tuple[_Candidate, Choice | None]]:
+    model: keras.Model,
+    layers: LayerFilter,
+    method: Method,
+    budget: Budget,
+) -> list[tuple[Candidate, Choice | None]]:
     """The layers that may be compressed, and what each becomes."""
     shapes: dict[int, list[tuple]] = {}
     for layer, shape in accounting.applications(model):
         shapes.setdefault(id(layer), []).append(shape)
+    structure = STRUCTURES[method.structure]()
     candidates = [
-        _Candidate(layer, STRUCTURES[method.structure], shapes[id(layer)])
+        Candidate(layer, structure, shapes[id(layer)])
         for layer in selected(model, layers)
     ]
     choices = _choose(model, candidates, budget, method.allocation)
@@ -288,7 +234,7 @@ def _has_separable(model: keras.Model) -> bool:
 
 def _choose(
     model: keras.Model,
-    candidates: Sequence[_Candidate],
+    candidates: Sequence[Candidate],
     budget: Budget,
     allocation: str,
 ) -> list[Choice | None]:
@@ -296,8 +242,10 @@ def _choose(
         return _of_ranks(candidates, budget.amount)
     kind = "flops" if budget.kind == "flops" else "parameters"
     tables, choices = zip(*(c.table(kind) for c in candidates), strict=True)
+    bound = np.inf
     if budget.kind == "error":
-        indices = within_error(tables, budget.amount)
+        bound = budget.amount
+        indices = within_error(tables, bound)
     else:
         if kind == "flops":
             total = accounting.flop_count(model)
@@ -312,11 +260,14 @@ def _choose(
                 f"has at least {others + error.smallest} {kind}. Received: "
                 f"{budget.amount} {kind}"
             ) from None
-    return [of[i] for of, i in zip(choices, indices, strict=True)]
+    return [
+        candidate.settled(of, index, bound)
+        for candidate, of, index in zip(candidates, choices, indices, strict=True)
+    ]
 
 
 def _of_ranks(
-    candidates: Sequence[_Candidate], ranks: Mapping[str, Any]
+    candidates: Sequence[Candidate], ranks: Mapping[str, Any]
 ) -> list[Choice | None]:
     names = [candidate.layer.name for candidate in candidates]
     unknown = sorted(set(ranks) - set(names))

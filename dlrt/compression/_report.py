@@ -20,7 +20,10 @@ class LayerReport:
         bound: Bound of `‖W - Ŵ‖₂ / ‖W‖₂` with the spectral norm, from the singular
             values alone: `√groups` times the largest one left out, by the largest one
             of all (Liebenwein et al., 2021, arXiv:2107.11442, section 2); of a Tucker
-            decomposition `‖W - Ŵ‖_F` by that.
+            or CP decomposition `‖W - Ŵ‖_F` by that.
+        degeneracy: Of a CP decomposition, the sum of the squared norms of its
+            components by `‖W‖_F²`: large if they cancel (Phan et al., 2020,
+            arXiv:2008.05441); `None` otherwise.
         parameters_before: Parameters of the kernel.
         parameters: Parameters of what is in its place.
         flops_before: Flops of its products, see `dlrt.accounting.flop_count`.
@@ -35,6 +38,7 @@ class LayerReport:
     ranks: tuple[int, ...]
     error: float
     bound: float
+    degeneracy: float | None
     parameters_before: int
     parameters: int
     flops_before: int
@@ -67,8 +71,15 @@ class Report:
         return self.parameters_before / self.parameters
 
     def __str__(self) -> str:
-        names = [field.name.replace("_", " ") for field in fields(LayerReport)]
-        rows = [names, *([_cell(v) for v in vars(row).values()] for row in self.layers)]
+        shown = [
+            field.name
+            for field in fields(LayerReport)
+            if any(getattr(row, field.name) is not None for row in self.layers)
+        ]
+        rows = [
+            [name.replace("_", " ") for name in shown],
+            *([_cell(getattr(row, name)) for name in shown] for row in self.layers),
+        ]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = [
             "  ".join(
@@ -85,6 +96,8 @@ class Report:
 
 
 def _cell(value: object) -> str:
+    if value is None:
+        return ""
     if isinstance(value, float):
         return f"{value:.4f}"
     if isinstance(value, int):

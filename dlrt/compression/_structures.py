@@ -41,6 +41,8 @@ class Choice(NamedTuple):
         flops: Flops of the products with them.
         error: Relative error of the kernel in the Frobenius norm.
         bound: Bound of its relative error in the spectral norm, as a matrix.
+        degeneracy: Squared norms of the components of a CP decomposition by that of
+            the kernel; `None` for others, and before it is known.
     """
 
     groups: int
@@ -49,6 +51,7 @@ class Choice(NamedTuple):
     flops: int
     error: float
     bound: float
+    degeneracy: float | None = None
 
 
 class Structure(abc.ABC):
@@ -69,17 +72,25 @@ class Structure(abc.ABC):
         """Layers of Keras that take the layer's place."""
 
     def of_ranks(
-        self, layer: Layer, shapes: Sequence[Shape], ranks: tuple[int, ...]
+        self,
+        layer: Layer,
+        shapes: Sequence[Shape],
+        ranks: tuple[int, ...],
+        groups: int = 1,
     ) -> Choice | None:
-        """The choice of these ranks in one group; `None` if there is none."""
+        """The choice of these ranks; `None` if there is none."""
         return next(
             (
                 choice
                 for choice in self.choices(layer, shapes)
-                if (choice.groups, choice.ranks) == (1, ranks)
+                if (choice.groups, choice.ranks) == (groups, ranks)
             ),
             None,
         )
+
+    def exact(self, layer: Layer, shapes: Sequence[Shape], choice: Choice) -> Choice:
+        """A choice with its exact error, where that of `choices` is an estimate."""
+        return choice
 
 
 class Folded(Structure):
@@ -258,6 +269,17 @@ class Grouped(Pointwise):
 def supports(layer: Layer) -> bool:
     """Whether a layer has one kernel that can be folded."""
     return isinstance(family_of(layer), OneKernel)
+
+
+def is_spatial(layer: Layer) -> bool:
+    """Whether a layer is a convolution of more than one position."""
+    return isinstance(layer, CONVOLUTIONS) and known_size(layer.kernel_size) > 1
+
+
+def input_positions(layer: Layer, shape: Shape) -> int:
+    """The number of positions of a tensor that a convolution takes or gives."""
+    first = layer.data_format == "channels_first"
+    return known_size(shape[2:] if first else shape[1:-1])
 
 
 def tails(squares: np.ndarray) -> np.ndarray:

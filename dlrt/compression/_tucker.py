@@ -8,11 +8,12 @@ from dlrt._rebuild import Replacement
 from dlrt._replacements import POINTWISE, in_a_row, inner_conv, last_conv
 from dlrt.accounting import known_size, positions
 from dlrt.compression._structures import (
-    CONVOLUTIONS,
     Choice,
     Layer,
     Pointwise,
     Shape,
+    input_positions,
+    is_spatial,
     tails,
 )
 
@@ -30,7 +31,7 @@ class Tucker(Pointwise):
     """
 
     def choices(self, layer: Layer, shapes: Sequence[Shape]) -> list[Choice]:
-        if not _has_core(layer):
+        if not is_spatial(layer):
             return super().choices(layer, shapes)
         decomposition = _Decomposition(np.asarray(layer.kernel, "float64"))
         channels = layer.kernel.shape[-2]
@@ -43,18 +44,22 @@ class Tucker(Pointwise):
         ]
 
     def of_ranks(
-        self, layer: Layer, shapes: Sequence[Shape], ranks: tuple[int, ...]
+        self,
+        layer: Layer,
+        shapes: Sequence[Shape],
+        ranks: tuple[int, ...],
+        groups: int = 1,
     ) -> Choice | None:
-        if not _has_core(layer):
-            return super().of_ranks(layer, shapes, ranks)
-        if len(ranks) != 2 or ranks[0] > layer.kernel.shape[-2]:
+        if not is_spatial(layer):
+            return super().of_ranks(layer, shapes, ranks, groups)
+        if len(ranks) != 2 or ranks[0] > layer.kernel.shape[-2] or groups != 1:
             return None
         decomposition = _Decomposition(np.asarray(layer.kernel, "float64"))
         found = _of_input_rank(layer, shapes, decomposition, ranks[0])
         return next((choice for choice in found if choice.ranks == ranks), None)
 
     def replacement(self, layer: Layer, choice: Choice) -> Replacement:
-        if not _has_core(layer):
+        if not is_spatial(layer):
             return super().replacement(layer, choice)
         decomposition = _Decomposition(np.asarray(layer.kernel, "float64"))
         p, core, q = decomposition.factors(*choice.ranks)
@@ -107,10 +112,6 @@ class _Decomposition:
         return rows.T @ rows
 
 
-def _has_core(layer: Layer) -> bool:
-    return isinstance(layer, CONVOLUTIONS) and known_size(layer.kernel_size) > 1
-
-
 def _of_input_rank(
     layer: Layer, shapes: Sequence[Shape], decomposition: _Decomposition, rank: int
 ) -> list[Choice]:
@@ -121,7 +122,7 @@ def _of_input_rank(
     squares = decomposition.output_squares(rank)
     left_out = np.sum(decomposition.input_values[rank:] ** 2)
     errors = np.sqrt(left_out + np.append(tails(squares)[1:] ** 2, 0.0))
-    before = sum(_input_positions(layer, shape) for shape in shapes)
+    before = sum(input_positions(layer, shape) for shape in shapes)
     after = sum(positions(layer, shape) for shape in shapes)
     found = []
     for output_rank in range(1, min(filters, entries) + 1):
@@ -139,8 +140,3 @@ def _of_input_rank(
             )
         )
     return found
-
-
-def _input_positions(layer: Layer, input_shape: Shape) -> int:
-    first = layer.data_format == "channels_first"
-    return known_size(input_shape[2:] if first else input_shape[1:-1])

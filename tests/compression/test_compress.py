@@ -6,7 +6,7 @@ from keras import ops
 import dlrt
 from dlrt import accounting
 
-STRUCTURES = ("pointwise", "separable", "grouped", "tucker", "manifold")
+STRUCTURES = ("pointwise", "separable", "grouped", "tucker", "cp", "manifold")
 ALLOCATIONS = ("ratio", "error")
 
 
@@ -133,6 +133,8 @@ def test_full_ranks_reproduce_the_model(model, structure):
             ranks[name] = min(kernel[1] * kernel[2], kernel[0] * kernel[3])
         if structure == "tucker" and "Conv" in type(layer).__name__:
             ranks[name] = tuple(kernel[-2:])
+        if structure == "cp" and "Conv" in type(layer).__name__:
+            ranks[name] = int(np.prod(kernel[:-2])) * min(kernel[-2:])
     smaller, report = dlrt.compress(model, "svd", {"ranks": ranks}, structure=structure)
     assert_close(array(smaller(data_for(model))), array(model(data_for(model))), 1e-5)
     found = {row.name: row.ranks for row in report.layers}
@@ -140,7 +142,7 @@ def test_full_ranks_reproduce_the_model(model, structure):
     assert all(row.error < 1e-6 for row in report.layers)
 
 
-@pytest.mark.parametrize("method", ["svd", "alds"])
+@pytest.mark.parametrize("method", ["svd", "alds", "cp"])
 def test_the_whole_budget_is_the_model(model, method):
     for budget in ({"ratio": 1}, {"error": 0.0}, {"flops": 10**12}):
         smaller, report = dlrt.compress(model, method, budget)
@@ -175,8 +177,15 @@ def as_kernel(model, old, row):
     (layers,) = {x for x in model._flatten_layers() if x.name == row.name}
     if not isinstance(layers, keras.Sequential):
         return array(layers.kernel)
-    *kernels, second = (array(x.kernel) for x in layers.layers if hasattr(x, "kernel"))
+    *kernels, second = (array(x.kernel) for x in layers.layers if x.weights)
     first = kernels[-1]
+    if row.structure == "cp" and "Conv" in row.type:
+        point, *axes = kernels
+        along = [axis.reshape(-1, row.ranks[0]) for axis in axes]
+        ends = point.reshape(point.shape[-2:]), second.reshape(second.shape[-2:])
+        equation = "abcd"[: len(along)]
+        terms = ",".join(f"{axis}r" for axis in equation)
+        return np.einsum(f"{terms},ir,ro->{equation}io", *along, *ends)
     if len(kernels) == 2:
         matrices = [k.reshape(k.shape[-2:]) for k in (kernels[0], second)]
         return np.einsum("cr,...rs,sm->...cm", matrices[0], first, matrices[1])

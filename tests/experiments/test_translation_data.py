@@ -575,7 +575,7 @@ class TestExtra:
             ("translation", "openpyxl sacrebleu sentencepiece"),
             (
                 "dev",
-                "openpyxl sacrebleu sentencepiece jax mypy pytest ruff xdist",
+                "openpyxl sacrebleu sentencepiece jax mypy pytest ruff tensorly xdist",
             ),
         ],
     )
