@@ -3,6 +3,7 @@
 from importlib import metadata
 
 from dlrt import callbacks as callbacks
+from dlrt import compression as compression
 from dlrt import evolution as evolution
 from dlrt import integrators as integrators
 from dlrt import layers as layers

@@ -4,3 +4,4 @@ from dlrt.compression._compress import compress as compress
 from dlrt.compression._decompose import decompose as decompose
 from dlrt.compression._report import LayerReport as LayerReport
 from dlrt.compression._report import Report as Report
+from dlrt.compression._sensitivity import Sensitivity as Sensitivity

@@ -92,6 +92,43 @@ def within(tables: Sequence[Table], error: float) -> list[int]:
     ]
 
 
+def by_shares(
+    tables: Sequence[Table],
+    limit: float,
+    ranks: Sequence[np.ndarray],
+    shares: Sequence[float],
+) -> list[int]:
+    """Ranks in proportion to shares, their sum as large as a limit allows.
+
+    Args:
+        tables: The choices of each layer.
+        limit: Upper bound of the sum of costs.
+        ranks: The rank of each choice of each layer, increasing.
+        shares: That of each layer, not negative; with 0 it has its cheapest choice,
+            as long as nothing is left.
+
+    Returns:
+        The index of each layer's choice.
+
+    Raises:
+        OutOfBudget: If the cheapest choices cost more.
+    """
+    # The sum, in shares, from which a layer has each of its choices.
+    reached = [
+        of / share if share else np.append(0.0, np.full(len(of) - 1, np.inf))
+        for of, share in zip(ranks, shares, strict=True)
+    ]
+
+    def choose(level: float) -> list[int]:
+        return [
+            max(0, int(np.searchsorted(levels, level, side="right")) - 1)
+            for levels in reached
+        ]
+
+    levels = np.unique(np.concatenate(reached))
+    return _up_to(tables, limit, choose, levels[np.isfinite(levels)])
+
+
 ALLOCATIONS: dict[str, Callable[[Sequence[Table], float], list[int]]] = {
     "ratio": by_ratio,
     "error": by_error,

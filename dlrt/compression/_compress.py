@@ -1,5 +1,6 @@
 """Trained models made smaller by low-rank factors."""
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -10,7 +11,7 @@ from dlrt import accounting
 from dlrt._decomposed import is_separable, recomposed
 from dlrt._rebuild import rebuild
 from dlrt._selection import LayerFilter, check_built
-from dlrt.compression._allocation import ALLOCATIONS, OutOfBudget
+from dlrt.compression._allocation import ALLOCATIONS, OutOfBudget, Table, by_shares
 from dlrt.compression._allocation import within as within_error
 from dlrt.compression._budget import Budget, parsed
 from dlrt.compression._candidates import Candidate
@@ -18,6 +19,7 @@ from dlrt.compression._cp import CP
 from dlrt.compression._decompose import decompose
 from dlrt.compression._report import Report
 from dlrt.compression._selected import check_finite, left_alone, selected
+from dlrt.compression._sensitivity import Sensitivity, ranks_of
 from dlrt.compression._structures import (
     Choice,
     Grouped,
@@ -43,18 +45,20 @@ class Method(NamedTuple):
 
     Attributes:
         structure: A key of `STRUCTURES`, what kernels are decomposed into.
-        allocation: A key of `ALLOCATIONS`.
+        allocation: A key of `ALLOCATIONS`, or `"sensitivity"`, with options or not.
+        with_data: That where data is given, if it is another.
     """
 
     structure: str
-    allocation: str
+    allocation: str | Sensitivity
+    with_data: str | None = None
 
 
 METHODS = {
     "svd": Method("pointwise", "ratio"),
     "alds": Method("grouped", "error"),
     "tucker": Method("tucker", "error"),
-    "cp": Method("cp", "error"),
+    "cp": Method("cp", "error", "sensitivity"),
     "dlrt": Method("manifold", "error"),
     "hoyer": Method("pointwise", "error"),
 }
@@ -67,7 +71,8 @@ def compress(
     *,
     layers: LayerFilter = None,
     structure: str | None = None,
-    allocation: str | None = None,
+    allocation: str | Sensitivity | None = None,
+    data: tuple[Any, Any] | None = None,
     train: Callable[[keras.Model], Any] | None = None,
     fine_tune: Callable[[keras.Model], Any] | None = None,
 ) -> tuple[keras.Model, Report]:
@@ -76,8 +81,8 @@ def compress(
     A method is a structure, what kernels are decomposed into, and an allocation of
     ranks. `"svd"` is `"pointwise"` and `"ratio"`. `"alds"` is `"grouped"` and
     `"error"` (Liebenwein et al., 2021, arXiv:2107.11442), `"tucker"` and `"dlrt"`
-    are `"tucker"` and `"manifold"` with `"error"`, as `"cp"` is `"cp"` (Astrid & Lee,
-    2017, arXiv:1701.07148). They combine freely.
+    are `"tucker"` and `"manifold"` with `"error"`. `"cp"` is `"cp"` and `"error"`, with
+    data `"sensitivity"` (Astrid & Lee, 2017, arXiv:1701.07148). They combine freely.
 
     `"hoyer"` is for models that `dlrt.decompose` has made and that have been trained
     since, or for others with `train`: of the singular values of `U diag(s) Vᵀ`, the
@@ -106,6 +111,9 @@ def compress(
     * `"error"`: the largest relative error of a kernel is as small as can be, in the
       Frobenius norm, where errors are known exactly for any number of groups; the paper
       takes a bound of the spectral norm, which is in the report.
+    * `"sensitivity"`, or a `dlrt.compression.Sensitivity` with options: the total rank
+      is shared out in proportion to the loss, on `data`, of the model with one layer
+      decomposed at a trial rank.
 
     `Dense`, `EinsumDense`, `Conv1D`, `Conv2D` and `Embedding` layers are compressed;
     the report names the others that have weights. A layer stays what it is where its
@@ -126,6 +134,8 @@ def compress(
         structure: Takes the place of that of the method.
         allocation: Takes the place of that of the method; for budgets of parameters
             and flops.
+        data: A pair `(x, y)` of inputs and targets, arrays or structures of these as
+            `model.evaluate` takes them, for `"sensitivity"`; others don't look at it.
         train: For `"hoyer"`, called with a decomposed copy of the model before it is
             compressed, to compile and train it: one that `dlrt.decompose` makes with
             its default regularizers if the model is not decomposed yet.
@@ -138,8 +148,8 @@ def compress(
     Raises:
         ValueError: If an argument is outside of its range, the model is not built,
             can't be rebuilt or has weights that are no numbers, `layers` names one that
-            can't be compressed, or the budget is too small; the message has the
-            smallest possible one.
+            can't be compressed, the budget is too small; the message has the smallest
+            possible one; or `"sensitivity"` lacks data that fits the model, or a loss.
         ImportError: If a CP decomposition is asked for and tensorly is not installed.
 
     Example:
@@ -151,7 +161,7 @@ def compress(
     >>> model.count_params() // smaller.count_params()
     4
     """
-    chosen_method = _method(method, structure, allocation)
+    chosen_method = _method(method, structure, allocation, data)
     if train is not None and method != "hoyer":
         raise ValueError(
             f"`train` must be `None` but for the method 'hoyer'. Received: {train}"
@@ -164,11 +174,11 @@ def compress(
     wanted = parsed(budget, accounting.parameter_count(whole))
     if wanted.kind == "ranks" and layers is None:
         layers = list(wanted.amount)
-    plan = _planned(whole, layers, chosen_method, wanted)
+    plan = _planned(whole, layers, chosen_method, wanted, data)
     if train is not None:
         # What can't be done has been refused before anything is trained.
         whole = _trained(model, whole, layers, chosen_method, train)
-        plan = _planned(whole, layers, chosen_method, wanted)
+        plan = _planned(whole, layers, chosen_method, wanted, data)
     replacements = {
         id(candidate.layer): candidate.replacement(choice)
         for candidate, choice in plan
@@ -197,6 +207,7 @@ def _planned(
     layers: LayerFilter,
     method: Method,
     budget: Budget,
+    data: Any,
 ) -> list[tuple[Candidate, Choice | None]]:
     """The layers that may be compressed, and what each becomes."""
     shapes: dict[int, list[tuple]] = {}
@@ -207,7 +218,7 @@ def _planned(
         Candidate(layer, structure, shapes[id(layer)])
         for layer in selected(model, layers)
     ]
-    choices = _choose(model, candidates, budget, method.allocation)
+    choices = _choose(model, candidates, budget, method.allocation, data)
     return list(zip(candidates, choices, strict=True))
 
 
@@ -236,7 +247,8 @@ def _choose(
     model: keras.Model,
     candidates: Sequence[Candidate],
     budget: Budget,
-    allocation: str,
+    allocation: str | Sensitivity,
+    data: Any,
 ) -> list[Choice | None]:
     if budget.kind == "ranks":
         return _of_ranks(candidates, budget.amount)
@@ -252,8 +264,9 @@ def _choose(
         else:
             total = accounting.parameter_count(model)
         others = total - sum(table.whole for table in tables)
+        allocate = _allocator(allocation, model, candidates, choices, data)
         try:
-            indices = ALLOCATIONS[allocation](tables, budget.amount - others)
+            indices = allocate(tables, budget.amount - others)
         except OutOfBudget as error:
             raise ValueError(
                 f"`budget` is too small: with these layers and this structure, a model "
@@ -264,6 +277,22 @@ def _choose(
         candidate.settled(of, index, bound)
         for candidate, of, index in zip(candidates, choices, indices, strict=True)
     ]
+
+
+def _allocator(
+    allocation: str | Sensitivity,
+    model: keras.Model,
+    candidates: Sequence[Candidate],
+    choices: Sequence[Sequence[Choice | None]],
+    data: Any,
+) -> Callable[[Sequence[Table], float], list[int]]:
+    """The allocation, a function of the tables and the limit."""
+    if isinstance(allocation, str) and allocation in ALLOCATIONS:
+        return ALLOCATIONS[allocation]
+    sensitivity = Sensitivity() if isinstance(allocation, str) else allocation
+    shares = sensitivity.shares(model, candidates, choices, data)
+    ranks = [ranks_of(of) for of in choices]
+    return functools.partial(by_shares, ranks=ranks, shares=shares)
 
 
 def _of_ranks(
@@ -282,15 +311,24 @@ def _of_ranks(
     ]
 
 
-def _method(method: str, structure: str | None, allocation: str | None) -> Method:
+def _method(
+    method: str,
+    structure: str | None,
+    allocation: str | Sensitivity | None,
+    data: Any,
+) -> Method:
+    options = isinstance(allocation, Sensitivity)
     for name, value, allowed in (
         ("method", method, list(METHODS)),
         ("structure", structure, [None, *STRUCTURES]),
-        ("allocation", allocation, [None, *ALLOCATIONS]),
+        ("allocation", allocation, [None, *ALLOCATIONS, "sensitivity"]),
     ):
-        if value not in allowed:
+        if value not in allowed and not (name == "allocation" and options):
             raise ValueError(
                 f"`{name}` must be one of {allowed}. Received: {name}={value!r}"
             )
     default = METHODS[method]
-    return Method(structure or default.structure, allocation or default.allocation)
+    own = default.allocation
+    if data is not None and default.with_data is not None:
+        own = default.with_data
+    return Method(structure or default.structure, allocation or own)

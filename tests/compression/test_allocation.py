@@ -9,6 +9,7 @@ from dlrt.compression._allocation import (
     Table,
     by_error,
     by_ratio,
+    by_shares,
     undominated,
     within,
 )
@@ -23,6 +24,14 @@ def random_tables(seed, layers=3):
         errors = np.append(np.sort(rng.random(size - 1))[::-1], 0.0)
         tables.append(Table(costs, errors, int(costs[-1])))
     return tables
+
+
+def equal_shares(tables, limit):
+    ranks = [np.arange(1, len(table.costs) + 1) for table in tables]
+    return by_shares(tables, limit, ranks, [1 / len(tables)] * len(tables))
+
+
+EVERY = [*ALLOCATIONS.values(), equal_shares]
 
 
 def cost(tables, chosen):
@@ -67,7 +76,7 @@ def test_by_ratio_gives_every_layer_its_share_at_least(seed):
         assert all(i >= j for i, j in zip(chosen, least, strict=True))
 
 
-@pytest.mark.parametrize("allocation", ALLOCATIONS.values())
+@pytest.mark.parametrize("allocation", EVERY)
 @pytest.mark.parametrize("seed", range(10))
 def test_nothing_that_would_be_of_use_is_left(allocation, seed):
     tables = random_tables(seed)
@@ -80,14 +89,14 @@ def test_nothing_that_would_be_of_use_is_left(allocation, seed):
             )
 
 
-@pytest.mark.parametrize("allocation", ALLOCATIONS.values())
+@pytest.mark.parametrize("allocation", EVERY)
 def test_all_of_it_is_the_layers_as_they_are(allocation):
     tables = random_tables(0)
     chosen = allocation(tables, sum(t.whole for t in tables))
     assert chosen == [len(t.costs) - 1 for t in tables]
 
 
-@pytest.mark.parametrize("allocation", ALLOCATIONS.values())
+@pytest.mark.parametrize("allocation", EVERY)
 def test_too_little_is_refused(allocation):
     tables = random_tables(0)
     least = cost(tables, [0, 0, 0])
@@ -95,6 +104,26 @@ def test_too_little_is_refused(allocation):
     with pytest.raises(OutOfBudget) as raised:
         allocation(tables, least - 1)
     assert raised.value.smallest == least
+
+
+def linear_table(unit, most):
+    ranks = np.arange(1, most + 1)
+    return Table(unit * ranks, 1 - ranks / most, unit * most)
+
+
+def test_by_shares_shares_out_the_total_rank():
+    tables = [linear_table(3, 60), linear_table(5, 60), linear_table(2, 60)]
+    ranks = [np.arange(1, 61)] * 3
+    # At a total rank of 40, 20 + 10 + 10 cost 3 * 20 + 5 * 10 + 2 * 10.
+    chosen = by_shares(tables, 130, ranks, [0.5, 0.25, 0.25])
+    assert [i + 1 for i in chosen] == [20, 10, 10]
+
+
+def test_layers_without_a_share_have_their_cheapest_choice():
+    tables = [linear_table(3, 60), linear_table(5, 60)]
+    ranks = [np.arange(1, 61)] * 2
+    chosen = by_shares(tables, 3 * 20 + 5, ranks, [1.0, 0.0])
+    assert [i + 1 for i in chosen] == [20, 1]
 
 
 @pytest.mark.parametrize("bound", [0.0, 0.3, 0.7, 1.0])

@@ -1,0 +1,205 @@
+"""Shares of the ranks from the loss with each layer decomposed."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any
+
+import keras
+import numpy as np
+
+from dlrt._rebuild import rebuild
+from dlrt.compression._candidates import Candidate
+from dlrt.compression._structures import Choice
+
+_BATCH_SIZE = 256
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """Ranks in proportion to the loss of the model with one layer decomposed.
+
+    Each layer alone is decomposed at a trial rank, and the total rank, as large as the
+    budget allows, is shared out in proportion to
+    `(1 - size_share) loss_i / Σ loss + size_share size_i / Σ size`: the loss of the
+    model with layer `i` decomposed, on the data given, without penalties on weights,
+    and the number of parameters of layer `i` at the trial rank. Rank selection by
+    sensitivity is due to Astrid & Lee, 2017, arXiv:1701.07148.
+
+    The rank of a Tucker decomposition is the mean of its two, that of groups their sum.
+
+    Args:
+        trial_rank: Positive integer, the rank of the trial, or the nearest below that a
+            layer can have.
+        size_share: The weight of sizes, in `[0, 1]`; with 1, large layers get large
+            ranks, whatever the loss.
+        loss: A loss of Keras, its name or a function; for several outputs a list or
+            dictionary of these. Defaults to the loss that the model is compiled with.
+
+    Raises:
+        ValueError: If an argument is outside of its range.
+
+    Example:
+
+    >>> model = keras.Sequential(
+    ...     [keras.Input((12, 12, 1)), keras.layers.Conv2D(16, 3),
+    ...      keras.layers.Conv2D(16, 3), keras.layers.GlobalMaxPooling2D()])
+    >>> x, y = np.ones((8, 12, 12, 1)), np.zeros((8, 16))
+    >>> smaller, report = dlrt.compress(
+    ...     model, "svd", {"ratio": 2}, data=(x, y),
+    ...     allocation=dlrt.compression.Sensitivity(loss="mse"))
+    """
+
+    trial_rank: int = 5
+    size_share: float = 0.0
+    loss: Any = None
+
+    def __post_init__(self) -> None:
+        rank, share = self.trial_rank, self.size_share
+        if not isinstance(rank, Integral) or isinstance(rank, bool) or rank < 1:
+            raise ValueError(
+                "`trial_rank` must be a positive integer. Received: "
+                f"trial_rank={rank!r}"
+            )
+        if not isinstance(share, Real) or not 0 <= share <= 1:
+            raise ValueError(
+                f"`size_share` must lie in [0, 1]. Received: size_share={share!r}"
+            )
+
+    def shares(
+        self,
+        model: keras.Model,
+        candidates: Sequence[Candidate],
+        choices: Sequence[Sequence[Choice | None]],
+        data: Any,
+    ) -> list[float]:
+        """The share of each layer, with the sum 1.
+
+        Args:
+            model: The model.
+            candidates: The layers.
+            choices: What there is to choose from for each, by cost.
+            data: A pair of inputs and targets.
+
+        Raises:
+            ValueError: If the data does not fit the model, there is no loss, or it is
+                negative or no number.
+        """
+        x, y = _checked(data, model)
+        loss = self.loss if self.loss is not None else getattr(model, "loss", None)
+        if loss is None:
+            raise ValueError(
+                "`allocation='sensitivity'` needs a loss: compile `model`, or give one "
+                "as `allocation=dlrt.compression.Sensitivity(loss=...)`."
+            )
+        compilation = {"loss": loss}
+        if self.loss is None and len(model.outputs) > 1:
+            compilation["loss_weights"] = model.get_compile_config()["loss_weights"]
+        losses, sizes = [], []
+        for candidate, of in zip(candidates, choices, strict=True):
+            trial = _trial(of, self.trial_rank)
+            if trial is None:
+                losses.append(0.0)
+                sizes.append(0)
+                continue
+            decomposed = _with_one_decomposed(model, candidate, trial)
+            decomposed.compile(**compilation)
+            losses.append(_loss(decomposed, x, y, candidate.layer.name))
+            sizes.append(trial.parameters)
+        shared = (1 - self.size_share) * _normalised(losses)
+        return list(shared + self.size_share * _normalised(sizes))
+
+
+def total_rank(choice: Choice) -> float:
+    """What counts as the rank of a choice."""
+    return choice.groups * float(np.mean(choice.ranks))
+
+
+def ranks_of(choices: Sequence[Choice | None]) -> np.ndarray:
+    """The rank of each choice of a table, increasing; the layer as it is comes last."""
+    ranks = np.array([0.0 if c is None else total_rank(c) for c in choices])
+    ranks = np.maximum.accumulate(ranks)
+    if choices[-1] is None:
+        ranks[-1] += 1
+    return ranks
+
+
+def _trial(choices: Sequence[Choice | None], rank: int) -> Choice | None:
+    """The last choice of at most a rank, or the cheapest."""
+    below = int(np.searchsorted(ranks_of(choices), rank, side="right")) - 1
+    within = [c for c in choices[: max(below, 0) + 1] if c is not None]
+    return within[-1] if within else None
+
+
+def _with_one_decomposed(
+    model: keras.Model, candidate: Candidate, choice: Choice
+) -> keras.Model:
+    replacement = candidate.replacement(choice)
+    return rebuild(
+        model, lambda layer: replacement if layer is candidate.layer else None
+    )
+
+
+def _loss(model: keras.Model, x: Any, y: Any, name: str) -> float:
+    found = model.evaluate(x, y, batch_size=_BATCH_SIZE, verbose=0, return_dict=True)[
+        "loss"
+    ]
+    # What the layers have in common; factors have no penalty that kernels have.
+    penalty = sum(
+        float(weight.regularizer(weight))
+        for weight in model.trainable_weights
+        if weight.regularizer is not None
+    )
+    loss = float(found) - penalty
+    if not math.isfinite(loss) or loss < -1e-6 * abs(float(found)):
+        raise ValueError(
+            "Shares by sensitivity need losses that are numbers and not negative. "
+            f"Received: {loss} for the model with {name!r} decomposed"
+        )
+    return max(loss, 0.0)
+
+
+def _normalised(values: Sequence[float]) -> np.ndarray:
+    """Values by their sum; all alike if that is 0."""
+    found = np.array(values, "float64")
+    total = found.sum()
+    return found / total if total > 0 else np.full(len(found), 1 / len(found))
+
+
+def _checked(data: Any, model: keras.Model) -> tuple[Any, Any]:
+    if data is None:
+        raise ValueError(
+            "`allocation='sensitivity'` needs `data`, a pair (x, y) to measure losses "
+            "on. Received: data=None"
+        )
+    if not isinstance(data, (tuple, list)) or len(data) != 2:
+        raise ValueError(
+            "`data` must be a pair (x, y) of inputs and targets. Received: "
+            f"data of type {type(data).__name__}"
+        )
+    x, y = data
+    inputs, targets = keras.tree.flatten(x), keras.tree.flatten(y)
+    shapes = [np.shape(value) for value in inputs]
+    wanted = [tuple(tensor.shape) for tensor in model.inputs]
+    fits = len(shapes) == len(wanted) and all(
+        map(_fits, sorted(shapes, key=len), sorted(wanted, key=len))
+    )
+    if not fits:
+        raise ValueError(
+            f"`data` must have inputs of the shapes {wanted}. Received: {shapes}"
+        )
+    lengths = {np.shape(value)[:1] for value in (*inputs, *targets)}
+    if len(lengths) != 1 or lengths & {(), (0,)}:
+        raise ValueError(
+            "`data` must have as many targets as inputs, and at least one. Received: "
+            f"{sorted(lengths)} of them"
+        )
+    return x, y
+
+
+def _fits(shape: tuple, wanted: tuple) -> bool:
+    return len(shape) == len(wanted) and all(
+        have == want or want is None
+        for have, want in zip(shape[1:], wanted[1:], strict=True)
+    )
