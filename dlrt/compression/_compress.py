@@ -17,6 +17,7 @@ from dlrt.compression._budget import Budget, parsed
 from dlrt.compression._candidates import Candidate
 from dlrt.compression._cp import CP
 from dlrt.compression._decompose import decompose
+from dlrt.compression._one_by_one import replaced_one_by_one
 from dlrt.compression._report import Report
 from dlrt.compression._selected import check_finite, left_alone, selected
 from dlrt.compression._sensitivity import Sensitivity, ranks_of
@@ -75,6 +76,8 @@ def compress(
     data: tuple[Any, Any] | None = None,
     train: Callable[[keras.Model], Any] | None = None,
     fine_tune: Callable[[keras.Model], Any] | None = None,
+    one_by_one: bool = False,
+    freeze: bool = False,
 ) -> tuple[keras.Model, Report]:
     """A smaller copy of a trained model, with low-rank factors in place of kernels.
 
@@ -115,6 +118,10 @@ def compress(
       is shared out in proportion to the loss, on `data`, of the model with one layer
       decomposed at a trial rank.
 
+    With `one_by_one=True`, layers are decomposed in the order of the model, each at the
+    rank chosen at the start, and the model is trained after each, so that those behind
+    adapt before their turn comes.
+
     `Dense`, `EinsumDense`, `Conv1D`, `Conv2D` and `Embedding` layers are compressed;
     the report names the others that have weights. A layer stays what it is where its
     factors would cost more. Factors have no regularizer of the kernel.
@@ -140,6 +147,11 @@ def compress(
             compressed, to compile and train it: one that `dlrt.decompose` makes with
             its default regularizers if the model is not decomposed yet.
         fine_tune: Called with the compressed model, to compile and train it.
+        one_by_one: Whether `fine_tune` is called after each layer that is decomposed,
+            not only after all. Errors in the report are those of the kernels as they
+            were when their turn came.
+        freeze: With `one_by_one`, whether layers that have taken the place of others
+            are not trained before all have; the last call trains all.
 
     Returns:
         A new model, not compiled unless by `fine_tune`, and a report, of the
@@ -166,6 +178,7 @@ def compress(
         raise ValueError(
             f"`train` must be `None` but for the method 'hoyer'. Received: {train}"
         )
+    _check_training(fine_tune, one_by_one, freeze)
     check_built(model)
     check_finite(model)
     if method == "hoyer" and structure is None and _has_separable(model):
@@ -179,12 +192,16 @@ def compress(
         # What can't be done has been refused before anything is trained.
         whole = _trained(model, whole, layers, chosen_method, train)
         plan = _planned(whole, layers, chosen_method, wanted, data)
-    replacements = {
-        id(candidate.layer): candidate.replacement(choice)
-        for candidate, choice in plan
-        if choice is not None
-    }
-    smaller = rebuild(whole, lambda layer: replacements.get(id(layer)))
+    if one_by_one and fine_tune is not None:
+        again = functools.partial(_chosen_again, chosen_method, wanted)
+        smaller, plan = replaced_one_by_one(whole, plan, again, fine_tune, freeze)
+    else:
+        replacements = {
+            id(candidate.layer): candidate.replacement(choice)
+            for candidate, choice in plan
+            if choice is not None
+        }
+        smaller = rebuild(whole, lambda layer: replacements.get(id(layer)))
     names = [candidate.layer.name for candidate, _ in plan]
     report = Report(
         layers=tuple(
@@ -295,6 +312,23 @@ def _allocator(
     return functools.partial(by_shares, ranks=ranks, shares=shares)
 
 
+def _chosen_again(
+    method: Method, budget: Budget, layer: Any, before: Candidate, choice: Choice
+) -> tuple[Candidate, Choice | None]:
+    """What a layer becomes after training, from what it would have before."""
+    kernel = layer.weights[0]
+    if not np.all(np.isfinite(np.asarray(kernel, "float64"))):
+        raise ValueError(
+            f"`fine_tune` has left weights that are no finite numbers: {kernel.path}"
+        )
+    candidate = Candidate(layer, STRUCTURES[method.structure](), before.shapes)
+    if budget.kind != "error":
+        return candidate, candidate.of_ranks(choice.ranks, choice.groups)
+    table, choices = candidate.table("parameters")
+    (index,) = within_error([table], budget.amount)
+    return candidate, candidate.settled(choices, index, budget.amount)
+
+
 def _of_ranks(
     candidates: Sequence[Candidate], ranks: Mapping[str, Any]
 ) -> list[Choice | None]:
@@ -332,3 +366,15 @@ def _method(
     if data is not None and default.with_data is not None:
         own = default.with_data
     return Method(structure or default.structure, allocation or own)
+
+
+def _check_training(fine_tune: Any, one_by_one: bool, freeze: bool) -> None:
+    if one_by_one and fine_tune is None:
+        raise ValueError(
+            "`one_by_one=True` needs `fine_tune`, to train between layers. Received: "
+            "fine_tune=None"
+        )
+    if freeze and not one_by_one:
+        raise ValueError(
+            "`freeze=True` is for `one_by_one=True`. Received: one_by_one=False"
+        )

@@ -1,0 +1,100 @@
+"""Layers compressed one after the other, with training in between."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeAlias
+
+import keras
+
+from dlrt._rebuild import Replacement, copied, layers_in, rebuild
+from dlrt.compression._candidates import Candidate
+from dlrt.compression._structures import Choice
+
+Layer: TypeAlias = keras.layers.Layer
+
+
+# A layer that may be replaced, and by what; `None` if it stays.
+Plan = list[tuple[Candidate, Choice | None]]
+
+
+def replaced_one_by_one(
+    model: keras.Model,
+    plan: Plan,
+    choose_again: Callable[[Layer, Candidate, Choice], tuple[Candidate, Choice | None]],
+    fine_tune: Callable[[keras.Model], Any],
+    freeze: bool,
+) -> tuple[keras.Model, Plan]:
+    """A model with one layer after the other replaced, from the first to the last.
+
+    Astrid & Lee, 2017, arXiv:1701.07148: each is decomposed as it is after training
+    with those before it.
+
+    Args:
+        model: The model; it is not changed.
+        plan: What was planned for its layers before any training.
+        choose_again: What becomes of a layer as it is now, from what was planned.
+        fine_tune: Trains a model. It is called after each layer but the last.
+        freeze: Whether layers that have been replaced are not trained then.
+
+    Returns:
+        The model, and what has been done.
+    """
+    done = list(plan)
+    now = {id(layer): layer for layer in layers_in(model)}
+    current = model
+    waiting = [
+        (i, before, choice)
+        for i, (before, choice) in enumerate(plan)
+        if choice is not None
+    ]
+    for index, before, planned in waiting:
+        candidate, choice = choose_again(now[id(before.layer)], before, planned)
+        done[index] = before, choice
+        if choice is not None:
+            replacement = candidate.replacement(choice)
+            current, now = _with_one_replaced(
+                current, now, candidate.layer, replacement
+            )
+        if index != waiting[-1][0]:
+            with _frozen(_new_layers(current, now) if freeze else []):
+                fine_tune(current)
+    if current is model:
+        current = rebuild(model, lambda layer: None)
+    return current, done
+
+
+def _with_one_replaced(
+    model: keras.Model, now: dict[int, Layer], old: Layer, replacement: Replacement
+) -> tuple[keras.Model, dict[int, Layer]]:
+    """A copy of a model with a layer replaced, and where the other layers are in it."""
+    copies: dict[int, Layer] = {}
+
+    def replace(layer: Layer) -> Replacement | None:
+        if layer is old:
+            return replacement
+        if isinstance(layer, keras.Model):
+            return None
+        made = copied(layer)
+        copies[id(layer)] = made.layer
+        return made
+
+    copy = rebuild(model, replace)
+    still = {key: copies.get(id(layer)) for key, layer in now.items()}
+    return copy, {key: layer for key, layer in still.items() if layer is not None}
+
+
+def _new_layers(model: keras.Model, now: dict[int, Layer]) -> list[Layer]:
+    old = {id(layer) for layer in now.values()}
+    return [layer for layer in layers_in(model) if id(layer) not in old]
+
+
+@contextmanager
+def _frozen(layers: Sequence[Layer]) -> Iterator[None]:
+    were = [layer.trainable for layer in layers]
+    for layer in layers:
+        layer.trainable = False
+    try:
+        yield
+    finally:
+        for layer, trainable in zip(layers, were, strict=True):
+            layer.trainable = trainable
