@@ -17,6 +17,7 @@ from dlrt.compression import decompose as decompose
 from dlrt.convert import convert as convert
 from dlrt.convert import merge as merge
 from dlrt.convert import to_dense as to_dense
+from dlrt.export import export as export
 from dlrt.factors import Factors as Factors
 from dlrt.model import Model as Model
 

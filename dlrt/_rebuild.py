@@ -86,6 +86,13 @@ def rebuild(
     return copy
 
 
+def can_rebuild(model: keras.Model) -> bool:
+    """Whether a model is Sequential or functional, and every one within it."""
+    return isinstance(model, (keras.Sequential, Functional)) and all(
+        can_rebuild(layer) for layer in model.layers if isinstance(layer, keras.Model)
+    )
+
+
 def copied(layer: keras.layers.Layer) -> Replacement:
     """A copy of a layer; factors are copied at their rank."""
     exact = {

@@ -43,7 +43,8 @@ check_given_python() {
         s/^pillow.*/PIL/p; t
         s/^\([A-Za-z]\{1,\}\).*/\1/p' "$root/requirements.txt")
     [ "$dlrt_extra" = run ] || modules="$modules sacrebleu sentencepiece"
-    [ "$dlrt_extra" != dev ] || modules="$modules jax mypy pytest ruff tensorly xdist"
+    [ "$dlrt_extra" != dev ] || modules="$modules ai_edge_litert jax mypy onnxruntime \
+pytest ruff tensorly tf2onnx xdist"
     # One word a module is what the loop in Python expects.
     # shellcheck disable=SC2086
     "$PYTHON" -c '

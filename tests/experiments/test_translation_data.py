@@ -575,7 +575,8 @@ class TestExtra:
             ("translation", "openpyxl sacrebleu sentencepiece"),
             (
                 "dev",
-                "openpyxl sacrebleu sentencepiece jax mypy pytest ruff tensorly xdist",
+                "openpyxl sacrebleu sentencepiece ai_edge_litert jax mypy onnxruntime "
+                "pytest ruff tensorly tf2onnx xdist",
             ),
         ],
     )
