@@ -54,6 +54,7 @@ WAYS = (
     Way("svd, separable, by error", "svd", "separable", "error"),
     Way("alds", "alds"),
     Way("tucker", "tucker"),
+    Way("cp", "cp"),
 )
 
 # What each network is trained on, and for how many epochs.

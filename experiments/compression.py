@@ -55,8 +55,12 @@ def _run(config: CompressionConfig) -> int:
             target = training.load(replace(config, dataset=config.transfer))
     dense = _dense(config, data)
     trained = dense if config.method != HOYER else _decomposed(config, data, dense)
-    with _command.input_errors():
-        compressed = compressing.Compressing(config, data, target, dense, trained)
+    try:
+        with _command.input_errors():
+            compressed = compressing.Compressing(config, data, target, dense, trained)
+    except ImportError as error:
+        # CP decompositions need the package of an extra.
+        _command.fail(str(error))
     directory = compressed.run.directory
     print(f"{config.method} on {config.network}, in {directory}", flush=True)
     print(compressed.report, flush=True)

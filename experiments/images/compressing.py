@@ -14,7 +14,11 @@ from experiments._data import Data
 from experiments._log_format import equal
 from experiments._runs import Run
 from experiments.images import measuring, training
-from experiments.images.compression import CompressionConfig, SVDTrainingConfig
+from experiments.images.compression import (
+    SENSITIVITY,
+    CompressionConfig,
+    SVDTrainingConfig,
+)
 from experiments.images.config import Config
 from experiments.images.training import Training
 
@@ -29,6 +33,7 @@ _SAME = (
     *("augment", "scheme", "sparsity", "orthogonality"),
 )
 _LATENCY_BATCH = 64
+_SENSITIVITY_IMAGES = 2000
 
 
 def newest(config: Config) -> Run | None:
@@ -111,7 +116,7 @@ class Compressing:
     ) -> None:
         self.config = config
         self.tests: dict[str, dict[str, Any]] = {}
-        self._data = data
+        self._data, self._target = data, target
         self.dense = dense
         whole = dlrt.to_dense(trained)
         self._start = whole if config.transfer is None else _for_classes(whole, target)
@@ -131,6 +136,11 @@ class Compressing:
             # The new last layer has learned nothing yet that could be kept.
             candidates = training.networks.full_ranks(self._start)
             layers = [name for name in candidates if name != _OUTPUT]
+        allocation, data = config.allocation, None
+        if allocation == SENSITIVITY:
+            loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+            allocation = dlrt.compression.Sensitivity(loss=loss)
+            data = tuple(part[:_SENSITIVITY_IMAGES] for part in self._target.train)
         keras.utils.set_random_seed(config.seed)
         return dlrt.compress(
             self._start,
@@ -138,7 +148,8 @@ class Compressing:
             {key: amount},
             layers=layers,
             structure=config.scheme,
-            allocation=config.allocation,
+            allocation=allocation,
+            data=data,
         )
 
     def finish(self) -> None:

@@ -12,9 +12,10 @@ from experiments.images.config import Config, check, trained_alike
 SUBCOMMAND = "compress"
 
 HOYER = "hoyer"
-METHODS = ("svd", "alds", "tucker", "dlrt", HOYER)
-SCHEMES = ("pointwise", "separable", "grouped", "tucker")
-ALLOCATIONS = ("ratio", "error")
+METHODS = ("svd", "alds", "tucker", "cp", "dlrt", HOYER)
+SCHEMES = ("pointwise", "separable", "grouped", "tucker", "cp")
+SENSITIVITY = "sensitivity"
+ALLOCATIONS = ("ratio", "error", SENSITIVITY)
 BUDGETS = ("ratio", "parameters", "flops", "error", "ranks")
 # How many times fewer parameters.
 PRESETS = {"light": 2.0, "medium": 4.0, "strong": 8.0}

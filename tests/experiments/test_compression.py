@@ -119,6 +119,13 @@ class TestRuns:
             assert found["attacked_accuracy"] <= found["test_accuracy"]
             assert found["latency_ms"] > 0
 
+    def test_ranks_by_sensitivity(self, logs):
+        settings = ("--method", "cp", "--allocation", "sensitivity", "--ratio", 6)
+        assert run(logs, *settings, "--run-name", "cp") == 0
+        layers = read_table(workbook(logs / "cp"), "layers")
+        assert [row["structure"] for row in layers] == ["cp"] * 4
+        assert rows_of(logs / "cp")[0]["parameters prediction"] <= 431_080 / 6
+
     @pytest.mark.parametrize("scheme", ["pointwise", "separable"])
     def test_singular_values_are_trained_first(self, scheme, logs, capsys):
         settings = ("--method", "hoyer", "--ratio", 5, "--scheme", scheme, "--train")
