@@ -5,8 +5,15 @@ from typing import Any, NamedTuple
 
 import keras
 import numpy as np
-from keras.src.models.functional import Functional  # not exported by Keras
 
+from dlrt._within import (
+    build_shapes,
+    has_own_weights,
+    is_container,
+    is_graph,
+    parts,
+)
+from dlrt.exchanged import Exchanged
 from dlrt.layers import LowRankLayer
 
 
@@ -22,21 +29,27 @@ class Replacement(NamedTuple):
     weights: list[np.ndarray]
 
 
-def rebuild(
-    model: keras.Model, replace: Callable[[keras.layers.Layer], Replacement | None]
-) -> keras.Model:
+Replace = Callable[[keras.layers.Layer], Replacement | None]
+
+
+def rebuild(model: keras.Model, replace: Replace) -> keras.Model:
     """A copy of a model with layers replaced, not compiled.
 
-    Layers that are used in several places, nested models included, stay shared.
+    Layers that are used in several places, nested models included, stay shared. Where
+    layers within a layer or model of a user's class are replaced, it becomes an
+    `Exchanged`.
 
     Args:
-        model: A built Sequential or functional model; it is not changed.
-        replace: Says what takes the place of a layer, or of a model within the model;
-            `None` for a copy, and to be asked for the layers in such a model.
+        model: A built model; it is not changed.
+        replace: Says what takes the place of a layer, or of a Sequential or functional
+            model within the model; `None` for a copy, and to be asked for the layers in
+            such a model.
 
     Raises:
-        ValueError: If the model, or one within it, is of another kind.
+        ValueError: If a layer or model of a user's class can't be copied.
     """
+    if not is_graph(model):
+        return _with(model, _changes_within(model, replace)).layer
     made: list[Replacement] = []
     clones: dict[int, Any] = {}
     in_place_of_models: set[int] = set()
@@ -44,11 +57,7 @@ def rebuild(
     def cloned(model: keras.Model) -> keras.Model:
         if isinstance(model, keras.Sequential):
             return keras.models.clone_model(model, clone_function=clone)
-        if isinstance(model, Functional):
-            return keras.models.clone_model(
-                model, clone_function=clone, call_function=call
-            )
-        raise _not_rebuildable(model)
+        return keras.models.clone_model(model, clone_function=clone, call_function=call)
 
     def clone(layer: Any) -> Any:
         if id(layer) not in clones:
@@ -59,8 +68,12 @@ def rebuild(
         if not isinstance(layer, keras.layers.Layer):
             # One of `keras.ops` between the layers.
             return _copy(layer)
+        if is_container(layer):
+            changes = _changes_within(layer, replace)
+            made.append(_with(layer, changes) if changes else copied(layer))
+            return made[-1].layer
         replacement = replace(layer)
-        if isinstance(layer, keras.Model):
+        if is_graph(layer):
             if replacement is None:
                 inner = cloned(layer)
                 inner.supports_masking = layer.supports_masking
@@ -86,15 +99,146 @@ def rebuild(
     return copy
 
 
-def can_rebuild(model: keras.Model) -> bool:
-    """Whether a model is Sequential or functional, and every one within it."""
-    return isinstance(model, (keras.Sequential, Functional)) and all(
-        can_rebuild(layer) for layer in model.layers if isinstance(layer, keras.Model)
-    )
-
-
 def copied(layer: keras.layers.Layer) -> Replacement:
     """A copy of a layer; factors are copied at their rank."""
+    return Replacement(_copy(layer), _exact_weights(layer))
+
+
+def layers_in(model: keras.layers.Layer) -> Iterator[keras.layers.Layer]:
+    """The layers that `rebuild` can replace, in order, each as often as it is found.
+
+    Layers and models of users' classes with weights of their own are among them, but
+    can't be replaced.
+    """
+    for layer in model.layers if is_graph(model) else parts(model).values():
+        if is_graph(layer):
+            yield from layers_in(layer)
+        elif not is_container(layer):
+            # One that is never called has no weights.
+            if layer.built:
+                yield layer
+        else:
+            if has_own_weights(layer):
+                yield layer
+            if is_graph(model):
+                # Those within other containers are parts of the outermost.
+                yield from layers_in(layer)
+
+
+def _changes_within(
+    layer: keras.layers.Layer, replace: Replace
+) -> dict[str, keras.layers.Layer]:
+    """What takes the place of layers within a container, built, by where it goes."""
+    changed = {place: _changed(part, replace) for place, part in parts(layer).items()}
+    return {place: new for place, new in changed.items() if new is not None}
+
+
+def _with(layer: keras.layers.Layer, new: dict[str, keras.layers.Layer]) -> Replacement:
+    """A built copy of a container with others in the places of layers within it."""
+    copy = _built_copy(layer)
+    if new:
+        shapes = build_shapes(layer)
+        could_be_called = _call_error(copy, shapes) is None
+        copy = Exchanged(copy, new, name=layer.name)
+        error = _call_error(copy, shapes)
+        if could_be_called and error is not None:
+            raise ValueError(
+                f"`model` has layers within {layer.name!r} of type "
+                f"{type(layer).__name__} that can't be replaced: it does more with "
+                "them than to call them. Leave them out with `layers`. "
+                f"{type(error).__name__}: {error}"
+            ) from error
+    return Replacement(copy, copy.get_weights())
+
+
+def _changed(part: keras.layers.Layer, replace: Replace) -> Any:
+    """What takes the place of a layer within another, built; `None` for nothing."""
+    if is_container(part) or not part.built:
+        return None
+    replacement = replace(part)
+    if replacement is None and is_graph(part):
+        found = []
+
+        def noted(layer: keras.layers.Layer) -> Replacement | None:
+            found.append(replace(layer))
+            return found[-1]
+
+        copy = rebuild(part, noted)
+        return copy if any(one is not None for one in found) else None
+    if replacement is None:
+        return None
+    new, weights = replacement
+    if not new.built:
+        shapes = build_shapes(part)
+        if len(shapes) == 1:
+            new.build(*shapes.values())
+        else:
+            new.build(**shapes)
+    new.set_weights(weights)
+    return new
+
+
+def _built_copy(layer: keras.layers.Layer) -> Any:
+    """A copy of a layer or model of a user's class, with its weights.
+
+    Raises:
+        ValueError: If it can't be made from a configuration.
+    """
+    try:
+        copy = _copy(layer)
+        if not copy.built:
+            _build_like(copy, layer)
+        copy.set_weights(_exact_weights(layer))
+    # A user's constructor may raise anything.
+    except Exception as error:
+        raise ValueError(
+            f"`model` has layers within {layer.name!r} of type {type(layer).__name__}, "
+            "which can't be copied: its `get_config` must say all that `from_config` "
+            f"and `build` need. {type(error).__name__}: {error}"
+        ) from error
+    if {at: type(part) for at, part in parts(copy).items()} != {
+        at: type(part) for at, part in parts(layer).items()
+    }:
+        raise ValueError(
+            f"`model` has layers within {layer.name!r} of type {type(layer).__name__}, "
+            "whose configuration makes other layers than it has: "
+            f"{list(parts(copy))}. Received: {list(parts(layer))}"
+        )
+    return copy
+
+
+def _build_like(copy: keras.layers.Layer, layer: keras.layers.Layer) -> None:
+    if not getattr(copy.build, "_is_default", False):
+        copy.build_from_config(layer.get_build_config())
+        return
+    # Its layers are built when they are called.
+    shapes = build_shapes(layer)
+    error = _call_error(copy, shapes)
+    if error is not None:
+        raise error
+    copy._build_shapes_dict = shapes
+    copy.built = True
+
+
+def _call_error(layer: keras.layers.Layer, shapes: dict[str, Any]) -> Exception | None:
+    """What calling a layer raises, as far as shapes alone tell."""
+    tensors = {
+        name.removesuffix("_shape"): keras.tree.map_shape_structure(
+            keras.KerasTensor, shape
+        )
+        for name, shape in shapes.items()
+    }
+    first = [tensors.pop(name) for name in list(tensors)[:1]]
+    try:
+        layer.compute_output_spec(*first, **tensors)
+    # It is the code of a user.
+    except Exception as error:
+        return error
+    return None
+
+
+def _exact_weights(layer: keras.layers.Layer) -> list[np.ndarray]:
+    """The weights of a layer, those of factors at their rank."""
     exact = {
         id(getattr(part, name)): factor
         for part in layer._flatten_layers()
@@ -102,24 +246,7 @@ def copied(layer: keras.layers.Layer) -> Replacement:
         for name, factor in zip("usv", part.factors, strict=True)
     }
     values = zip(layer.weights, layer.get_weights(), strict=True)
-    weights = [exact.get(id(weight), value) for weight, value in values]
-    return Replacement(_copy(layer), weights)
-
-
-def layers_in(model: keras.Model) -> Iterator[keras.layers.Layer]:
-    """The layers that `rebuild` can replace, in order, each as often as it is found."""
-    for layer in model.layers:
-        if isinstance(layer, (keras.Sequential, Functional)):
-            yield from layers_in(layer)
-        else:
-            yield layer
-
-
-def _not_rebuildable(model: keras.Model) -> ValueError:
-    return ValueError(
-        "Only Sequential and functional models can be rebuilt layer by layer. "
-        f"Received: model of type {type(model).__name__}"
-    )
+    return [exact.get(id(weight), value) for weight, value in values]
 
 
 def _copy(operation: Any) -> Any:

@@ -6,8 +6,8 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras.src.models.functional import Functional  # not exported by Keras
 
+from dlrt._within import build_shapes, is_container, is_graph, parts
 from dlrt.layers import LowRankEmbedding, LowRankLayer
 from dlrt.layers.low_rank_einsum_dense import axes_of
 
@@ -100,14 +100,16 @@ def flop_count(model: keras.Model) -> int:
 
     Counted are the products with the kernels of dense and convolutional layers, as
     often as they are applied, low-rank ones included, with two factors, or the dense
-    kernel where that is less. All else is not, nor are layers within other layers, such
-    as attention and recurrent cells. Axes of unknown length count as 1.
+    kernel where that is less. All else is not, nor are layers within those of Keras and
+    dlrt, such as attention and recurrent cells. Layers within layers and models of a
+    user's class count once, for the shape that they were built with. Axes of unknown
+    length count as 1.
 
     Args:
-        model: A built Sequential or functional model.
+        model: A built model.
 
     Raises:
-        ValueError: If the model is of another kind.
+        ValueError: If the layers of the model are not known.
     """
     return sum(layer_flops(layer, shape) for layer, shape in applications(model))
 
@@ -115,24 +117,41 @@ def flop_count(model: keras.Model) -> int:
 def applications(model: keras.Model) -> Iterator[tuple[Any, Shape]]:
     """The layers of a model, nested ones included, each with the shape of its input.
 
+    Layers within layers and models of a user's class come once, with the shape that
+    they were built with.
+
     Args:
-        model: A built Sequential or functional model.
+        model: A built model.
 
     Raises:
-        ValueError: If the model is of another kind.
+        ValueError: If the layers of the model are not known.
     """
-    graph = model._functional if isinstance(model, keras.Sequential) else model
-    if not isinstance(graph, Functional):
+    if is_container(model):
+        yield from _within(model)
+        return
+    if not is_graph(model):
         raise ValueError(
-            "Only Sequential and functional models have a known order of layers. "
-            f"Received: model of type {type(model).__name__}"
+            "Only Sequential and functional models, and others that layers are within, "
+            f"have known layers. Received: model of type {type(model).__name__}"
         )
+    graph = model._functional if isinstance(model, keras.Sequential) else model
     for depth in sorted(graph._nodes_by_depth, reverse=True):
         for node in graph._nodes_by_depth[depth]:
-            if isinstance(node.operation, (keras.Sequential, Functional)):
+            if is_graph(node.operation):
                 yield from applications(node.operation)
+            elif is_container(node.operation):
+                yield from _within(node.operation)
             elif node.input_tensors:
                 yield node.operation, tuple(node.input_tensors[0].shape)
+
+
+def _within(container: keras.layers.Layer) -> Iterator[tuple[Any, Shape]]:
+    for part in parts(container).values():
+        if is_graph(part):
+            yield from applications(part)
+        elif part.built and not is_container(part):
+            for shape in list(build_shapes(part).values())[:1]:
+                yield part, tuple(shape)
 
 
 def layer_flops(layer: Any, input_shape: Shape) -> int:

@@ -30,11 +30,13 @@ def convert(
     how much is kept of every kernel, as the matrix that its low-rank layer makes of it;
     an attention layer has one for each projection.
 
-    Layers within layers other than Sequential and functional models are left alone.
+    Layers within layers and models of your own classes are converted as well, if the
+    configuration of these is enough to copy them; they become a
+    `dlrt.exchanged.Exchanged`. Layers within other layers of Keras are left alone.
     Those that `dlrt.decompose` has made three of count as one.
 
     Args:
-        model: A built Sequential or functional Keras model; it is not changed.
+        model: A built Keras model; it is not changed.
         rank: Rank to keep of every kernel, at least 1. A smaller kernel keeps its full
             rank, `min(n, m)`.
         tolerance: Relative Frobenius error allowed in every kernel, in `(0, 1)`.
@@ -48,11 +50,12 @@ def convert(
             no product with one matrix, and convolutions with groups.
 
     Returns:
-        A new model of the same kind, not compiled.
+        A new model of the same kind, or an `Exchanged` for a model of your own class,
+        not compiled.
 
     Raises:
         ValueError: If an argument is outside of its range, the model is not built or
-            can't be rebuilt, `layers` selects none, or one that has no low-rank form:
+            can't be copied, `layers` selects none, or one that has no low-rank form:
             with a constraint of the kernel, quantised, with such an equation or groups.
 
     Example:
@@ -89,7 +92,7 @@ def to_dense(model: keras.Model) -> keras.Model:
     `dlrt.decompose` makes of one become that one.
 
     Args:
-        model: A built Sequential or functional Keras model; it is not changed.
+        model: A built Keras model; it is not changed.
     """
     check_built(model)
 
@@ -115,7 +118,7 @@ def merge(model: keras.Model) -> keras.Model:
     layers only; it can be exported, quantised and loaded without dlrt.
 
     Args:
-        model: A built Sequential or functional Keras model; it is not changed.
+        model: A built Keras model; it is not changed.
     """
     check_built(model)
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import keras
 
-from dlrt._rebuild import can_rebuild
 from dlrt._selection import check_built
+from dlrt._within import is_graph
 from dlrt.convert import merge
 
 
@@ -90,7 +90,7 @@ def export(
         _require("tf2onnx", "onnx")
     check_built(model)
     with _new(path) as temporary:
-        model = merge(model) if can_rebuild(model) else model
+        model = merge(model) if is_graph(model) else model
         try:
             write(model, temporary)
         except OSError:
@@ -148,7 +148,7 @@ def _signature(model: keras.Model) -> list[Any] | None:
     """
     if isinstance(model, keras.Sequential):
         inputs = model.inputs
-    elif can_rebuild(model):
+    elif is_graph(model):
         inputs = [model.input]
     else:
         return None

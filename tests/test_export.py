@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
+from keras.src.models.functional import Functional
 
 import dlrt
 
@@ -90,6 +91,25 @@ def subclassed():
     return model
 
 
+@keras.saving.register_keras_serializable(package="tests")
+class Plain(keras.Model):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.hidden = layers.Dense(8, activation="relu")
+        self.last = layers.Dense(3)
+
+    def call(self, x):
+        return self.last(self.hidden(x))
+
+
+def compressed_subclass():
+    model = Plain()
+    model(np.ones((1, 6), "float32"))
+    smaller, _ = dlrt.compress(model, "svd", {"ratio": 1.3})
+    smaller(np.ones((1, 6), "float32"))
+    return smaller
+
+
 def inputs_of(model, batch, length=6):
     """Inputs like those that a model was made for, in its structure."""
     rng = np.random.default_rng(batch)
@@ -100,7 +120,7 @@ def inputs_of(model, batch, length=6):
             return rng.integers(0, 20, shape).astype("int32")
         return rng.normal(size=shape).astype("float32")
 
-    if isinstance(model, Subclassed):
+    if not isinstance(model, (keras.Sequential, Functional)):
         return fill(keras.KerasTensor((None, 6)))
     if isinstance(model, keras.Sequential):
         return fill(model.inputs[0])
@@ -158,7 +178,9 @@ def test_compressed_models(tmp_path, structure, format):
 
 
 @pytest.mark.parametrize("format", ON_BACKEND)
-@pytest.mark.parametrize("make", [low_rank, two_inputs, subclassed])
+@pytest.mark.parametrize(
+    "make", [low_rank, two_inputs, subclassed, compressed_subclass]
+)
 def test_low_rank_models(tmp_path, make, format):
     model = make()
     before = model.get_weights()

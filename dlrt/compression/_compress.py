@@ -122,12 +122,14 @@ def compress(
     rank chosen at the start, and the model is trained after each, so that those behind
     adapt before their turn comes.
 
-    `Dense`, `EinsumDense`, `Conv1D`, `Conv2D` and `Embedding` layers are compressed;
-    the report names the others that have weights. A layer stays what it is where its
-    factors would cost more. Factors have no regularizer of the kernel.
+    `Dense`, `EinsumDense`, `Conv1D`, `Conv2D` and `Embedding` layers are compressed,
+    also within layers and models of your own classes, if the configuration of these is
+    enough to copy them: they become a `dlrt.exchanged.Exchanged`. The report names the
+    others that have weights. A layer stays what it is where its factors would cost
+    more. Factors have no regularizer of the kernel.
 
     Args:
-        model: A built Sequential or functional Keras model; it is not changed.
+        model: A built Keras model; it is not changed.
         method: `"svd"`, `"alds"`, `"tucker"`, `"cp"`, `"dlrt"` or `"hoyer"`.
         budget: What may be left, a dictionary with one entry. `"parameters"` and
             `"flops"`: so many in the whole model, see `dlrt.accounting`;
@@ -159,7 +161,7 @@ def compress(
 
     Raises:
         ValueError: If an argument is outside of its range, the model is not built,
-            can't be rebuilt or has weights that are no numbers, `layers` names one that
+            can't be copied or has weights that are no numbers, `layers` names one that
             can't be compressed, the budget is too small; the message has the smallest
             possible one; or `"sensitivity"` lacks data that fits the model, or a loss.
         ImportError: If a CP decomposition is asked for and tensorly is not installed.

@@ -9,6 +9,7 @@ import numpy as np
 from dlrt._families import family_of
 from dlrt._rebuild import layers_in
 from dlrt._selection import LayerFilter, select
+from dlrt._within import is_container
 from dlrt.compression._structures import supports
 
 Layer: TypeAlias = keras.layers.Layer
@@ -60,6 +61,8 @@ def check_finite(model: keras.Model) -> None:
 
 def _obstacle(layer: Layer) -> str | None:
     """Why a layer is not compressed by default."""
+    if is_container(layer):
+        return "its own weights are not compressed"
     family = family_of(layer)
     if family is None or not supports(layer):
         return f"{type(layer).__name__} layers are not compressed"

@@ -172,7 +172,7 @@ def test_regularizers():
         (keras.regularizers.L1(0.25), keras.regularizers.L1(0.25)),
         (None, None),
     ],
-    ids=str,
+    ids=["number", "NumPy's number", "Hoyer", "L1", "none"],
 )
 def test_regularizers_of_singular_values(sparsity, expected):
     decomposed = dlrt.decompose(images(), sparsity=sparsity)

@@ -1,0 +1,143 @@
+"""Layers within layers that users have written: finding and exchanging them."""
+
+import functools
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeAlias
+
+import keras
+from keras.src.models.functional import Functional  # not exported by Keras
+
+Layer: TypeAlias = keras.layers.Layer
+
+
+def is_graph(layer: Any) -> bool:
+    """Whether a model is Sequential or functional, so that its layers are known."""
+    return isinstance(layer, (keras.Sequential, Functional))
+
+
+def is_container(layer: Any) -> bool:
+    """Whether a layer or model is one of a user's own that other layers are within.
+
+    Layers of Keras and of dlrt are not, nor are subclasses of theirs: they may do more
+    with the layers within them than to call them.
+    """
+    return _is_own(layer) and any(_layers_in_value(list(_attributes(layer).values())))
+
+
+def parts(layer: Layer) -> dict[str, Layer]:
+    """The layers within a container, each once, by where it is.
+
+    That is the names of attributes, and indices or keys in these: `"blocks/0/hidden"`.
+    What is within containers in turn follows them, what is within other layers and
+    models does not appear.
+    """
+    found: dict[str, Layer] = {}
+    seen = {id(layer)}
+
+    def walk(value: Any, place: str) -> None:
+        if isinstance(value, keras.layers.Layer):
+            if id(value) not in seen:
+                seen.add(id(value))
+                found[place] = value
+                if _is_own(value):
+                    walk(_attributes(value), place)
+        else:
+            for key, item in _items(value):
+                walk(item, f"{place}/{key}" if place else str(key))
+
+    walk(_attributes(layer), "")
+    return found
+
+
+def exchange(layer: Layer, new: Mapping[int, Layer]) -> None:
+    """Puts layers in the places of others within a built container.
+
+    Args:
+        layer: The container.
+        new: What takes the place of a layer, by its `id`.
+    """
+    inside = [part for part in parts(layer).values() if _is_own(part)]
+    for owner in (layer, *inside):
+        for name, value in _attributes(owner).items():
+            old = [part for part in _layers_in_value(value) if id(part) in new]
+            if old:
+                locked = owner._tracker.locked
+                owner._tracker.unlock()
+                for part in old:
+                    owner._tracker.untrack(part)
+                setattr(owner, name, _exchanged(value, new))
+                if locked:
+                    owner._tracker.lock()
+
+
+def has_own_weights(layer: Layer) -> bool:
+    """Whether a layer has weights that are those of no layer within it."""
+    return bool(layer._trainable_variables or layer._non_trainable_variables)
+
+
+def build_shapes(layer: Layer) -> dict[str, Any]:
+    """The shapes that a layer was built with, by the names that `build` has for them.
+
+    Empty if Keras does not know.
+    """
+    config = layer.get_build_config() or {}
+    if "shapes_dict" in config:
+        return dict(config["shapes_dict"])
+    return dict(config)
+
+
+def _is_own(layer: Any) -> bool:
+    if not isinstance(layer, keras.layers.Layer) or is_graph(layer):
+        return False
+    return not any(
+        kind.__module__.split(".")[0] in ("keras", "dlrt")
+        and issubclass(kind, keras.layers.Layer)
+        and not issubclass(kind, keras.Model)
+        and kind not in keras.Model.__mro__
+        for kind in type(layer).__mro__
+    )
+
+
+@functools.cache
+def _names_of_keras() -> frozenset[str]:
+    """Attributes that every model has."""
+    return frozenset(vars(keras.Model()))
+
+
+def _attributes(layer: Layer) -> dict[str, Any]:
+    """What a container holds by names of its own, or of its class."""
+    return {
+        name: value
+        for name, value in vars(layer).items()
+        # The latter are TensorFlow's.
+        if name not in _names_of_keras() and not name.startswith("_self_")
+    }
+
+
+def _items(value: Any) -> Iterator[tuple[Any, Any]]:
+    if isinstance(value, dict):
+        yield from value.items()
+    elif isinstance(value, (list, tuple)):
+        yield from enumerate(value)
+
+
+def _layers_in_value(value: Any) -> Iterator[Layer]:
+    if isinstance(value, keras.layers.Layer):
+        yield value
+    for _, item in _items(value):
+        yield from _layers_in_value(item)
+
+
+def _exchanged(value: Any, new: Mapping[int, Layer]) -> Any:
+    if isinstance(value, keras.layers.Layer):
+        return new.get(id(value), value)
+    if isinstance(value, dict):
+        return {key: _exchanged(item, new) for key, item in value.items()}
+    if hasattr(value, "_fields"):
+        # A named tuple, which TensorFlow wraps in a type of its own.
+        fields = {name: _exchanged(getattr(value, name), new) for name in value._fields}
+        return value._replace(**fields)
+    if isinstance(value, (list, tuple)):
+        items = [_exchanged(item, new) for item in value]
+        return tuple(items) if isinstance(value, tuple) else items
+    return value

@@ -1,0 +1,320 @@
+"""Layers within layers and models of a user's own classes, replaced."""
+
+from collections import namedtuple
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+import dlrt
+from dlrt import accounting
+from dlrt.exchanged import Exchanged
+
+Pair = namedtuple("Pair", ["first", "second"])
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Block(keras.layers.Layer):
+    """Layers as attributes, in lists, dictionaries and tuples, and in two places."""
+
+    def __init__(self, width=12, **kwargs):
+        super().__init__(**kwargs)
+        self.width = width
+        self.inside = keras.layers.Dense(width, activation="relu", name="inside")
+        self.norm = keras.layers.LayerNormalization(name="norm")
+        self.more = [
+            keras.layers.Dense(14, name="listed"),
+            {"sequential": keras.Sequential([keras.layers.Dense(16, name="nested")])},
+        ]
+        self.pair = Pair(self.more[0], keras.layers.Dense(16, name="named"))
+
+    def build(self, shape):
+        self.scale = self.add_weight(name="scale", shape=(1,), initializer="ones")
+        last = shape[-1]
+        for layer, width in [
+            (self.inside, last),
+            (self.norm, self.width),
+            (self.more[0], self.width),
+            (self.more[1]["sequential"], 14),
+            (self.pair.second, 16),
+        ]:
+            layer.build((*shape[:-1], width))
+
+    def call(self, x, training=None):
+        y = self.more[0](self.norm(self.inside(x)))
+        return x + self.pair.second(self.more[1]["sequential"](y)) * self.scale
+
+    def get_config(self):
+        return {**super().get_config(), "width": self.width}
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Network(keras.Model):
+    def __init__(self, depth=2, **kwargs):
+        super().__init__(**kwargs)
+        self.depth = depth
+        self.blocks = [Block(name=f"block_{i}") for i in range(depth)]
+        self.dropout = keras.layers.Dropout(0.5)
+        self.never_called = keras.layers.Dense(5, name="never_called")
+        self.last = keras.layers.Dense(3, name="last")
+
+    def call(self, x, training=None):
+        for block in self.blocks:
+            x = block(x)
+        return self.last(self.dropout(x))
+
+    def get_config(self):
+        return {"depth": self.depth, "name": self.name}
+
+
+def inputs(*shape):
+    return np.random.default_rng(0).normal(size=shape).astype("float32")
+
+
+def outputs(model, x):
+    return ops.convert_to_numpy(model(x, training=False))
+
+
+def subclassed(depth=1):
+    model = Network(depth, name="network")
+    model(inputs(2, 16))
+    return model
+
+
+def functional():
+    x = keras.Input((16,))
+    return keras.Model(x, keras.layers.Dense(3, name="last")(Block(name="block")(x)))
+
+
+def reloaded(model, path):
+    model.save(path / "model.keras")
+    return keras.saving.load_model(path / "model.keras")
+
+
+MODELS = pytest.mark.parametrize("make", [subclassed, functional])
+X = inputs(5, 16)
+
+
+@pytest.mark.parametrize(
+    ("make", "method"),
+    [
+        (subclassed, "svd"),
+        (functional, "alds"),
+        (functional, "tucker"),
+        (subclassed, "dlrt"),
+    ],
+)
+def test_compressed_models_predict_train_and_load(tmp_path, make, method):
+    model = make()
+    weights, expected = model.get_weights(), outputs(model, X)
+    full, _ = dlrt.compress(model, method, {"error": 0})
+    np.testing.assert_allclose(outputs(full, X), expected, atol=1e-4)
+    smaller, report = dlrt.compress(model, method, {"ratio": 1.5})
+    assert report.parameters <= model.count_params() / 1.5
+    assert {"inside", "listed", "nested", "named"} <= {x.name for x in report.layers}
+    assert report.left_alone["norm"] == "LayerNormalization layers are not compressed"
+    optimizer = keras.optimizers.Adam(0.01)
+    smaller.compile(
+        dlrt.optimizers.LowRank(optimizer) if method == "dlrt" else optimizer, "mse"
+    )
+    smaller.fit(X, np.zeros((5, 3)), verbose=0)
+    loaded = reloaded(smaller, tmp_path)
+    np.testing.assert_allclose(outputs(loaded, X), outputs(smaller, X), atol=1e-6)
+    assert [w.shape for w in loaded.weights] == [w.shape for w in smaller.weights]
+    for old, new in zip(
+        smaller.optimizer.variables, loaded.optimizer.variables, strict=True
+    ):
+        np.testing.assert_array_equal(*map(ops.convert_to_numpy, (old, new)))
+    loaded.fit(X, np.zeros((5, 3)), verbose=0)
+    for old, new in zip(weights, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+    np.testing.assert_array_equal(outputs(model, X), expected)
+
+
+@MODELS
+def test_convert_and_back(tmp_path, make):
+    model = make()
+    low_rank = dlrt.convert(model, rank=3)
+    assert len(accounting.ranks(low_rank)) == 4
+    assert accounting.compression(low_rank) > 0.3
+    expected = outputs(low_rank, X)
+    for change in (dlrt.to_dense, dlrt.merge):
+        changed = change(low_rank)
+        assert not accounting.low_rank_layers(changed)
+        np.testing.assert_allclose(outputs(changed, X), expected, atol=1e-4)
+        loaded = reloaded(changed, tmp_path)
+        np.testing.assert_allclose(outputs(loaded, X), expected, atol=1e-4)
+    assert dlrt.to_dense(low_rank).count_params() == model.count_params()
+
+
+def test_what_has_been_compressed_can_be_again(tmp_path):
+    smaller, _ = dlrt.compress(subclassed(), "svd", {"ratio": 1.3})
+    again, _ = dlrt.compress(smaller, "svd", {"ratio": 1.3})
+    assert again.count_params() < smaller.count_params()
+    loaded = reloaded(again, tmp_path)
+    np.testing.assert_allclose(outputs(loaded, X), outputs(again, X), atol=1e-6)
+
+
+def test_layers_in_two_places_stay_one():
+    block = dlrt.convert(functional(), rank=2).get_layer("block").layer
+    assert isinstance(block.inside, dlrt.layers.LowRankDense)
+    assert block.pair.first is block.more[0]
+    assert isinstance(block.pair.second, dlrt.layers.LowRankDense)
+    nested = block.more[1]["sequential"].layers
+    assert isinstance(nested[0], dlrt.layers.LowRankDense)
+    # What was replaced is not kept, nor trained.
+    assert not any(type(part) is keras.layers.Dense for part in block._flatten_layers())
+
+
+def test_only_what_is_named_is_replaced():
+    model = subclassed(depth=2)
+    low_rank = dlrt.convert(model, rank=2, layers="inside")
+    assert set(accounting.named_layers(low_rank)) == {
+        "network/block_0/inside",
+        "network/block_1/inside",
+    }
+    outside = dlrt.convert(functional(), rank=2, layers="last")
+    assert type(outside.get_layer("block")) is Block
+
+
+def test_adaptive_ranks_train_in_models_of_two_gradients():
+    low_rank = dlrt.convert(subclassed(), rank=3, layers="inside|listed")
+    low_rank.compile(
+        dlrt.optimizers.LowRank("adam", integrator="augmented_bug", tolerance=0.5),
+        "mse",
+    )
+    low_rank.fit(X, inputs(5, 3), verbose=0)
+    assert np.all(np.isfinite(outputs(low_rank, X)))
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Masked(keras.Model):
+    """Several inputs, a mask and integers."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.embedding = keras.layers.Embedding(30, 12, mask_zero=True)
+        self.hidden = keras.layers.Dense(20, name="hidden")
+        self.attention = keras.layers.MultiHeadAttention(2, 4, name="attention")
+        self.pool = keras.layers.GlobalAveragePooling1D()
+
+    def build(self, tokens_shape, context_shape):
+        self.embedding.build(tokens_shape)
+        self.hidden.build((*tokens_shape, 12))
+        self.attention.build((*tokens_shape, 20), context_shape)
+
+    def call(self, tokens, context, training=None):
+        x = self.hidden(self.embedding(tokens))
+        return self.pool(self.attention(x, context))
+
+    def get_config(self):
+        return {"name": self.name}
+
+
+def test_several_inputs_masks_and_attention(tmp_path):
+    model = Masked()
+    tokens = np.array([[3, 1, 4, 0], [5, 0, 0, 0]], "int32")
+    context = inputs(2, 5, 6)
+    expected = ops.convert_to_numpy(model(tokens, context))
+    low_rank = dlrt.convert(model, tolerance=1e-6, layers=lambda layer: True)
+    assert isinstance(low_rank.layer.embedding, dlrt.layers.LowRankEmbedding)
+    assert isinstance(low_rank.layer.attention, dlrt.layers.LowRankMultiHeadAttention)
+    for copy in (low_rank, reloaded(low_rank, tmp_path)):
+        got = ops.convert_to_numpy(copy(tokens, context))
+        np.testing.assert_allclose(got, expected, atol=1e-4)
+
+
+def test_flops_within_count_once():
+    block = 16 * 12 + 12 * 14 + 14 * 16 + 16 * 16
+    assert accounting.flop_count(functional()) == 2 * (block + 16 * 3)
+    assert accounting.flop_count(subclassed(depth=2)) == 2 * (2 * block + 16 * 3)
+
+
+class TestErrors:
+    def test_no_configuration(self):
+        class Opaque(keras.Model):
+            def __init__(self, layer):
+                super().__init__()
+                self.inside = layer
+
+            def call(self, x):
+                return self.inside(x)
+
+            def get_config(self):
+                return {}
+
+        model = Opaque(keras.layers.Dense(16))
+        model(X)
+        with pytest.raises(
+            ValueError, match="type Opaque.*can't be copied.*get_config"
+        ):
+            dlrt.compress(model, "svd", {"ratio": 2})
+
+    def test_configuration_of_something_else(self):
+        model = Network(depth=2)
+        model(X)
+        model.depth = 1
+        with pytest.raises(ValueError, match="type Network"):
+            dlrt.convert(model, rank=2)
+
+    def test_layers_that_are_not_only_called(self):
+        @keras.saving.register_keras_serializable(package="tests")
+        class Tied(keras.layers.Layer):
+            def __init__(self, **kwargs):
+                super().__init__(**kwargs)
+                self.inside = keras.layers.Dense(12, name="inside")
+
+            def call(self, x):
+                return self.inside(x) @ ops.transpose(self.inside.kernel)
+
+        x = keras.Input((16,))
+        model = keras.Model(x, keras.layers.Dense(16, name="last")(Tied()(x)))
+        with pytest.raises(ValueError, match="(?s)more with them than to call.*kernel"):
+            dlrt.compress(model, "svd", {"ratio": 1.5})
+        _, report = dlrt.compress(model, "svd", {"ratio": 1.2}, layers="last")
+        assert [layer.name for layer in report.layers] == ["last"]
+        # A low-rank layer has a kernel.
+        expected = outputs(model, X)
+        full = dlrt.convert(model, rank=12, layers="inside")
+        np.testing.assert_allclose(outputs(full, X), expected, atol=1e-4)
+
+    def test_places(self):
+        with pytest.raises(ValueError, match="`replacements`.*'inside'.*'missing'"):
+            Exchanged(functional().get_layer("block"), {"missing": None})
+
+    def test_layers_within_those_of_keras(self):
+        timed = keras.layers.TimeDistributed(keras.layers.Dense(9, name="inside"))
+        x = keras.Input((4, 16))
+        model = keras.Model(x, keras.layers.Dense(16, name="outside")(timed(x)))
+        low_rank = dlrt.convert(model, rank=2)
+        assert list(accounting.ranks(low_rank)) == ["outside"]
+        with pytest.raises(
+            ValueError, match="within other layers.*'time_distributed.*/inside'"
+        ):
+            dlrt.convert(model, rank=2, layers="inside")
+
+    def test_unbuilt(self):
+        with pytest.raises(ValueError, match="`model` must be built"):
+            dlrt.compress(Network(), "svd", {"ratio": 2})
+
+
+def test_what_stays_as_it_is_need_not_be_built_from_shapes():
+    @keras.saving.register_keras_serializable(package="tests")
+    class Tokens(keras.layers.Layer):
+        """Needs integers, which shapes don't say."""
+
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.inside = keras.layers.Dense(8, name="inside")
+
+        def call(self, tokens):
+            return self.inside(ops.one_hot(tokens, 16))
+
+    x = keras.Input((4,), dtype="int32")
+    model = keras.Model(x, keras.layers.Dense(12, name="last")(Tokens()(x)))
+    low_rank = dlrt.convert(model, rank=8, layers="last")
+    tokens = np.array([[3, 1, 4, 0]], "int32")
+    np.testing.assert_allclose(
+        outputs(low_rank, tokens), outputs(model, tokens), atol=1e-5
+    )
