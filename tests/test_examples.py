@@ -71,17 +71,30 @@ def readme_decomposition(model, x, y):
     return smaller
 
 
+def readme_evolution(model, x, y):
+    evolve = dlrt.callbacks.Evolve(x[:2000], max_parameters=12_500, stop=2)
+    model.fit(x, y, epochs=4, callbacks=[evolve])
+    return model
+
+
+def readme_export(smaller):
+    dlrt.export(smaller, "digits")
+    return Path("digits")
+
+
 def body(function):
     _, *lines, _ = inspect.getsource(function).splitlines(keepends=True)
     return textwrap.dedent("".join(lines))
 
 
-def test_readme(capsys):
+def test_readme(capsys, tmp_path, monkeypatch):
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
     assert blocks == [
         "import keras\nimport dlrt\n\n" + body(readme_example),
         body(readme_compression),
         body(readme_decomposition),
+        body(readme_evolution),
+        body(readme_export),
     ]
     random = np.random.default_rng(0)
     x = random.random((512, 784), dtype="float32")
@@ -92,3 +105,7 @@ def test_readme(capsys):
     assert f"{smaller.count_params():,} now" in capsys.readouterr().out
     dense = dlrt.to_dense(model)
     assert readme_decomposition(dense, x, y).count_params() < dense.count_params()
+    dense.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    assert readme_evolution(dense, x, y).count_params() <= 12_500
+    monkeypatch.chdir(tmp_path)
+    assert readme_export(smaller).is_dir()

@@ -233,10 +233,16 @@ def _planned(
     for layer, shape in accounting.applications(model):
         shapes.setdefault(id(layer), []).append(shape)
     structure = STRUCTURES[method.structure]()
-    candidates = [
-        Candidate(layer, structure, shapes[id(layer)])
-        for layer in selected(model, layers)
-    ]
+    chosen = selected(model, layers)
+    for layer in chosen:
+        if method.structure != "manifold" and len(set(shapes[id(layer)])) > 1:
+            # Keras's models, and so rows of layers, are for one shape.
+            raise ValueError(
+                f"Layer {layer.name!r} is applied to inputs of several shapes, and the "
+                "layers that would take its place are for one. Leave it out with "
+                "`layers`, or take the structure 'manifold'."
+            )
+    candidates = [Candidate(layer, structure, shapes[id(layer)]) for layer in chosen]
     choices = _choose(model, candidates, budget, method.allocation, data)
     return list(zip(candidates, choices, strict=True))
 

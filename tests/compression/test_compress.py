@@ -332,6 +332,18 @@ def test_convolutions_with_groups(type_):
     assert {x.groups for x in convolutions} == {1}
 
 
+def test_layers_for_images_of_two_sizes():
+    layer = keras.layers.Conv2D(16, 3, name="conv")
+    large, small = keras.Input((9, 9, 6)), keras.Input((5, 5, 6))
+    pool = keras.layers.GlobalAveragePooling2D()
+    model = fill(keras.Model([large, small], pool(layer(large)) + pool(layer(small))))
+    with pytest.raises(ValueError, match="'conv' is applied to inputs of several"):
+        dlrt.compress(model, "svd", {"ratio": 2})
+    smaller, _ = dlrt.compress(model, "dlrt", {"ratio": 2})
+    data = [np.ones((2, n, n, 6), "float32") for n in (9, 5)]
+    assert np.isfinite(array(smaller(data))).all()
+
+
 def test_channels_first_is_compressed_alike():
     reports = []
     for data_format, shape in (
