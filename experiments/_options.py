@@ -7,10 +7,8 @@ from pathlib import Path
 from experiments import _run_options
 from experiments._command import Parser
 from experiments._config import (
-    ADAPTIVE_INTEGRATORS,
     DATASETS,
     DEFAULTS,
-    INTEGRATORS,
     OPTIMIZERS,
     REGULARIZERS,
     SCHEDULES,
@@ -75,26 +73,7 @@ class _Options(RunOptions):
             "--load-model its ranks",
             help="rank of the hidden layers" + (" at the start" if adaptive else ""),
         )
-        if adaptive:
-            self.add(
-                "-t",
-                "--tolerance",
-                type=float,
-                help="relative truncation tolerance: larger means smaller ranks",
-            )
-            self.add(
-                "-m",
-                "--max-rank",
-                type=int,
-                metavar="RANK",
-                default="full rank",
-                help="upper bound of the ranks",
-            )
-        self.add(
-            "--integrator",
-            choices=ADAPTIVE_INTEGRATORS if adaptive else INTEGRATORS,
-            help="how factors are stepped",
-        )
+        self.add_ranks(adaptive)
 
     def _add_training(self) -> None:
         self.add(

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from experiments._command import Parser, add_subcommands, input_errors
+from experiments._config import ADAPTIVE_INTEGRATORS, INTEGRATORS
 from experiments._settings import Settings
 
 _Settings = TypeVar("_Settings", bound=Settings)
@@ -71,6 +72,33 @@ class RunOptions:
             default = f"{value:g}" if isinstance(value, float) else str(value)
         self._parser.add_argument(
             *flags, help=f"{help} (default: {default})".replace("%", "%%"), **kwargs
+        )
+
+    def add_ranks(self, adaptive: bool) -> None:
+        """Adds what says how factors are stepped, and how their ranks adapt.
+
+        Args:
+            adaptive: Whether they do.
+        """
+        if adaptive:
+            self.add(
+                "-t",
+                "--tolerance",
+                type=float,
+                help="relative truncation tolerance: larger means smaller ranks",
+            )
+            self.add(
+                "-m",
+                "--max-rank",
+                type=int,
+                metavar="RANK",
+                default="full rank",
+                help="upper bound of the ranks",
+            )
+        self.add(
+            "--integrator",
+            choices=ADAPTIVE_INTEGRATORS if adaptive else INTEGRATORS,
+            help="how factors are stepped",
         )
 
     def add_run(self, seeded: str) -> None:

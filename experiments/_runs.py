@@ -11,7 +11,7 @@ from typing import Any
 
 from dlrt.callbacks import read_history
 from experiments._checks import option
-from experiments._log_format import LOGS
+from experiments._log_format import LOGS, equal
 from experiments._settings import Settings
 
 
@@ -136,6 +136,28 @@ def stored_configuration(
 def newest_first(log_dir: Path) -> list[Run]:
     """All runs in a folder, the one that was written to last first."""
     return sorted(_all(log_dir), key=_age, reverse=True)
+
+
+def newest_finished(settings: Settings, same: Sequence[str]) -> Run | None:
+    """The newest finished run that trains a network with some of the same settings.
+
+    Args:
+        settings: Those to compare with, of a run of that kind.
+        same: Names of the settings that must be equal.
+    """
+    record = settings.record()
+    for run in newest_first(settings.log_dir):
+        workbook = run.log(settings.network)
+        if not (workbook.exists() and run.best.exists()):
+            continue
+        try:
+            rows, stored = read_history(workbook)
+        except ValueError:
+            continue
+        finished = bool(rows) and rows[-1]["epoch"] >= stored.get("epochs", 0) > 0
+        if finished and all(equal(stored.get(k), record.get(k)) for k in same):
+            return run
+    return None
 
 
 @contextlib.contextmanager

@@ -133,6 +133,34 @@ def test_compressed_models_predict_train_and_load(tmp_path, make, method):
 
 
 @MODELS
+def test_one_by_one_and_by_sensitivity(tmp_path, make):
+    """The layers within are trained and measured like any other."""
+    targets = np.zeros((len(X), 3), "float32")
+    called = []
+
+    def fine_tune(model):
+        model.compile("sgd", "mse")
+        model.fit(X, targets, verbose=0)
+        called.append(model)
+
+    smaller, report = dlrt.compress(
+        make(),
+        "svd",
+        {"ratio": 1.5},
+        allocation=dlrt.compression.Sensitivity(loss="mse"),
+        data=(X, targets),
+        fine_tune=fine_tune,
+        one_by_one=True,
+    )
+    replaced = [layer for layer in report.layers if layer.structure != "dense"]
+    assert len(called) == len(replaced) > 1
+    assert report.parameters < report.parameters_before
+    np.testing.assert_allclose(
+        outputs(reloaded(smaller, tmp_path), X), outputs(smaller, X), atol=1e-6
+    )
+
+
+@MODELS
 def test_convert_and_back(tmp_path, make):
     model = make()
     low_rank = dlrt.convert(model, rank=3)

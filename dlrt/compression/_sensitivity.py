@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from dlrt._rebuild import rebuild
+from dlrt._within import is_graph
 from dlrt.compression._candidates import Candidate
 from dlrt.compression._structures import Choice
 
@@ -94,7 +95,7 @@ class Sensitivity:
                 "as `allocation=dlrt.compression.Sensitivity(loss=...)`."
             )
         compilation = {"loss": loss}
-        if self.loss is None and len(model.outputs) > 1:
+        if self.loss is None and is_graph(model) and len(model.outputs) > 1:
             compilation["loss_weights"] = model.get_compile_config()["loss_weights"]
         losses, sizes = [], []
         for candidate, of in zip(candidates, choices, strict=True):
@@ -181,7 +182,9 @@ def _checked(data: Any, model: keras.Model) -> tuple[Any, Any]:
     x, y = data
     inputs, targets = keras.tree.flatten(x), keras.tree.flatten(y)
     shapes = [np.shape(value) for value in inputs]
-    wanted = [tuple(tensor.shape) for tensor in model.inputs]
+    # Of models of a user's class, the shapes of their inputs are not known.
+    known = is_graph(model)
+    wanted = [tuple(tensor.shape) for tensor in model.inputs] if known else shapes
     fits = len(shapes) == len(wanted) and all(
         map(_fits, sorted(shapes, key=len), sorted(wanted, key=len))
     )

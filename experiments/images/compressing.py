@@ -8,10 +8,9 @@ from typing import Any
 import keras
 
 import dlrt
-from dlrt.callbacks import _atomic_file, read_history
+from dlrt.callbacks import _atomic_file
 from experiments import _evaluation, _runs
 from experiments._data import Data
-from experiments._log_format import equal
 from experiments._runs import Run
 from experiments.images import measuring, training
 from experiments.images.compression import (
@@ -38,20 +37,7 @@ _SENSITIVITY_IMAGES = 2000
 
 def newest(config: Config) -> Run | None:
     """The newest finished run that trains a network with these settings."""
-    record = config.record()
-    for run in _runs.newest_first(config.log_dir):
-        workbook = run.log(config.network)
-        if not (workbook.exists() and run.best.exists()):
-            continue
-        try:
-            rows, stored = read_history(workbook)
-        except ValueError:
-            continue
-        finished = bool(rows) and rows[-1]["epoch"] >= stored.get("epochs", 0) > 0
-        same = (equal(stored.get(key), record.get(key)) for key in _SAME)
-        if finished and all(same):
-            return run
-    return None
+    return _runs.newest_finished(config, _SAME)
 
 
 def load_dense(path: Path, data: Data) -> keras.Model:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from experiments import _options, _run_options
 from experiments._command import Parser
-from experiments._config import ADAPTIVE_INTEGRATORS, INTEGRATORS, SCHEDULES
+from experiments._config import SCHEDULES
 from experiments._run_options import RunOptions
 from experiments.images.config import (
     DATASETS,
@@ -69,26 +69,7 @@ class ImageOptions(RunOptions):
             help="rank of the layers, at most full rank, or of each in order"
             + (", at the start" if adaptive else ""),
         )
-        if adaptive:
-            self.add(
-                "-t",
-                "--tolerance",
-                type=float,
-                help="relative truncation tolerance: larger means smaller ranks",
-            )
-            self.add(
-                "-m",
-                "--max-rank",
-                type=int,
-                metavar="RANK",
-                default="full rank",
-                help="upper bound of the ranks",
-            )
-        self.add(
-            "--integrator",
-            choices=ADAPTIVE_INTEGRATORS if adaptive else INTEGRATORS,
-            help="how factors are stepped",
-        )
+        self.add_ranks(adaptive)
 
     def add_training(self) -> None:
         """Adds what says how a network is trained."""

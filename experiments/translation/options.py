@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from experiments import _run_options
 from experiments._command import Parser
-from experiments._config import ADAPTIVE_INTEGRATORS, INTEGRATORS
 from experiments._run_options import RunOptions
 from experiments.translation.config import (
     DEFAULTS,
@@ -111,21 +110,6 @@ class _Options(RunOptions):
             default=f"{self.defaults.rank}, at most full rank",
             help="rank of every projection" + (" at the start" if adaptive else ""),
         )
-        if adaptive:
-            self.add(
-                "-t",
-                "--tolerance",
-                type=float,
-                help="relative truncation tolerance: larger means smaller ranks",
-            )
-            self.add(
-                "-m",
-                "--max-rank",
-                type=int,
-                metavar="RANK",
-                default="full rank",
-                help="upper bound of the ranks",
-            )
         self.add(
             "--embedding-rank",
             type=int,
@@ -133,11 +117,7 @@ class _Options(RunOptions):
             default="dense embeddings",
             help="rank of the embeddings",
         )
-        self.add(
-            "--integrator",
-            choices=ADAPTIVE_INTEGRATORS if adaptive else INTEGRATORS,
-            help="how factors are stepped",
-        )
+        self.add_ranks(adaptive)
 
     def _add_training(self) -> None:
         self.add("-e", "--epochs", type=int, help="epochs, at most")

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from dlrt.callbacks import read_history
+from experiments import _callbacks
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -45,6 +46,18 @@ def wait_for_an_epoch(directory, seconds=120):
     deadline = time.monotonic() + seconds
     while not (directory / "best.keras").exists() and time.monotonic() < deadline:
         time.sleep(0.01)
+
+
+def interrupt_second_epoch(monkeypatch):
+    """Stops runs after the row of the second epoch and before its checkpoint."""
+    saved = _callbacks.Checkpoint.on_epoch_end
+
+    def interrupt(self, epoch, logs=None):
+        if epoch == 1:
+            raise KeyboardInterrupt
+        saved(self, epoch, logs)
+
+    monkeypatch.setattr(_callbacks.Checkpoint, "on_epoch_end", interrupt)
 
 
 def fill_disk(module, words, directory):

@@ -5,11 +5,11 @@ import json
 import keras
 import numpy as np
 import pytest
-from run_folders import rows_of, workbook
+from run_folders import interrupt_second_epoch, rows_of, workbook
 
 import dlrt
 from dlrt.callbacks import read_history, read_table
-from experiments import _callbacks, compression
+from experiments import compression
 from experiments.images import compression_options, measuring, networks
 from experiments.images.batches import augmented
 from experiments.images.config import NETWORKS
@@ -153,14 +153,7 @@ class TestRuns:
     def test_interrupted_run_ends_as_an_uninterrupted_one(self, logs, monkeypatch):
         settings = ("--method", "svd", "--train", "-e", 2, "--run-name")
         assert run(logs, *settings, "whole") == 0
-        saved = _callbacks.Checkpoint.on_epoch_end
-
-        def interrupt(self, epoch, logs=None):
-            if epoch == 1:
-                raise KeyboardInterrupt
-            saved(self, epoch, logs)
-
-        monkeypatch.setattr(_callbacks.Checkpoint, "on_epoch_end", interrupt)
+        interrupt_second_epoch(monkeypatch)
         assert run(logs, *settings, "cut") == 130
         monkeypatch.undo()
         assert run(logs, *settings, "cut", "--resume") == 0

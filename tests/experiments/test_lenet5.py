@@ -3,11 +3,11 @@
 import keras
 import numpy as np
 import pytest
-from run_folders import only_run, rows_of, workbook
+from run_folders import interrupt_second_epoch, only_run, rows_of, workbook
 
 import dlrt
 from dlrt.callbacks import read_history
-from experiments import _callbacks, lenet5
+from experiments import lenet5
 from experiments.images import networks
 
 LAYERS = ["conv_1", "conv_2", "dense_1", "output"]
@@ -99,14 +99,7 @@ class TestRuns:
         settings = ("-e", 3, "-t", "0.3", "--run-name", "run")
         one, two = tmp_path / "a", tmp_path / "b"
         assert run("rank-adaptive", one, *settings) == 0
-        saved = _callbacks.Checkpoint.on_epoch_end
-
-        def interrupt(self, epoch, logs=None):
-            if epoch == 1:
-                raise KeyboardInterrupt
-            saved(self, epoch, logs)
-
-        monkeypatch.setattr(_callbacks.Checkpoint, "on_epoch_end", interrupt)
+        interrupt_second_epoch(monkeypatch)
         assert run("rank-adaptive", two, *settings) == 130
         monkeypatch.undo()
         assert "experiments.lenet5" in capsys.readouterr().err

@@ -12,6 +12,7 @@ from run_folders import (
     ROOT,
     fill_disk,
     finish,
+    interrupt_second_epoch,
     only_run,
     rows_of,
     start,
@@ -23,7 +24,7 @@ import dlrt
 from dlrt.callbacks import read_history, read_table
 from evaluation.collection import collect
 from evaluation.transformer_runs import networks
-from experiments import _callbacks, _truncation, transformer
+from experiments import _truncation, transformer
 from experiments.translation import callbacks, config, options
 from experiments.translation.decoding import translate
 from experiments.translation.encoding import encode_pairs
@@ -234,15 +235,7 @@ class TestContinuing:
         one, two = tmp_path / "a", tmp_path / "b"
         assert run("rank-adaptive", corpus, one, *self.adaptive) == 0
 
-        saved = _callbacks.Checkpoint.on_epoch_end
-
-        # Stopped after a row was written and before its checkpoint.
-        def interrupt(self, epoch, logs=None):
-            if epoch == 1:
-                raise KeyboardInterrupt
-            saved(self, epoch, logs)
-
-        monkeypatch.setattr(_callbacks.Checkpoint, "on_epoch_end", interrupt)
+        interrupt_second_epoch(monkeypatch)
         assert run("rank-adaptive", corpus, two, *self.adaptive) == 130
         monkeypatch.undo()
         assert "Continue with: python -m experiments" in capsys.readouterr().err
