@@ -14,7 +14,12 @@ from experiments._checks import (
     positive,
     require,
 )
-from experiments._settings import LOG_DIR, record
+from experiments._settings import (
+    ADAPTIVE_INTEGRATORS,
+    INTEGRATORS,
+    LOG_DIR,
+    record,
+)
 
 NUM_INPUTS = 28 * 28
 NUM_HIDDEN = 4
@@ -23,15 +28,6 @@ DATASETS = ("auto", "mnist", "fashion_mnist", "digits")
 OPTIMIZERS = ("adam", "adamw", "nadam", "rmsprop", "sgd")
 SCHEDULES = ("constant", "cosine")
 REGULARIZERS = ("none", "l1", "l2", "l1l2", "full")
-# Written out, so that help and mistyped options don't wait for Keras to start.
-INTEGRATORS = (
-    "augmented_bug",
-    "factorized",
-    "kls",
-    "parallel_bug",
-    "projector_splitting",
-)
-ADAPTIVE_INTEGRATORS = ("augmented_bug", "parallel_bug")
 
 
 @dataclass(frozen=True)

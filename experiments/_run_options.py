@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from experiments._command import Parser, add_subcommands, input_errors
-from experiments._config import ADAPTIVE_INTEGRATORS, INTEGRATORS
-from experiments._settings import Settings
+from experiments._settings import ADAPTIVE_INTEGRATORS, INTEGRATORS, Settings
 
 _Settings = TypeVar("_Settings", bound=Settings)
 

@@ -5,6 +5,16 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
+# Written out, so that help and mistyped options don't wait for Keras to start.
+INTEGRATORS = (
+    "augmented_bug",
+    "factorized",
+    "kls",
+    "parallel_bug",
+    "projector_splitting",
+)
+ADAPTIVE_INTEGRATORS = ("augmented_bug", "parallel_bug")
+
 LOG_DIR = Path(__file__).resolve().parents[1] / "history_logs"
 
 # They say where a run is and how it shows, not what it computes.

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from experiments._command import Parser, fail
-from experiments._config import ADAPTIVE_INTEGRATORS, INTEGRATORS, SCHEDULES
+from experiments._config import SCHEDULES
 from experiments._grid import METHODS, OPTIMIZERS, REGULARIZERS, Grid
 from experiments._options import size
-from experiments._settings import LOG_DIR
+from experiments._settings import ADAPTIVE_INTEGRATORS, INTEGRATORS, LOG_DIR
 
 ENGINES = ("local", "ray")
 # A killed process costs at most so much of a run, and what is written costs a percent.

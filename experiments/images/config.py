@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from experiments._checks import at_least_one, check_run, one_of, positive, require
-from experiments._config import ADAPTIVE_INTEGRATORS, INTEGRATORS, SCHEDULES
-from experiments._settings import LOG_DIR, record
+from experiments._config import SCHEDULES
+from experiments._settings import ADAPTIVE_INTEGRATORS, INTEGRATORS, LOG_DIR, record
 
 # Of MNIST's size unless they are folders.
 DATASETS = ("auto", "mnist", "fashion_mnist", "digits", "cifar10")

@@ -13,8 +13,7 @@ from experiments._checks import (
     positive,
     require,
 )
-from experiments._config import ADAPTIVE_INTEGRATORS, INTEGRATORS
-from experiments._settings import LOG_DIR, record
+from experiments._settings import ADAPTIVE_INTEGRATORS, INTEGRATORS, LOG_DIR, record
 
 # Vaswani et al., 2017, arXiv:1706.03762, whose base model is the big one here.
 PRESETS = {

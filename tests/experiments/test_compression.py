@@ -123,7 +123,8 @@ class TestRuns:
         settings = ("--method", "cp", "--allocation", "sensitivity", "--ratio", 6)
         assert run(logs, *settings, "--run-name", "cp") == 0
         layers = read_table(workbook(logs / "cp"), "layers")
-        assert [row["structure"] for row in layers] == ["cp"] * 4
+        # Layers that matter much may keep their kernels.
+        assert "cp" in {row["structure"] for row in layers} <= {"cp", "dense"}
         assert rows_of(logs / "cp")[0]["parameters prediction"] <= 431_080 / 6
 
     @pytest.mark.parametrize("scheme", ["pointwise", "separable"])
