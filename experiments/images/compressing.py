@@ -117,8 +117,8 @@ class Compressing:
     def _compress(self) -> tuple[keras.Model, dlrt.compression.Report]:
         config = self.config
         key, amount = config.budget
-        layers = None
-        if config.transfer is not None and key != "ranks":
+        layers: Any = config.layers
+        if layers is None and config.transfer is not None and key != "ranks":
             # The new last layer has learned nothing yet that could be kept.
             candidates = training.networks.full_ranks(self._start)
             layers = [name for name in candidates if name != _OUTPUT]

@@ -1,6 +1,7 @@
 """What a compression run can be told: settings, their defaults and their bounds."""
 
 import math
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,8 @@ class CompressionConfig(Config):
         budget: Its budget, `(key, amount)`.
         scheme: What kernels are decomposed into; `None`: that of the method.
         allocation: Who gets which rank; `None`: that of the method.
+        layers: Which layers may be made smaller, see `dlrt.compress`; `None`: all that
+            can be.
         train: Whether to fine-tune the compressed network, for `epochs`.
         test: Whether to measure latency and accuracy under attack at the end.
         attack: Largest change of a pixel in the attack.
@@ -81,6 +84,7 @@ class CompressionConfig(Config):
     budget: tuple[str, Any] = _DEFAULT_BUDGET
     scheme: str | None = None
     allocation: str | None = None
+    layers: str | None = None
     train: bool = False
     test: bool = False
     attack: float = 0.1
@@ -209,6 +213,12 @@ def _check(config: CompressionConfig) -> None:
     if config.method == HOYER and config.scheme is not None:
         one_of(config, "scheme", ("pointwise", "separable"))
     one_of(config, "method", METHODS)
+    if config.layers is not None:
+        require(_is_pattern(config.layers), config, "layers", "be a regular expression")
+        ranks = config.budget[0] == "ranks"
+        require(
+            not ranks, config, "layers", "be left out with --ranks, which name them"
+        )
     require(0 < config.attack <= 1, config, "attack", "lie in (0, 1]")
     if config.method != "dlrt":
         for name in ("tolerance", "integrator"):
@@ -220,3 +230,11 @@ def _check(config: CompressionConfig) -> None:
         for name in ("tolerance", "transfer"):
             value = getattr(config, name)
             require(value is None, config, name, "come with --train")
+
+
+def _is_pattern(text: str) -> bool:
+    try:
+        re.compile(text)
+    except re.error:
+        return False
+    return True

@@ -74,6 +74,13 @@ class _Options(ImageOptions):
             help="which layer gets which rank",
         )
         self.add(
+            "--layers",
+            metavar="PATTERN",
+            default="all that can be",
+            help="regular expression for the names of the layers that may be made "
+            "smaller, matched in full, as 'conv.*'",
+        )
+        self.add(
             "-l",
             "--load-model",
             type=Path,

@@ -127,6 +127,14 @@ class TestRuns:
         assert "cp" in {row["structure"] for row in layers} <= {"cp", "dense"}
         assert rows_of(logs / "cp")[0]["parameters prediction"] <= 431_080 / 6
 
+    def test_only_some_layers(self, logs):
+        # A quarter of the 25,500 parameters of the convolutions' kernels.
+        settings = ("--layers", "conv.*", "--parameters", 431_080 - 19_125)
+        assert run(logs, *settings, "--run-name", "convolutions") == 0
+        layers = read_table(workbook(logs / "convolutions"), "layers")
+        assert [row["name"] for row in layers] == ["conv_1", "conv_2"]
+        assert sum(row["parameters"] for row in layers) <= 6_375
+
     @pytest.mark.parametrize("scheme", ["pointwise", "separable"])
     def test_singular_values_are_trained_first(self, scheme, logs, capsys):
         settings = ("--method", "hoyer", "--ratio", 5, "--scheme", scheme, "--train")
@@ -216,6 +224,9 @@ class TestWrongInput:
             (("--ranks", "conv_1"), "conv_1=8"),
             (("--ranks", "conv_9=3"), "conv_9"),
             (("--method", "pca"), "pca"),
+            (("--layers", "conv("), "`--layers` must be a regular expression"),
+            (("--layers", "conv", "--ranks", "conv_1=2"), "`--layers` must be left"),
+            (("--layers", "conv"), "`layers` must select"),
             (("--scheme", "tucker", "--method", "dlrt"), "`--scheme` must"),
             (("--tolerance", "0.2", "--train"), "`--tolerance` must be left out"),
             (("--transfer", "mnist"), "`--transfer` must come with --train"),
