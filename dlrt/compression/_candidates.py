@@ -21,7 +21,7 @@ class Candidate:
 
     Args:
         layer: The layer.
-        structure: What its kernel is decomposed into.
+        structure: What its kernel is decomposed into, if it has that form.
         shapes: Shapes of its inputs, one for each time that it is applied.
     """
 
@@ -29,7 +29,7 @@ class Candidate:
         self, layer: Layer, structure: Structure, shapes: Sequence[tuple]
     ) -> None:
         self.layer = layer
-        self.structure = structure
+        self.structure = structure.for_layer(layer)
         self.shapes = shapes
         self.parameters = math.prod(layer.weights[0].shape)
         self.flops = sum(accounting.layer_flops(layer, shape) for shape in shapes)

@@ -11,10 +11,9 @@ from dlrt.compression._canonical import Canonical, OrthogonalTerms, canonical
 from dlrt.compression._structures import (
     Choice,
     Layer,
-    Pointwise,
     Shape,
+    Spatial,
     input_positions,
-    is_spatial,
     tails,
 )
 
@@ -23,7 +22,7 @@ _TRIAL_SWEEPS = 10
 _TRIAL_FLOPS = 10**10
 
 
-class CP(Pointwise):
+class CP(Spatial):
     """Convolutions along one axis each, of `R` channels; other layers as `Pointwise`.
 
     The kernel `(k, k', c, m)` is `Σ_r a_r ⊗ b_r ⊗ p_r ⊗ q_r`: a convolution of size 1
@@ -41,8 +40,6 @@ class CP(Pointwise):
         self._decompositions: dict[int, _Decompositions] = {}
 
     def choices(self, layer: Layer, shapes: Sequence[Shape]) -> list[Choice]:
-        if not is_spatial(layer):
-            return super().choices(layer, shapes)
         decompositions = self._of(layer)
         return [
             self._choice(layer, shapes, rank, float(error))
@@ -56,8 +53,6 @@ class CP(Pointwise):
         ranks: tuple[int, ...],
         groups: int = 1,
     ) -> Choice | None:
-        if not is_spatial(layer):
-            return super().of_ranks(layer, shapes, ranks, groups)
         decompositions = self._of(layer)
         if len(ranks) != 1 or ranks[0] > decompositions.most or groups != 1:
             return None
@@ -66,13 +61,9 @@ class CP(Pointwise):
         return choice._replace(degeneracy=found.degeneracy)
 
     def exact(self, layer: Layer, shapes: Sequence[Shape], choice: Choice) -> Choice:
-        if not is_spatial(layer):
-            return choice
         return self.of_ranks(layer, shapes, choice.ranks) or choice
 
     def replacement(self, layer: Layer, choice: Choice) -> Replacement:
-        if not is_spatial(layer):
-            return super().replacement(layer, choice)
         (rank,) = choice.ranks
         *spatial, first, last = self._of(layer).of_rank(rank).factors
         kept = _axes(layer)

@@ -10,12 +10,12 @@ from dlrt._decomposed import DECOMPOSABLE, recomposed, row_of
 from dlrt._rebuild import Replacement, rebuild
 from dlrt._selection import LayerFilter, check_built
 from dlrt.compression._selected import check_finite, selected
-from dlrt.compression._structures import Pointwise, Separable
+from dlrt.compression._structures import Folded, Pointwise, Separable
 from dlrt.regularizers import Hoyer, Orthogonality
 
 Layer: TypeAlias = keras.layers.Layer
 
-FOLDINGS = {"pointwise": Pointwise(), "separable": Separable()}
+FOLDINGS: dict[str, Folded] = {"pointwise": Pointwise(), "separable": Separable()}
 
 
 def decompose(
@@ -87,13 +87,14 @@ def decompose(
     def replace(layer: Layer) -> Replacement | None:
         if id(layer) not in ids:
             return None
-        return _decomposed(layer, FOLDINGS[structure], orthogonality, regularizer)
+        folding = FOLDINGS[structure].for_layer(layer)
+        return _decomposed(layer, folding, orthogonality, regularizer)
 
     return rebuild(model, replace)
 
 
 def _decomposed(
-    layer: Layer, folding: Pointwise, orthogonality: float, sparsity: Any
+    layer: Layer, folding: Folded, orthogonality: float, sparsity: Any
 ) -> Replacement:
     (matrix,) = folding.matrices(layer, 1)
     u, s, vt = np.linalg.svd(np.asarray(matrix, "float64"), full_matrices=False)

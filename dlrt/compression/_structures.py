@@ -57,6 +57,10 @@ class Choice(NamedTuple):
 class Structure(abc.ABC):
     """What a kernel is decomposed into, and which layers run that."""
 
+    def for_layer(self, layer: Layer) -> "Structure":
+        """This one, or that in its place for layers that it has no form for."""
+        return self
+
     @abc.abstractmethod
     def choices(self, layer: Layer, shapes: Sequence[Shape]) -> list[Choice]:
         """What there is to choose from.
@@ -95,6 +99,9 @@ class Structure(abc.ABC):
 
 class Folded(Structure):
     """The kernel is folded into a matrix, or several; two layers in a row."""
+
+    def for_layer(self, layer: Layer) -> "Folded":
+        return self
 
     def groups(self, layer: Layer, input_shape: Shape) -> list[int]:
         """The numbers of matrices that a kernel can be folded into."""
@@ -183,16 +190,17 @@ class Manifold(Pointwise):
         return family.low_rank(layer, [Factors.from_dense(matrix, *choice.ranks)])
 
 
-class Separable(Pointwise):
+class Separable(Folded):
     """Convolutions over one axis after the other; other layers as `Pointwise`.
 
     The kernel `(k, k', c, m)` is the matrix `(k' c, k m)`: a convolution `1 × k'` to
     `r` filters, then one `k × 1`. Jaderberg et al., 2014, arXiv:1405.3866, scheme 2.
     """
 
+    def for_layer(self, layer: Layer) -> Folded:
+        return self if isinstance(layer, keras.layers.Conv2D) else Pointwise()
+
     def matrices(self, layer: Layer, groups: int) -> list[np.ndarray]:
-        if not isinstance(layer, keras.layers.Conv2D):
-            return super().matrices(layer, groups)
         high, wide, channels, filters = layer.kernel.shape
         kernel = np.transpose(np.asarray(layer.kernel), (1, 2, 0, 3))
         return [kernel.reshape(wide * channels, high * filters)]
@@ -200,8 +208,6 @@ class Separable(Pointwise):
     def unit_costs(
         self, layer: Layer, groups: int, input_shape: Shape
     ) -> tuple[int, int]:
-        if not isinstance(layer, keras.layers.Conv2D):
-            return super().unit_costs(layer, groups, input_shape)
         high, wide, channels, filters = layer.kernel.shape
         rows = 2 if layer.data_format == "channels_first" else 1
         output = layer.compute_output_shape(input_shape)
@@ -211,8 +217,6 @@ class Separable(Pointwise):
         return first + second, 2 * flops
 
     def two_layers(self, layer: Layer, pairs: list[Pair]) -> Replacement:
-        if not isinstance(layer, keras.layers.Conv2D):
-            return super().two_layers(layer, pairs)
         ((k, vt),) = pairs
         rank = len(vt)
         high, wide, channels, filters = layer.kernel.shape
@@ -266,14 +270,17 @@ class Grouped(Pointwise):
         return of(layer, pairs)
 
 
+class Spatial(Structure):
+    """For convolutions of more than one position; other layers as `Pointwise`."""
+
+    def for_layer(self, layer: Layer) -> Structure:
+        spatial = isinstance(layer, CONVOLUTIONS) and known_size(layer.kernel_size) > 1
+        return self if spatial else Pointwise()
+
+
 def supports(layer: Layer) -> bool:
     """Whether a layer has one kernel that can be folded."""
     return isinstance(family_of(layer), OneKernel)
-
-
-def is_spatial(layer: Layer) -> bool:
-    """Whether a layer is a convolution of more than one position."""
-    return isinstance(layer, CONVOLUTIONS) and known_size(layer.kernel_size) > 1
 
 
 def input_positions(layer: Layer, shape: Shape) -> int:

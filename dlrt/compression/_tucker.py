@@ -10,10 +10,9 @@ from dlrt.accounting import known_size, positions
 from dlrt.compression._structures import (
     Choice,
     Layer,
-    Pointwise,
     Shape,
+    Spatial,
     input_positions,
-    is_spatial,
     tails,
 )
 
@@ -21,7 +20,7 @@ from dlrt.compression._structures import (
 _MOST_INPUT_RANKS = 48
 
 
-class Tucker(Pointwise):
+class Tucker(Spatial):
     """Convolutions between `r` and `r'` channels; other layers as `Pointwise`.
 
     The kernel is `core ×_c P ×_m Q` with orthonormal `P: (c, r)` and `Q: (m, r')`, by
@@ -31,8 +30,6 @@ class Tucker(Pointwise):
     """
 
     def choices(self, layer: Layer, shapes: Sequence[Shape]) -> list[Choice]:
-        if not is_spatial(layer):
-            return super().choices(layer, shapes)
         decomposition = _Decomposition(np.asarray(layer.kernel, "float64"))
         channels = layer.kernel.shape[-2]
         count = min(channels, _MOST_INPUT_RANKS)
@@ -50,8 +47,6 @@ class Tucker(Pointwise):
         ranks: tuple[int, ...],
         groups: int = 1,
     ) -> Choice | None:
-        if not is_spatial(layer):
-            return super().of_ranks(layer, shapes, ranks, groups)
         if len(ranks) != 2 or ranks[0] > layer.kernel.shape[-2] or groups != 1:
             return None
         decomposition = _Decomposition(np.asarray(layer.kernel, "float64"))
@@ -59,8 +54,6 @@ class Tucker(Pointwise):
         return next((choice for choice in found if choice.ranks == ranks), None)
 
     def replacement(self, layer: Layer, choice: Choice) -> Replacement:
-        if not is_spatial(layer):
-            return super().replacement(layer, choice)
         decomposition = _Decomposition(np.asarray(layer.kernel, "float64"))
         p, core, q = decomposition.factors(*choice.ranks)
         layers = [
