@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 # Written out, so that help and mistyped options don't wait for Keras to start.
 KINDS = (
     *("curves", "epochs", "maps", "clouds", "ranks", "published"),
-    "transformers",
+    *("transformers", "images"),
 )
 FORMATS = ("png", "pdf", "svg")
 
@@ -174,7 +174,8 @@ def _add_drawing_options(command: argparse.ArgumentParser) -> None:
         choices=("last", "best"),
         default="last",
         help="which epoch is final: the last, or that of the best validation accuracy "
-        "(of transformers: the smallest validation loss; default: last)",
+        "(of transformers: the smallest validation loss; of networks for images it is "
+        "always the best; default: last)",
     )
     for name in ("widths", "ranks"):
         command.add_argument(

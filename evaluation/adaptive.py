@@ -1,4 +1,4 @@
-"""How ranks and singular values of low-rank layers develop."""
+"""How ranks, widths and singular values of layers develop."""
 
 import numpy as np
 from matplotlib import colormaps
@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from evaluation import style
-from evaluation.logs import PARAMETERS, RANK, Log
+from evaluation.logs import PARAMETERS, RANK, WIDTH, Log
 from evaluation.series import Cell, count_note
 from evaluation.statistics import BANDS, over_epochs
 
@@ -21,13 +21,15 @@ _ACCURACIES = {
 }
 
 
-def layers(log: Log) -> list[str]:
-    """Names of the low-rank layers."""
-    return [name.removeprefix(RANK) for name in log.columns if name.startswith(RANK)]
+def layers(log: Log, start: str = RANK) -> list[str]:
+    """Names of the low-rank layers, or with `WIDTH` of those whose widths change."""
+    return [name.removeprefix(start) for name in log.columns if name.startswith(start)]
 
 
 def rank_evolution(cell: Cell, title: str, kind: str = "range") -> Figure:
     """Ranks of the layers against epoch, and what becomes of the network meanwhile.
+
+    Widths where these change instead.
 
     Args:
         cell: Runs of one network.
@@ -35,8 +37,10 @@ def rank_evolution(cell: Cell, title: str, kind: str = "range") -> Figure:
         kind: Key of `BANDS`.
     """
     figure, axes = style.new(1, 3, (10.0, 3.8))
+    start = RANK if layers(cell.logs[0]) else WIDTH
+    what = start.strip()
     panels = (
-        ("rank", {name: (RANK + name, 1) for name in layers(cell.logs[0])}, 0),
+        (what, {n: (start + n, 1) for n in layers(cell.logs[0], start)}, 0),
         ("parameters (thousands)", _PARAMETERS, 4),
         ("accuracy (%)", _ACCURACIES, 1),
     )
@@ -49,7 +53,8 @@ def rank_evolution(cell: Cell, title: str, kind: str = "range") -> Figure:
     axes[0, 0].set_ylim(bottom=0)
     axes[0, 1].set_ylim(bottom=0)
     note = (
-        "Ranks at the end of each epoch. Lines are means over runs, shades their "
+        f"{what.capitalize()}s at the end of each epoch. Lines are means over runs, "
+        "shades their "
         f"{BANDS[kind]}. {count_note([(title, cell)])}."
     )
     return style.finish(figure, title, note)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from evaluation import transformers
+from evaluation import images, transformers
 from evaluation.logs import LOGS, REASON, WRONG, Log, Unusable
 from evaluation.reading import SUFFIXES, read
 
@@ -42,6 +42,8 @@ class Collection:
         problems: What was wrong.
         transformers: Logs of transformers that count.
         excluded_transformers: And those that don't.
+        images: Logs of networks for images, but for those of MNIST's hidden layers.
+        excluded_images: And those that don't count.
     """
 
     logs: tuple[Log, ...]
@@ -49,16 +51,18 @@ class Collection:
     problems: tuple[Problem, ...] = ()
     transformers: tuple[Log, ...] = ()
     excluded_transformers: tuple[Log, ...] = ()
+    images: tuple[Log, ...] = ()
+    excluded_images: tuple[Log, ...] = ()
 
     @property
     def counted(self) -> tuple[Log, ...]:
         """All logs that count."""
-        return self.logs + self.transformers
+        return self.logs + self.transformers + self.images
 
     @property
     def uncounted(self) -> tuple[Log, ...]:
         """All that don't."""
-        return self.excluded + self.excluded_transformers
+        return self.excluded + self.excluded_transformers + self.excluded_images
 
 
 def collect(paths: Sequence[Path], unfinished: bool = False) -> Collection:
@@ -98,24 +102,36 @@ def collect(paths: Sequence[Path], unfinished: bool = False) -> Collection:
         else:
             known[key] = file
             logs.append(log)
-    counted, other = _apart(logs)
-    uncounted, other_uncounted = _apart(excluded)
-    return Collection(counted, uncounted, tuple(problems), other, other_uncounted)
+    dense, transformed, pictured = _apart(logs)
+    others = _apart(excluded)
+    return Collection(
+        logs=dense,
+        excluded=others[0],
+        problems=tuple(problems),
+        transformers=transformed,
+        excluded_transformers=others[1],
+        images=pictured,
+        excluded_images=others[2],
+    )
 
 
 def _network(log: Log) -> tuple:
     """What the runs of a network have in common."""
     if transformers.is_one(log.configuration):
         return transformers.network(log.configuration)
+    if images.is_one(log.configuration):
+        return images.network(log.configuration)
     return log.setting, log.width, log.rank
 
 
-def _apart(logs: Iterable[Log]) -> tuple[tuple[Log, ...], tuple[Log, ...]]:
-    """The logs of other networks, and those of transformers."""
-    parts: tuple[list[Log], list[Log]] = ([], [])
+def _apart(logs: Iterable[Log]) -> tuple[tuple[Log, ...], ...]:
+    """The logs of hidden layers, those of transformers, and those for images."""
+    parts: tuple[list[Log], ...] = ([], [], [])
     for log in logs:
-        parts[transformers.is_one(log.configuration)].append(log)
-    return tuple(parts[0]), tuple(parts[1])
+        kinds = (transformers.is_one, images.is_one)
+        found = [is_one(log.configuration) for is_one in kinds]
+        parts[found.index(True) + 1 if any(found) else 0].append(log)
+    return tuple(map(tuple, parts))
 
 
 def _why_not(log: Log, unfinished: bool) -> str | None:

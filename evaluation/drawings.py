@@ -6,10 +6,12 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
+from evaluation.logs import Log
+
 # `evaluation.__main__` writes them out too, for its help not to wait for Keras.
 KINDS = (
     *("curves", "epochs", "maps", "clouds", "ranks", "published"),
-    "transformers",
+    *("transformers", "images"),
 )
 
 
@@ -56,3 +58,14 @@ def split(items: Sequence, most: int) -> Iterator[tuple[str, list]]:
 def slug(text: str) -> str:
     """A text as part of the name of a file."""
     return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-")
+
+
+def run_names(logs: Sequence[Log]) -> list[str]:
+    """The folders of runs, with a number where one holds several or has a namesake."""
+    folders = [log.test for log in logs]
+    return [
+        f"{folder}-{folders[:place].count(folder) + 1}"
+        if folders.count(folder) > 1
+        else folder
+        for place, folder in enumerate(folders)
+    ]

@@ -7,6 +7,7 @@ from evaluation import (
     adaptive,
     curves,
     distributions,
+    image_figures,
     maps,
     published,
     style,
@@ -35,6 +36,7 @@ def plan(collection: Collection, options: Options = Options()) -> list[Drawing]:
         "ranks": _ranks,
         "published": _published,
         "transformers": transformer_figures.plan,
+        "images": image_figures.plan,
     }
     return [
         drawing

@@ -1,7 +1,7 @@
 """A log: the history of one trained network, and the setting it was trained in."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,9 @@ METRICS = _log_format.METRICS
 PARAMETERS = _log_format.PARAMETERS
 RANK = _log_format.RANK
 SPECTRUM = _log_format.SPECTRUM
+WIDTH = _log_format.WIDTH
+LAYERS = _log_format.LAYERS
+TESTS = _log_format.TESTS
 # Where sweeps put the logs of failed trainings, and what they say about them.
 WRONG = _log_format.WRONG
 REASON = _log_format.REASON
@@ -81,7 +84,7 @@ class Log:
         path: The file.
         test: Name of its folder.
         setting: How it was trained.
-        width: Width of the hidden layers.
+        width: Width of the hidden layers, `None` where they have no common one.
         rank: Their fixed rank as the test names it, `None` for dense and adaptive
             networks; layers that are narrower have their full rank.
         seed: The random seed.
@@ -92,12 +95,14 @@ class Log:
         diverged: The first epoch whose loss is no finite number, if there is one.
         expected_epochs: Number of the last epoch of a finished run, if it is known.
         remarks: What is odd about it, though it can be used.
+        layers: What a compression has done to each layer.
+        tests: What was measured of each network of a compression, by its name.
     """
 
     path: Path
     test: str
     setting: Setting
-    width: int
+    width: int | None
     rank: int | None
     seed: int | None
     epochs: np.ndarray
@@ -107,6 +112,8 @@ class Log:
     diverged: int | None = None
     expected_epochs: int | None = None
     remarks: tuple[str, ...] = ()
+    layers: tuple[Mapping[str, Any], ...] = ()
+    tests: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     @property
     def unfinished(self) -> bool:
@@ -130,9 +137,15 @@ class Log:
     @property
     def ranks(self) -> np.ndarray:
         """Ranks of the hidden layers, a row an epoch."""
-        found = [
-            values for name, values in self.columns.items() if name.startswith(RANK)
-        ]
+        return self._of_layers(RANK)
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """Ranks and changing widths of the layers, a row an epoch."""
+        return self._of_layers((RANK, WIDTH))
+
+    def _of_layers(self, start: str | tuple[str, ...]) -> np.ndarray:
+        found = [v for name, v in self.columns.items() if name.startswith(start)]
         return np.array(found).T.reshape(len(self.epochs), len(found))
 
     def column(self, name: str) -> np.ndarray:
@@ -141,9 +154,9 @@ class Log:
         return self.columns.get(name, missing)
 
     def selected(self) -> int:
-        """Index of the epoch with the best validation accuracy at the final ranks."""
+        """Index of the epoch with the best validation accuracy at the final sizes."""
         accuracy = self.column("val_accuracy").copy()
-        final = (self.ranks == self.ranks[-1]).all(axis=1)
+        final = (self.sizes == self.sizes[-1]).all(axis=1)
         accuracy[~final | (self.epochs == 0)] = np.nan
         return (
             len(accuracy) - 1
@@ -163,7 +176,7 @@ def network(
     Raises:
         Unusable: If they contradict each other, or don't tell the width.
     """
-    stored = _of_configuration(configuration)
+    stored = setting_fields(configuration)
     try:
         name = names.parse(test)
     except ValueError:
@@ -210,16 +223,20 @@ def network(
     return setting, width, rank, seed, remarks
 
 
-def _of_configuration(configuration: Mapping[str, Any]) -> dict[str, Any]:
+def setting_fields(configuration: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a setting that a configuration sheet has."""
     found = {
         field.name: configuration[field.name]
         for field in fields(Setting)
-        if configuration.get(field.name) is not None
+        if isinstance(configuration.get(field.name), _kinds(field.default))
     }
     if found.get("regularizer", "none") == "none":
         found.pop("regularizer_amount", None)
     return found
+
+
+def _kinds(default: Any) -> tuple[type, ...]:
+    return (int, float) if isinstance(default, float) else (type(default),)
 
 
 def _of_run(

@@ -1,5 +1,6 @@
-"""Maps of the ranks of all projections of a transformer over epochs."""
+"""Maps of the ranks of many layers over epochs."""
 
+from collections.abc import Mapping
 from itertools import groupby
 
 import numpy as np
@@ -10,7 +11,7 @@ from matplotlib.figure import Figure
 from evaluation import style
 from evaluation.logs import Log
 from evaluation.maps import edges
-from evaluation.transformers import Projection, projections
+from evaluation.transformers import Projection
 
 # Inches of a row and around all of them, and rows between the groups.
 _ROW = 0.135
@@ -19,14 +20,19 @@ _GAP = 0.6
 _SMALL = 6.5
 
 
-def rank_map(log: Log, title: str) -> Figure:
-    """The rank of every projection at every epoch, layer by layer.
+def differ(sizes: np.ndarray) -> bool:
+    """Whether ranks or widths differ, between layers or over epochs."""
+    return len(np.unique(sizes[~np.isnan(sizes)])) > 1
+
+
+def rank_map(log: Log, found: Mapping[str, Projection], title: str) -> Figure:
+    """The rank of every low-rank layer at every epoch, from input to output.
 
     Args:
         log: The run; it must have ranks.
+        found: What to call the layers, by the names of their columns.
         title: Title of the figure.
     """
-    found = projections(log)
     values = np.array([log.column(column) for column in found])
     places = _places(list(found.values()))
     height = max(3.2, _AROUND + _ROW * (places[-1] + 1))

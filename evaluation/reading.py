@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 
 from dlrt.callbacks import read_history
-from evaluation import transformers
+from evaluation import images, transformers
 from evaluation.logs import (
     LOGS,
     METRICS,
     PARAMETERS,
     RANK,
     SPECTRUM,
+    WIDTH,
     Log,
     Setting,
     Unusable,
@@ -47,6 +48,9 @@ def read(path: Path) -> Log:
     if transformers.is_one(configuration):
         metrics = transformers.METRICS
         setting, width, rank, seed, remarks = _transformer(configuration)
+    elif images.is_one(configuration):
+        metrics = METRICS
+        setting, width, rank, seed, remarks = _image_network(configuration)
     else:
         metrics = METRICS
         setting, width, rank, seed, remarks = network(test, path.stem, configuration)
@@ -59,6 +63,9 @@ def read(path: Path) -> Log:
         raise Unusable(f"it has none of the columns {', '.join(metrics)}")
     if missing:
         remarks += (f"it has no column {', '.join(missing)}",)
+    expected = _expected_epochs(setting.epochs, configuration, rows)
+    finished = expected is None or epochs[-1] >= expected
+    layers, tests, more = _compression(path, configuration, finished)
     return Log(
         path=path,
         test=test,
@@ -71,8 +78,10 @@ def read(path: Path) -> Log:
         spectra=_spectra(rows),
         configuration=configuration,
         diverged=_diverged(rows),
-        expected_epochs=_expected_epochs(setting.epochs, configuration, rows),
-        remarks=(*remarks, *_gaps(rows)),
+        expected_epochs=expected,
+        remarks=(*remarks, *_gaps(rows), *more),
+        layers=layers,
+        tests=tests,
     )
 
 
@@ -81,6 +90,25 @@ def _transformer(
 ) -> tuple[Setting, int, int | None, int | None, tuple[str, ...]]:
     found = transformers.network(configuration)
     return found.setting, found.dim, found.rank, configuration.get("seed"), ()
+
+
+def _image_network(
+    configuration: Mapping[str, Any],
+) -> tuple[Setting, None, None, int | None, tuple[str, ...]]:
+    setting = images.network(configuration).setting
+    return setting, None, None, configuration.get("seed"), ()
+
+
+def _compression(
+    path: Path, configuration: Mapping[str, Any], finished: bool
+) -> tuple[tuple[images.Layer, ...], images.Tests, tuple[str, ...]]:
+    """What a compression did and measured, and what is odd about that."""
+    if not images.compresses(configuration):
+        return (), {}, ()
+    layers, first = images.read_layers(path)
+    expected = finished and configuration.get("test") is True
+    tests, second = images.read_tests(path.absolute().parents[1], expected)
+    return layers, tests, (*first, *second)
 
 
 def _read_workbook(path: Path) -> tuple[list[Row], dict[str, Any]]:
@@ -105,7 +133,7 @@ def _columns(rows: Sequence[Row], metrics: Sequence[str]) -> dict[str, np.ndarra
     wanted = [
         name
         for name in rows[0]
-        if name in (*metrics, *_OTHERS) or name.startswith((RANK, "parameters "))
+        if name in (*metrics, *_OTHERS) or name.startswith((RANK, WIDTH, "parameters "))
     ]
     return {name: np.array(list(_numbers(rows, name))) for name in wanted}
 

@@ -54,6 +54,11 @@ def page(collection: Collection, drawings: Sequence[Drawing], title: str) -> str
             for name in ("transformers", "transformer-runs")
             if name in found
         ],
+        "Images": [
+            _scrolling(found[name])
+            for name in ("images", "image-runs", "image-layers")
+            if name in found
+        ],
         "Runs": [_folded("Every run", _scrolling(found["runs"]))]
         if "runs" in found
         else [],
@@ -116,7 +121,7 @@ def _overview(collection: Collection) -> str:
             (
                 test,
                 logs[0].setting.data,
-                _span([log.width for log in logs]),
+                _span([log.width for log in logs if log.width is not None]),
                 _span(ranks) if ranks else None,
                 _span([log.seed for log in logs if log.seed is not None]),
                 len(logs),

@@ -1,11 +1,13 @@
 """Groups logs to curves: networks of one setting over width or over rank."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from evaluation.collection import Collection
 from evaluation.logs import Log, Setting
+
+K = TypeVar("K", bound=Hashable)
 
 # The fewest networks of a curve over each size. Methods of two ranks are two curves
 # over width rather than a curve over rank at every width.
@@ -97,13 +99,40 @@ def series_over(axis: str, collection: Collection) -> list[Series]:
 
 def cells_of(collection: Collection) -> dict[Key, Cell]:
     """Every network and its runs, dense ones first, then by rank, then by width."""
-    found: dict[Key, tuple[list[Log], list[Log]]] = {}
-    parts = (collection.logs, collection.excluded)
-    for number, logs in enumerate(parts):
-        for log in logs:
-            key = Key(log.setting, log.width, log.rank)
-            found.setdefault(key, ([], []))[number].append(log)
-    return {key: Cell(*map(tuple, found[key])) for key in sorted(found, key=_order)}
+    return grouped(
+        collection.logs,
+        collection.excluded,
+        key=lambda log: Key(log.setting, log.width, log.rank),
+        order=_order,
+    )
+
+
+def grouped(
+    logs: Iterable[Log],
+    excluded: Iterable[Log],
+    key: Callable[[Log], K],
+    order: Callable[[K], tuple],
+) -> dict[K, Cell]:
+    """Networks and their runs.
+
+    Args:
+        logs: The logs that count.
+        excluded: Those that don't.
+        key: What the runs of a network have in common.
+        order: By which networks are sorted.
+    """
+    found: dict[K, tuple[list[Log], list[Log]]] = {}
+    for number, part in enumerate((logs, excluded)):
+        for log in part:
+            found.setdefault(key(log), ([], []))[number].append(log)
+    return {
+        which: Cell(*map(tuple, found[which])) for which in sorted(found, key=order)
+    }
+
+
+def none_first(values: Iterable) -> tuple:
+    """What tuples that may have `None` in some places can be sorted by."""
+    return tuple((value is not None, value) for value in values)
 
 
 def _order(key: Key) -> tuple:
@@ -121,7 +150,7 @@ def labels(keys: Iterable[Key]) -> list[str]:
             [
                 method(key),
                 *([f"width {key.width}"] if len(widths) > 1 and key.width else []),
-                *(_words(name, key.setting) for name in shared),
+                *(words(name, key.setting) for name in shared),
                 *_of_method(key, keys),
             ]
         )
@@ -138,7 +167,8 @@ def method(key: Key) -> str:
     return "DLRT" if key.rank is None else f"DLRT rank {key.rank}"
 
 
-def _words(name: str, setting: Setting) -> str:
+def words(name: str, setting: Setting) -> str:
+    """A field of a setting in words."""
     text = {**_WORDS, **_OF_METHOD}[name].format(getattr(setting, name))
     head, sign, tail = text.partition("%")
     if not sign:
@@ -154,7 +184,7 @@ def _of_method(key: Key, keys: Sequence[Key]) -> list[str]:
         and bool(other.setting.tolerance) == bool(key.setting.tolerance)
     ]
     return [
-        _words(name, key.setting)
+        words(name, key.setting)
         for name in _OF_METHOD
         if len({getattr(setting, name) for setting in same}) > 1
     ]

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from evaluation import transformer_tables
+from evaluation import image_tables, transformer_tables
 from evaluation._table import Table, known
 from evaluation.collection import Collection
 from evaluation.logs import METRICS, PARAMETERS, Log
@@ -32,6 +32,7 @@ def all_tables(collection: Collection) -> list[Table]:
     tables = [
         *(peaks(collection), results(collection), runs(collection)),
         *transformer_tables.both(collection),
+        *image_tables.all_of(collection),
     ]
     return [table for table in tables if table.rows]
 

@@ -1,14 +1,14 @@
 """Which figures the logs of transformers give."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
 
 import numpy as np
 
 from evaluation import rank_maps, transformer_curves
 from evaluation.collection import Collection
-from evaluation.drawings import Drawing, Options, slug, split
-from evaluation.logs import PARAMETERS, Log
+from evaluation.drawings import Drawing, Options, run_names, slug, split
+from evaluation.logs import PARAMETERS
 from evaluation.transformer_curves import Networks
 from evaluation.transformer_runs import networks
 from evaluation.transformers import projections
@@ -28,12 +28,12 @@ def plan(collection: Collection, options: Options) -> Iterator[Drawing]:
         for suffix, part in split(keys, _LINES):
             cells = {key: found[key] for key in part}
             yield from _of_networks(cells, data, f"{ending}{suffix}", options)
-    runs = [log for log in collection.transformers if _has_map(log)]
-    for name, log in zip(_names_of(runs), runs, strict=True):
+    runs = [log for log in collection.transformers if rank_maps.differ(log.ranks)]
+    for name, log in zip(run_names(runs), runs, strict=True):
         yield Drawing(
             f"transformer-ranks-{slug(name)}",
             f"Rank of every projection at every epoch: {name}.",
-            partial(rank_maps.rank_map, log, f"Ranks: {name}"),
+            partial(rank_maps.rank_map, log, projections(log), f"Ranks: {name}"),
         )
 
 
@@ -76,27 +76,9 @@ def _of_networks(
         )
 
 
-def _names_of(logs: Sequence[Log]) -> list[str]:
-    """The folders of runs, with a number where one holds several or has a namesake."""
-    folders = [log.test for log in logs]
-    return [
-        f"{folder}-{folders[:place].count(folder) + 1}"
-        if folders.count(folder) > 1
-        else folder
-        for place, folder in enumerate(folders)
-    ]
-
-
 def _any_has(cells: Networks, column: str) -> bool:
     return any(
         not np.isnan(log.column(column)).all()
         for cell in cells.values()
         for log in cell.logs
     )
-
-
-def _has_map(log: Log) -> bool:
-    """Whether ranks differ, between projections or over epochs."""
-    values = np.array([log.column(column) for column in projections(log)])
-    known = values[~np.isnan(values)]
-    return len(np.unique(known)) > 1

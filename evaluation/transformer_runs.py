@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from evaluation.logs import Log
-from evaluation.series import Cell, Key, labels
+from evaluation.series import Cell, Key, grouped, labels, none_first
 from evaluation.statistics import over_epochs
 from evaluation.transformers import Network, network
 
@@ -26,16 +26,7 @@ _WORDS = {
 
 def networks(logs: Iterable[Log], excluded: Iterable[Log] = ()) -> dict[Network, Cell]:
     """Every network and its runs: dense ones, then by rank, then by tolerance."""
-    found: dict[Network, tuple[list[Log], list[Log]]] = {}
-    for number, part in enumerate((logs, excluded)):
-        for log in part:
-            key = network(log.configuration)
-            found.setdefault(key, ([], []))[number].append(log)
-    return {key: Cell(*map(tuple, found[key])) for key in sorted(found, key=_order)}
-
-
-def _order(key: Network) -> tuple:
-    return tuple((value is not None, value) for value in key)
+    return grouped(logs, excluded, lambda log: network(log.configuration), none_first)
 
 
 def names(keys: Sequence[Network]) -> list[str]:

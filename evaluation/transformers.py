@@ -2,10 +2,9 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from typing import Any, NamedTuple
 
-from evaluation.logs import RANK, Log, Setting, Unusable
+from evaluation.logs import RANK, Log, Setting, Unusable, setting_fields
 
 METRICS = (
     "loss",
@@ -98,11 +97,7 @@ def network(configuration: Mapping[str, Any]) -> Network:
         if not isinstance(configuration.get(key), kind):
             raise Unusable(f"its configuration has no `{key}`")
     method = configuration["subcommand"]
-    stored = {
-        field.name: configuration[field.name]
-        for field in fields(Setting)
-        if isinstance(configuration.get(field.name), _kinds(field.default))
-    }
+    stored = setting_fields(configuration)
     stored["low_rank"] = method != _REFERENCE
     if method != _ADAPTIVE:
         stored["tolerance"] = 0.0
@@ -125,10 +120,6 @@ def out_of_time(
     if not is_one(configuration) or minutes is None:
         return False
     return sum(row.get(_TRAINING_SECONDS) or 0.0 for row in rows) >= 60 * minutes
-
-
-def _kinds(default: Any) -> tuple[type, ...]:
-    return (int, float) if isinstance(default, float) else (type(default),)
 
 
 def _number(configuration: Mapping[str, Any], key: str) -> int | float | None:

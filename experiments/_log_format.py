@@ -21,6 +21,11 @@ PARAMETERS = "parameters prediction"
 # What the columns of a layer begin with.
 RANK = "rank "
 SPECTRUM = "singular values/"
+WIDTH = "width "
+# Of a compression run: the sheet that tells what became of each layer, and the file in
+# its folder with what was measured of each network.
+LAYERS = "layers"
+TESTS = "tests.json"
 
 
 def equal(one: Any, other: Any) -> bool:

@@ -11,6 +11,7 @@ import dlrt
 from dlrt.callbacks import _atomic_file
 from experiments import _evaluation, _runs
 from experiments._data import Data
+from experiments._log_format import LAYERS, TESTS
 from experiments._runs import Run
 from experiments.images import measuring, training
 from experiments.images.compression import (
@@ -21,10 +22,8 @@ from experiments.images.compression import (
 from experiments.images.config import Config
 from experiments.images.training import Training
 
-# What the log calls the network before it is trained on, and its sheet of layers.
+# What the log calls the network before it is trained on.
 COMPRESSED = "compressed"
-LAYERS = "layers"
-TESTS = "tests.json"
 _OUTPUT = "output"
 # What an earlier run must have in common with the settings.
 _SAME = (

@@ -292,7 +292,7 @@ def test_accuracy_and_bleu_over_parameters(cells, at):
 
 def test_rank_map(tmp_path):
     log = one_log(tmp_path, "adaptive", 90, epochs=5, layers=6)
-    figure = rank_maps.rank_map(log, "title")
+    figure = rank_maps.rank_map(log, reading.projections(log), "title")
     panel = figure.axes[0]
     rows = np.concatenate([image.get_array() for image in panel.collections])
     assert rows.shape == (97, 5) and len(panel.collections) == 13
