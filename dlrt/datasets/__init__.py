@@ -1,7 +1,7 @@
-"""Data sets: images to classify and sentences to translate.
+"""Data sets: images to classify, sentences to translate, text to continue.
 
 `load` returns images, found, checked and scaled, and `split` parts them.
-`load_corpus` returns sentence pairs in three parts.
+`load_corpus` returns sentence pairs in three parts, `load_text` lines of text.
 """
 
 from dlrt.datasets._corpus import Corpus, SentencePair
@@ -13,7 +13,9 @@ from dlrt.datasets._errors import (
 )
 from dlrt.datasets._load import load
 from dlrt.datasets._load_corpus import load_corpus
+from dlrt.datasets._load_text import load_text
 from dlrt.datasets._split import Splits, split
+from dlrt.datasets._text import Text
 
 __all__ = [
     "Corpus",
@@ -23,7 +25,9 @@ __all__ = [
     "DatasetUnavailableError",
     "SentencePair",
     "Splits",
+    "Text",
     "load",
     "load_corpus",
+    "load_text",
     "split",
 ]

@@ -13,7 +13,7 @@ from dlrt.datasets._parallel_text import PARTS, ParallelText, read_folder
 from dlrt.datasets._phrases import load_phrases
 from dlrt.datasets._ted import load_ted
 
-_NAMES = ("auto", "pt_en", "ted", "phrases")
+NAMES = ("auto", "pt_en", "ted", "phrases")
 _SOURCE_LANGUAGE = "pt"
 _TARGET_LANGUAGE = "en"
 
@@ -74,7 +74,7 @@ def load_corpus(
     >>> len(corpus.train), len(corpus.validation), len(corpus.test)
     (60000, 1000, 1000)
     """
-    if isinstance(name, str) and name in _NAMES:
+    if isinstance(name, str) and name in NAMES:
         _check_named(name, source_language, target_language)
         if name == "phrases":
             return load_phrases()
@@ -123,7 +123,7 @@ def _own_folder(name: object) -> Path:
         if folder.is_dir():
             return folder
     raise ValueError(
-        f"`name` must be one of {_NAMES} or the path of an existing folder. "
+        f"`name` must be one of {NAMES} or the path of an existing folder. "
         f"Received: name={name!r}"
     )
 

@@ -1,19 +1,14 @@
 """Reader for parallel text: two files a part, line i translating line i."""
 
-import codecs
-import re
-import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 from dlrt.datasets._corpus import SentencePair
 from dlrt.datasets._errors import DatasetFileError
+from dlrt.datasets._lines import clean, read_lines
 
 PARTS = ("train", "validation", "test")
-
-# Unicode's category Cc but for the tab, which is ordinary space.
-_CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
 
 
 class ParallelText(NamedTuple):
@@ -28,10 +23,7 @@ def read_folder(
 ) -> dict[str, ParallelText]:
     """Reads and checks a corpus of the files `<part>.<language>`.
 
-    Lines end with a line feed, with or without a carriage return before it.
-    No other character ends a line, as editors and Python's `splitlines`
-    disagree on which do, and one line too many shifts all that follow. A mark
-    of byte order at the start of a file is skipped.
+    What a line is, `read_lines` says.
 
     Args:
         folder: Where the six files are.
@@ -62,17 +54,13 @@ def clean_pairs(pairs: Iterable[tuple[str, str]]) -> ParallelText:
     Args:
         pairs: A sentence and its translation each.
     """
-    cleaned = [SentencePair(_clean(source), _clean(target)) for source, target in pairs]
+    cleaned = [SentencePair(clean(source), clean(target)) for source, target in pairs]
     kept = tuple(pair for pair in cleaned if pair.source and pair.target)
     return ParallelText(kept, len(cleaned) - len(kept))
 
 
-def _clean(sentence: str) -> str:
-    return unicodedata.normalize("NFC", sentence.strip())
-
-
 def _read_part(source_path: Path, target_path: Path) -> ParallelText:
-    sources, targets = _read_lines(source_path), _read_lines(target_path)
+    sources, targets = read_lines(source_path), read_lines(target_path)
     if len(sources) != len(targets):
         raise DatasetFileError(
             f"{source_path} has {len(sources)} lines, but {target_path} has "
@@ -82,33 +70,5 @@ def _read_part(source_path: Path, target_path: Path) -> ParallelText:
     if not text.pairs:
         raise DatasetFileError(
             f"{source_path} and {target_path}: no line with text in both"
-        )
-    return text
-
-
-def _read_lines(path: Path) -> list[str]:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DatasetFileError(f"{path}: cannot be read: {error.strerror}") from error
-    content = content.removeprefix(codecs.BOM_UTF8)
-    # What follows the last line feed is a line only if there is something.
-    lines = content.removesuffix(b"\n").split(b"\n") if content else []
-    return [_decode(line, path, number) for number, line in enumerate(lines, start=1)]
-
-
-def _decode(line: bytes, path: Path, number: int) -> str:
-    try:
-        text = line.removesuffix(b"\r").decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise DatasetFileError(
-            f"{path}, line {number}: byte {error.start + 1} "
-            f"(0x{line[error.start]:02x}) is not valid UTF-8: {error.reason}"
-        ) from error
-    control = _CONTROL_CHARACTER.search(text)
-    if control:
-        raise DatasetFileError(
-            f"{path}, line {number}: the control character "
-            f"U+{ord(control.group()):04X} is not text"
         )
     return text
