@@ -1,5 +1,6 @@
 """The images of a run, and the order in which they are trained on."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +13,9 @@ from experiments._config import NUM_INPUTS, Config
 
 # Large, because evaluation keeps no activations for a backward pass.
 EVALUATION_BATCH = 2000
+
+# But scores of many classes at many places take up memory: 64 MiB at most.
+_MOST_SCORES = 2**24
 
 # Batches made ready while a step runs.
 _PREFETCHED = 2
@@ -36,6 +40,17 @@ class Data:
     train: tuple[np.ndarray, np.ndarray] = field(repr=False)
     val: tuple[np.ndarray, np.ndarray] = field(repr=False)
     test: tuple[np.ndarray, np.ndarray] = field(repr=False)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a log says about them, besides their number."""
+        return {}
+
+    @property
+    def evaluation_batch(self) -> int:
+        """How many examples to evaluate at a time."""
+        scores = self.num_classes * math.prod(self.train[1].shape[1:])
+        return max(1, min(EVALUATION_BATCH, _MOST_SCORES // scores))
 
 
 def load(config: Config) -> Data:

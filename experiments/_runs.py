@@ -4,7 +4,7 @@ import contextlib
 import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -138,14 +138,17 @@ def newest_first(log_dir: Path) -> list[Run]:
     return sorted(_all(log_dir), key=_age, reverse=True)
 
 
-def newest_finished(settings: Settings, same: Sequence[str]) -> Run | None:
+def newest_finished(
+    settings: Settings, same: Sequence[str], facts: Mapping[str, Any] | None = None
+) -> Run | None:
     """The newest finished run that trains a network with some of the same settings.
 
     Args:
         settings: Those to compare with, of a run of that kind.
         same: Names of the settings that must be equal.
+        facts: What else the log must say.
     """
-    record = settings.record()
+    wanted = {name: settings.record().get(name) for name in same} | dict(facts or {})
     for run in newest_first(settings.log_dir):
         workbook = run.log(settings.network)
         if not (workbook.exists() and run.best.exists()):
@@ -155,7 +158,7 @@ def newest_finished(settings: Settings, same: Sequence[str]) -> Run | None:
         except ValueError:
             continue
         finished = bool(rows) and rows[-1]["epoch"] >= stored.get("epochs", 0) > 0
-        if finished and all(equal(stored.get(k), record.get(k)) for k in same):
+        if finished and all(equal(stored.get(k), v) for k, v in wanted.items()):
             return run
     return None
 

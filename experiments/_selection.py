@@ -26,6 +26,11 @@ def validation_accuracy(row: Row) -> float:
     return row["val_accuracy"]
 
 
+def validation_crossentropy(row: Row) -> float:
+    """The score that language models are selected by: the less, the higher."""
+    return -row["val_crossentropy"]
+
+
 def ranks(row: Row) -> list[int]:
     """The ranks of the hidden layers in a row, in order."""
     return [value for name, value in row.items() if name.startswith(RANK)]

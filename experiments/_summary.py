@@ -3,10 +3,15 @@
 from dlrt.callbacks import read_history
 from experiments import _selection
 from experiments._runs import Run
+from experiments._tasks import IMAGES, Task
 
 
 def lines(
-    run: Run, network: str, last_phase: str | None, first_epoch: int
+    run: Run,
+    network: str,
+    last_phase: str | None,
+    first_epoch: int,
+    task: Task = IMAGES,
 ) -> list[str]:
     """The result of a run, one fact a line.
 
@@ -15,30 +20,32 @@ def lines(
         network: Name of its network.
         last_phase: The phase whose best epoch counts; `None` without training.
         first_epoch: The first epoch that counts.
+        task: What it was trained for.
     """
     workbook = run.workbook(network)
     rows, configuration = read_history(workbook)
+    train, val, test = (
+        configuration[f"{part}_{task.examples}"] for part in ("train", "val", "test")
+    )
     facts = {
-        "data set": f"{configuration['dataset']} ("
-        f"{configuration['train_images']} training, "
-        f"{configuration['val_images']} validation, "
-        f"{configuration['test_images']} test images)"
+        "data set": f"{configuration['dataset']} ({train} training, {val} validation, "
+        f"{test} test {task.examples})"
     }
     first = rows[0] if rows and rows[0]["epoch"] == 0 else None
     if first is not None:
-        facts[first["phase"]] = _accuracies(first)
+        facts[first["phase"]] = task.result(first)
     best = _selection.best_row(
         [
             row
             for row in rows
             if row["phase"] == last_phase and row["epoch"] >= first_epoch
         ],
-        _selection.validation_accuracy,
+        task.score,
     )
     row = best or first
     if best is not None:
         facts["best epoch"] = f"{best['epoch']} of {rows[-1]['epoch']}, by validation"
-        facts["at that epoch"] = _accuracies(best)
+        facts["at that epoch"] = task.result(best)
     if row is not None:
         ranks = _selection.ranks(row)
         if ranks:
@@ -52,10 +59,3 @@ def lines(
     facts["log"] = str(workbook)
     width = max(map(len, facts))
     return [f"{name.ljust(width)}  {value}" for name, value in facts.items()]
-
-
-def _accuracies(row: dict) -> str:
-    return (
-        f"validation accuracy {100 * row['val_accuracy']:.2f} %, "
-        f"test accuracy {100 * row['test_accuracy']:.2f} %"
-    )

@@ -1,11 +1,11 @@
 """Compresses trained networks: `python -m experiments.compression [options]`.
 
 A dense network is trained, unless there is one, made smaller by a method of
-`dlrt.compress`, and with `--train` trained on. The Excel log has its accuracies, what
-became of each layer, and with `--test` speed and accuracy under attack; it is with the
-models in `history_logs/<run name>/`. Exit status: 0 when done, 2 after wrong input, 3
-when the loss stopped being a number, 4 when a file can't be written in the middle of a
-run, 130 after Ctrl-C.
+`dlrt.compress`, and with `--train` trained on. The Excel log has its accuracies, and
+what became of each layer; with `--test`, `tests.json` has speed and accuracy under
+attack, or perplexity. Both are with the models in `history_logs/<run name>/`. Exit
+status: 0 when done, 2 after wrong input, 3 when the loss stopped being a number, 4 when
+a file can't be written in the middle of a run, 130 after Ctrl-C.
 """
 
 import sys
@@ -78,7 +78,7 @@ def _dense(config: CompressionConfig, data: "Data") -> "keras.Model":
         dense = replace(config.dense_run(), dataset=data.name)
         path = _trained(dense, data, partial(training.build, dense, data))
     with _command.input_errors():
-        return compressing.load_dense(path, data)
+        return compressing.load_dense(path, config, data)
 
 
 def _decomposed(
@@ -90,7 +90,7 @@ def _decomposed(
     settings = replace(config.svd_run(), dataset=data.name)
     path = _trained(settings, data, partial(compressing.decomposed, settings, dense))
     with _command.input_errors():
-        return compressing.load_dense(path, data)
+        return compressing.load_dense(path, config, data)
 
 
 def _trained(
@@ -100,7 +100,7 @@ def _trained(
     from experiments.images import compressing
     from experiments.images.training import Training
 
-    found = compressing.newest(config)
+    found = compressing.newest(config, data)
     if found is not None:
         print(f"{config.kind} network: {found.best}", flush=True)
         return found.best
@@ -124,12 +124,13 @@ def _print_summary(compressed: "Compressing") -> None:
         config.network,
         config.kind if config.train else None,
         training.first_selected_epoch,
+        config.task,
     )
     tests = [
         f"{name}: {found['parameters']:,} parameters, {found['flops']:,} flops, "
-        f"{100 * found['test_accuracy']:.2f} % of the test images, "
-        f"{100 * found['attacked_accuracy']:.2f} % under attack, "
-        f"{found['latency_ms']:.1f} ms for {found['latency_batch']} images"
+        f"{config.task.tested(found)}, "
+        f"{found['latency_ms']:.1f} ms for {found['latency_batch']} "
+        f"{config.task.examples}"
         for name, found in compressed.tests.items()
     ]
     print("\n".join(["", *lines, "", *tests]), flush=True)

@@ -9,7 +9,7 @@ import keras
 
 import dlrt
 from dlrt.callbacks import _atomic_file
-from experiments import _evaluation, _runs
+from experiments import _evaluation, _runs, _tasks
 from experiments._data import Data
 from experiments._log_format import LAYERS, TESTS
 from experiments._runs import Run
@@ -21,6 +21,7 @@ from experiments.images.compression import (
 )
 from experiments.images.config import Config
 from experiments.images.training import Training
+from experiments.words.text import WordData
 
 # What the log calls the network before it is trained on.
 COMPRESSED = "compressed"
@@ -28,22 +29,22 @@ _OUTPUT = "output"
 # What an earlier run must have in common with the settings.
 _SAME = (
     *("architecture", "dataset", "image_size", "dataset_size", "val_size", "seed"),
-    *("augment", "scheme", "sparsity", "orthogonality"),
+    *("vocabulary", "augment", "scheme", "sparsity", "orthogonality"),
 )
 _LATENCY_BATCH = 64
-_SENSITIVITY_IMAGES = 2000
 
 
-def newest(config: Config) -> Run | None:
-    """The newest finished run that trains a network with these settings."""
-    return _runs.newest_finished(config, _SAME)
+def newest(config: Config, data: Data) -> Run | None:
+    """The newest finished run that trains a network with these settings and words."""
+    return _runs.newest_finished(config, _SAME, data.facts)
 
 
-def load_dense(path: Path, data: Data) -> keras.Model:
-    """A trained network, which fits the images.
+def load_dense(path: Path, config: Config, data: Data) -> keras.Model:
+    """A trained network, which fits the images or words.
 
     Raises:
-        ValueError: If it can't be read, or is for other images.
+        ValueError: If it can't be read, or is for other ones.
+        OSError: If the words that it is for can't be read.
     """
     try:
         model = keras.saving.load_model(path, compile=False)
@@ -56,9 +57,12 @@ def load_dense(path: Path, data: Data) -> keras.Model:
     wanted = data.train[0].shape[1:], data.num_classes
     if shapes != wanted:
         raise ValueError(
-            f"`--load-model` must be for images of shape {wanted[0]} in {wanted[1]} "
-            f"classes. Received: --load-model {path}, for {shapes[0]} in {shapes[1]}"
+            f"`--load-model` must be for {config.task.examples} of shape {wanted[0]} "
+            f"in {wanted[1]} classes. Received: --load-model {path}, for {shapes[0]} "
+            f"in {shapes[1]}"
         )
+    if isinstance(data, WordData):
+        data.vocabulary.check_model(path)
     return model
 
 
@@ -77,8 +81,8 @@ class Compressing:
 
     Args:
         config: The settings, with the data set's real name.
-        data: The images of the dense network.
-        target: The images to fine-tune on.
+        data: The images, or the words, of the dense network.
+        target: Those to fine-tune on.
         dense: The trained dense network.
         trained: What is made smaller: that, or one trained by singular values.
 
@@ -125,7 +129,8 @@ class Compressing:
         if allocation == SENSITIVITY:
             loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
             allocation = dlrt.compression.Sensitivity(loss=loss)
-            data = tuple(part[:_SENSITIVITY_IMAGES] for part in self._target.train)
+            count = self._target.evaluation_batch
+            data = tuple(part[:count] for part in self._target.train)
         keras.utils.set_random_seed(config.seed)
         return dlrt.compress(
             self._start,
@@ -167,15 +172,24 @@ class Compressing:
         model = dlrt.merge(model) if dlrt.accounting.low_rank_layers(model) else model
         model.compile(
             loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-            metrics=["accuracy"],
+            metrics=training.metrics(self.config),
         )
-        epsilon = self.config.attack
-        return {
+        found = _evaluation.evaluate(
+            model, (x, y), "test_", self._data.evaluation_batch
+        )
+        results: dict[str, Any] = {
             "parameters": dlrt.accounting.parameter_count(model),
             "flops": dlrt.accounting.flop_count(model),
-            "test_accuracy": _evaluation.evaluate(model, (x, y))["accuracy"],
-            "attack": epsilon,
-            "attacked_accuracy": measuring.accuracy_under_attack(model, x, y, epsilon),
+            "test_accuracy": found["test_accuracy"],
+        }
+        if self.config.reads_text:
+            crossentropy = found["test_crossentropy"]
+            results["test_perplexity"] = _tasks.perplexity(crossentropy)
+        else:
+            epsilon = self.config.attack
+            attacked = measuring.accuracy_under_attack(model, x, y, epsilon)
+            results |= {"attack": epsilon, "attacked_accuracy": attacked}
+        return results | {
             "latency_ms": measuring.latency(model, x, _LATENCY_BATCH),
             "latency_batch": min(_LATENCY_BATCH, len(x)),
         }

@@ -7,8 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from experiments._checks import at_least_one, one_of, option, require
-from experiments._settings import record
-from experiments.images.config import Config, check, trained_alike
+from experiments.images.config import (
+    LANGUAGE_MODELS,
+    Config,
+    check,
+    leave_out,
+    trained_alike,
+)
 
 SUBCOMMAND = "compress"
 
@@ -22,6 +27,9 @@ BUDGETS = ("ratio", "parameters", "flops", "error", "ranks")
 PRESETS = {"light": 2.0, "medium": 4.0, "strong": 8.0}
 
 _DEFAULT_BUDGET = ("ratio", PRESETS["medium"])
+# Embeddings, two fifths of a language model, are not made smaller.
+_LANGUAGE_MODEL_BUDGET = ("ratio", 1.5)
+_ATTACK = 0.1
 # A trained network needs smaller steps than one at the start.
 _FINE_TUNING_SHARE = 0.1
 
@@ -69,7 +77,8 @@ class CompressionConfig(Config):
             can be.
         train: Whether to fine-tune the compressed network, for `epochs`.
         test: Whether to measure latency and accuracy under attack at the end.
-        attack: Largest change of a pixel in the attack.
+        attack: Largest change of a pixel in the attack; `None`: there is none, as of
+            language models.
         transfer: Data set to fine-tune on; `None`: that of the dense network.
         load_model: The trained dense network; `None`: the newest finished run of it in
             `log_dir`, trained first if there is none.
@@ -87,7 +96,7 @@ class CompressionConfig(Config):
     layers: str | None = None
     train: bool = False
     test: bool = False
-    attack: float = 0.1
+    attack: float | None = _ATTACK
     transfer: str | None = None
     load_model: Path | None = None
     dense_epochs: int | None = None
@@ -112,15 +121,10 @@ class CompressionConfig(Config):
     def record(self) -> dict[str, Any]:
         """The settings that the log keeps."""
         key, amount = self.budget
-        size = self.image_size
-        return (
-            {"experiment": "compression"}
-            | record(self)
-            | {
-                "budget": f"{key} {amount}",
-                "image_size": None if size is None else ",".join(map(str, size)),
-            }
-        )
+        return super().record() | {
+            "experiment": "compression",
+            "budget": f"{key} {amount}",
+        }
 
     def dense_run(self) -> Config:
         """The settings of the run that trains the dense network."""
@@ -147,8 +151,8 @@ class CompressionConfig(Config):
     def _shared(self) -> dict[str, Any]:
         """The settings that all runs of one compression have in common."""
         names = (
-            *("architecture", "batch_size", "augment", "dataset", "image_size"),
-            *("dataset_size", "val_size", "seed", "log_dir", "verbose"),
+            *("architecture", "batch_size", "vocabulary", "augment", "dataset"),
+            *("image_size", "dataset_size", "val_size", "seed", "log_dir", "verbose"),
         )
         return {name: getattr(self, name) for name in names}
 
@@ -167,10 +171,16 @@ def resolve(given: dict[str, Any]) -> CompressionConfig:
         ValueError: If a setting is outside of its bounds.
     """
     given = dict(given)
-    budget = _budget(given)
+    reads_text = given.get("architecture") in LANGUAGE_MODELS
+    budget = _budget(given) or (
+        _LANGUAGE_MODEL_BUDGET if reads_text else _DEFAULT_BUDGET
+    )
+    alike = trained_alike(vars(DEFAULTS), given)
     values = vars(DEFAULTS) | given | {"budget": budget}
+    values |= {name: alike[name] for name in ("batch_size", "vocabulary")}
+    if reads_text:
+        values["attack"] = given.get("attack")
     if "learning_rate" not in given:
-        alike = trained_alike(vars(DEFAULTS), given)
         values |= {
             name: given.get(name, alike[name]) for name in ("optimizer", "momentum")
         }
@@ -179,13 +189,16 @@ def resolve(given: dict[str, Any]) -> CompressionConfig:
         values["integrator"] = given.get("integrator", "parallel_bug")
     config = CompressionConfig(**values)
     _check(config)
+    if reads_text:
+        ignored = "val_size" in given
+        require(not ignored, config, "val_size", "be left out with -n lstm")
     if config.load_model is not None:
         return replace(config, load_model=config.load_model.expanduser().absolute())
     return config
 
 
-def _budget(given: dict[str, Any]) -> tuple[str, Any]:
-    """Takes the budget out of the given settings."""
+def _budget(given: dict[str, Any]) -> tuple[str, Any] | None:
+    """Takes the budget, if there is one, out of the given settings."""
     found = {
         name: given.pop(name)
         for name in ("preset", *BUDGETS)
@@ -198,7 +211,7 @@ def _budget(given: dict[str, Any]) -> tuple[str, Any]:
             f"{' '.join(map(option, found))}"
         )
     if not found:
-        return _DEFAULT_BUDGET
+        return None
     ((name, amount),) = found.items()
     return ("ratio", PRESETS[amount]) if name == "preset" else (name, amount)
 
@@ -219,7 +232,11 @@ def _check(config: CompressionConfig) -> None:
         require(
             not ranks, config, "layers", "be left out with --ranks, which name them"
         )
-    require(0 < config.attack <= 1, config, "attack", "lie in (0, 1]")
+    if config.reads_text:
+        leave_out(config, "attack", "transfer")
+    else:
+        valid = config.attack is not None and 0 < config.attack <= 1
+        require(valid, config, "attack", "lie in (0, 1]")
     if config.method != "dlrt":
         for name in ("tolerance", "integrator"):
             value = getattr(config, name)

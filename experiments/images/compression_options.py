@@ -44,6 +44,12 @@ def parse(arguments: Sequence[str], prog: str) -> CompressionConfig:
 
 class _Options(ImageOptions):
     defaults: CompressionConfig
+    datasets = (
+        f"{ImageOptions.datasets}; of lstm, a text: pt_en, ted, phrases, a file, or a "
+        "folder with train.txt, validation.txt and test.txt; auto is pt_en where it "
+        "can be had, else phrases"
+    )
+    batch_size = f"{DEFAULTS.batch_size}, of lstm {NETWORKS['lstm']['batch_size']}"
 
     def add_all(self) -> None:
         self._add_compression()
@@ -51,6 +57,13 @@ class _Options(ImageOptions):
         self._add_after()
         self.add_training()
         self.add_data()
+        self.add(
+            "--vocabulary",
+            type=int,
+            metavar="N",
+            default=str(NETWORKS["lstm"]["vocabulary"]),
+            help="of lstm: words to know, the most frequent ones of the text",
+        )
         self.add_run("weights, split and order of the images")
 
     def _add_compression(self) -> None:
@@ -123,12 +136,12 @@ class _Options(ImageOptions):
         )
 
     def _add_one(self, flag: str, **kwargs: Any) -> None:
-        self.add(flag, default="--preset medium", **kwargs)
+        self.add(flag, default="--preset medium, of lstm --ratio 1.5", **kwargs)
 
     def _add_after(self) -> None:
         for flag, text in (
             ("--train", "train the smaller network on, for --epochs"),
-            ("--test", "measure speed, and accuracy under attack"),
+            ("--test", "measure speed, and accuracy under attack or perplexity"),
         ):
             self.add(flag, action="store_true", default="no", help=text)
         self.add(

@@ -1,4 +1,7 @@
-"""What an image run can be told: settings, their defaults and their bounds."""
+"""What an image run can be told: settings, their defaults and their bounds.
+
+The language model of compression runs is told the same, where that makes sense.
+"""
 
 import math
 import re
@@ -9,6 +12,7 @@ from typing import Any
 from experiments._checks import at_least_one, check_run, one_of, positive, require
 from experiments._config import SCHEDULES
 from experiments._settings import ADAPTIVE_INTEGRATORS, INTEGRATORS, LOG_DIR, record
+from experiments._tasks import IMAGES, WORDS, Task
 
 # Of MNIST's size unless they are folders.
 DATASETS = ("auto", "mnist", "fashion_mnist", "digits", "cifar10")
@@ -32,7 +36,15 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "alexnet_full": {**_RESIDUAL, "learning_rate": 0.05, "weight_decay": 5e-4},
     "resnet8": _RESIDUAL,
     "resnet20": _RESIDUAL,
+    "lstm": {
+        "epochs": 10,
+        "learning_rate": 2e-3,
+        "batch_size": 32,
+        "vocabulary": 5000,
+    },
 }
+# Those that are given words, not images.
+LANGUAGE_MODELS = ("lstm",)
 
 
 @dataclass(frozen=True)
@@ -48,18 +60,20 @@ class Config:
         tolerance: Relative truncation tolerance.
         max_rank: Upper bound of adapted ranks.
         integrator: Name of the integrator.
-        batch_size: Images in a step.
+        batch_size: Images, or chunks of words, in a step.
         optimizer: A key of `LEARNING_RATES`.
         learning_rate: Learning rate, at the start of its schedule. `None`: that of the
             optimizer in `LEARNING_RATES`.
         momentum: Momentum of SGD.
         weight_decay: Factor of half the squared norm of all kernels in the loss.
         schedule: A name of `experiments._config.SCHEDULES`.
+        vocabulary: Of language models: number of words to know, at most.
         augment: Whether to shift and mirror training images; `None`: those in colour.
         dataset: A data set's name or folder; the real name once the data are loaded.
         image_size: Height and width that the images of a folder are scaled to.
-        dataset_size: Share of the images to use.
-        val_size: Number or share of the training images to validate with.
+        dataset_size: Share of the images, or of the lines of a text, to use.
+        val_size: Number or share of the training images to validate with; texts have a
+            part for that.
         seed: Seed of initial weights, split and order of the images.
         run_name: Name of the run's folder. Defaults to one made from the settings.
         log_dir: Folder of the runs.
@@ -80,6 +94,7 @@ class Config:
     momentum: float = 0.0
     weight_decay: float = 0.0
     schedule: str = "cosine"
+    vocabulary: int | None = None
     augment: bool | None = None
     dataset: str = "auto"
     image_size: tuple[int, int] | None = None
@@ -96,6 +111,16 @@ class Config:
     def dense(self) -> bool:
         """Whether the network has no low-rank layers."""
         return self.subcommand == "dense-reference"
+
+    @property
+    def reads_text(self) -> bool:
+        """Whether the network is a language model."""
+        return self.architecture in LANGUAGE_MODELS
+
+    @property
+    def task(self) -> Task:
+        """What the network is trained for."""
+        return WORDS if self.reads_text else IMAGES
 
     @property
     def adaptive(self) -> bool:
@@ -136,6 +161,8 @@ class Config:
             name: None if value is None else ",".join(map(str, value))
             for name, value in (("ranks", self.ranks), ("image_size", self.image_size))
         }
+        if self.reads_text:
+            joined["val_size"] = None
         return {"experiment": "images"} | record(self) | joined
 
 
@@ -184,6 +211,16 @@ def check(config: Config) -> None:
     """Raises `ValueError` if a setting is outside of its bounds."""
     at_least_one(config, "epochs", "batch_size")
     one_of(config, "architecture", NETWORKS)
+    if config.reads_text:
+        leave_out(config, "augment", "image_size")
+        require(
+            config.vocabulary is not None and config.vocabulary >= 3,
+            config,
+            "vocabulary",
+            "be at least 3: unknown words, ends of lines and a word",
+        )
+    else:
+        leave_out(config, "vocabulary")
     if config.tolerance is not None:
         require(0 < config.tolerance < 1, config, "tolerance", "lie in (0, 1)")
     if config.max_rank is not None:
@@ -207,6 +244,13 @@ def check(config: Config) -> None:
     if config.integrator is not None:
         known = ADAPTIVE_INTEGRATORS if config.adaptive else INTEGRATORS
         one_of(config, "integrator", known)
+
+
+def leave_out(config: Config, *names: str) -> None:
+    """Raises `ValueError` if there are settings that the network has no use for."""
+    for name in names:
+        unset = getattr(config, name) is None
+        require(unset, config, name, f"be left out with -n {config.architecture}")
 
 
 def _word(name: str) -> str:

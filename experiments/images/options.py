@@ -48,6 +48,12 @@ class ImageOptions(RunOptions):
     """Adds the options of image runs."""
 
     defaults: Config
+    datasets = (
+        f"data set, {', '.join(DATASETS)}, or a folder with images as "
+        "train/<class>/<image> and test/<class>/<image>; auto is mnist where it can be "
+        "had, else digits"
+    )
+    batch_size = ""
 
     def add_all(self) -> None:
         """Adds the options of a subcommand."""
@@ -74,7 +80,13 @@ class ImageOptions(RunOptions):
     def add_training(self) -> None:
         """Adds what says how a network is trained."""
         self.add("-e", "--epochs", type=int, help="epochs")
-        self.add("--batch-size", type=int, metavar="N", help="images in a step")
+        self.add(
+            "--batch-size",
+            type=int,
+            metavar="N",
+            default=self.batch_size,
+            help="images in a step",
+        )
         self.add(
             "--optimizer",
             choices=list(LEARNING_RATES),
@@ -105,9 +117,7 @@ class ImageOptions(RunOptions):
         self.add(
             "--dataset",
             metavar="NAME|DIR",
-            help=f"data set, {', '.join(DATASETS)}, or a folder with images as "
-            "train/<class>/<image> and test/<class>/<image>; auto is mnist where it "
-            "can be had, else digits",
+            help=self.datasets,
         )
         self.add(
             "--image-size",

@@ -1,4 +1,4 @@
-"""One run of a network on images from its settings to its last epoch."""
+"""One run of a network from its settings to its last epoch."""
 
 import time
 from collections.abc import Callable
@@ -15,10 +15,9 @@ from experiments import (
     _evaluation,
     _optimizers,
     _runs,
-    _selection,
     _truncation,
 )
-from experiments._data import EVALUATION_BATCH, Data, ShuffledBatches
+from experiments._data import Data, ShuffledBatches
 from experiments._finite import require_finite
 from experiments._network import steps_per_execution
 from experiments._runs import Run
@@ -26,6 +25,7 @@ from experiments._settings import verbosity
 from experiments.images import networks
 from experiments.images.batches import AugmentedBatches
 from experiments.images.config import Config
+from experiments.words import network, text
 
 # What a continued run may change: how long it goes on.
 _EPOCHS = "epochs"
@@ -39,6 +39,8 @@ def load(config: Config) -> Data:
         ValueError: If a file of the data set or a setting is wrong.
         OSError: If the data set can't be had.
     """
+    if config.reads_text:
+        return text.load(config.dataset, config.vocabulary, config.dataset_size)
     return _data.prepare(
         config.dataset,
         config.val_size,
@@ -55,6 +57,9 @@ def build(config: Config, data: Data) -> keras.Model:
     Raises:
         ValueError: If the settings don't fit the network.
     """
+    if config.reads_text:
+        keras.utils.set_random_seed(config.seed)
+        return network.build(data.num_classes, weight_decay=config.weight_decay)
     shape = data.train[0].shape[1:]
     make = partial(
         networks.build,
@@ -72,12 +77,22 @@ def build(config: Config, data: Data) -> keras.Model:
     return make(ranks=ranks)
 
 
+def metrics(config: Config) -> list[Any]:
+    """What is measured besides the loss, in which penalties on weights may be."""
+    if not config.reads_text:
+        return ["accuracy"]
+    crossentropy = keras.metrics.SparseCategoricalCrossentropy(
+        from_logits=True, name="crossentropy"
+    )
+    return ["accuracy", crossentropy]
+
+
 class Training:
     """A run that has been set up: claimed folder, open log, network in memory.
 
     Args:
         config: The settings, with the data set's real name.
-        data: The images.
+        data: The images, or the words.
         start: Makes the network of a new run. Defaults to `build`.
 
     Raises:
@@ -94,7 +109,7 @@ class Training:
         self.config = config
         self.data = data
         self._build = start or partial(build, config, data)
-        coloured = data.train[0].shape[-1] == 3
+        coloured = not config.reads_text and data.train[0].shape[-1] == 3
         augment = coloured if config.augment is None else config.augment
         batches = AugmentedBatches if augment else ShuffledBatches
         self._batches = batches(*data.train, config.batch_size, config.seed)
@@ -140,11 +155,11 @@ class Training:
         return log
 
     def _configuration(self) -> dict[str, Any]:
-        configuration = self.config.record() | {
-            "train_images": len(self.data.train[0]),
-            "val_images": len(self.data.val[0]),
-            "test_images": len(self.data.test[0]),
+        sizes = {
+            f"{part}_{self.config.task.examples}": len(getattr(self.data, part)[0])
+            for part in ("train", "val", "test")
         }
+        configuration = self.config.record() | sizes | self.data.facts
         if self.config.adaptive:
             configuration[_TRUNCATION] = self._schedule
         return configuration
@@ -161,6 +176,8 @@ class Training:
         return _truncation.first_selected_epoch(self.config.epochs, len(self._batches))
 
     def _start_at_zero(self, model: keras.Model) -> None:
+        if isinstance(self.data, text.WordData):
+            self.data.vocabulary.save(self.run.directory)
         self.model = model
         self._epoch = 0
         self._compile()
@@ -178,7 +195,7 @@ class Training:
         self.model.compile(
             optimizer,
             loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-            metrics=["accuracy"],
+            metrics=metrics(config),
             steps_per_execution=steps_per_execution(steps),
         )
 
@@ -188,7 +205,9 @@ class Training:
         logs: dict[str, float] = {}
         for prefix in ("", "val_", "test_"):
             part = getattr(self.data, prefix.removesuffix("_") or "train")
-            logs |= _evaluation.evaluate(self.model, part, prefix)
+            logs |= _evaluation.evaluate(
+                self.model, part, prefix, self.data.evaluation_batch
+            )
         require_finite(logs, 0, 0)
         self.log.phase = phase
         self.log.append(0, time.perf_counter() - start, logs, self.model)
@@ -202,12 +221,13 @@ class Training:
         """
         if self._epoch >= self.config.epochs:
             return
+        evaluation_batch = self.data.evaluation_batch
         self.model.fit(
             self._batches.for_fit(),
             epochs=self.config.epochs,
             initial_epoch=self._epoch,
             validation_data=self.data.val,
-            validation_batch_size=EVALUATION_BATCH,
+            validation_batch_size=evaluation_batch,
             # The data set shuffles by itself; Keras would shuffle its batches.
             shuffle=False,
             verbose=verbosity(self.config),
@@ -215,14 +235,14 @@ class Training:
                 self._batches.follow(),
                 _callbacks.SeedDropout(self.config.seed),
                 _callbacks.StopAtNonFinite(),
-                _evaluation.TestEvaluation(self.data.test),
+                _evaluation.TestEvaluation(self.data.test, evaluation_batch),
                 dlrt.callbacks.RankLog(),
                 self.log,
                 _callbacks.Checkpoint(
                     self.run.last,
                     self.run.best,
                     self.log,
-                    _selection.validation_accuracy,
+                    self.config.task.score,
                     first_epoch=self.first_selected_epoch,
                 ),
             ],

@@ -12,11 +12,14 @@ from dlrt.callbacks import read_history, read_table
 from experiments import compression
 from experiments.images import compression_options, measuring, networks
 from experiments.images.batches import augmented
-from experiments.images.config import NETWORKS
+from experiments.images.config import LANGUAGE_MODELS, NETWORKS
 
 pytestmark = pytest.mark.tensorflow_only
 
 SMALL = ("--dataset", "digits", "--dataset-size", 0.2, "--batch-size", 32)
+IMAGE_NETWORKS = [
+    name for name in NETWORKS if name not in ("alexnet_full", *LANGUAGE_MODELS)
+]
 DENSE = "lenet5-dense-reference-digits-seed0"
 
 
@@ -43,7 +46,7 @@ def logs(tmp_path_factory):
 
 
 class TestNetworks:
-    @pytest.mark.parametrize("name", [n for n in NETWORKS if n != "alexnet_full"])
+    @pytest.mark.parametrize("name", IMAGE_NETWORKS)
     @pytest.mark.parametrize("shape", [(28, 28, 1), (32, 32, 3)])
     def test_take_images_of_all_data_sets(self, name, shape):
         model = networks.build(name, shape, 10)
