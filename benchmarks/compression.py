@@ -91,7 +91,7 @@ def trained(
     config: Config, data: Data, start: Callable[[], keras.Model] | None = None
 ) -> keras.Model:
     """The best network of a run, trained first if need be."""
-    run = compressing.newest(config)
+    run = compressing.newest(config, data)
     if run is None:
         resumed = replace(config, resume=_runs.find(config) is not None)
         setup = training.Training(resumed, data, start)
