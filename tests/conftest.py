@@ -2,13 +2,55 @@ import gc
 import re
 
 import keras
+import numpy as np
 import pytest
 
 if keras.backend.backend() == "jax":
     import jax
+    from keras.src.backend.jax import random as jax_random
+    from keras.src.backend.jax.core import Variable as _Variable
 
     # Makes float64 available; what asks for float32 still gets it.
     jax.config.update("jax_enable_x64", True)
+
+    def _on_device(values, dtype):
+        """An array of NumPy as one of JAX: given its type, nothing is compiled."""
+        return jax.numpy.asarray(values.astype(dtype), dtype=dtype)
+
+    def _drawn_by_numpy(name, draw):
+        """A function of Keras that draws, without compiling where it is not traced.
+
+        JAX compiles a program for every shape that is drawn, and tests draw the
+        weights of models in hundreds of shapes: this took most of their time.
+        """
+        of_keras = getattr(jax_random, name)
+
+        def drawn(shape, *bounds, dtype=None, seed=None, **named):
+            key = jax_random.jax_draw_seed(seed)
+            if isinstance(key, jax.core.Tracer):
+                return of_keras(shape, *bounds, dtype=dtype, seed=key, **named)
+            rng = np.random.default_rng(np.asarray(key))
+            values = draw(rng, shape, *bounds, **named)
+            return _on_device(values, dtype or keras.config.floatx())
+
+        setattr(jax_random, name, drawn)
+
+    def _uniform(rng, shape, minval=0.0, maxval=1.0):
+        return rng.uniform(minval, maxval, shape)
+
+    def _normal(rng, shape, mean=0.0, stddev=1.0):
+        return mean + stddev * rng.standard_normal(shape)
+
+    _drawn_by_numpy("uniform", _uniform)
+    _drawn_by_numpy("normal", _normal)
+
+    def _assigned(variable, value, dtype=None, of_keras=_Variable._convert_to_tensor):
+        # JAX compiles a program for every shape that changes its type, too.
+        if isinstance(value, np.ndarray) and dtype is not None:
+            return _on_device(value, dtype)
+        return of_keras(variable, value, dtype)
+
+    _Variable._convert_to_tensor = _assigned
 
 if keras.backend.backend() == "tensorflow":
     import tensorflow
@@ -46,3 +88,8 @@ def compiler():
 @pytest.fixture
 def compiled():
     return compiler()
+
+
+def as_program(function):
+    """The function; on JAX compiled as one, not one operation after the other."""
+    return jax.jit(function) if keras.backend.backend() == "jax" else function
