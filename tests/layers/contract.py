@@ -7,6 +7,7 @@ from typing import Any
 import gradients
 import keras
 import numpy as np
+from conftest import as_program
 
 from dlrt.layers import (
     LowRankConv1D,
@@ -66,11 +67,22 @@ class Case:
             for shape in self.shapes
         ]
 
+    def function(self, layer: keras.layers.Layer) -> Callable:
+        """A layer as a function of its inputs, on JAX a single program."""
+        return as_program(lambda *inputs: layer(*inputs, **self.call))
+
+    def _build(self, layer: keras.layers.Layer) -> None:
+        inputs: list[Any] = self.inputs()
+        if keras.backend.backend() == "jax":
+            # Nothing is compiled for symbols.
+            inputs = [keras.KerasTensor(x.shape, x.dtype) for x in inputs]
+        layer(*inputs, **self.call)
+
     def make(self, rank: Any = None, **arguments: Any) -> keras.layers.Layer:
         """The low-rank layer, built."""
         rank = self.full if rank is None else rank
         layer = self.low_rank(**self.arguments, **arguments, rank=rank)
-        layer(*self.inputs(), **self.call)
+        self._build(layer)
         rng = np.random.default_rng(7)
         for part in parts(layer):
             if part.bias is not None:
@@ -80,7 +92,7 @@ class Case:
     def make_keras(self, like: keras.layers.Layer, **arguments: Any) -> Any:
         """The Keras layer with the kernels and biases of a low-rank one."""
         layer = self.keras(**self.arguments, **arguments)
-        layer(*self.inputs(), **self.call)
+        self._build(layer)
         for part, other in zip(parts(like), parts(layer), strict=True):
             if self.kernel == "embeddings":
                 other.embeddings.assign(part.embeddings)
@@ -113,7 +125,7 @@ def gradients_of(
             y, _ = layer.stateless_call(values, state, *inputs, **case.call)
             return loss(y)
 
-        found = jax.grad(value)([v.value for v in variables])
+        found = jax.jit(jax.grad(value))([v.value for v in variables])
     else:
         import tensorflow as tf
 
