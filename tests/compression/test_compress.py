@@ -97,9 +97,15 @@ def layers_of(model):
 # What every combination keeps
 
 
-@pytest.mark.parametrize("structure", STRUCTURES)
-@pytest.mark.parametrize("allocation", ALLOCATIONS)
-@pytest.mark.parametrize("kind", ["parameters", "flops"])
+@pytest.mark.parametrize(
+    "structure, allocation, kind",
+    # Both allocations with every structure and with both kinds, not all at once.
+    [
+        (structure, ALLOCATIONS[(number + shift) % 2], kind)
+        for number, structure in enumerate(STRUCTURES)
+        for shift, kind in enumerate(("parameters", "flops"))
+    ],
+)
 def test_budgets_are_kept_and_used(model, structure, allocation, kind):
     count = {
         "parameters": accounting.parameter_count,

@@ -452,6 +452,9 @@ def trained(digits):
     return dense, decomposed[None], decomposed[0.3]
 
 
+# On JAX training takes long, as it is compiled here. These layers are trained there by
+# `test_training_goes_on_from_a_file`.
+@pytest.mark.tensorflow_only
 def test_the_regularizer_makes_singular_values_few(trained, digits):
     dense, without, sparse = trained
     for row, other in zip(rows(sparse)[:-1], rows(without)[:-1], strict=True):
@@ -465,6 +468,7 @@ def test_the_regularizer_makes_singular_values_few(trained, digits):
     assert max(orthogonality) < 0.02
 
 
+@pytest.mark.tensorflow_only
 def test_pruning_then_costs_little(trained, digits):
     _, without, sparse = trained
     pruned, report = dlrt.compress(sparse, "hoyer", {"error": 0.1})
@@ -475,6 +479,7 @@ def test_pruning_then_costs_little(trained, digits):
     assert keras_layers == {"keras"}
 
 
+@pytest.mark.tensorflow_only
 def test_one_call_decomposes_trains_prunes_and_fine_tunes(trained, digits):
     dense = trained[0]
     seen = []
