@@ -186,8 +186,11 @@ def _begin(
     model = build(data.num_classes)
     steps = -(-len(data.train[0]) // config.batch_size) * config.epochs
     rate = keras.optimizers.schedules.CosineDecay(config.learning_rate, steps)
+    optimizer = keras.optimizers.Adam(rate)
+    # Without slots its first step would be traced twice.
+    optimizer.build(model.trainable_variables)
     model.compile(
-        keras.optimizers.Adam(rate),
+        optimizer,
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
     )
