@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from dlrt._rebuild import Replacement, rebuild
+from dlrt._recurrent import closed
 from dlrt._replacements import bias_of, in_a_row, pair_config
 from dlrt.layers import SingularValues
 from dlrt.layers.low_rank_einsum_dense import axes_of
@@ -100,7 +101,7 @@ def recomposed(model: keras.Model) -> keras.Model:
     """The model with the layers that rows stand for; itself if it has none."""
     if not any(map(is_decomposed, model._flatten_layers(include_self=False))):
         return model
-    return rebuild(model, lambda x: composed(x) if is_decomposed(x) else None)
+    return closed(rebuild(model, lambda x: composed(x) if is_decomposed(x) else None))
 
 
 def _regularized(layer: Layer, regularizer: Any) -> Layer:

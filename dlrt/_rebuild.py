@@ -14,7 +14,7 @@ from dlrt._within import (
     parts,
 )
 from dlrt.exchanged import Exchanged
-from dlrt.layers import LowRankLayer
+from dlrt.layers import LowRankLayer, ProjectedRNN
 
 
 class Replacement(NamedTuple):
@@ -73,6 +73,8 @@ def rebuild(model: keras.Model, replace: Replace) -> keras.Model:
             made.append(_with(layer, changes) if changes else copied(layer))
             return made[-1].layer
         replacement = replace(layer)
+        if replacement is None and isinstance(layer, ProjectedRNN):
+            replacement = _with_products(layer, replace)
         if is_graph(layer):
             if replacement is None:
                 inner = cloned(layer)
@@ -113,6 +115,9 @@ def layers_in(model: keras.layers.Layer) -> Iterator[keras.layers.Layer]:
     for layer in model.layers if is_graph(model) else parts(model).values():
         if is_graph(layer):
             yield from layers_in(layer)
+        elif isinstance(layer, ProjectedRNN):
+            for product in layer.projections:
+                yield from layers_in(product) if is_graph(product) else [product]
         elif not is_container(layer):
             # One that is never called has no weights.
             if layer.built:
@@ -165,11 +170,32 @@ def _changed(part: keras.layers.Layer, replace: Replace) -> Any:
 
         copy = rebuild(part, noted)
         return copy if any(one is not None for one in found) else None
-    if replacement is None:
+    if replacement is None and isinstance(part, ProjectedRNN):
+        replacement = _with_products(part, replace)
+    return None if replacement is None else _built(replacement, part)
+
+
+def _with_products(layer: ProjectedRNN, replace: Replace) -> Replacement | None:
+    """A recurrent layer with others in place of its products; `None` for no others."""
+    changed = [_changed(product, replace) for product in layer.projections]
+    if all(new is None for new in changed):
         return None
+    products = [
+        _built(copied(product), product) if new is None else new
+        for product, new in zip(layer.projections, changed, strict=True)
+    ]
+    new = ProjectedRNN(
+        layer.layer, *products, name=layer.name, trainable=layer.trainable
+    )
+    # That with the state is the cell's, and comes first.
+    return Replacement(new, products[1].get_weights() + products[0].get_weights())
+
+
+def _built(replacement: Replacement, like: keras.layers.Layer) -> keras.layers.Layer:
+    """The layer of a replacement, built as another one and with its weights."""
     new, weights = replacement
     if not new.built:
-        shapes = build_shapes(part)
+        shapes = build_shapes(like)
         if len(shapes) == 1:
             new.build(*shapes.values())
         else:

@@ -8,6 +8,7 @@ import keras
 
 from dlrt._families import FAMILIES, Family, family_of, family_of_low_rank
 from dlrt._rebuild import layers_in
+from dlrt.layers import ProjectedRNN
 
 Layer: TypeAlias = keras.layers.Layer
 # A layer that can be replaced.
@@ -18,25 +19,34 @@ LayerFilter = str | Iterable[str] | Callable[[Layer], bool] | None
 def select(model: keras.Model, layers: LayerFilter) -> list[Candidate]:
     """The layers to convert.
 
+    The products of a `ProjectedRNN` go by its name as well.
+
     Raises:
         ValueError: If one of them has no low-rank form.
     """
     found = candidates(model)
+    owners = names_of_recurrent(model)
+
+    def names(layer: Layer) -> list[str]:
+        return [layer.name, *owners.get(id(layer), ())]
+
     if layers is None:
         chosen = _default(found)
     elif isinstance(layers, str):
-        chosen = [c for c in found if re.fullmatch(layers, c[0].name)]
+        chosen = [
+            c for c in found if any(re.fullmatch(layers, name) for name in names(c[0]))
+        ]
     elif callable(layers):
         chosen = [c for c in found if layers(c[0])]
     else:
         wanted = set(layers)
-        missing = wanted - {layer.name for layer, _ in found}
+        missing = wanted - {name for layer, _ in found for name in names(layer)}
         if missing:
             raise ValueError(
                 "`layers` names no layer that can be converted: "
                 f"{sorted(missing)}. {overview(model)}"
             )
-        chosen = [c for c in found if c[0].name in wanted]
+        chosen = [c for c in found if not wanted.isdisjoint(names(c[0]))]
     for layer, family in chosen:
         obstacle = family.obstacle(layer)
         if obstacle is not None:
@@ -51,6 +61,16 @@ def _default(found: list[Candidate]) -> list[Candidate]:
     plain = (keras.layers.Dense, keras.layers.EinsumDense)
     last = [layer for layer, _ in chosen if type(layer) in plain][-1:]
     return [c for c in chosen if c[0] not in last] or chosen
+
+
+def names_of_recurrent(model: keras.Model) -> dict[int, list[str]]:
+    """The names of the recurrent layers that layers are within, by their `id`."""
+    found: dict[int, list[str]] = {}
+    for layer in model._flatten_layers():
+        if isinstance(layer, ProjectedRNN):
+            for part in layer._flatten_layers(include_self=False):
+                found.setdefault(id(part), []).append(layer.name)
+    return found
 
 
 def candidates(model: keras.Model) -> list[Candidate]:

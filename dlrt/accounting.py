@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from dlrt._within import build_shapes, is_container, is_graph, parts
-from dlrt.layers import LowRankEmbedding, LowRankLayer
+from dlrt.layers import LowRankEmbedding, LowRankLayer, ProjectedRNN
 from dlrt.layers.low_rank_einsum_dense import axes_of
 
 Shape = tuple[int | None, ...]
@@ -19,6 +19,7 @@ _CONVOLUTIONS = (
     keras.layers.Conv2D,
     keras.layers.Conv3D,
 )
+_RECURRENT = (keras.layers.SimpleRNN, keras.layers.LSTM, keras.layers.GRU)
 _DEPTHWISE = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
 
 
@@ -98,12 +99,13 @@ def compression(model: keras.Model) -> float:
 def flop_count(model: keras.Model) -> int:
     """Floating point operations of a prediction for one sample, two a multiply-add.
 
-    Counted are the products with the kernels of dense and convolutional layers, as
-    often as they are applied, low-rank ones included, with two factors, or the dense
-    kernel where that is less. All else is not, nor are layers within those of Keras and
-    dlrt, such as attention and recurrent cells. Layers within layers and models of a
-    user's class count once, for the shape that they were built with. Axes of unknown
-    length count as 1.
+    Counted are the products with the kernels of dense, convolutional and recurrent
+    layers, as often as they are applied, at every step of a sequence by the latter,
+    low-rank ones included, with two factors, or the dense kernel where that is less.
+    All else is not, nor are layers within those of Keras and dlrt, such as attention
+    and `keras.layers.Bidirectional`. Layers within layers and models of a user's class
+    count once, for the shape that they were built with. Axes of unknown length count as
+    1.
 
     Args:
         model: A built model.
@@ -117,6 +119,8 @@ def flop_count(model: keras.Model) -> int:
 def applications(model: keras.Model) -> Iterator[tuple[Any, Shape]]:
     """The layers of a model, nested ones included, each with the shape of its input.
 
+    The layers of a `dlrt.layers.ProjectedRNN` are among them. Where they are called at
+    every step of a sequence, the shape has the axis of time as all others have it.
     Layers within layers and models of a user's class come once, with the shape that
     they were built with.
 
@@ -142,7 +146,11 @@ def applications(model: keras.Model) -> Iterator[tuple[Any, Shape]]:
             elif is_container(node.operation):
                 yield from _within(node.operation)
             elif node.input_tensors:
-                yield node.operation, tuple(node.input_tensors[0].shape)
+                shape = tuple(node.input_tensors[0].shape)
+                if isinstance(node.operation, ProjectedRNN):
+                    yield from _products(node.operation, shape)
+                else:
+                    yield node.operation, shape
 
 
 def _within(container: keras.layers.Layer) -> Iterator[tuple[Any, Shape]]:
@@ -151,7 +159,21 @@ def _within(container: keras.layers.Layer) -> Iterator[tuple[Any, Shape]]:
             yield from applications(part)
         elif part.built and not is_container(part):
             for shape in list(build_shapes(part).values())[:1]:
-                yield part, tuple(shape)
+                if isinstance(part, ProjectedRNN):
+                    yield from _products(part, tuple(shape))
+                else:
+                    yield part, tuple(shape)
+
+
+def _products(layer: ProjectedRNN, shape: Shape) -> Iterator[tuple[Any, Shape]]:
+    """The layers within a recurrent layer, for sequences of a shape."""
+    (batch, time, _), units = shape, layer.units
+    for product, own in zip(layer.projections, (shape, (batch, units)), strict=True):
+        found = applications(product) if is_graph(product) else [(product, own)]
+        for part, (_, *axes) in found:
+            # A model of the whole sequence is for any length of it.
+            rest = axes[1:] if product is layer.input_projection else axes
+            yield part, (batch, time, *rest)
 
 
 def layer_flops(layer: Any, input_shape: Shape) -> int:
@@ -163,6 +185,9 @@ def layer_flops(layer: Any, input_shape: Shape) -> int:
             size = layer.rank * m
         else:
             size = min(layer.rank * (n + m), n * m)
+    elif isinstance(layer, _RECURRENT):
+        size = _size([layer.cell.kernel, layer.cell.recurrent_kernel])
+        return 2 * size * known_size(input_shape[1:2])
     elif isinstance(layer, kinds):
         size = math.prod(layer.kernel.shape)
     else:

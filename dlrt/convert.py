@@ -9,6 +9,7 @@ import numpy as np
 from dlrt._decomposed import composed, is_decomposed, recomposed
 from dlrt._families import family_of_low_rank
 from dlrt._rebuild import Replacement, rebuild
+from dlrt._recurrent import closed
 from dlrt._selection import LayerFilter, check_built, overview, select
 from dlrt.factors import Factors
 from dlrt.layers.low_rank_layer import check_positive_integer
@@ -102,7 +103,7 @@ def to_dense(model: keras.Model) -> keras.Model:
         family = family_of_low_rank(layer)
         return None if family is None else family.dense(layer)
 
-    return rebuild(model, replace)
+    return closed(rebuild(model, replace))
 
 
 def merge(model: keras.Model) -> keras.Model:
@@ -131,7 +132,7 @@ def merge(model: keras.Model) -> keras.Model:
         pays = family.merging_pays(layer)
         return family.merged(layer) if pays else family.dense(layer)
 
-    return rebuild(model, replace)
+    return closed(rebuild(model, replace))
 
 
 class _Amount(NamedTuple):

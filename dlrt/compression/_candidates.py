@@ -23,14 +23,20 @@ class Candidate:
         layer: The layer.
         structure: What its kernel is decomposed into, if it has that form.
         shapes: Shapes of its inputs, one for each time that it is applied.
+        type_name: What reports call its type; defaults to that.
     """
 
     def __init__(
-        self, layer: Layer, structure: Structure, shapes: Sequence[tuple]
+        self,
+        layer: Layer,
+        structure: Structure,
+        shapes: Sequence[tuple],
+        type_name: str | None = None,
     ) -> None:
         self.layer = layer
         self.structure = structure.for_layer(layer)
         self.shapes = shapes
+        self.type_name = type_name or type(layer).__name__
         self.parameters = math.prod(layer.weights[0].shape)
         self.flops = sum(accounting.layer_flops(layer, shape) for shape in shapes)
 
@@ -82,7 +88,7 @@ class Candidate:
         made = choice or Choice(1, (), self.parameters, self.flops, 0.0, 0.0)
         return LayerReport(
             name=self.layer.name,
-            type=type(self.layer).__name__,
+            type=self.type_name,
             shape=tuple(self.layer.weights[0].shape),
             structure="dense" if choice is None else structure,
             groups=made.groups,

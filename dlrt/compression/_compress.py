@@ -10,7 +10,8 @@ import numpy as np
 from dlrt import accounting
 from dlrt._decomposed import is_separable, recomposed
 from dlrt._rebuild import rebuild
-from dlrt._selection import LayerFilter, check_built
+from dlrt._recurrent import closed, opened, types_of_products
+from dlrt._selection import LayerFilter, check_built, names_of_recurrent
 from dlrt.compression._allocation import ALLOCATIONS, OutOfBudget, Table, by_shares
 from dlrt.compression._allocation import within as within_error
 from dlrt.compression._budget import Budget, parsed
@@ -185,25 +186,26 @@ def compress(
     check_finite(model)
     if method == "hoyer" and structure is None and _has_separable(model):
         chosen_method = chosen_method._replace(structure="separable")
-    whole = recomposed(model)
-    wanted = parsed(budget, accounting.parameter_count(whole))
+    composed = recomposed(model)
+    wanted = parsed(budget, accounting.parameter_count(composed))
     if wanted.kind == "ranks" and layers is None:
         layers = list(wanted.amount)
-    plan = _planned(whole, layers, chosen_method, wanted, data)
+    whole, plan = _planned(composed, layers, chosen_method, wanted, data, model)
     if train is not None:
         # What can't be done has been refused before anything is trained.
-        whole = _trained(model, whole, layers, chosen_method, train)
-        plan = _planned(whole, layers, chosen_method, wanted, data)
+        composed = _trained(model, composed, layers, chosen_method, train)
+        whole, plan = _planned(composed, layers, chosen_method, wanted, data, model)
     if one_by_one and fine_tune is not None:
         again = functools.partial(_chosen_again, chosen_method, wanted)
-        smaller, plan = replaced_one_by_one(whole, plan, again, fine_tune, freeze)
+        changed, plan = replaced_one_by_one(whole, plan, again, fine_tune, freeze)
     else:
         replacements = {
             id(candidate.layer): candidate.replacement(choice)
             for candidate, choice in plan
             if choice is not None
         }
-        smaller = rebuild(whole, lambda layer: replacements.get(id(layer)))
+        changed = rebuild(whole, lambda layer: replacements.get(id(layer)))
+    smaller = closed(changed)
     names = [candidate.layer.name for candidate, _ in plan]
     report = Report(
         layers=tuple(
@@ -227,24 +229,45 @@ def _planned(
     method: Method,
     budget: Budget,
     data: Any,
-) -> list[tuple[Candidate, Choice | None]]:
-    """The layers that may be compressed, and what each becomes."""
+    compiled: keras.Model,
+) -> tuple[keras.Model, list[tuple[Candidate, Choice | None]]]:
+    """The layers that may be compressed, and what each becomes.
+
+    Args:
+        model: The model.
+        layers: Which of its layers.
+        method: How.
+        budget: What may be left.
+        data: Inputs and targets.
+        compiled: The model whose loss is meant if none is given.
+
+    Returns:
+        A copy of the model that has these layers, or itself, and the plan.
+    """
+    model, layers = opened(model, layers)
     shapes: dict[int, list[tuple]] = {}
     for layer, shape in accounting.applications(model):
         shapes.setdefault(id(layer), []).append(shape)
     structure = STRUCTURES[method.structure]()
     chosen = selected(model, layers)
+    recurrent = names_of_recurrent(model)
     for layer in chosen:
-        if method.structure != "manifold" and len(set(shapes[id(layer)])) > 1:
-            # Keras's models, and so rows of layers, are for one shape.
+        several = len(set(shapes[id(layer)])) > 1
+        if several and method.structure != "manifold" and id(layer) not in recurrent:
+            # Keras's models, and so rows of layers, are for one shape; those within
+            # recurrent layers for sequences of any length.
             raise ValueError(
                 f"Layer {layer.name!r} is applied to inputs of several shapes, and the "
                 "layers that would take its place are for one. Leave it out with "
                 "`layers`, or take the structure 'manifold'."
             )
-    candidates = [Candidate(layer, structure, shapes[id(layer)]) for layer in chosen]
-    choices = _choose(model, candidates, budget, method.allocation, data)
-    return list(zip(candidates, choices, strict=True))
+    types = types_of_products(model)
+    candidates = [
+        Candidate(layer, structure, shapes[id(layer)], types.get(id(layer)))
+        for layer in chosen
+    ]
+    choices = _choose(model, candidates, budget, method.allocation, data, compiled)
+    return model, list(zip(candidates, choices, strict=True))
 
 
 def _trained(
@@ -274,6 +297,7 @@ def _choose(
     budget: Budget,
     allocation: str | Sensitivity,
     data: Any,
+    compiled: keras.Model,
 ) -> list[Choice | None]:
     if budget.kind == "ranks":
         return _of_ranks(candidates, budget.amount)
@@ -289,7 +313,7 @@ def _choose(
         else:
             total = accounting.parameter_count(model)
         others = total - sum(table.whole for table in tables)
-        allocate = _allocator(allocation, model, candidates, choices, data)
+        allocate = _allocator(allocation, model, candidates, choices, data, compiled)
         try:
             indices = allocate(tables, budget.amount - others)
         except OutOfBudget as error:
@@ -310,12 +334,13 @@ def _allocator(
     candidates: Sequence[Candidate],
     choices: Sequence[Sequence[Choice | None]],
     data: Any,
+    compiled: keras.Model,
 ) -> Callable[[Sequence[Table], float], list[int]]:
     """The allocation, a function of the tables and the limit."""
     if isinstance(allocation, str) and allocation in ALLOCATIONS:
         return ALLOCATIONS[allocation]
     sensitivity = Sensitivity() if isinstance(allocation, str) else allocation
-    shares = sensitivity.shares(model, candidates, choices, data)
+    shares = sensitivity.shares(model, candidates, choices, data, compiled)
     ranks = [ranks_of(of) for of in choices]
     return functools.partial(by_shares, ranks=ranks, shares=shares)
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from dlrt._decomposed import DECOMPOSABLE, recomposed, row_of
 from dlrt._rebuild import Replacement, rebuild
+from dlrt._recurrent import closed, opened
 from dlrt._selection import LayerFilter, check_built
 from dlrt.compression._selected import check_finite, selected
 from dlrt.compression._structures import Folded, Pointwise, Separable
@@ -72,7 +73,7 @@ def decompose(
     Orthogonality(orthogonality)
     check_built(model)
     check_finite(model)
-    model = recomposed(model)
+    model, layers = opened(recomposed(model), layers)
     chosen = selected(model, layers)
     for layer in chosen:
         if not isinstance(layer, DECOMPOSABLE):
@@ -90,7 +91,7 @@ def decompose(
         folding = FOLDINGS[structure].for_layer(layer)
         return _decomposed(layer, folding, orthogonality, regularizer)
 
-    return rebuild(model, replace)
+    return closed(rebuild(model, replace))
 
 
 def _decomposed(

@@ -9,6 +9,7 @@ import keras
 from dlrt._rebuild import Replacement, copied, layers_in, rebuild
 from dlrt.compression._candidates import Candidate
 from dlrt.compression._structures import Choice
+from dlrt.layers import ProjectedRNN
 
 Layer: TypeAlias = keras.layers.Layer
 
@@ -72,7 +73,7 @@ def _with_one_replaced(
     def replace(layer: Layer) -> Replacement | None:
         if layer is old:
             return replacement
-        if isinstance(layer, keras.Model):
+        if isinstance(layer, (keras.Model, ProjectedRNN)):
             return None
         made = copied(layer)
         copies[id(layer)] = made.layer

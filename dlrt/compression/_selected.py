@@ -11,6 +11,8 @@ from dlrt._rebuild import layers_in
 from dlrt._selection import LayerFilter, select
 from dlrt._within import is_container
 from dlrt.compression._structures import supports
+from dlrt.layers.projected_rnn import RECURRENT
+from dlrt.layers.projected_rnn import obstacle as recurrent_obstacle
 
 Layer: TypeAlias = keras.layers.Layer
 
@@ -63,6 +65,9 @@ def _obstacle(layer: Layer) -> str | None:
     """Why a layer is not compressed by default."""
     if is_container(layer):
         return "its own weights are not compressed"
+    if type(layer) in RECURRENT:
+        why_not = recurrent_obstacle(layer)
+        return None if why_not is None else f"it {why_not}"
     family = family_of(layer)
     if family is None or not supports(layer):
         return f"{type(layer).__name__} layers are not compressed"

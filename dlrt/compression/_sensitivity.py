@@ -74,6 +74,7 @@ class Sensitivity:
         candidates: Sequence[Candidate],
         choices: Sequence[Sequence[Choice | None]],
         data: Any,
+        compiled: keras.Model,
     ) -> list[float]:
         """The share of each layer, with the sum 1.
 
@@ -82,13 +83,15 @@ class Sensitivity:
             candidates: The layers.
             choices: What there is to choose from for each, by cost.
             data: A pair of inputs and targets.
+            compiled: A model with the same outputs, with the loss that is taken if no
+                other is given.
 
         Raises:
             ValueError: If the data does not fit the model, there is no loss, or it is
                 negative or no number.
         """
         x, y = _checked(data, model)
-        loss = self.loss if self.loss is not None else getattr(model, "loss", None)
+        loss = self.loss if self.loss is not None else getattr(compiled, "loss", None)
         if loss is None:
             raise ValueError(
                 "`allocation='sensitivity'` needs a loss: compile `model`, or give one "
@@ -96,7 +99,7 @@ class Sensitivity:
             )
         compilation = {"loss": loss}
         if self.loss is None and is_graph(model) and len(model.outputs) > 1:
-            compilation["loss_weights"] = model.get_compile_config()["loss_weights"]
+            compilation["loss_weights"] = compiled.get_compile_config()["loss_weights"]
         losses, sizes = [], []
         for candidate, of in zip(candidates, choices, strict=True):
             trial = _trial(of, self.trial_rank)

@@ -12,4 +12,5 @@ from dlrt.layers.multi_head_attention import (
 from dlrt.layers.multi_head_attention import (
     LowRankMultiHeadAttention as LowRankMultiHeadAttention,
 )
+from dlrt.layers.projected_rnn import ProjectedRNN as ProjectedRNN
 from dlrt.layers.singular_values import SingularValues as SingularValues
