@@ -147,12 +147,13 @@ class TestRuns:
         assert [row["phase"] for row in rows] == ["decomposed"] * 2
         rows = rows_of(logs / f"hoyer-{scheme}")
         assert rows[0]["parameters prediction"] <= 431_080 / 5
-        # A second run finds the first one's network.
-        capsys.readouterr()
-        again = (*settings, *more, "--run-name", f"again-{scheme}")
-        assert run(logs, *again) == 0
-        assert "decomposed network: " in capsys.readouterr().out
-        assert rows_of(logs / f"again-{scheme}")[0]["loss"] == rows[0]["loss"]
+        if scheme == "pointwise":
+            # A second run finds the first one's network.
+            capsys.readouterr()
+            again = (*settings, *more, "--run-name", "again")
+            assert run(logs, *again) == 0
+            assert "decomposed network: " in capsys.readouterr().out
+            assert rows_of(logs / "again")[0]["loss"] == rows[0]["loss"]
 
     def test_low_rank_layers_adapt_within_the_budget(self, logs):
         settings = ("--method", "dlrt", "--ratio", 5, "--train", "-t", "0.5")

@@ -56,6 +56,8 @@ class TestNetwork:
 
 
 class TestRuns:
+    # On the second backend, the run that is continued does for the others.
+    @pytest.mark.tensorflow_only
     def test_dense_reference(self, logs, capsys):
         assert run("dense-reference", logs, "-e", 2) == 0
         directory = only_run(logs)
@@ -70,6 +72,7 @@ class TestRuns:
         found = capsys.readouterr().out
         assert f"test accuracy {100 * best['test_accuracy']:.2f} %" in found
 
+    @pytest.mark.tensorflow_only
     def test_fixed_ranks_of_each_layer(self, logs):
         settings = ("-e", 1, "-s", "3,4,5,60", "--optimizer", "sgd", "--seed", 2)
         assert run("fixed-rank", logs, *settings) == 0
@@ -83,6 +86,7 @@ class TestRuns:
         model = keras.saving.load_model(only_run(logs) / "best.keras")
         assert dlrt.accounting.ranks(model)["output"] == 10
 
+    @pytest.mark.tensorflow_only
     def test_rank_adaptive(self, logs):
         settings = ("-e", 3, "-t", "0.4", "-s", 30, "-m", 25)
         assert run("rank-adaptive", logs, *settings) == 0
@@ -116,6 +120,7 @@ class TestRuns:
         assert "--epochs" in line
 
 
+@pytest.mark.tensorflow_only
 class TestWrongInput:
     @pytest.mark.parametrize(
         ("subcommand", "settings", "part"),

@@ -281,35 +281,36 @@ def test_networks_are_those_of_separate_fits(method):
     configs = [cell.config for cell in cells]
     trainer = _epochs.EpochTrainer(configs, 10)
     for config in configs:
-        config = replace(config, dataset_size=1.0)
-        data = _data.load(config)
+        data = _data.load(replace(config, dataset_size=1.0))
         trainer.begin(replace(config, dataset_size=0.1), data)
         logs = [trainer.epoch(index) for index in range(3)]
-        model = _network.build(config, 10, None)
-        batches = ShuffledBatches(*data.train, config.batch_size, config.seed)
-        adaptive = method == "adaptive"
-        _network.compile_model(model, config, 3, len(batches), adaptive)
-        history = model.fit(
-            batches.for_fit(),
-            epochs=3,
-            validation_data=data.val,
-            validation_batch_size=EVALUATION_BATCH,
-            shuffle=False,
-            verbose=0,
-            callbacks=[batches.follow(), _evaluation.TestEvaluation(data.test)],
-        ).history
-        assert set(logs[0]) == set(history)
-        for name, values in history.items():
-            found = [log[name] for log in logs]
-            np.testing.assert_allclose(found, values, rtol=1e-5, atol=1e-6)
-        ranks = _epochs.facts(trainer.model)
-        assert {k: v for k, v in ranks.items() if k.startswith("rank/")} == {
-            k: v for k, v in _epochs.facts(model).items() if k.startswith("rank/")
-        }
+    # The last has come after another one.
+    config = replace(config, dataset_size=1.0)
+    model = _network.build(config, 10, None)
+    batches = ShuffledBatches(*data.train, config.batch_size, config.seed)
+    adaptive = method == "adaptive"
+    _network.compile_model(model, config, 3, len(batches), adaptive)
+    history = model.fit(
+        batches.for_fit(),
+        epochs=3,
+        validation_data=data.val,
+        validation_batch_size=EVALUATION_BATCH,
+        shuffle=False,
+        verbose=0,
+        callbacks=[batches.follow(), _evaluation.TestEvaluation(data.test)],
+    ).history
+    assert set(logs[0]) == set(history)
+    for name, values in history.items():
+        found = [log[name] for log in logs]
+        np.testing.assert_allclose(found, values, rtol=1e-5, atol=1e-6)
+    ranks = _epochs.facts(trainer.model)
+    assert {k: v for k, v in ranks.items() if k.startswith("rank/")} == {
+        k: v for k, v in _epochs.facts(model).items() if k.startswith("rank/")
+    }
 
 
 @pytest.mark.tensorflow_only
-def test_interrupted_and_killed_sweeps_end_as_undisturbed_ones(tmp_path):
+def test_interrupted_and_killed_sweeps_end_as_undisturbed_ones(tmp_path, capfd):
     settings = {"methods": "reference,dlrt,adaptive", "tolerances": 0.3, "dims": 12}
     plain, log_dir = tmp_path / "plain", tmp_path / "disturbed"
     out, _ = finish(start(plain, **settings))
@@ -340,8 +341,8 @@ def test_interrupted_and_killed_sweeps_end_as_undisturbed_ones(tmp_path):
     )
     # Nothing is left to do.
     before = {p: p.stat().st_mtime_ns for p in log_dir.rglob("*.xlsx")}
-    out, _ = finish(start(log_dir, **settings))
-    assert "done 3 of 3" in out
+    assert test_matrix.main(words(log_dir, workers=1, **settings)) == 0
+    assert "done 3 of 3" in capfd.readouterr().out
     assert before == {p: p.stat().st_mtime_ns for p in log_dir.rglob("*.xlsx")}
 
 
@@ -397,8 +398,9 @@ def processes():
 
 
 @pytest.mark.tensorflow_only
-def test_diverged_networks_are_set_aside(tmp_path):
+def test_diverged_networks_are_set_aside(tmp_path, capfd):
     settings = {
+        "workers": 1,
         "optimizer": "sgd",
         "learning-rate": "1e38,0.01",
         "methods": "reference",
@@ -415,15 +417,15 @@ def test_diverged_networks_are_set_aside(tmp_path):
     assert not np.isfinite(rows[-1]["loss"] + rows[-1]["val_loss"])
     assert list(histories(tmp_path)) == [f"{test.format('0-01')}/dim12"]
     # It is not tried again.
-    _, err = finish(start(tmp_path, **settings), 1)
-    assert f"failed: {bad}/dim12: it failed before" in err
+    assert test_matrix.main(words(tmp_path, **settings)) == 1
+    assert f"failed: {bad}/dim12: it failed before" in capfd.readouterr().err
     assert not leftovers(tmp_path)
 
 
 @pytest.mark.tensorflow_only
 def test_other_settings_of_a_finished_test_are_refused(tmp_path, capsys):
     settings = {"methods": "dlrt", "epochs": 2, "dims": 12}
-    finish(start(tmp_path, **settings))
+    assert test_matrix.main(words(tmp_path, **settings)) == 0
     with pytest.raises(SystemExit) as exit:
         test_matrix.main(words(tmp_path, integrator="kls", **settings))
     assert exit.value.code == 2
