@@ -130,6 +130,8 @@ def _size(key: Network) -> list[str]:
         found.append(f"rank {','.join(map(str, key.ranks))}")
     if key.max_parameters is not None:
         found.append(f"{key.max_parameters:,.15g} parameters")
+    if key.max_memory is not None:
+        found.append(f"{key.max_memory / 1e6:g} MB")
     if key.setting.tolerance:
         found.append(f"tolerance {key.setting.tolerance:g}")
     return found

@@ -32,7 +32,7 @@ _RANKS = re.compile(r"\d+(,\d+)*")
 # Settings that are taken as they are, if they are numbers or texts.
 _NUMBERS = (
     *("max_rank", "dense_epochs", "momentum", "weight_decay"),
-    *("max_parameters", "stop", "threshold", "samples"),
+    *("max_parameters", "max_memory", "stop", "threshold", "samples"),
 )
 # Those of a training of singular values, and the method that starts from one.
 _OF_VALUES = ("svd_epochs", "sparsity", "orthogonality")
@@ -61,8 +61,8 @@ class Network(NamedTuple):
         augment: Whether training images were changed, where the log says it.
         max_rank, method, scheme, allocation, load_model, image_size, dense_epochs,
             svd_epochs, sparsity, orthogonality, momentum, weight_decay, max_parameters,
-            stop, threshold, samples: The settings of these names, where the log has
-            them.
+            max_memory, stop, threshold, samples: The settings of these names, where the
+            log has them.
     """
 
     setting: Setting
@@ -87,6 +87,7 @@ class Network(NamedTuple):
     augment: str | None = None
     image_size: str | None = None
     max_parameters: float | None = None
+    max_memory: float | None = None
     stop: float | None = None
     threshold: float | None = None
     samples: float | None = None

@@ -8,6 +8,7 @@ after Ctrl-C.
 """
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -38,6 +39,14 @@ _LEAST_PARAMETERS = 382
 # A sixth of MNIST's 60,000 training images are the usual 10,000.
 _VAL_SIZE = 1 / 6
 
+_UNITS = {
+    "": 1,
+    **{f"{letter}b": 1000**n for n, letter in enumerate("kmg", start=1)},
+    **{f"{letter}ib": 1024**n for n, letter in enumerate("kmg", start=1)},
+    "b": 1,
+}
+_SIZE = re.compile(rf"(\d+(?:\.\d+)?) ?({'|'.join(_UNITS)})", re.IGNORECASE)
+
 
 @dataclass(frozen=True)
 class Config:
@@ -45,7 +54,9 @@ class Config:
 
     Args:
         epochs: Number of epochs.
-        max_parameters: What the network must not have more of at the end.
+        max_parameters: What the network must not have more of at the end, if anything.
+        max_memory: Bytes that its training must not take more of at the end, see
+            `dlrt.evolution.training_memory`, if anything.
         stop: The number of epochs after which widths stay as they are.
         threshold: Relative singular value below which channels go anyway.
         samples: How many training images the singular values are measured on.
@@ -60,7 +71,8 @@ class Config:
     """
 
     epochs: int = 12
-    max_parameters: int = 12_500
+    max_parameters: int | None = 12_500
+    max_memory: int | None = None
     stop: int = 4
     threshold: float = 0.01
     samples: int = 2000
@@ -86,7 +98,9 @@ class Config:
     @property
     def base_name(self) -> str:
         """The run's name, if it gets no other and is the first of its kind."""
-        return f"{self.network}-p{self.max_parameters}-seed{self.seed}"
+        bounds = {"p": self.max_parameters, "m": self.max_memory}
+        given = [f"{letter}{most}" for letter, most in bounds.items() if most]
+        return "-".join([self.network, *given, f"seed{self.seed}"])
 
     def record(self) -> dict[str, Any]:
         """The settings that the log keeps."""
@@ -120,6 +134,14 @@ def parse(arguments: Sequence[str]) -> Config:
     add = options.add
     add("-e", "--epochs", type=int, help="epochs")
     add("-p", "--max-parameters", type=int, metavar="N", help="parameters at the end")
+    add(
+        *("-m", "--max-memory"),
+        type=_bytes,
+        metavar="SIZE",
+        help="memory of a step of training at the end, as 20MB, instead of or beside "
+        "--max-parameters",
+        default="without bound",
+    )
     add("--stop", type=int, metavar="EPOCHS", help="after so many, widths stay")
     add("--threshold", type=float, help="relative singular value that is kept")
     add("--samples", type=int, metavar="N", help="images to measure the values on")
@@ -131,16 +153,32 @@ def parse(arguments: Sequence[str]) -> Config:
         help="data set; auto is mnist where it can be had, else digits",
     )
     options.add_run("weights, split and order of the images")
-    config = Config(**vars(parser.parse_args(arguments)))
+    given = vars(parser.parse_args(arguments))
+    if "max_memory" in given:
+        given = {"max_parameters": None} | given
+    config = Config(**given)
     with _command.input_errors():
         _check(config)
     return config
 
 
+def _bytes(text: str) -> int:
+    """A size as people write it: 20MB, 1.5 GiB or a number of bytes."""
+    match = _SIZE.fullmatch(text.strip())
+    size = round(float(match[1]) * _UNITS[match[2].lower()]) if match else 0
+    if size < 1:
+        raise argparse.ArgumentTypeError(
+            "must be a size above 0, as 20MB, 512KiB or 1.5GB; without a unit it is "
+            f"in bytes. Received: {text!r}"
+        )
+    return size
+
+
 def _check(config: Config) -> None:
     check_run(config)
     at_least_one(config, "epochs", "stop", "samples", "batch_size")
-    enough = config.max_parameters >= _LEAST_PARAMETERS
+    most = config.max_parameters
+    enough = most is None or most >= _LEAST_PARAMETERS
     require(enough, config, "max_parameters", f"be at least {_LEAST_PARAMETERS}")
     positive(config, "learning_rate")
     require(0 <= config.threshold < 1, config, "threshold", "lie in [0, 1)")
@@ -155,6 +193,7 @@ def _run(config: Config) -> int:
     with _command.input_errors():
         data = _data.prepare(config.dataset, _VAL_SIZE, config.seed, 1.0, flat=False)
         config = replace(config, dataset=data.name)
+        _check_memory(config, data.num_classes)
         run = _runs.find(config) if config.resume else _runs.create(config)
         if run is None:
             raise _runs.missing(config)
@@ -164,6 +203,20 @@ def _run(config: Config) -> int:
         _train(config, data, run, log, model, epoch)
     print("\n".join(["", *_summary(log, model), ""]), flush=True)
     return 0
+
+
+def _check_memory(config: Config, num_classes: int) -> None:
+    """Raises `ValueError` if not even the smallest network is within the memory."""
+    import dlrt
+
+    if config.max_memory is None:
+        return
+    model = build(num_classes, (_MIN_WIDTH,) * len(_WIDTHS))
+    _compile(model, config, 1)
+    model.optimizer.build(model.trainable_variables)
+    least = dlrt.evolution.training_memory(model, config.batch_size).total
+    allowed = f"be at least {least}, with --batch-size {config.batch_size}"
+    require(config.max_memory >= least, config, "max_memory", allowed)
 
 
 def _begin(
@@ -185,6 +238,13 @@ def _begin(
     keras.utils.set_random_seed(config.seed)
     model = build(data.num_classes)
     steps = -(-len(data.train[0]) // config.batch_size) * config.epochs
+    _compile(model, config, steps)
+    return log, model, 0
+
+
+def _compile(model: "keras.Model", config: Config, steps: int) -> None:
+    import keras
+
     rate = keras.optimizers.schedules.CosineDecay(config.learning_rate, steps)
     optimizer = keras.optimizers.Adam(rate)
     # Without slots its first step would be traced twice.
@@ -194,14 +254,13 @@ def _begin(
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
     )
-    return log, model, 0
 
 
-def build(num_classes: int) -> "keras.Model":
-    """The network at the start: LeNet-5 in the widths of Caffe, without cropping."""
+def build(num_classes: int, widths: tuple[int, ...] | None = None) -> "keras.Model":
+    """LeNet-5 without cropping, in the widths of Caffe unless others are given."""
     from keras import Input, Sequential, layers
 
-    first, second, dense = _WIDTHS
+    first, second, dense = widths or _WIDTHS
     return Sequential(
         [
             Input((28, 28, 1)),
@@ -232,6 +291,8 @@ def _train(
         data.train[0][: config.samples],
         threshold=config.threshold,
         max_parameters=config.max_parameters,
+        max_memory=config.max_memory,
+        training_batch_size=config.batch_size,
         min_width=_MIN_WIDTH,
         stop=config.stop,
         verbose=int(_settings.verbosity(config) > 0),
@@ -264,6 +325,14 @@ def _summary(log: "HistoryLog", model: "keras.Model") -> list[str]:
     facts = {
         "parameters": f"{first['parameters training']:,} at the start, "
         f"{model.count_params():,} at the end",
+        **(
+            {
+                "memory": f"{first['memory'] / 1e6:.1f} MB at the start, "
+                f"{last['memory'] / 1e6:.1f} MB at the end"
+            }
+            if "memory" in last
+            else {}
+        ),
         "widths": ", ".join(
             f"{name.removeprefix('width ')} {first[name]} to {last[name]}"
             for name in names

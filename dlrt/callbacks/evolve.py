@@ -1,16 +1,30 @@
 """Widths that follow the singular values of what layers make."""
 
-import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 from keras.src.utils import io_utils  # not exported by Keras
 
 from dlrt.evolution import _allocation, _channels, _features, _model
+from dlrt.evolution._memory import memory_terms, training_memory
 from dlrt.evolution._surgery import Surgery
 from dlrt.evolution._widths import Found, find, terms
 from dlrt.layers.low_rank_layer import check_positive_integer
+
+
+class _Bound(NamedTuple):
+    """The most that a model may have of something.
+
+    Attributes:
+        name: The argument that says it.
+        terms: What is counted, by the widths of the model.
+        most: The bound.
+    """
+
+    name: str
+    terms: list[_allocation.Term]
+    most: float
 
 
 class Evolve(keras.callbacks.Callback):
@@ -32,13 +46,15 @@ class Evolve(keras.callbacks.Callback):
     * With `max_parameters`, widths shrink further, by the same factor in the number of
       parameters each time, until the model has no more at the beginning of epoch
       `stop`. Where the least error is added for a parameter saved, channels go first.
+      With `max_memory`, the same holds for the bytes of
+      `dlrt.evolution.training_memory`; both bounds may be given.
 
     A change is made before an epoch, so what is logged and saved after it is measured
     at the widths that the model has, and the optimizer keeps what it knows of the
-    channels that stay. The logs of each epoch get `width/<layer>` and `parameters`.
-    Weights of an earlier epoch may have other shapes, so that `EarlyStopping` can't
-    restore them; whole models, as `keras.callbacks.ModelCheckpoint` saves them, can be
-    loaded.
+    channels that stay. The logs of each epoch get `width/<layer>` and `parameters`,
+    with `max_memory` also `memory`, in bytes. Weights of an earlier epoch may have
+    other shapes, so that `EarlyStopping` can't restore them; whole models, as
+    `keras.callbacks.ModelCheckpoint` saves them, can be loaded.
 
     Works with Sequential and functional models and any optimizer. Widths that can't
     change are left alone; `dlrt.evolution.pinned` says why, and with `verbose=1` so
@@ -54,10 +70,13 @@ class Evolve(keras.callbacks.Callback):
         patience: How many times in a row its smallest singular value must be high.
         max_parameters: As `count_params()` counts, with all variables. Nothing grows
             beyond that either, once it is reached.
+        max_memory: Bytes of weights, gradients, optimizer slots and activations of a
+            step of training, see `dlrt.evolution.training_memory`.
+        training_batch_size: Samples in a step of `fit`. Needed with `max_memory`.
         min_width: Below it no width falls.
         start: First epoch, counted from 0, before which widths may change.
         stop: The last such epoch. Defaults to the last of `fit`; needed with
-            `max_parameters`.
+            `max_parameters` and `max_memory`.
         every: Epochs from one change to the next.
         batch_size: How many samples of `data` at a time.
         seed: Of new columns.
@@ -87,6 +106,8 @@ class Evolve(keras.callbacks.Callback):
         growth: int = 4,
         patience: int = 2,
         max_parameters: int | None = None,
+        max_memory: int | None = None,
+        training_batch_size: int | None = None,
         min_width: int = 1,
         start: int = 1,
         stop: int | None = None,
@@ -113,13 +134,26 @@ class Evolve(keras.callbacks.Callback):
             ("batch_size", batch_size),
         ):
             check_positive_integer(name, value)
-        if max_parameters is not None:
-            check_positive_integer("max_parameters", max_parameters)
+        for name, most in (
+            ("max_parameters", max_parameters),
+            ("max_memory", max_memory),
+        ):
+            if most is None:
+                continue
+            check_positive_integer(name, most)
             if stop is None:
                 raise ValueError(
                     "`stop` must say before which epoch the model is to have no more "
-                    f"than max_parameters={max_parameters}. Received: stop=None"
+                    f"than {name}={most}. Received: stop=None"
                 )
+        if training_batch_size is not None:
+            check_positive_integer("training_batch_size", training_batch_size)
+        elif max_memory is not None:
+            raise ValueError(
+                "`training_batch_size` must be that of fit for activations to be "
+                f"counted, with max_memory={max_memory}. Received: "
+                "training_batch_size=None"
+            )
         if start < 0:
             raise ValueError(f"`start` must be at least 0. Received: start={start}")
         if stop is not None and stop < start:
@@ -134,6 +168,8 @@ class Evolve(keras.callbacks.Callback):
         self._growth = growth
         self._patience = patience
         self._max_parameters = max_parameters
+        self._max_memory = max_memory
+        self._training_batch_size = training_batch_size
         self._min_width = min_width
         self._start = start
         self._stop = stop
@@ -150,8 +186,8 @@ class Evolve(keras.callbacks.Callback):
 
         Raises:
             ValueError: If the model is neither Sequential nor functional or not
-                built, no width can change, `max_parameters` is out of reach, or `fit`
-                ends before the schedule.
+                built, no width can change, `max_parameters` or `max_memory` is out of
+                reach, or `fit` ends before the schedule.
         """
         self._high = {}
         found = find(self.model)
@@ -161,15 +197,14 @@ class Evolve(keras.callbacks.Callback):
                 f"none can: {found.pinned}"
             )
         self._check_schedule()
-        if self._max_parameters is not None:
-            smallest = {n: self._smallest(w.size) for n, w in found.free.items()}
-            counted = terms(self.model, found.free.values())
-            reachable = _allocation.count(counted, smallest)
-            if reachable > self._max_parameters:
+        smallest = {n: self._smallest(w.size) for n, w in found.free.items()}
+        for bound in self._bounds(found):
+            reachable = _allocation.count(bound.terms, smallest)
+            if reachable > bound.most:
                 raise ValueError(
-                    f"`max_parameters` must be at least {reachable}, what the model "
-                    f"has with min_width={self._min_width}. Received: "
-                    f"max_parameters={self._max_parameters}"
+                    f"`{bound.name}` must be at least {reachable}, what the model has "
+                    f"with min_width={self._min_width}. Received: "
+                    f"{bound.name}={bound.most}"
                 )
         for name, reason in found.pinned.items():
             self._say(f"{name} keeps its width: {reason}.")
@@ -183,10 +218,11 @@ class Evolve(keras.callbacks.Callback):
                 f"`start` must be below the number of epochs of fit, {epochs}. "
                 f"Received: start={self._start}"
             )
-        if self._max_parameters is not None and self._stop >= epochs:
+        bounded = (self._max_parameters, self._max_memory) != (None, None)
+        if bounded and self._stop is not None and self._stop >= epochs:
             raise ValueError(
-                f"`stop` must be below the number of epochs of fit, {epochs}, for "
-                "max_parameters to be reached before the last one. Received: "
+                f"`stop` must be below the number of epochs of fit, {epochs}, for the "
+                "model to be within its bounds before the last one. Received: "
                 f"stop={self._stop}"
             )
 
@@ -200,11 +236,14 @@ class Evolve(keras.callbacks.Callback):
             self.model.make_train_function(force=True)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Logs the widths and the number of parameters."""
+        """Logs the widths, the number of parameters, and memory if it is bounded."""
         if logs is not None:
             for name, size in _model.widths(self.model).items():
                 logs[f"width/{name}"] = size
             logs["parameters"] = self.model.count_params()
+            batch_size = self._training_batch_size
+            if self._max_memory is not None and batch_size is not None:
+                logs["memory"] = training_memory(self.model, batch_size).total
 
     def _evolve(self, epoch: int) -> bool:
         """Changes widths; returns whether any changed."""
@@ -214,14 +253,14 @@ class Evolve(keras.callbacks.Callback):
         moments = {n: _channels.weighted(several) for n, several in readings.items()}
         values = {n: _channels.singular_values(m) for n, m in moments.items()}
         selections = {n: _channels.select(m) for n, m in moments.items()}
-        limit = self._limit(epoch)
-        shrunk = self._shrunk(found, values, selections, limit)
+        bounds = [self._now(bound, before, epoch) for bound in self._bounds(found)]
+        shrunk = self._shrunk(found, values, selections, bounds)
         surgery = Surgery(self.model)
         for name, size in shrunk.items():
             if size < before[name]:
                 order = selections[name].order
                 surgery.keep(found.free[name], order[:size], readings[name])
-        for name, count in self._grown(found, values, shrunk, limit).items():
+        for name, count in self._grown(found, values, shrunk, bounds).items():
             surgery.add(found.free[name], count, self._rng)
         surgery.perform()
         after = {name: width.size for name, width in found.free.items()}
@@ -238,34 +277,31 @@ class Evolve(keras.callbacks.Callback):
         found: Found,
         values: dict[str, np.ndarray],
         selections: dict[str, _channels.Selection],
-        limit: float,
+        bounds: list[_Bound],
     ) -> dict[str, int]:
+        smallest = {n: self._smallest(w.size) for n, w in found.free.items()}
         sizes = {}
         for name, width in found.free.items():
             high = _channels.above(values[name], self._threshold)
             learning = self._high.get(name, 0) < 0
-            smallest = self._smallest(width.size)
-            sizes[name] = width.size if learning else max(smallest, high)
-        return _allocation.shrink(
-            sizes,
-            {name: selection.errors for name, selection in selections.items()},
-            terms(self.model, found.free.values()),
-            limit,
-            {name: self._smallest(width.size) for name, width in found.free.items()},
-        )
+            sizes[name] = width.size if learning else max(smallest[name], high)
+        errors = {name: selection.errors for name, selection in selections.items()}
+        # What is within the first bound stays so, since nothing grows here.
+        for bound in bounds:
+            sizes = _allocation.shrink(sizes, errors, bound.terms, bound.most, smallest)
+        return sizes
 
     def _grown(
         self,
         found: Found,
         values: dict[str, np.ndarray],
         sizes: dict[str, int],
-        limit: float,
+        bounds: list[_Bound],
     ) -> dict[str, int]:
         """How many channels to add to which widths."""
         if self._grow_threshold is None:
             return {}
         sizes, grown = dict(sizes), {}
-        counted = terms(self.model, found.free.values())
         for name, width in found.free.items():
             times = self._high.get(name, 0)
             if times < 0:
@@ -275,19 +311,32 @@ class Evolve(keras.callbacks.Callback):
             times = times + 1 if high else 0
             if sizes[name] == width.size and times >= self._patience:
                 larger = sizes | {name: sizes[name] + self._growth}
-                if _allocation.count(counted, larger) <= limit:
+                if all(_allocation.count(b.terms, larger) <= b.most for b in bounds):
                     grown[name], sizes = self._growth, larger
                     times = -self._patience
             self._high[name] = times
         return grown
 
-    def _limit(self, epoch: int) -> float:
-        """How many parameters the model may have from this epoch on."""
-        if self._max_parameters is None or self._stop is None:
-            return math.inf
+    def _bounds(self, found: Found) -> list[_Bound]:
+        """What the model must be within at the end."""
+        widths, bounds = found.free.values(), []
+        if self._max_parameters is not None:
+            counted = terms(self.model, widths)
+            bounds.append(_Bound("max_parameters", counted, self._max_parameters))
+        if self._max_memory is not None and self._training_batch_size is not None:
+            if not self.model.optimizer.built:
+                self.model.optimizer.build(self.model.trainable_variables)
+            counted = memory_terms(self.model, widths, self._training_batch_size)
+            bounds.append(_Bound("max_memory", counted, self._max_memory))
+        return bounds
+
+    def _now(self, bound: _Bound, sizes: dict[str, int], epoch: int) -> _Bound:
+        """A bound as it is from this epoch on."""
+        if self._stop is None:
+            return bound
         changes = 1 + (self._stop - epoch) // self._every
-        share = max(1.0, self.model.count_params() / self._max_parameters)
-        return self._max_parameters * share ** (1 - 1 / changes)
+        share = max(1.0, _allocation.count(bound.terms, sizes) / bound.most)
+        return bound._replace(most=bound.most * share ** (1 - 1 / changes))
 
     def _smallest(self, size: int) -> int:
         return min(self._min_width, size)

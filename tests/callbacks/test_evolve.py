@@ -98,6 +98,39 @@ class TestLimit:
             # One channel more or less.
             assert 0.7 * wanted < got <= wanted
 
+    def test_of_memory(self):
+        model = network()
+        limit = 10_000
+        start = Evolve(X, max_memory=limit, training_batch_size=32, stop=2)
+        memory = fit(model, 4, start, batch_size=32)["memory"]
+        # Four bytes of each weight, its gradient and its moments, and of each value.
+        sizes = [6, *(layer.units for layer in model.layers)]
+        expected = 4 * (4 * model.count_params() + 32 * sum(sizes))
+        assert memory[-1] == expected <= limit
+        assert memory[0] == 4 * (4 * 798 + 32 * (6 + 40 + 12 + 2)) > memory[1] > limit
+        assert model.layers[0].units < 40
+
+    def test_of_memory_and_parameters(self):
+        model = network()
+        bounds = {"max_memory": 15_000, "training_batch_size": 8}
+        fit(model, 3, Evolve(X, max_parameters=150, stop=1, **bounds))
+        assert model.count_params() <= 150
+        model = network()
+        history = fit(model, 3, Evolve(X, max_parameters=790, stop=1, **bounds))
+        assert model.count_params() < 790 and history["memory"][-1] <= 15_000
+
+    def test_growth_stays_within_the_memory(self):
+        model = network(width=2)
+        now = 4 * (4 * model.count_params() + 8 * (6 + 2 + 12 + 2))
+        evolve = Evolve(
+            X,
+            **{"threshold": 0.0, "grow_threshold": 1e-3, "patience": 1, "growth": 1},
+            **{"max_memory": now + 400, "training_batch_size": 8, "stop": 4},
+        )
+        history = fit(model, 6, evolve, batch_size=8)
+        assert now < max(history["memory"]) <= now + 400
+        assert history["width/a"][-1] > 2
+
     def test_smallest_width(self):
         model = network()
         evolve = Evolve(X, max_parameters=100, min_width=5, stop=1)
@@ -222,6 +255,10 @@ class TestBadInput:
             ({"batch_size": 0}, "`batch_size`"),
             ({"max_parameters": 0, "stop": 3}, "`max_parameters`"),
             ({"max_parameters": 100}, "`stop` must say"),
+            ({"max_memory": 0, "stop": 3}, "`max_memory` must be a positive integer"),
+            ({"max_memory": 100, "training_batch_size": 8}, "max_memory=100. Received"),
+            ({"max_memory": 100, "stop": 3}, "`training_batch_size` must be that of"),
+            ({"training_batch_size": 0}, "`training_batch_size` must be a positive"),
             ({"start": -1}, "`start`"),
             ({"start": 3, "stop": 2}, "`stop` must be at least start=3"),
             ({"verbose": 3}, "`verbose` must be 0 or 1"),
@@ -234,6 +271,13 @@ class TestBadInput:
     def test_limit_out_of_reach(self):
         evolve = Evolve(X, max_parameters=10, stop=1)
         with pytest.raises(ValueError, match="must be at least 13,.*Received.*10"):
+            fit(network(), 3, evolve)
+
+    def test_memory_out_of_reach(self):
+        evolve = Evolve(X, max_memory=500, training_batch_size=10, stop=1)
+        least = 4 * (4 * 13 + 10 * (6 + 1 + 1 + 2))
+        message = f"`max_memory` must be at least {least},.*Received: max_memory=500"
+        with pytest.raises(ValueError, match=message):
             fit(network(), 3, evolve)
 
     def test_schedule_that_ends_too_late(self):

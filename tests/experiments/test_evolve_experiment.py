@@ -62,6 +62,26 @@ def test_run_that_is_continued(tmp_path, small, capsys):
     assert model.count_params() == again[-1]["parameters training"] <= 1500
 
 
+def test_bound_of_memory(tmp_path, small, capsys):
+    options = ("-e", 2, "--stop", 1, "--samples", 200, "-m", "8 MB")
+    assert run(tmp_path, *options) == 0
+    directory = only_run(tmp_path)
+    assert directory.name == "evolve-digits-m8000000-seed0"
+    rows, configuration = read_history(workbook(directory))
+    assert configuration["max_memory"] == 8_000_000
+    assert configuration["max_parameters"] is None
+    assert rows[0]["memory"] > 8_000_000 >= rows[1]["memory"]
+    assert f"{rows[0]['memory'] / 1e6:.1f} MB at the start" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("50MB", 50_000_000), ("1.5 gib", 3 * 2**29), ("70000", 70_000), ("2kB", 2_000)],
+)
+def test_sizes_of_memory(text, size):
+    assert evolve.parse(["--max-memory", text]).max_memory == size
+
+
 @pytest.mark.tensorflow_only
 def test_script(tmp_path):
     script = ROOT / "run_scripts" / "evolve.sh"
@@ -86,6 +106,9 @@ def test_script(tmp_path):
     [
         (["--stop", "12"], "`--stop` must be below --epochs"),
         (["-p", "300"], "`--max-parameters` must be at least 382"),
+        (["-m", "50 apples"], "must be a size above 0, as 20MB"),
+        (["-m", "0"], "must be a size above 0"),
+        (["-m", "30kB"], "`--max-memory` must be at least"),
         (["--threshold", "1"], "`--threshold` must lie in [0, 1)"),
         (["--samples", "0"], "`--samples` must be at least 1"),
         (["--dataset", "cats"], "cats"),
