@@ -17,8 +17,7 @@ from experiments._checks import (
 from experiments._settings import (
     ADAPTIVE_INTEGRATORS,
     INTEGRATORS,
-    LOG_DIR,
-    record,
+    Settings,
 )
 
 NUM_INPUTS = 28 * 28
@@ -31,11 +30,12 @@ REGULARIZERS = ("none", "l1", "l2", "l1l2", "full")
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """The settings of one run; `None` where a subcommand has no such setting.
 
+    Beside those of `Settings`:
+
     Args:
-        subcommand: Which of the runs.
         epochs: Number of epochs; of the adaptive phase, at most, when fine-tuning.
         start_rank: Rank of the hidden layers at the start. `None` with `load_model`:
             the ranks of the loaded low-rank network.
@@ -58,14 +58,8 @@ class Config:
             `"full"` is L2 on all weights, those of the output and biases too.
         regularizer_amount: Its factor.
         val_size: Number or share of the training images to validate with.
-        seed: Seed of initial weights, split, noise and order of the images.
-        run_name: Name of the run's folder. Defaults to one made from the settings.
-        log_dir: Folder of the runs.
-        resume: Whether to continue a run.
-        verbose: Keras's `verbose`. Defaults to what suits the terminal.
     """
 
-    subcommand: str
     epochs: int = 20
     start_rank: int | None = None
     tolerance: float | None = None
@@ -87,11 +81,6 @@ class Config:
     regularizer_amount: float = 1e-4
     # A sixth of MNIST's 60,000 training images are the usual 10,000.
     val_size: int | float = 1 / 6
-    seed: int = 0
-    run_name: str | None = None
-    log_dir: Path = LOG_DIR
-    resume: bool = False
-    verbose: int | None = None
 
     @property
     def full_rank(self) -> int:
@@ -118,10 +107,6 @@ class Config:
         elif self.start_rank is not None:
             parts.append(f"r{self.start_rank}")
         return "-".join([*parts, f"seed{self.seed}"])
-
-    def record(self) -> dict[str, Any]:
-        """The settings that the log keeps."""
-        return record(self)
 
 
 DEFAULTS = {

@@ -1,9 +1,10 @@
 """What the settings of every experiment offer."""
 
+import abc
 import sys
-from dataclasses import fields
+from dataclasses import KW_ONLY, dataclass, fields
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any
 
 # Written out, so that help and mistyped options don't wait for Keras to start.
 INTEGRATORS = (
@@ -21,58 +22,48 @@ LOG_DIR = Path(__file__).resolve().parents[1] / "history_logs"
 _NOT_RECORDED = ("run_name", "log_dir", "resume", "verbose")
 
 
-class Settings(Protocol):
-    """The settings of a run: a frozen dataclass with these fields and more."""
+@dataclass(frozen=True)
+class Settings(abc.ABC):
+    """The settings that the runs of every experiment have.
 
-    __dataclass_fields__: ClassVar[dict[str, Any]]
+    Args:
+        subcommand: Which of the experiment's runs.
+        seed: Seed of everything random, in [0, 2**32).
+        run_name: Name of the run's folder. Defaults to one made from the settings.
+        log_dir: Folder of the runs.
+        resume: Whether to continue a run.
+        verbose: Keras's `verbose`. Defaults to what suits the terminal.
+    """
 
-    @property
-    def subcommand(self) -> str:
-        """Which of the experiment's runs."""
-
-    @property
-    def seed(self) -> int:
-        """Seed of everything random, in [0, 2**32)."""
-
-    @property
-    def run_name(self) -> str | None:
-        """Name of the run's folder, if it was given."""
-
-    @property
-    def log_dir(self) -> Path:
-        """Folder of the runs."""
-
-    @property
-    def resume(self) -> bool:
-        """Whether to continue a run."""
+    subcommand: str
+    _: KW_ONLY
+    seed: int = 0
+    run_name: str | None = None
+    log_dir: Path = LOG_DIR
+    resume: bool = False
+    verbose: int | None = None
 
     @property
-    def verbose(self) -> int | None:
-        """Keras's `verbose`; `None` for what suits the terminal."""
-
-    @property
+    @abc.abstractmethod
     def network(self) -> str:
         """What is trained on what; the workbook has this name."""
 
     @property
+    @abc.abstractmethod
     def base_name(self) -> str:
         """The run's name, if it gets no other and is the first of its kind."""
 
     def record(self) -> dict[str, Any]:
-        """The settings that the log keeps, see `record`."""
-
-
-def record(settings: Settings) -> dict[str, Any]:
-    """The fields that a log keeps: what a run computes depends on them."""
-    values = {
-        field.name: getattr(settings, field.name)
-        for field in fields(settings)
-        if field.name not in _NOT_RECORDED
-    }
-    return {
-        name: str(value) if isinstance(value, Path) else value
-        for name, value in values.items()
-    }
+        """The settings that the log keeps: what a run computes depends on them."""
+        values = {
+            field.name: getattr(self, field.name)
+            for field in fields(self)
+            if field.name not in _NOT_RECORDED
+        }
+        return {
+            name: str(value) if isinstance(value, Path) else value
+            for name, value in values.items()
+        }
 
 
 def verbosity(settings: Settings) -> int:

@@ -13,15 +13,14 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from experiments import _command, _quiet, _settings
+from experiments import _command, _quiet
 from experiments._checks import at_least_one, check_run, positive, require
 from experiments._command import Parser
 from experiments._config import DATASETS
 from experiments._run_options import RunOptions
-from experiments._settings import LOG_DIR
+from experiments._settings import Settings, verbosity
 
 if TYPE_CHECKING:
     import keras
@@ -49,8 +48,10 @@ _SIZE = re.compile(rf"(\d+(?:\.\d+)?) ?({'|'.join(_UNITS)})", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """The settings of a run.
+
+    Beside those of `Settings`:
 
     Args:
         epochs: Number of epochs.
@@ -63,13 +64,9 @@ class Config:
         batch_size: Images in a step.
         learning_rate: That of Adam at the start; a cosine takes it down to 0.
         dataset: A data set of `dlrt.datasets.load`.
-        seed: Seed of weights, split and order of the images.
-        run_name: Name of the run's folder. Defaults to one made from the settings.
-        log_dir: Folder of the runs.
-        resume: Whether to continue a run.
-        verbose: Keras's `verbose`. Defaults to what suits the terminal.
     """
 
+    subcommand: str = "evolve"
     epochs: int = 12
     max_parameters: int | None = 12_500
     max_memory: int | None = None
@@ -79,16 +76,6 @@ class Config:
     batch_size: int = 128
     learning_rate: float = 2e-3
     dataset: str = "auto"
-    seed: int = 0
-    run_name: str | None = None
-    log_dir: Path = LOG_DIR
-    resume: bool = False
-    verbose: int | None = None
-
-    @property
-    def subcommand(self) -> str:
-        """The experiment, which has one kind of run."""
-        return "evolve"
 
     @property
     def network(self) -> str:
@@ -101,10 +88,6 @@ class Config:
         bounds = {"p": self.max_parameters, "m": self.max_memory}
         given = [f"{letter}{most}" for letter, most in bounds.items() if most]
         return "-".join([self.network, *given, f"seed{self.seed}"])
-
-    def record(self) -> dict[str, Any]:
-        """The settings that the log keeps."""
-        return _settings.record(self)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -295,7 +278,7 @@ def _train(
         training_batch_size=config.batch_size,
         min_width=_MIN_WIDTH,
         stop=config.stop,
-        verbose=int(_settings.verbosity(config) > 0),
+        verbose=int(verbosity(config) > 0),
     )
     model.fit(
         batches.for_fit(),
@@ -305,7 +288,7 @@ def _train(
         validation_batch_size=_data.EVALUATION_BATCH,
         # The data set shuffles by itself; Keras would shuffle its batches.
         shuffle=False,
-        verbose=_settings.verbosity(config),
+        verbose=verbosity(config),
         callbacks=[
             batches.follow(),
             evolve,

@@ -6,12 +6,11 @@ The language model of compression runs is told the same, where that makes sense.
 import math
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from experiments._checks import at_least_one, check_run, one_of, positive, require
 from experiments._config import SCHEDULES
-from experiments._settings import ADAPTIVE_INTEGRATORS, INTEGRATORS, LOG_DIR, record
+from experiments._settings import ADAPTIVE_INTEGRATORS, INTEGRATORS, Settings
 from experiments._tasks import IMAGES, WORDS, Task
 
 # Of MNIST's size unless they are folders.
@@ -48,11 +47,12 @@ LANGUAGE_MODELS = ("lstm",)
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """The settings of one run; `None` where a subcommand has no such setting.
 
+    Beside those of `Settings`:
+
     Args:
-        subcommand: Which of the runs.
         architecture: A key of `NETWORKS`.
         epochs: Number of epochs.
         ranks: Rank of every layer that is low-rank, at the start if it adapts; one
@@ -74,14 +74,8 @@ class Config:
         dataset_size: Share of the images, or of the lines of a text, to use.
         val_size: Number or share of the training images to validate with; texts have a
             part for that.
-        seed: Seed of initial weights, split and order of the images.
-        run_name: Name of the run's folder. Defaults to one made from the settings.
-        log_dir: Folder of the runs.
-        resume: Whether to continue a run.
-        verbose: Keras's `verbose`. Defaults to what suits the terminal.
     """
 
-    subcommand: str
     architecture: str = "lenet5"
     epochs: int = 40
     ranks: tuple[int, ...] | None = None
@@ -101,11 +95,6 @@ class Config:
     dataset_size: float = 1.0
     # A sixth of MNIST's 60,000 training images are the usual 10,000.
     val_size: int | float = 1 / 6
-    seed: int = 0
-    run_name: str | None = None
-    log_dir: Path = LOG_DIR
-    resume: bool = False
-    verbose: int | None = None
 
     @property
     def dense(self) -> bool:
@@ -163,7 +152,7 @@ class Config:
         }
         if self.reads_text:
             joined["val_size"] = None
-        return {"experiment": "images"} | record(self) | joined
+        return {"experiment": "images"} | super().record() | joined
 
 
 DEFAULTS = {

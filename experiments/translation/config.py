@@ -2,7 +2,6 @@
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from experiments._checks import (
@@ -13,7 +12,7 @@ from experiments._checks import (
     positive,
     require,
 )
-from experiments._settings import ADAPTIVE_INTEGRATORS, INTEGRATORS, LOG_DIR, record
+from experiments._settings import ADAPTIVE_INTEGRATORS, INTEGRATORS, Settings
 
 # Vaswani et al., 2017, arXiv:1706.03762, whose base model is the big one here.
 PRESETS = {
@@ -27,11 +26,12 @@ PHRASES_VOCAB_SIZE = 1000
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """The settings of one run; `None` where a subcommand has no such setting.
 
+    Beside those of `Settings`:
+
     Args:
-        subcommand: Which of the runs.
         epochs: Number of epochs, at most.
         steps_per_epoch: Steps in an epoch. Defaults to one pass through the sentences.
         minutes: Minutes of training, scores and validation excluded, after which a run
@@ -57,14 +57,8 @@ class Config:
         score_interval: Epochs from one scoring of the test set to the next; 0 for one
             after the last epoch only.
         beams: Beams of the search that the best model is scored with.
-        seed: Seed of initial weights, dropout and order of the sentences.
-        run_name: Name of the run's folder. Defaults to one made from the settings.
-        log_dir: Folder of the runs.
-        resume: Whether to continue a run.
-        verbose: Keras's `verbose`. Defaults to what suits the terminal.
     """
 
-    subcommand: str
     epochs: int = 100
     steps_per_epoch: int | None = None
     minutes: float | None = None
@@ -87,11 +81,6 @@ class Config:
     max_length: int = 64
     score_interval: int = 5
     beams: int = 1
-    seed: int = 0
-    run_name: str | None = None
-    log_dir: Path = LOG_DIR
-    resume: bool = False
-    verbose: int | None = None
 
     @property
     def dense(self) -> bool:
@@ -128,7 +117,7 @@ class Config:
 
     def record(self) -> dict[str, Any]:
         """The settings that the log keeps."""
-        return {"experiment": "transformer"} | record(self)
+        return {"experiment": "transformer"} | super().record()
 
 
 DEFAULTS = {

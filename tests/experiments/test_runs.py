@@ -6,7 +6,6 @@ import sys
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -30,17 +29,11 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
-class Translation:
-    log_dir: Path
-    subcommand: str = "low-rank"
+class Translation(_settings.Settings):
     corpus: Path = Path("corpus") / "train.txt"
     optimizer: str = "adam"
     epochs: int = 4
     learning_rate: float = 0.5
-    seed: int = 7
-    run_name: str | None = None
-    resume: bool = False
-    verbose: int | None = None
 
     @property
     def network(self) -> str:
@@ -50,13 +43,10 @@ class Translation:
     def base_name(self) -> str:
         return f"{self.subcommand}-seed{self.seed}"
 
-    def record(self) -> dict[str, Any]:
-        return _settings.record(self)
-
 
 @pytest.fixture
 def settings(tmp_path):
-    return Translation(tmp_path / "logs")
+    return Translation("low-rank", seed=7, log_dir=tmp_path / "logs")
 
 
 def test_shared_modules_know_nothing_of_mnist():
