@@ -43,7 +43,7 @@ def rebuild(model: keras.Model, replace: Replace) -> keras.Model:
         model: A built model; it is not changed.
         replace: Says what takes the place of a layer, or of a Sequential or functional
             model within the model; `None` for a copy, and to be asked for the layers in
-            such a model.
+            such a model, or in a `ProjectedRNN`.
 
     Raises:
         ValueError: If a layer or model of a user's class can't be copied.

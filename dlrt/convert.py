@@ -90,7 +90,8 @@ def to_dense(model: keras.Model) -> keras.Model:
 
     These are layers of Keras; a `LowRankMultiHeadAttention` becomes a
     `CachedMultiHeadAttention`, which is called in the same ways. The three layers that
-    `dlrt.decompose` makes of one become that one.
+    `dlrt.decompose` makes of one become that one, and a `dlrt.layers.ProjectedRNN`
+    whose products are `Dense` layers then the recurrent layer of Keras.
 
     Args:
         model: A built Keras model; it is not changed.
@@ -115,8 +116,9 @@ def merge(model: keras.Model) -> keras.Model:
     `Dense`. A `LowRankMultiHeadAttention` has
     no such form; it stays what it is, or becomes a `CachedMultiHeadAttention` where
     that has no more parameters. The three layers that `dlrt.decompose` makes of one,
-    at full rank, become that one. Without attention, the result has standard Keras
-    layers only; it can be exported, quantised and loaded without dlrt.
+    at full rank, become that one. Without attention and `dlrt.layers.ProjectedRNN`, the
+    result has standard Keras layers only; it can be exported, quantised and loaded
+    without dlrt.
 
     Args:
         model: A built Keras model; it is not changed.

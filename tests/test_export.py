@@ -234,6 +234,22 @@ def test_recurrent_models(tmp_path, format):
     assert_predicts_as(model, exported(model, tmp_path, format), format)
 
 
+@TENSORFLOW
+@pytest.mark.parametrize("format", FORMATS)
+def test_compressed_recurrent_models(tmp_path, format):
+    model = keras.Sequential(
+        [keras.Input((4, 3)), layers.LSTM(9, unroll=format == "litert")]
+    )
+    smaller, _ = dlrt.compress(model, "dlrt", {"ratio": 2})
+    assert type(smaller.layers[0]) is dlrt.layers.ProjectedRNN
+    assert_predicts_as(smaller, exported(smaller, tmp_path, format), format)
+
+
+def compressed_lstm():
+    model = keras.Sequential([keras.Input((4, 3)), layers.LSTM(9)])
+    return dlrt.compress(model, "svd", {"ratio": 2})[0]
+
+
 def half(dtype):
     return keras.Sequential([keras.Input((6, 2)), layers.Conv1D(3, 2, dtype=dtype)])
 
@@ -250,6 +266,7 @@ def half(dtype):
             lambda: keras.Sequential([keras.Input((4, 3)), layers.LSTM(5)]),
             "TensorListReserve",
         ),
+        ("litert", compressed_lstm, "TensorListReserve"),
         ("onnx", lambda: keras.Sequential([keras.Input((4,)), Odd()]), "Betainc"),
         ("litert", lambda: keras.Sequential([keras.Input((4,)), Odd()]), "Betainc"),
     ],

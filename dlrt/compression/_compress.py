@@ -123,6 +123,11 @@ def compress(
     rank chosen at the start, and the model is trained after each, so that those behind
     adapt before their turn comes.
 
+    `LSTM`, `GRU` and `SimpleRNN` layers become a `dlrt.layers.ProjectedRNN`, in which
+    the products with both kernels count as `Dense` layers, `<name>_kernel` and
+    `<name>_recurrent_kernel` in reports and in ranks that are given; a `GRU` with
+    `reset_after=False`, which multiplies a gated state, is left alone.
+
     `Dense`, `EinsumDense`, `Conv1D`, `Conv2D` and `Embedding` layers are compressed,
     also within layers and models of your own classes, if the configuration of these is
     enough to copy them: they become a `dlrt.exchanged.Exchanged`. The report names the
@@ -139,8 +144,9 @@ def compress(
             of each layer, by name, in one group, `(r, r')` of a Tucker decomposition;
             others stay what they are.
         layers: Which layers may be compressed: a regular expression or a list of names,
-            matched in full, or a function of the layer. Defaults to all that can be,
-            except embeddings, or those that ranks are given for.
+            matched in full, or a function of the layer. The name of a recurrent layer
+            stands for both of its kernels. Defaults to all that can be, except
+            embeddings, or those that ranks are given for.
         structure: Takes the place of that of the method.
         allocation: Takes the place of that of the method; for budgets of parameters
             and flops.
@@ -158,7 +164,8 @@ def compress(
 
     Returns:
         A new model, not compiled unless by `fine_tune`, and a report, of the
-        compression alone. But for `"manifold"`, new layers are standard ones of Keras.
+        compression alone. But for `"manifold"` and `ProjectedRNN`, new layers are
+        standard ones of Keras.
 
     Raises:
         ValueError: If an argument is outside of its range, the model is not built,

@@ -35,8 +35,9 @@ def decompose(
     orthonormal and make the singular values few. Then `dlrt.compress(model, "hoyer",
     budget)` leaves the largest of these. Yang et al., 2020, arXiv:2004.09031.
 
-    `Dense`, `EinsumDense`, `Conv1D` and `Conv2D` layers are decomposed, and rows of
-    such three layers once more, with exactly orthonormal vectors. `dlrt.to_dense` goes
+    `Dense`, `EinsumDense`, `Conv1D` and `Conv2D` layers are decomposed, both kernels of
+    `LSTM`, `GRU` and `SimpleRNN` layers as `dlrt.compress` names them, and rows of such
+    three layers once more, with exactly orthonormal vectors. `dlrt.to_dense` goes
     the other way. Factors have no regularizer of the kernel.
 
     Args:

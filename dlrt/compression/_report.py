@@ -10,7 +10,8 @@ class LayerReport:
 
     Args:
         name: Its name.
-        type: Its type in the model before.
+        type: Its type in the model before, of a kernel of a recurrent layer that of
+            this layer.
         shape: Shape of its kernel.
         structure: That of the compression, "pointwise" for what it has no other form
             of; "dense" if the layer is what it was.

@@ -130,7 +130,7 @@ def test_the_model_is_left_as_it_was():
     smaller, _ = dlrt.compress(model, "alds", {"ratio": 2})
     for layer in smaller.layers:
         for weight in layer.weights:
-            weight.assign(ops.zeros_like(weight))
+            weight.assign(np.zeros(weight.shape))
     assert types_of(model) == PLAIN
     for weight, old in zip(model.weights, before, strict=True):
         np.testing.assert_array_equal(weight, old)
@@ -153,10 +153,6 @@ def test_the_model_is_left_as_it_was():
 def test_layers_may_be_chosen(chosen, names):
     smaller, report = dlrt.compress(stacked(), "svd", {"error": 0.7}, layers=chosen)
     assert [row.name for row in report.layers] == names
-    # A layer that is opened for one product has the other one by name.
-    assert {
-        x.removesuffix("_kernel").removesuffix("_recurrent") for x in names
-    }.issubset({"lstm", "gru", "simple", "head"})
     for layer, name in zip(smaller.layers[1:], ["lstm", "gru", "simple"], strict=False):
         assert isinstance(layer, ProjectedRNN) == any(x.startswith(name) for x in names)
     assert set(report.left_alone.values()) == {"it was not selected"}
@@ -237,10 +233,12 @@ def test_hoyer_trains_and_prunes():
     assert [row.name for row in report.layers] == ["rnn_kernel", "rnn_recurrent_kernel"]
     assert all(0 < row.error <= 0.5 for row in report.layers)
     # Training has changed the kernels before they were pruned.
-    (before,) = one().layers
+    before = array(one().layers[0].cell.kernel)
     first, second = smaller.layers[0].input_projection.layers
-    rest = array(before.cell.kernel) - array(first.kernel) @ array(second.kernel)
-    assert np.linalg.norm(rest) > 1.1 * report.layers[0].error * np.linalg.norm(rest)
+    (rank,) = report.layers[0].ranks
+    nearest = np.linalg.norm(np.linalg.svd(before, compute_uv=False)[rank:])
+    rest = before - array(first.kernel) @ array(second.kernel)
+    assert np.linalg.norm(rest) > nearest + 0.05 * np.linalg.norm(before)
 
 
 def test_some_kernels_as_singular_vectors_and_values():

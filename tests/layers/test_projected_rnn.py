@@ -16,7 +16,9 @@ def array(values):
 
 
 def model_of(kind, batch=None, **options):
-    layer = kind(UNITS, name="rnn", seed=5, **options)
+    # The default initializer has no half precision on every backend.
+    common = {"recurrent_initializer": "zeros", "name": "rnn", "seed": 5}
+    layer = kind(UNITS, **common, **options)
     model = keras.Sequential([keras.Input((LENGTH, FEATURES), batch), layer])
     rng = np.random.default_rng(2)
     for weight in model.weights:
@@ -63,8 +65,8 @@ def kind(request):
     [
         {},
         {"return_sequences": True, "go_backwards": True},
-        {"return_sequences": True, "return_state": True, "use_bias": False},
-        {"unroll": True, "activation": "relu"},
+        {"return_sequences": True, "return_state": True},
+        {"unroll": True, "activation": "relu", "use_bias": False},
         {"return_sequences": True, "zero_output_for_mask": True},
     ],
     ids=str,
@@ -95,13 +97,11 @@ def test_states_are_kept_from_batch_to_batch(kind):
     assert not np.allclose(first, second)
 
 
-@pytest.mark.parametrize(
-    "dtype", ["mixed_float16", "float16", "mixed_bfloat16", "float64"]
-)
+@pytest.mark.parametrize("dtype", ["mixed_float16", "float16", "mixed_bfloat16"])
 def test_other_precisions(kind, dtype):
     plain, layer = both(kind, dtype=dtype, return_sequences=True)
-    x = ops.cast(sequences(), "float64")
-    tolerance = {"float64": 1e-12, "mixed_bfloat16": 0.05}.get(dtype, 5e-3)
+    x = sequences()
+    tolerance = 0.05 if dtype == "mixed_bfloat16" else 5e-3
     assert_same(layer(x), plain(x), tolerance)
     assert [w.dtype for w in layer.weights] == [plain.variable_dtype] * len(
         layer.weights
