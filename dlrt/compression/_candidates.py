@@ -83,14 +83,14 @@ class Candidate:
         """The layers that take this one's place."""
         return self.structure.replacement(self.layer, choice)
 
-    def report(self, choice: Choice | None, structure: str) -> LayerReport:
+    def report(self, choice: Choice | None) -> LayerReport:
         """What has become of the layer."""
         made = choice or Choice(1, (), self.parameters, self.flops, 0.0, 0.0)
         return LayerReport(
             name=self.layer.name,
             type=self.type_name,
             shape=tuple(self.layer.weights[0].shape),
-            structure="dense" if choice is None else structure,
+            structure="dense" if choice is None else self.structure.name,
             groups=made.groups,
             ranks=made.ranks,
             error=made.error,

@@ -33,12 +33,8 @@ from dlrt.compression._structures import (
 from dlrt.compression._tucker import Tucker
 
 STRUCTURES: dict[str, type[Structure]] = {
-    "pointwise": Pointwise,
-    "manifold": Manifold,
-    "separable": Separable,
-    "grouped": Grouped,
-    "tucker": Tucker,
-    "cp": CP,
+    structure.name: structure
+    for structure in (Pointwise, Manifold, Separable, Grouped, Tucker, CP)
 }
 
 
@@ -215,10 +211,7 @@ def compress(
     smaller = closed(changed)
     names = [candidate.layer.name for candidate, _ in plan]
     report = Report(
-        layers=tuple(
-            candidate.report(choice, chosen_method.structure)
-            for candidate, choice in plan
-        ),
+        layers=tuple(candidate.report(choice) for candidate, choice in plan),
         left_alone=left_alone(whole, names),
         parameters_before=accounting.parameter_count(whole),
         parameters=accounting.parameter_count(smaller),

@@ -36,6 +36,8 @@ class CP(Spatial):
     each half of the next; `exact` has the error of one rank.
     """
 
+    name = "cp"
+
     def __init__(self) -> None:
         self._decompositions: dict[int, _Decompositions] = {}
 

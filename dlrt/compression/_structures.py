@@ -2,7 +2,7 @@
 
 import abc
 from collections.abc import Sequence
-from typing import NamedTuple, TypeAlias
+from typing import ClassVar, NamedTuple, TypeAlias
 
 import keras
 import numpy as np
@@ -55,7 +55,13 @@ class Choice(NamedTuple):
 
 
 class Structure(abc.ABC):
-    """What a kernel is decomposed into, and which layers run that."""
+    """What a kernel is decomposed into, and which layers run that.
+
+    Attributes:
+        name: What `dlrt.compress` calls it.
+    """
+
+    name: ClassVar[str]
 
     def for_layer(self, layer: Layer) -> "Structure":
         """This one, or that in its place for layers that it has no form for."""
@@ -163,6 +169,8 @@ class Pointwise(Folded):
     arXiv:1505.06798, without its data.
     """
 
+    name = "pointwise"
+
     def matrices(self, layer: Layer, groups: int) -> list[np.ndarray]:
         return _family(layer).matrices(layer)
 
@@ -184,6 +192,8 @@ class Manifold(Pointwise):
     What it costs is that of the two layers that `dlrt.merge` makes of it.
     """
 
+    name = "manifold"
+
     def replacement(self, layer: Layer, choice: Choice) -> Replacement:
         family = _family(layer)
         (matrix,) = family.matrices(layer)
@@ -196,6 +206,8 @@ class Separable(Folded):
     The kernel `(k, k', c, m)` is the matrix `(k' c, k m)`: a convolution `1 × k'` to
     `r` filters, then one `k × 1`. Jaderberg et al., 2014, arXiv:1405.3866, scheme 2.
     """
+
+    name = "separable"
 
     def for_layer(self, layer: Layer) -> Folded:
         return self if isinstance(layer, keras.layers.Conv2D) else Pointwise()
@@ -238,6 +250,8 @@ class Grouped(Pointwise):
     A layer with `k` groups, of `r` channels each, and one that joins them: Liebenwein
     et al., 2021, arXiv:2107.11442, section 2.
     """
+
+    name = "grouped"
 
     def groups(self, layer: Layer, input_shape: Shape) -> list[int]:
         if not isinstance(layer, (keras.layers.Dense, *CONVOLUTIONS)):

@@ -29,6 +29,8 @@ class Tucker(Spatial):
     with the core, one of size 1 to `m` filters: Kim et al., 2016, arXiv:1511.06530.
     """
 
+    name = "tucker"
+
     def choices(self, layer: Layer, shapes: Sequence[Shape]) -> list[Choice]:
         decomposition = _Decomposition(np.asarray(layer.kernel, "float64"))
         channels = layer.kernel.shape[-2]

@@ -185,7 +185,7 @@ def as_kernel(model, old, row):
         return array(layers.kernel)
     *kernels, second = (array(x.kernel) for x in layers.layers if x.weights)
     first = kernels[-1]
-    if row.structure == "cp" and "Conv" in row.type:
+    if row.structure == "cp":
         point, *axes = kernels
         along = [axis.reshape(-1, row.ranks[0]) for axis in axes]
         ends = point.reshape(point.shape[-2:]), second.reshape(second.shape[-2:])
@@ -196,7 +196,7 @@ def as_kernel(model, old, row):
         matrices = [k.reshape(k.shape[-2:]) for k in (kernels[0], second)]
         return np.einsum("cr,...rs,sm->...cm", matrices[0], first, matrices[1])
     if isinstance(old, (keras.layers.Conv1D, keras.layers.Conv2D)):
-        if row.structure == "separable" and first.ndim == 4:
+        if row.structure == "separable":
             return np.einsum("xbcr,axrm->abcm", first, second)
         groups = np.split(first, row.groups, axis=-1)
         ends = np.split(second.reshape(-1, second.shape[-1]), row.groups)

@@ -127,7 +127,10 @@ class TestRuns:
         assert run(logs, *settings, "--run-name", "cp") == 0
         layers = read_table(workbook(logs / "cp"), "layers")
         # Layers that matter much may keep their kernels.
-        assert "cp" in {row["structure"] for row in layers} <= {"cp", "dense"}
+        structures = {row["type"]: row["structure"] for row in layers}
+        assert structures["Conv2D"] in ("cp", "dense")
+        assert structures["Dense"] in ("pointwise", "dense")
+        assert set(structures.values()) != {"dense"}
         assert rows_of(logs / "cp")[0]["parameters prediction"] <= 431_080 / 6
 
     def test_only_some_layers(self, logs):
