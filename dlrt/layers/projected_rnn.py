@@ -1,5 +1,6 @@
 """Recurrent layers whose products with kernels are layers."""
 
+import abc
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,7 @@ Tensor = Any
 Shape = tuple[int | None, ...]
 
 
-class _Cell(keras.layers.Layer, DropoutRNNCell):
+class _Cell(keras.layers.Layer, DropoutRNNCell, abc.ABC):
     """A step of a recurrent layer, without the product with the input.
 
     Args:
@@ -61,9 +62,9 @@ class _Cell(keras.layers.Layer, DropoutRNNCell):
         states = self.step(inputs, projected(self.projection, states[0], masks), states)
         return states[0], states
 
+    @abc.abstractmethod
     def step(self, x: Tensor, y: Tensor, states: list[Tensor]) -> list[Tensor]:
         """The next states, from the products with the input and with the state."""
-        raise NotImplementedError
 
 
 class _SimpleRNNCell(_Cell):
