@@ -54,7 +54,9 @@ def lines(
             f"{row['parameters prediction']:,} for prediction, "
             f"{row['parameters training']:,} for training"
         )
-        facts["compression"] = f"{100 * row['compression']:.1f} %"
+        if ranks:
+            # Of other layers it says nothing.
+            facts["compression"] = f"{100 * row['compression']:.1f} %"
     facts["models"] = str(run.directory)
     facts["log"] = str(workbook)
     width = max(map(len, facts))
