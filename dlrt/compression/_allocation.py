@@ -126,7 +126,7 @@ def by_shares(
         ]
 
     levels = np.unique(np.concatenate(reached))
-    return _up_to(tables, limit, choose, levels[np.isfinite(levels)])
+    return _up_to(tables, limit, choose, levels[np.isfinite(levels)], shares)
 
 
 ALLOCATIONS: dict[str, Callable[[Sequence[Table], float], list[int]]] = {
@@ -140,6 +140,7 @@ def _up_to(
     limit: float,
     choose: Callable[[float], list[int]],
     levels: np.ndarray,
+    weights: Sequence[float] | None = None,
 ) -> list[int]:
     """The choices at the highest level that a budget allows, and the rest spent.
 
@@ -148,6 +149,8 @@ def _up_to(
         limit: Upper bound of the sum of costs.
         choose: The choices at a level; they cost more, the higher it is.
         levels: All levels at which they change, increasing.
+        weights: How much the error of each layer matters for what is left. Defaults
+            to the same for all.
     """
     cheapest = sum(int(table.costs[0]) for table in tables)
     if cheapest > limit:
@@ -160,16 +163,22 @@ def _up_to(
         else:
             high = middle - 1
     chosen = choose(levels[low]) if low >= 0 else [0] * len(tables)
-    return _spent(tables, chosen, limit)
+    even = [1.0] * len(tables)
+    return _spent(tables, chosen, limit, even if weights is None else weights)
 
 
-def _spent(tables: Sequence[Table], chosen: list[int], limit: float) -> list[int]:
-    """Better choices for what is left, for the layer with the largest error first."""
+def _spent(
+    tables: Sequence[Table],
+    chosen: list[int],
+    limit: float,
+    weights: Sequence[float],
+) -> list[int]:
+    """Better choices for what is left, for the layer whose error matters most first."""
     chosen = list(chosen)
     left = limit - _cost(tables, chosen)
     open_ = set(range(len(tables)))
     while open_:
-        layer = max(open_, key=lambda i: (tables[i].errors[chosen[i]], -i))
+        layer = max(open_, key=lambda i: (weights[i] * tables[i].errors[chosen[i]], -i))
         costs, index = tables[layer].costs, chosen[layer]
         if index + 1 < len(costs) and costs[index + 1] - costs[index] <= left:
             left -= costs[index + 1] - costs[index]
