@@ -10,6 +10,7 @@ import numpy as np
 from dlrt._within import build_shapes, is_container, is_graph, parts
 from dlrt.layers import LowRankEmbedding, LowRankLayer, ProjectedRNN
 from dlrt.layers.low_rank_einsum_dense import axes_of
+from dlrt.layers.projected_rnn import RECURRENT
 
 Shape = tuple[int | None, ...]
 
@@ -19,7 +20,6 @@ _CONVOLUTIONS = (
     keras.layers.Conv2D,
     keras.layers.Conv3D,
 )
-_RECURRENT = (keras.layers.SimpleRNN, keras.layers.LSTM, keras.layers.GRU)
 _DEPTHWISE = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
 
 
@@ -146,11 +146,7 @@ def applications(model: keras.Model) -> Iterator[tuple[Any, Shape]]:
             elif is_container(node.operation):
                 yield from _within(node.operation)
             elif node.input_tensors:
-                shape = tuple(node.input_tensors[0].shape)
-                if isinstance(node.operation, ProjectedRNN):
-                    yield from _products(node.operation, shape)
-                else:
-                    yield node.operation, shape
+                yield from _application(node.operation, node.input_tensors[0].shape)
 
 
 def _within(container: keras.layers.Layer) -> Iterator[tuple[Any, Shape]]:
@@ -159,10 +155,17 @@ def _within(container: keras.layers.Layer) -> Iterator[tuple[Any, Shape]]:
             yield from applications(part)
         elif part.built and not is_container(part):
             for shape in list(build_shapes(part).values())[:1]:
-                if isinstance(part, ProjectedRNN):
-                    yield from _products(part, tuple(shape))
-                else:
-                    yield part, tuple(shape)
+                yield from _application(part, shape)
+
+
+def _application(
+    layer: Any, shape: Iterable[int | None]
+) -> Iterator[tuple[Any, Shape]]:
+    """A layer with the shape of its input, or the layers within a recurrent one."""
+    if isinstance(layer, ProjectedRNN):
+        yield from _products(layer, tuple(shape))
+    else:
+        yield layer, tuple(shape)
 
 
 def _products(layer: ProjectedRNN, shape: Shape) -> Iterator[tuple[Any, Shape]]:
@@ -185,7 +188,7 @@ def layer_flops(layer: Any, input_shape: Shape) -> int:
             size = layer.rank * m
         else:
             size = min(layer.rank * (n + m), n * m)
-    elif isinstance(layer, _RECURRENT):
+    elif isinstance(layer, RECURRENT):
         size = _size([layer.cell.kernel, layer.cell.recurrent_kernel])
         return 2 * size * known_size(input_shape[1:2])
     elif isinstance(layer, kinds):
