@@ -6,6 +6,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from dlrt.callbacks import read_history
 from experiments import _callbacks
 
@@ -39,6 +41,16 @@ def finish(module, words):
     process = start(module, words, **pipes)
     output, errors = process.communicate()
     return subprocess.CompletedProcess(words, process.returncode, output, errors)
+
+
+def failure(capsys, run, *arguments):
+    """The one line that a run in this process with wrong input ends with."""
+    with pytest.raises(SystemExit) as end:
+        run(*arguments)
+    assert end.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    return line
 
 
 def wait_for_an_epoch(directory, seconds=120):

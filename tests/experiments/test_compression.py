@@ -5,7 +5,7 @@ import json
 import keras
 import numpy as np
 import pytest
-from run_folders import interrupt_second_epoch, rows_of, workbook
+from run_folders import failure, interrupt_second_epoch, rows_of, workbook
 
 import dlrt
 from dlrt.callbacks import read_history, read_table
@@ -27,14 +27,6 @@ def run(logs, *settings):
     """Runs a compression in this process; returns the exit status."""
     words = [*SMALL, "--log-dir", logs, "--verbose", 0, *settings]
     return compression.main([str(word) for word in words])
-
-
-def failure(capsys, *arguments):
-    """The one line that a run with wrong input ends with."""
-    with pytest.raises(SystemExit) as end:
-        run(*arguments)
-    assert end.value.code == 2
-    return capsys.readouterr().err.splitlines()[-1]
 
 
 @pytest.fixture(scope="module")
@@ -248,12 +240,12 @@ class TestWrongInput:
     )
     def test_is_named(self, settings, part, logs, capsys):
         before = sorted(path.name for path in logs.iterdir())
-        assert part in failure(capsys, logs, *settings)
+        assert part in failure(capsys, run, logs, *settings)
         assert sorted(path.name for path in logs.iterdir()) == before
 
     def test_model_for_other_images(self, logs, tmp_path, capsys):
         networks.build("cnn", (32, 32, 3), 10).save(tmp_path / "other.keras")
-        line = failure(capsys, logs, "-l", tmp_path / "other.keras")
+        line = failure(capsys, run, logs, "-l", tmp_path / "other.keras")
         assert "images of shape (28, 28, 1) in 10 classes" in line
 
     def test_ranks_of_layers(self):

@@ -8,7 +8,7 @@ from dataclasses import replace
 import keras
 import numpy as np
 import pytest
-from run_folders import interrupt_second_epoch, rows_of, workbook
+from run_folders import failure, interrupt_second_epoch, rows_of, workbook
 
 from dlrt.callbacks import read_history, read_table
 from experiments import _tasks, compression
@@ -38,14 +38,6 @@ def run(folder, *settings):
     words = ["-n", "lstm", "--dataset", folder / "mine.txt", "--batch-size", 8]
     words += ["--log-dir", folder / "runs", "--verbose", 0, "--ratio", 1.01, *settings]
     return compression.main([str(word) for word in words])
-
-
-def failure(capsys, *arguments):
-    """The one line that a run with wrong input ends with."""
-    with pytest.raises(SystemExit) as end:
-        run(*arguments)
-    assert end.value.code == 2
-    return capsys.readouterr().err.splitlines()[-1]
 
 
 @pytest.fixture(scope="module")
@@ -222,7 +214,7 @@ class TestRuns:
         assert (
             compressing.newest(config, text.load(tmp_path / "mine.txt", 5000)) is None
         )
-        line = failure(capsys, tmp_path, "-l", best)
+        line = failure(capsys, run, tmp_path, "-l", best)
         assert "`--load-model` must be for the words of the text" in line
 
 
@@ -247,20 +239,20 @@ class TestWrongInput:
     )
     def test_is_named(self, settings, part, folder, capsys):
         before = sorted(path.name for path in (folder / "runs").iterdir())
-        assert part in failure(capsys, folder, *settings)
+        assert part in failure(capsys, run, folder, *settings)
         assert sorted(path.name for path in (folder / "runs").iterdir()) == before
 
     def test_text_that_is_wrong(self, folder, tmp_path, capsys):
         path = tmp_path / "mine.txt"
         path.write_bytes(b"")
-        assert "at least 20 lines with text" in failure(capsys, tmp_path)
+        assert "at least 20 lines with text" in failure(capsys, run, tmp_path)
         path.write_bytes(b"\xff\xfea\0")
-        assert "is not valid UTF-8" in failure(capsys, tmp_path)
+        assert "is not valid UTF-8" in failure(capsys, run, tmp_path)
         assert not (tmp_path / "runs").exists()
 
     def test_model_for_other_words(self, folder, tmp_path, capsys):
         build(12).save(tmp_path / "other.keras")
-        line = failure(capsys, folder, "-l", tmp_path / "other.keras")
+        line = failure(capsys, run, folder, "-l", tmp_path / "other.keras")
         assert "chunks of shape (35,) in 10 classes" in line
 
 

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from run_folders import interrupt_second_epoch, only_run, rows_of, workbook
+from run_folders import failure, interrupt_second_epoch, only_run, rows_of, workbook
 
 import dlrt
 from dlrt.callbacks import read_history
@@ -23,15 +23,6 @@ def run(subcommand, logs, *settings):
     """Runs a subcommand in this process; returns the exit status."""
     words = [subcommand, *SMALL, "--log-dir", logs, "--verbose", 0, *settings]
     return lenet5.main([str(word) for word in words])
-
-
-def failure(capsys, *arguments):
-    """The one line that a run with wrong input ends with."""
-    with pytest.raises(SystemExit) as end:
-        run(*arguments)
-    assert end.value.code == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    return line
 
 
 def ranks_of(row):
@@ -116,7 +107,7 @@ class TestRuns:
         # More epochs go on with it, fewer are refused.
         assert run("rank-adaptive", two, "-e", 4, *settings[2:], "--resume") == 0
         assert len(rows_of(two / "run")) == 4
-        line = failure(capsys, "rank-adaptive", two, *settings, "--resume")
+        line = failure(capsys, run, "rank-adaptive", two, *settings, "--resume")
         assert "--epochs" in line
 
 
@@ -140,5 +131,5 @@ class TestWrongInput:
         ],
     )
     def test_is_named(self, subcommand, settings, part, logs, capsys):
-        assert part in failure(capsys, subcommand, logs, *settings)
+        assert part in failure(capsys, run, subcommand, logs, *settings)
         assert not logs.exists() or not list(logs.iterdir())

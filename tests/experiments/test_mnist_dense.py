@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from run_folders import (
     ROOT,
+    failure,
     fill_disk,
     finish,
     only_run,
@@ -377,19 +378,9 @@ BAD_OPTIONS = [
 
 @pytest.mark.tensorflow_only
 class TestBadInput:
-    def fails(self, capsys, subcommand, logs, *options):
-        """Runs what must fail with one line; returns the line."""
-        with pytest.raises(SystemExit) as failure:
-            run(subcommand, logs, *options)
-        assert failure.value.code == 2
-        output = capsys.readouterr()
-        (line,) = output.err.splitlines()
-        assert line.startswith("error: ")
-        return line
-
     @pytest.mark.parametrize(("words", "parts"), BAD_OPTIONS)
     def test_options(self, logs, capsys, words, parts):
-        line = self.fails(capsys, words[0], logs, *words[1:])
+        line = failure(capsys, run, words[0], logs, *words[1:])
         assert all(part in line for part in parts), line
         assert not logs.exists()
 
@@ -420,8 +411,8 @@ class TestBadInput:
             ("nan", "finite"),
             ("empty", "w0.npy"),
         ):
-            line = self.fails(
-                capsys, "train-from-prune", logs, "-s", 4, "-l", tmp_path / name
+            line = failure(
+                capsys, run, "train-from-prune", logs, "-s", 4, "-l", tmp_path / name
             )
             assert "--load-model" in line
             assert part in line
@@ -431,7 +422,7 @@ class TestBadInput:
     def test_log_directory(self, tmp_path, capsys):
         (tmp_path / "file").touch()
         for path in (tmp_path / "file", tmp_path / "file" / "logs"):
-            line = self.fails(capsys, "fixed-rank", path, "-s", 4)
+            line = failure(capsys, run, "fixed-rank", path, "-s", 4)
             assert "--log-dir" in line
             assert str(path) in line
 
@@ -440,18 +431,18 @@ class TestBadInput:
         assert run("fixed-rank", logs, *options) == 0
         capsys.readouterr()
         before = rows_of(logs / "run")
-        line = self.fails(capsys, "fixed-rank", logs, *options)
+        line = failure(capsys, run, "fixed-rank", logs, *options)
         assert "--run-name run" in line
         resume = (*options, "--resume")
-        line = self.fails(capsys, "fixed-rank", logs, *resume, "--seed", 3)
+        line = failure(capsys, run, "fixed-rank", logs, *resume, "--seed", 3)
         assert "'seed'" in line
         assert "3" in line
         assert "0 is stored" in line
-        line = self.fails(capsys, "fixed-rank", logs, *resume, "-s", 5)
+        line = failure(capsys, run, "fixed-rank", logs, *resume, "-s", 5)
         assert "'start_rank', 4 is stored" in line
-        line = self.fails(capsys, "dense-reference", logs, *resume[2:])
+        line = failure(capsys, run, "dense-reference", logs, *resume[2:])
         assert "'subcommand'" in line
-        line = self.fails(capsys, "fixed-rank", logs, *resume, "-e", 1)
+        line = failure(capsys, run, "fixed-rank", logs, *resume, "-e", 1)
         assert "--epochs" in line
         assert rows_of(logs / "run") == before
         # More epochs are no other configuration.
@@ -461,7 +452,7 @@ class TestBadInput:
         assert len(rows) == 3
         assert configuration["epochs"] == 3
         (logs / "run" / "last.keras").write_bytes(b"PK")
-        line = self.fails(capsys, "fixed-rank", logs, *resume, "-e", 4)
+        line = failure(capsys, run, "fixed-rank", logs, *resume, "-e", 4)
         assert "last.keras" in line
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from run_folders import (
     ROOT,
+    failure,
     fill_disk,
     finish,
     interrupt_second_epoch,
@@ -291,10 +292,10 @@ class TestContinuing:
         )
         for change, part in other:
             words = (*settings, "--resume", *change)
-            line = failure(capsys, "fixed-rank", corpus, logs, *words)
+            line = failure(capsys, run, "fixed-rank", corpus, logs, *words)
             assert part in line
         (directory / "source.spm").write_bytes(b"none")
-        line = failure(capsys, "fixed-rank", corpus, logs, *settings, "--resume")
+        line = failure(capsys, run, "fixed-rank", corpus, logs, *settings, "--resume")
         assert "source.spm" in line
         assert len(rows_of(directory)) == 3
 
@@ -368,16 +369,6 @@ class TestProcesses:
         assert only_run(logs).name == f"transformer-reference-small-d{DIM}-seed0"
 
 
-def failure(capsys, *arguments):
-    """Runs what must fail with one line; returns the line."""
-    with pytest.raises(SystemExit) as stop:
-        run(*arguments)
-    assert stop.value.code == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("error: ")
-    return line
-
-
 BAD_OPTIONS = [
     (("fixed-rank", "-s", "0"), ("--rank", "0", "between 1 and 16")),
     (("fixed-rank", "-s", "17"), ("--rank", "17", "between 1 and 16")),
@@ -429,7 +420,7 @@ BAD_OPTIONS = [
 class TestBadInput:
     @pytest.mark.parametrize(("words", "parts"), BAD_OPTIONS)
     def test_options(self, corpus, logs, capsys, words, parts):
-        line = failure(capsys, words[0], corpus, logs, *words[1:])
+        line = failure(capsys, run, words[0], corpus, logs, *words[1:])
         assert all(part in line for part in parts), line
         assert not logs.exists()
 
@@ -437,7 +428,7 @@ class TestBadInput:
         def spoil(name, act):
             folder = write_corpus(tmp_path / name)
             act(folder)
-            line = failure(capsys, "reference", folder, logs)
+            line = failure(capsys, run, "reference", folder, logs)
             assert name in line
             return line
 
@@ -456,10 +447,10 @@ class TestBadInput:
 
     def test_runs_that_exist(self, corpus, logs, capsys):
         (logs / "run").mkdir(parents=True)
-        line = failure(capsys, "reference", corpus, logs, "--run-name", "run")
+        line = failure(capsys, run, "reference", corpus, logs, "--run-name", "run")
         assert "--run-name run" in line
         (logs / "file").touch()
-        line = failure(capsys, "reference", corpus, logs / "file" / "logs")
+        line = failure(capsys, run, "reference", corpus, logs / "file" / "logs")
         assert "--log-dir" in line
 
 
