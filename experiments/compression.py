@@ -55,12 +55,8 @@ def _run(config: CompressionConfig) -> int:
             target = training.load(replace(config, dataset=config.transfer))
     dense = _dense(config, data)
     trained = dense if config.method != HOYER else _decomposed(config, data, dense)
-    try:
-        with _command.input_errors():
-            compressed = compressing.Compressing(config, data, target, dense, trained)
-    except ImportError as error:
-        # CP decompositions need the package of an extra.
-        _command.fail(str(error))
+    with _command.input_errors():
+        compressed = compressing.Compressing(config, data, target, dense, trained)
     directory = compressed.run.directory
     print(f"{config.method} on {config.network}, in {directory}", flush=True)
     print(compressed.report, flush=True)

@@ -2,8 +2,8 @@
 #   PYTHON   the interpreter: the caller's $PYTHON, or .venv/bin/python, which is
 #            created from requirements.txt and kept up to date with it;
 #   root     the repository.
-# A script that needs more sets dlrt_extra before: translation for the packages of the
-# translation experiment, dev for these and the development tools.
+# A script that needs more sets dlrt_extra before: cp for CP decompositions, translation
+# for the packages of the translation experiment, dev for these and the development tools.
 
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 dlrt_extra=${dlrt_extra:-run}
@@ -42,9 +42,12 @@ check_given_python() {
     modules=$(sed -n 's/^pyyaml.*/yaml/p; t
         s/^pillow.*/PIL/p; t
         s/^\([A-Za-z]\{1,\}\).*/\1/p' "$root/requirements.txt")
-    [ "$dlrt_extra" = run ] || modules="$modules sacrebleu sentencepiece"
-    [ "$dlrt_extra" != dev ] || modules="$modules ai_edge_litert jax mypy onnxruntime \
-pytest ruff tensorly tf2onnx xdist"
+    case $dlrt_extra in
+    cp) modules="$modules tensorly" ;;
+    translation) modules="$modules sacrebleu sentencepiece" ;;
+    dev) modules="$modules sacrebleu sentencepiece ai_edge_litert jax mypy onnxruntime \
+pytest ruff tensorly tf2onnx xdist" ;;
+    esac
     # One word a module is what the loop in Python expects.
     # shellcheck disable=SC2086
     "$PYTHON" -c '

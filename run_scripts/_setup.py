@@ -1,5 +1,5 @@
-"""Creates or updates `.venv` for the run scripts: `_setup.py run`, or `translation`
-or `dev` for what these extras of pyproject.toml add.
+"""Creates or updates `.venv` for the run scripts: `_setup.py run`, or `cp`,
+`translation` or `dev` for what these extras of pyproject.toml add.
 
 A stamp in `.venv`, a copy of the files that the installation came from, is written
 after an installation has succeeded and removed before the next one begins. An
@@ -20,16 +20,23 @@ PYTHON = VENV / "bin" / "python"
 MADE_HERE = VENV / ".dlrt-made-here"
 SOURCES = {
     "run": ("requirements.txt",),
+    "cp": ("requirements.txt", "pyproject.toml"),
     "translation": ("requirements.txt", "pyproject.toml"),
     "dev": ("requirements.txt", "pyproject.toml"),
 }
 PIP_ARGUMENTS = {
     "run": ("-r", "requirements.txt"),
+    "cp": ("-e", ".[cp]"),
     "translation": ("-e", ".[translation]"),
     "dev": ("-e", ".[dev]"),
 }
 # What else an installation is good for.
-INCLUDES = {"run": (), "translation": ("run",), "dev": ("run", "translation")}
+INCLUDES = {
+    "run": (),
+    "cp": ("run",),
+    "translation": ("run",),
+    "dev": ("run", "cp", "translation"),
+}
 
 
 def stamp_path(extra: str) -> Path:

@@ -1,5 +1,6 @@
 """What a compression run can be told: settings, their defaults and their bounds."""
 
+import importlib.util
 import math
 import re
 from dataclasses import dataclass, replace
@@ -17,9 +18,9 @@ from experiments.images.config import (
 
 SUBCOMMAND = "compress"
 
-HOYER = "hoyer"
-METHODS = ("svd", "alds", "tucker", "cp", "dlrt", HOYER)
-SCHEMES = ("pointwise", "separable", "grouped", "tucker", "cp")
+HOYER, CP = "hoyer", "cp"
+METHODS = ("svd", "alds", "tucker", CP, "dlrt", HOYER)
+SCHEMES = ("pointwise", "separable", "grouped", "tucker", CP)
 SENSITIVITY = "sensitivity"
 ALLOCATIONS = ("ratio", "error", SENSITIVITY)
 BUDGETS = ("ratio", "parameters", "flops", "error", "ranks")
@@ -226,6 +227,10 @@ def _check(config: CompressionConfig) -> None:
     if config.method == HOYER and config.scheme is not None:
         one_of(config, "scheme", ("pointwise", "separable"))
     one_of(config, "method", METHODS)
+    decomposition = config.scheme or config.method
+    if decomposition == CP and importlib.util.find_spec("tensorly") is None:
+        # Said before the dense network is trained, not behind.
+        raise ValueError("CP decompositions need the extra `cp`: pip install -e .[cp]")
     if config.layers is not None:
         require(_is_pattern(config.layers), config, "layers", "be a regular expression")
         ranks = config.budget[0] == "ranks"

@@ -1,6 +1,7 @@
 """Compression runs: from a trained network to a smaller one, and what they refuse."""
 
 import json
+import sys
 
 import keras
 import numpy as np
@@ -242,6 +243,14 @@ class TestWrongInput:
         before = sorted(path.name for path in logs.iterdir())
         assert part in failure(capsys, run, logs, *settings)
         assert sorted(path.name for path in logs.iterdir()) == before
+
+    def test_missing_extra(self, tmp_path, monkeypatch, capsys):
+        monkeypatch.setitem(sys.modules, "tensorly", None)
+        for settings in (("--method", "cp"), ("--scheme", "cp")):
+            line = failure(capsys, run, tmp_path, *settings)
+            assert "pip install -e .[cp]" in line
+            # No dense network has been trained for nothing.
+            assert not list(tmp_path.iterdir())
 
     def test_model_for_other_images(self, logs, tmp_path, capsys):
         networks.build("cnn", (32, 32, 3), 10).save(tmp_path / "other.keras")

@@ -572,6 +572,7 @@ class TestExtra:
         ("extra", "missing"),
         [
             ("run", "openpyxl"),
+            ("cp", "openpyxl tensorly"),
             ("translation", "openpyxl sacrebleu sentencepiece"),
             (
                 "dev",
