@@ -35,9 +35,11 @@ if [ $# -gt 0 ]; then
     exit
 fi
 
-# Compiling models is most of the work, and one core's: a process for each.
+# Compiling models is most of the work, and one core's: a process for each. Threads of
+# NumPy's that wait for cores that others have make it many times slower.
 TF_NUM_INTRAOP_THREADS=1
-export TF_NUM_INTRAOP_THREADS
+OPENBLAS_NUM_THREADS=1
+export TF_NUM_INTRAOP_THREADS OPENBLAS_NUM_THREADS
 
 # Every part runs, so that one look shows all that is wrong.
 failed=
