@@ -20,6 +20,7 @@ from dlrt._replacements import (
     second_of_pair,
 )
 from dlrt.accounting import known_size, positions
+from dlrt.compression._spectral import balanced_factors, best_factors, singular_values
 from dlrt.factors import Factors
 
 Layer: TypeAlias = keras.layers.Layer
@@ -153,13 +154,8 @@ class Folded(Structure):
 
     def replacement(self, layer: Layer, choice: Choice) -> Replacement:
         (rank,) = choice.ranks
-        pairs = []
-        for matrix in self.matrices(layer, choice.groups):
-            u, s, vt = np.linalg.svd(np.asarray(matrix, "float64"), full_matrices=False)
-            # Shared out evenly, so that both factors train alike.
-            root = np.sqrt(s[:rank])
-            pairs.append((u[:, :rank] * root, root[:, None] * vt[:rank]))
-        return self.two_layers(layer, pairs)
+        matrices = self.matrices(layer, choice.groups)
+        return self.two_layers(layer, [balanced_factors(w, rank) for w in matrices])
 
 
 class Pointwise(Folded):
@@ -197,7 +193,9 @@ class Manifold(Pointwise):
     def replacement(self, layer: Layer, choice: Choice) -> Replacement:
         family = _family(layer)
         (matrix,) = family.matrices(layer)
-        return family.low_rank(layer, [Factors.from_dense(matrix, *choice.ranks)])
+        left, right = best_factors(matrix, *choice.ranks)
+        (u, a), (v, b) = np.linalg.qr(left), np.linalg.qr(right.T)
+        return family.low_rank(layer, [Factors(u, a @ b.T, v)])
 
 
 class Separable(Folded):
@@ -310,9 +308,7 @@ def tails(squares: np.ndarray) -> np.ndarray:
 
 def _spectra(matrices: Sequence[np.ndarray]) -> np.ndarray:
     """The singular values of matrices of one shape, `(matrices, min(n, m))`."""
-    return np.array(
-        [np.linalg.svd(np.asarray(w, "float64"), compute_uv=False) for w in matrices]
-    )
+    return np.array([singular_values(w) for w in matrices])
 
 
 def _family(layer: Layer) -> OneKernel:
