@@ -61,6 +61,21 @@ if keras.backend.backend() == "tensorflow":
     )
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--full-size",
+        action="store_true",
+        help="only what is marked full_size: tests that take minutes each",
+    )
+
+
+def pytest_collection_modifyitems(config, items):
+    wanted = config.getoption("--full-size")
+    left_out = [x for x in items if ("full_size" in x.keywords) != wanted]
+    items[:] = [x for x in items if ("full_size" in x.keywords) == wanted]
+    config.hook.pytest_deselected(items=left_out)
+
+
 # Tracing makes many objects that stay, and looks through all of them again and again
 # cost a tenth of the time.
 gc.freeze()

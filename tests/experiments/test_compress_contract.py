@@ -15,8 +15,8 @@ from experiments.words.text import CHUNK
 
 SHAPE = (28, 28, 1)
 WORDS = 40
-# The full-sized AlexNet takes minutes to decompose. The light networks have layers of
-# all kinds, so that they do for the second backend.
+FULL_SHAPE = (224, 224, 3)
+# The light networks have layers of all kinds, so that they do for the second backend.
 LIGHT = ("lenet5", "resnet8", "lstm")
 PAIRS = [
     *((method, name) for name in LIGHT for method in METHODS),
@@ -25,13 +25,21 @@ PAIRS = [
         for name in ("cnn", "alexnet", "resnet20")
         for method in METHODS
     ),
+    *(
+        pytest.param(
+            method,
+            "alexnet_full",
+            marks=[pytest.mark.tensorflow_only, pytest.mark.full_size],
+        )
+        for method in METHODS
+    ),
 ]
 
 
 def built(name):
     if name == "lstm":
         return network.build(WORDS, units=16)
-    return networks.build(name, SHAPE, 10)
+    return networks.build(name, FULL_SHAPE if name == "alexnet_full" else SHAPE, 10)
 
 
 def budget_of(method, model, name):
