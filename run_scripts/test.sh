@@ -4,6 +4,7 @@
 # With arguments: only pytest, with these arguments (paths count from the repository),
 # on the backend that $KERAS_BACKEND names, TensorFlow by default:
 #   KERAS_BACKEND=jax sh run_scripts/test.sh tests/test_linalg.py -k svd
+#   sh run_scripts/test.sh --full-size        what takes minutes a test
 set -eu
 dlrt_extra=dev
 . "$(dirname -- "$0")/_env.sh"
