@@ -2,7 +2,7 @@
 
 import abc
 from collections.abc import Sequence
-from typing import ClassVar, NamedTuple, TypeAlias
+from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 import keras
 import numpy as np
@@ -208,7 +208,8 @@ class Separable(Folded):
     name = "separable"
 
     def for_layer(self, layer: Layer) -> Folded:
-        return self if isinstance(layer, keras.layers.Conv2D) else Pointwise()
+        plane = isinstance(layer, keras.layers.Conv2D) and _is_spatial(layer)
+        return self if plane else Pointwise()
 
     def matrices(self, layer: Layer, groups: int) -> list[np.ndarray]:
         high, wide, channels, filters = layer.kernel.shape
@@ -221,7 +222,11 @@ class Separable(Folded):
         high, wide, channels, filters = layer.kernel.shape
         rows = 2 if layer.data_format == "channels_first" else 1
         output = layer.compute_output_shape(input_shape)
-        between = known_size([input_shape[rows], output[rows + 1]])
+        size = (
+            output[rows] if high == 1 else input_shape[rows],
+            input_shape[rows + 1] if wide == 1 else output[rows + 1],
+        )
+        between = known_size(size)
         first, second = wide * channels, high * filters
         flops = first * between + second * positions(layer, input_shape)
         return first + second, 2 * flops
@@ -231,6 +236,11 @@ class Separable(Folded):
         rank = len(vt)
         high, wide, channels, filters = layer.kernel.shape
         columns, rows = _along(layer, 1), _along(layer, 0)
+        # Strides along an axis of length 1 are for the convolution that has a longer
+        # one: see `_subsampled`.
+        down, right = layer.strides
+        columns["strides"] = (down if high == 1 else 1, right if wide > 1 else 1)
+        rows["strides"] = (down if high > 1 else 1, right if wide == 1 else 1)
         layers = [
             inner_conv(layer, filters=rank, **columns, **first_of_pair(layer)),
             last_conv(layer, **rows),
@@ -286,8 +296,7 @@ class Spatial(Structure):
     """For convolutions of more than one position; other layers as `Pointwise`."""
 
     def for_layer(self, layer: Layer) -> Structure:
-        spatial = isinstance(layer, CONVOLUTIONS) and known_size(layer.kernel_size) > 1
-        return self if spatial else Pointwise()
+        return self if _is_spatial(layer) else Pointwise()
 
 
 def supports(layer: Layer) -> bool:
@@ -318,6 +327,30 @@ def _family(layer: Layer) -> OneKernel:
     return family
 
 
+def _is_spatial(layer: Layer) -> bool:
+    """Whether it is a convolution of more than one position."""
+    return isinstance(layer, CONVOLUTIONS) and known_size(layer.kernel_size) > 1
+
+
+def _subsampled(layer: Layer, x: Any) -> tuple[Any, dict[str, Any]]:
+    """What a convolution of size 1 takes of `x`, and its strides if not taken before.
+
+    With strides, few channels and an odd batch size, TensorFlow 2.21 writes beyond the
+    gradient of such a kernel, and the process dies (oneDNN, on a CPU with AVX-512).
+    """
+    if _is_spatial(layer) or max(layer.strides) == 1:
+        return x, {}
+    kind = {1: keras.layers.MaxPooling1D, 2: keras.layers.MaxPooling2D}
+    pool = kind[len(layer.strides)](
+        1,
+        layer.strides,
+        data_format=layer.data_format,
+        name=f"{layer.name}_positions",
+        dtype=layer.dtype_policy,
+    )
+    return pool(x), {"strides": 1}
+
+
 def _along(layer: Layer, axis: int) -> dict[str, tuple[int, ...]]:
     """The arguments of a convolution along one axis of two."""
     return {
@@ -336,10 +369,11 @@ def _grouped_conv(layer: Layer, pairs: list[Pair]) -> Replacement:
     size, name = layer.kernel_size, layer.name
     axis = 1 if layer.data_format == "channels_first" else -1
     inputs = keras.Input(layer.get_build_config()["input_shape"][1:])
-    config = first_of_pair(layer)
+    taken, strides = _subsampled(layer, inputs)
+    config = {**first_of_pair(layer), **strides}
     convolved = [
         inner_conv(layer, filters=rank, **{**config, "name": f"{name}_k_{number}"})(x)
-        for number, x in enumerate(keras.ops.split(inputs, groups, axis), start=1)
+        for number, x in enumerate(keras.ops.split(taken, groups, axis), start=1)
     ]
     joined = keras.layers.Concatenate(axis, name=f"{name}_groups")(convolved)
     outputs = last_conv(layer, **POINTWISE)(joined)

@@ -5,6 +5,8 @@ from keras import ops
 
 import dlrt
 from dlrt import accounting
+from dlrt._rebuild import rebuild
+from dlrt.compression import _compress
 
 STRUCTURES = ("pointwise", "separable", "grouped", "tucker", "cp", "manifold")
 ALLOCATIONS = ("ratio", "error")
@@ -336,6 +338,44 @@ def test_convolutions_with_groups(type_):
     convolutions = [x for x in smaller._flatten_layers() if isinstance(x, type_)]
     assert len(convolutions) == 3
     assert {x.groups for x in convolutions} == {1}
+
+
+# TensorFlow 2.21 writes beyond the gradient of the kernel of a convolution of size 1
+# with strides and few channels, at odd batch sizes.
+@pytest.mark.parametrize("padding", ["same", "valid"])
+@pytest.mark.parametrize("strides", [2, (3, 1)])
+@pytest.mark.parametrize("size", [1, (1, 3), (3, 1), 3])
+@pytest.mark.parametrize("structure, groups", [("grouped", 2), ("separable", 1)])
+def test_strides_are_not_those_of_narrow_convolutions(
+    structure, groups, size, strides, padding
+):
+    layer = keras.layers.Conv2D(
+        32, size, strides=strides, padding=padding, activation="tanh", name="conv"
+    )
+    model = fill(keras.Sequential([keras.Input((28, 28, 16)), layer]))
+    shapes = [(None, 28, 28, 16)]
+    form = _compress.STRUCTURES[structure]().for_layer(layer)
+    choices = [c for c in form.choices(layer, shapes) if c.groups == groups]
+    smallest, largest = choices[0], choices[-1]
+
+    def replaced(choice):
+        replacement = form.replacement(layer, choice)
+        return rebuild(model, lambda x: replacement if x is layer else None)
+
+    data = np.random.default_rng(0).normal(size=(5, 28, 28, 16)).astype("float32")
+    assert_close(array(replaced(largest)(data)), array(model(data)))
+    small = replaced(smallest)
+    assert dlrt.accounting.flop_count(small) == smallest.flops
+    of_size_one = [
+        x
+        for x in small._flatten_layers()
+        if isinstance(x, keras.layers.Conv2D) and max(x.kernel_size) == 1
+    ]
+    narrow = [x for x in of_size_one if x.kernel.shape[-2] <= 8]
+    assert not [x.name for x in narrow if max(x.strides) > 1]
+    small.compile("sgd", "mse")
+    small.fit(data, array(model(data)), batch_size=5, epochs=2, verbose=0)
+    assert np.isfinite(array(small(data))).all()
 
 
 def test_layers_for_images_of_two_sizes():
