@@ -235,15 +235,15 @@ class Separable(Folded):
         ((k, vt),) = pairs
         rank = len(vt)
         high, wide, channels, filters = layer.kernel.shape
-        columns, rows = _along(layer, 1), _along(layer, 0)
         # Strides along an axis of length 1 are for the convolution that has a longer
         # one: see `_subsampled`.
         down, right = layer.strides
-        columns["strides"] = (down if high == 1 else 1, right if wide > 1 else 1)
-        rows["strides"] = (down if high > 1 else 1, right if wide == 1 else 1)
+        columns = (down if high == 1 else 1, right if wide > 1 else 1)
+        rows = (down if high > 1 else 1, right if wide == 1 else 1)
+        first = {**_along(layer, 1), **first_of_pair(layer)}
         layers = [
-            inner_conv(layer, filters=rank, **columns, **first_of_pair(layer)),
-            last_conv(layer, **rows),
+            inner_conv(layer, filters=rank, strides=columns, **first),
+            last_conv(layer, strides=rows, **_along(layer, 0)),
         ]
         kernels = [
             k.reshape(1, wide, channels, rank),
@@ -352,13 +352,13 @@ def _subsampled(layer: Layer, x: Any) -> tuple[Any, dict[str, Any]]:
 
 
 def _along(layer: Layer, axis: int) -> dict[str, tuple[int, ...]]:
-    """The arguments of a convolution along one axis of two."""
+    """Size and dilation of a convolution along one axis of two."""
     return {
         name: tuple(
             value if number == axis else 1
             for number, value in enumerate(getattr(layer, name))
         )
-        for name in ("kernel_size", "strides", "dilation_rate")
+        for name in ("kernel_size", "dilation_rate")
     }
 
 
