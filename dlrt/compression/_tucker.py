@@ -7,6 +7,7 @@ import numpy as np
 from dlrt._rebuild import Replacement
 from dlrt._replacements import POINTWISE, in_a_row, inner_conv, last_conv
 from dlrt.accounting import known_size, positions
+from dlrt.compression._spectral import singular_values
 from dlrt.compression._structures import (
     Choice,
     Layer,
@@ -82,7 +83,7 @@ class _Decomposition:
         self._basis, self.input_values = u, s
         rows = (s[:, None] * vt).reshape(len(s), *kernel.shape[:-2], filters)
         self._rotated = np.moveaxis(rows, 0, -2)
-        self.largest = float(np.linalg.norm(kernel.reshape(-1, filters), 2)) or 1.0
+        self.largest = float(singular_values(kernel.reshape(-1, filters))[0]) or 1.0
         self.norm = float(np.linalg.norm(s)) or 1.0
 
     @property
@@ -92,19 +93,19 @@ class _Decomposition:
 
     def output_squares(self, rank: int) -> np.ndarray:
         """Squared singular values of the filters at a rank of the input channels."""
-        return np.maximum(np.linalg.eigvalsh(self._gram(rank))[::-1], 0.0)
+        return singular_values(self._by_filter(rank)) ** 2
 
     def factors(
         self, rank: int, output_rank: int
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """`P: (c, r)`, the core `(..., r, r')` and `Q: (m, r')`."""
-        q = np.linalg.eigh(self._gram(rank))[1][:, ::-1][:, :output_rank]
+        rows = self._by_filter(rank)
+        q = np.linalg.eigh(rows.T @ rows)[1][:, ::-1][:, :output_rank]
         return self._basis[:, :rank], self._rotated[..., :rank, :] @ q, q
 
-    def _gram(self, rank: int) -> np.ndarray:
-        """`(m, m)`, of the filters at a rank of the input channels."""
-        rows = self._rotated[..., :rank, :].reshape(-1, self._rotated.shape[-1])
-        return rows.T @ rows
+    def _by_filter(self, rank: int) -> np.ndarray:
+        """The rotated kernel `(... r, m)` at a rank of the input channels."""
+        return self._rotated[..., :rank, :].reshape(-1, self._rotated.shape[-1])
 
 
 def _of_input_rank(
