@@ -1,8 +1,8 @@
 """Singular values and best approximations, from Gram matrices.
 
 The eigenvalues of the smaller of `WᵀW` and `WWᵀ` in float64 give singular values to
-1e-8 of the largest, which is less than kernels are rounded by. Of a kernel 4608 × 2048
-they take a quarter of the time of a singular value decomposition.
+1e-8 of the largest, which is less than kernels are rounded by. Of large kernels they
+take a fraction of the time of a singular value decomposition.
 """
 
 import numpy as np
