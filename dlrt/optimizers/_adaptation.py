@@ -9,7 +9,7 @@ from dlrt._shapes import cropped, dynamic_shapes, padded
 from dlrt._values import value_of
 from dlrt.factors import Factors
 from dlrt.integrators import Integrator, Truncation, Update
-from dlrt.optimizers import _scaling, _slots, _tracing
+from dlrt.optimizers import _scaling, _slots
 
 Tensor = Any
 
@@ -29,7 +29,7 @@ class Adaptation(NamedTuple):
     """What the layers that are adapted alike have in common.
 
     No tensors are in it, and no heights of factors, so that all these layers share the
-    trace of `adapted`, with its branches for ranks that stay and that change. Written
+    trace of `run`, with its branches for ranks that stay and that change. Written
     out for each of the hundred layers of a transformer, these would be most of what
     TensorFlow has to optimise.
 
@@ -83,13 +83,12 @@ class Adaptation(NamedTuple):
             if name in self.integrator.phases[self.phase].steps
         }
         values = list(map(value_of, slots))
-        adapted = _tracing.shared(self, "adapted", any_height=True)
-        factors, carried = adapted(stepped, values, old, rank, truncating)
+        factors, carried = self._adapted(stepped, values, old, rank, truncating)
         assign(variables, factors, old, updating)
         for slot, value in zip(slots, carried, strict=True):
             slot.assign(value)
 
-    def adapted(
+    def _adapted(
         self,
         stepped: dict[str, Tensor],
         slots: list[Tensor],

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 import keras
 from keras import ops
 
-from dlrt import linalg
+from dlrt import _tracing, linalg
 from dlrt._shapes import cropped, dynamic_shapes, padded, with_shape
 from dlrt._values import value_of
 from dlrt.factors import Factors
 from dlrt.integrators import Integrator, Update
 from dlrt.layers import LowRankLayer
-from dlrt.optimizers import _scaling, _slots, _tracing
+from dlrt.optimizers import _scaling, _slots
 from dlrt.optimizers._adaptation import Adaptation, assign
 
 if TYPE_CHECKING:
@@ -314,7 +314,7 @@ class LayerStep:
             self._steps_factors(),
             tuple((name, _slots.holds_magnitudes(slot)) for name, slot in slots),
         )
-        _tracing.shared(adaptation, "run")(
+        _tracing.shared(adaptation, "run", any_height=True)(
             list(self._variables.values()),
             [slot for _, slot in slots],
             self._whole,

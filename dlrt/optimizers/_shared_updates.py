@@ -1,13 +1,15 @@
 """The update of a variable, traced once for all variables alike."""
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
 
+from dlrt import _tracing
 from dlrt._values import raw
-from dlrt.optimizers import _slots, _tracing
+from dlrt.optimizers import _slots
 
 Tensor = Any
 
@@ -39,7 +41,10 @@ def shared_updates(optimizer: keras.optimizers.Optimizer) -> Iterator[None]:
     if not _applicable(optimizer):
         yield
         return
+    import tensorflow as tf
+
     functions: dict[Any, Callable] = {}
+    fused = _fused_adam(optimizer)
     lists = list(_slots.slot_lists(optimizer))
 
     def update(gradient: Tensor, variable: Any, learning_rate: Tensor) -> None:
@@ -49,10 +54,16 @@ def shared_updates(optimizer: keras.optimizers.Optimizer) -> Iterator[None]:
             for name, variables in lists
             if variables[index] is not None
         }
+        rate = raw(learning_rate)
+        # Of rows that occur more than once, Keras squares each gradient by itself.
+        if fused is not None and not isinstance(gradient, tf.IndexedSlices):
+            m, v = slots["_momentums"], slots["_velocities"]
+            fused(gradient, rate, raw(variable), m, v)
+            return
         key = (variable.shape, variable.dtype, tuple(slots))
         if key not in functions:
             functions[key] = _function(optimizer, list(slots))
-        functions[key](gradient, raw(learning_rate), raw(variable), *slots.values())
+        functions[key](gradient, rate, raw(variable), *slots.values())
 
     optimizer.__dict__["update_step"] = update
     try:
@@ -62,11 +73,48 @@ def shared_updates(optimizer: keras.optimizers.Optimizer) -> Iterator[None]:
 
 
 def _applicable(optimizer: keras.optimizers.Optimizer) -> bool:
-    if type(optimizer) not in _SHAREABLE or not _tracing.applicable():
-        return False
+    return type(optimizer) in _SHAREABLE and _tracing.tracing()
+
+
+def _fused_adam(optimizer: keras.optimizers.Optimizer) -> Callable | None:
+    """Adam's update as the one operation that TensorFlow has for it.
+
+    It computes what Keras does, from left to right, without some twenty intermediate
+    results. `None` for other optimizers.
+    """
+    adam = type(optimizer) in (keras.optimizers.Adam, keras.optimizers.AdamW)
+    if not adam or optimizer.amsgrad:
+        return None
     import tensorflow as tf
 
-    return not tf.executing_eagerly()
+    @functools.cache
+    def settings(graph: Any, dtype: Any) -> dict[str, Tensor]:
+        step = tf.cast(raw(optimizer.iterations) + 1, dtype)
+        beta_1, beta_2, epsilon = (
+            tf.constant(value, dtype)
+            for value in (optimizer.beta_1, optimizer.beta_2, optimizer.epsilon)
+        )
+        return {
+            "beta1": beta_1,
+            "beta2": beta_2,
+            "epsilon": epsilon,
+            "beta1_power": beta_1**step,
+            "beta2_power": beta_2**step,
+        }
+
+    def update(
+        gradient: Tensor, learning_rate: Tensor, variable: Any, m: Any, v: Any
+    ) -> None:
+        tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle,
+            m=m.handle,
+            v=v.handle,
+            lr=tf.cast(learning_rate, variable.dtype),
+            grad=tf.cast(gradient, variable.dtype),
+            **settings(tf.compat.v1.get_default_graph(), variable.dtype),
+        )
+
+    return update
 
 
 def _function(optimizer: keras.optimizers.Optimizer, names: list[str]) -> Callable:

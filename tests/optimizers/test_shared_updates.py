@@ -39,6 +39,33 @@ def test_updates_are_those_of_the_optimizer(cls):
     assert all(np.isfinite(weight).all() for weight in models[0].get_weights())
 
 
+@pytest.mark.tensorflow_only
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"amsgrad": True},
+        {"gradient_accumulation_steps": 2},
+        {"clipnorm": 0.1, "weight_decay": 0.1},
+    ],
+    ids=lambda options: "-".join(options) or "plain",
+)
+def test_adam_with_gradients_of_rows(options):
+    tokens = np.random.default_rng(0).integers(0, 5, (32, 3))
+    results = []
+    for eagerly in (False, True):
+        keras.utils.set_random_seed(1)
+        inputs = keras.Input((3,), dtype="int32")
+        x = keras.layers.Flatten()(keras.layers.Embedding(9, 4)(inputs))
+        model = dlrt.Model(inputs, dlrt.layers.LowRankDense(2, rank=1)(x))
+        adam = keras.optimizers.Adam(0.01, **options)
+        model.compile(dlrt.optimizers.LowRank(adam), "mse", run_eagerly=eagerly)
+        model.fit(tokens, tokens[:, :2], 8, epochs=2, shuffle=False, verbose=0)
+        results.append(model.get_weights())
+    for compiled, eager in zip(*results, strict=True):
+        np.testing.assert_allclose(compiled, eager, rtol=1e-3, atol=1e-5)
+
+
 @pytest.mark.parametrize("integrator", ["parallel_bug", "kls", "augmented_bug"])
 def test_many_equal_layers_are_stepped_as_each_by_itself(integrator, monkeypatch):
     results = []
