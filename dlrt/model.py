@@ -10,7 +10,9 @@ import keras
 from keras.src.models.functional import Functional  # not exported by Keras
 
 from dlrt import accounting, capacity
+from dlrt._shared_calls import shared_calls
 from dlrt.callbacks.adapt_capacity import AdaptCapacity
+from dlrt.optimizers import LowRank
 
 
 def _functional_arguments(args: tuple, kwargs: dict) -> bool:
@@ -134,6 +136,13 @@ class Model(keras.Model):
 
     def train_step(self, *args: Any, **kwargs: Any) -> Any:
         optimizer = capacity.low_rank_optimizer(self)
+        # Of integrators that augment bases, the step looks at every low-rank product.
+        if optimizer is not None and optimizer.integrator.growth > 1:
+            return self._train_step(optimizer, *args, **kwargs)
+        with shared_calls(self):
+            return self._train_step(optimizer, *args, **kwargs)
+
+    def _train_step(self, optimizer: LowRank | None, *args: Any, **kwargs: Any) -> Any:
         if optimizer is None or len(optimizer.integrator.phases) == 1:
             return super().train_step(*args, **kwargs)
         backend = keras.backend.backend()

@@ -121,7 +121,7 @@ class LowRankConv(LowRankAffine):
         return self.fold(self.matrix())
 
     def call(self, inputs: Tensor) -> Tensor:
-        self._remember_model()
+        self.remember_model()
         x = inputs
         if self._channel_axis == 1:
             x = ops.moveaxis(x, 1, -1)

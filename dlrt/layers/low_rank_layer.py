@@ -110,7 +110,7 @@ class LowRankLayer(keras.layers.Layer):
 
     def multiply(self, x: Tensor) -> Tensor:
         """`x W` for `x: (..., n)`, shape `(..., m)`."""
-        self._remember_model()
+        self.remember_model()
         shape = ops.shape(x)
         if len(shape) > 2:
             x = ops.reshape(x, (-1, shape[-1]))
@@ -120,7 +120,7 @@ class LowRankLayer(keras.layers.Layer):
 
     def look_up(self, indices: Tensor) -> Tensor:
         """The rows of `W` at integers `indices: (...)`, shape `(..., m)`."""
-        self._remember_model()
+        self.remember_model()
         shape = ops.shape(indices)
         flat = ops.reshape(indices, (-1,))
         y = record_product(self, flat, low_rank_lookup(flat, *self._operands()))
@@ -175,6 +175,12 @@ class LowRankLayer(keras.layers.Layer):
         No property: Keras takes what it finds as attributes for parts to save and load.
         """
         return None if self._outermost_model is None else self._outermost_model()
+
+    def remember_model(self) -> None:
+        """Keeps the outermost model that is being called, see `outermost_model`."""
+        context = global_state.get_global_attribute("current_call_ctx")
+        if context is not None and isinstance(context.entry_layer, keras.Model):
+            self._outermost_model = weakref.ref(context.entry_layer)
 
     def set_factors(self, factors: Factors, capacity: int | None = None) -> None:
         """Replaces the factors, and the variables if their shape changes.
@@ -241,11 +247,6 @@ class LowRankLayer(keras.layers.Layer):
         config = super().get_config()
         config.update(rank=self.rank, tolerance=self.tolerance, max_rank=self.max_rank)
         return config
-
-    def _remember_model(self) -> None:
-        context = global_state.get_global_attribute("current_call_ctx")
-        if context is not None and isinstance(context.entry_layer, keras.Model):
-            self._outermost_model = weakref.ref(context.entry_layer)
 
     def _operands(self) -> tuple[Tensor, Tensor, Tensor, bool]:
         """The factors, and whether to leave out their columns of zeros."""
