@@ -79,8 +79,7 @@ def _applicable(optimizer: keras.optimizers.Optimizer) -> bool:
 def _fused_adam(optimizer: keras.optimizers.Optimizer) -> Callable | None:
     """Adam's update as the one operation that TensorFlow has for it.
 
-    It computes what Keras does, from left to right, without some twenty intermediate
-    results. `None` for other optimizers.
+    It computes what Keras does, in the same order. `None` for other optimizers.
     """
     adam = type(optimizer) in (keras.optimizers.Adam, keras.optimizers.AdamW)
     if not adam or optimizer.amsgrad:
