@@ -94,7 +94,8 @@ def shared_calls(model: keras.Model) -> Iterator[None]:
         yield
     finally:
         for layer, _ in found:
-            del layer.__dict__["call"]
+            # Another thread may have traced a model with the same layers.
+            layer.__dict__.pop("call", None)
 
 
 def _call(layer: keras.Layer, alike: _Alike, *args: Any, **kwargs: Any) -> Any:
