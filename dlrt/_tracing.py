@@ -124,8 +124,6 @@ def _handle(argument: Any) -> Any:
 # Enough for the layers of some networks. One process may train thousands.
 @functools.lru_cache(maxsize=64)
 def _traced(owner: Any, name: str, specs: tuple) -> Any:
-    import tensorflow as tf
-
     def call(*arguments: Any) -> Any:
         leaves = [
             _Variable(leaf, spec) if isinstance(spec, _VariableSpec) else leaf
@@ -133,7 +131,16 @@ def _traced(owner: Any, name: str, specs: tuple) -> Any:
         ]
         return getattr(owner, name)(*tree.pack_sequence_as(arguments, leaves))
 
-    # Not to be written out at every call, or all copies would be optimised one by one.
+    return called(call)
+
+
+def called(function: Callable) -> Any:
+    """A function of TensorFlow that is not written out at every call.
+
+    All copies of it would be optimised one by one.
+    """
+    import tensorflow as tf
+
     return tf.function(
-        call, autograph=False, experimental_attributes={"_noinline": True}
+        function, autograph=False, experimental_attributes={"_noinline": True}
     )

@@ -12,7 +12,6 @@ from keras.src.models.functional import Functional  # not exported by Keras
 from dlrt import accounting, capacity
 from dlrt._shared_calls import shared_calls
 from dlrt.callbacks.adapt_capacity import AdaptCapacity
-from dlrt.optimizers import LowRank
 
 
 def _functional_arguments(args: tuple, kwargs: dict) -> bool:
@@ -136,15 +135,9 @@ class Model(keras.Model):
 
     def train_step(self, *args: Any, **kwargs: Any) -> Any:
         optimizer = capacity.low_rank_optimizer(self)
-        # Of integrators that augment bases, the step looks at every low-rank product.
-        if optimizer is not None and optimizer.integrator.growth > 1:
-            return self._train_step(optimizer, *args, **kwargs)
-        with shared_calls(self):
-            return self._train_step(optimizer, *args, **kwargs)
-
-    def _train_step(self, optimizer: LowRank | None, *args: Any, **kwargs: Any) -> Any:
         if optimizer is None or len(optimizer.integrator.phases) == 1:
-            return super().train_step(*args, **kwargs)
+            with shared_calls(self):
+                return super().train_step(*args, **kwargs)
         backend = keras.backend.backend()
         if backend not in ("tensorflow", "jax"):
             raise ValueError(
@@ -152,7 +145,10 @@ class Model(keras.Model):
                 f"or JAX backend. Received: backend={backend!r}"
             )
         module = importlib.import_module(f"dlrt._train_step_{backend}")
-        return module.train_step(self, optimizer, *args, **kwargs)
+        # Where bases are augmented, the step looks at every low-rank product.
+        augments = optimizer.integrator.growth > 1
+        with contextlib.nullcontext() if augments else shared_calls(self):
+            return module.train_step(self, optimizer, *args, **kwargs)
 
 
 @keras.saving.register_keras_serializable(package="dlrt")

@@ -117,8 +117,6 @@ def _fused_adam(optimizer: keras.optimizers.Optimizer) -> Callable | None:
 
 
 def _function(optimizer: keras.optimizers.Optimizer, names: list[str]) -> Callable:
-    import tensorflow as tf
-
     def update(
         gradient: Tensor, learning_rate: Tensor, variable: Any, *slots: Any
     ) -> None:
@@ -131,6 +129,4 @@ def _function(optimizer: keras.optimizers.Optimizer, names: list[str]) -> Callab
         vars(alone)["_get_variable_index"] = lambda variable: 0
         type(optimizer).update_step(alone, gradient, variable, learning_rate)
 
-    return tf.function(
-        update, autograph=False, experimental_attributes={"_noinline": True}
-    )
+    return _tracing.called(update)
