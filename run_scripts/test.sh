@@ -1,9 +1,10 @@
 #!/bin/sh
-# Without arguments: lint.sh, then the whole test suite on TensorFlow, in two parts, then
-# on JAX, in as many processes as there are cores.
-# With arguments: only pytest, with these arguments (paths count from the repository),
-# on the backend that $KERAS_BACKEND names, TensorFlow by default:
-#   KERAS_BACKEND=jax sh run_scripts/test.sh tests/test_linalg.py -k svd
+# Without arguments: lint.sh, then the quick tests on TensorFlow and on JAX, in as many
+# processes as there are cores.
+# With --all alone: the same with the slow tests, and all that JAX has a part in.
+# With other arguments: only pytest, with these arguments (paths count from the
+# repository), on the backend that $KERAS_BACKEND names, TensorFlow by default:
+#   KERAS_BACKEND=jax sh run_scripts/test.sh tests/test_linalg.py -k svd --all
 #   sh run_scripts/test.sh --full-size        what takes minutes a test
 set -eu
 dlrt_extra=dev
@@ -31,7 +32,7 @@ run_pytest() {
     KERAS_BACKEND=$backend "$PYTHON" -m pytest "$@"
 }
 
-if [ $# -gt 0 ]; then
+if [ "$*" != --all ] && [ $# -gt 0 ]; then
     run_pytest "${KERAS_BACKEND:-tensorflow}" "$@"
     exit
 fi
@@ -49,8 +50,19 @@ run_in_parallel() {
 # Every part runs, so that one look shows all that is wrong.
 failed=
 sh run_scripts/lint.sh || failed="$failed lint"
-# TensorFlow keeps what it has compiled: a process for half of all tests grew to 10 GB.
-run_in_parallel tensorflow --ignore tests/experiments || failed="$failed tensorflow"
-run_in_parallel tensorflow tests/experiments || failed="$failed experiments"
-run_in_parallel jax || failed="$failed jax"
+if [ "${1:-}" = --all ]; then
+    # TensorFlow keeps what it has compiled: a process for half of all tests grew to
+    # 10 GB.
+    run_in_parallel tensorflow --all --ignore tests/experiments ||
+        failed="$failed tensorflow"
+    run_in_parallel tensorflow --all tests/experiments || failed="$failed experiments"
+    run_in_parallel jax --all || failed="$failed jax"
+else
+    run_in_parallel tensorflow || failed="$failed tensorflow"
+    # Where the backends differ, and one look at the rest.
+    run_in_parallel jax tests/test_linalg.py tests/test_factors.py tests/test_saving.py \
+        tests/integrators tests/layers tests/optimizers tests/regularizers \
+        tests/test_examples.py::test_readme tests/experiments/test_lenet5.py ||
+        failed="$failed jax"
+fi
 [ -z "$failed" ] || fail "Failed:$failed"

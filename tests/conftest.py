@@ -61,7 +61,11 @@ if keras.backend.backend() == "tensorflow":
     )
 
 
+SLOW = pytest.mark.slow
+
+
 def pytest_addoption(parser):
+    parser.addoption("--all", action="store_true", help="also what is marked slow")
     parser.addoption(
         "--full-size",
         action="store_true",
@@ -70,10 +74,24 @@ def pytest_addoption(parser):
 
 
 def pytest_collection_modifyitems(config, items):
-    wanted = config.getoption("--full-size")
-    left_out = [x for x in items if ("full_size" in x.keywords) != wanted]
-    items[:] = [x for x in items if ("full_size" in x.keywords) == wanted]
+    full_size = config.getoption("--full-size")
+    slow = full_size or config.getoption("--all")
+
+    def wanted(item):
+        right_size = ("full_size" in item.keywords) == full_size
+        return right_size and (slow or "slow" not in item.keywords)
+
+    left_out = [item for item in items if not wanted(item)]
+    items[:] = [item for item in items if wanted(item)]
     config.hook.pytest_deselected(items=left_out)
+
+
+def slow(*cases):
+    """Cases of a parameter that run with --all alone; a tuple is several parameters."""
+    return [
+        pytest.param(*(case if isinstance(case, tuple) else (case,)), marks=SLOW)
+        for case in cases
+    ]
 
 
 # Tracing makes many objects that stay, and looks through all of them again and again

@@ -1,7 +1,7 @@
 import keras
 import numpy as np
 import pytest
-from conftest import label
+from conftest import label, slow
 from keras import ops
 
 import dlrt
@@ -913,7 +913,7 @@ def test_constraints_of_all_kinds_are_refused():
         dlrt.convert(keras.Model(tokens, layer(tokens)), rank=2, **KEEP)
 
 
-@pytest.mark.parametrize("name", ["to_heads", "self", "last"])
+@pytest.mark.parametrize("name", ["self", *slow("to_heads", "last")])
 def test_quantised_layers_are_refused(name):
     model = with_heads()
     layer = model.get_layer(name)
@@ -1041,6 +1041,7 @@ def test_a_converted_transformer_has_truncated_kernels(tmp_path):
     np.testing.assert_array_equal(outputs(loaded, x), outputs(low_rank, x))
 
 
+@pytest.mark.slow
 def test_a_converted_transformer_is_trained_on():
     low_rank = dlrt.convert(transformer(), rank=5)
     low_rank.compile(

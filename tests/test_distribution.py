@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 
 # Devices must be known before a backend starts, so this is a process of its own.
 COMPARE = """
@@ -65,6 +66,7 @@ print(json.dumps([train(contextlib.nullcontext()), train(two_devices())]))
 """
 
 
+@pytest.mark.slow
 def test_two_devices_train_as_one():
     flags = (
         f"--xla_force_host_platform_device_count=2 {os.environ.get('XLA_FLAGS', '')}"

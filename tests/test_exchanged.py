@@ -5,6 +5,7 @@ from collections import namedtuple
 import keras
 import numpy as np
 import pytest
+from conftest import slow
 from keras import ops
 
 import dlrt
@@ -99,10 +100,9 @@ X = inputs(5, 16)
 @pytest.mark.parametrize(
     ("make", "method"),
     [
-        (subclassed, "svd"),
         (functional, "alds"),
-        (functional, "tucker"),
         (subclassed, "dlrt"),
+        *slow((subclassed, "svd"), (functional, "tucker")),
     ],
 )
 def test_compressed_models_predict_train_and_load(tmp_path, make, method):
@@ -132,6 +132,7 @@ def test_compressed_models_predict_train_and_load(tmp_path, make, method):
     np.testing.assert_array_equal(outputs(model, X), expected)
 
 
+@pytest.mark.slow
 @MODELS
 def test_one_by_one_and_by_sensitivity(tmp_path, make):
     """The layers within are trained and measured like any other."""

@@ -7,6 +7,7 @@ import sys
 import keras
 import numpy as np
 import pytest
+from conftest import slow
 from keras import layers
 from keras.src.models.functional import Functional
 
@@ -16,7 +17,9 @@ FORMATS = ("tf_saved_model", "onnx", "litert")
 TENSORFLOW = pytest.mark.tensorflow_only
 SAVED_MODEL = ["tf_saved_model"]
 # The other formats are for this backend alone.
-ON_BACKEND = [*SAVED_MODEL, *(pytest.param(f, marks=TENSORFLOW) for f in FORMATS[1:])]
+EVERY = [*SAVED_MODEL, *(pytest.param(f, marks=TENSORFLOW) for f in FORMATS[1:])]
+# LiteRT's converter takes seconds a model.
+ON_BACKEND = [*EVERY[:2], pytest.param("litert", marks=[TENSORFLOW, pytest.mark.slow])]
 STRUCTURES = ("pointwise", "separable", "grouped", "tucker", "manifold")
 
 
@@ -198,7 +201,7 @@ def test_axes_of_unknown_length(tmp_path, make, format):
     assert_predicts_as(model, path, format, lengths=(4, 7))
 
 
-@pytest.mark.parametrize("format", ON_BACKEND)
+@pytest.mark.parametrize("format", EVERY)
 def test_causal_attention(tmp_path, format):
     model = attention(length=6, causal=True)
     assert_predicts_as(model, exported(model, tmp_path, format), format)
@@ -226,7 +229,7 @@ def test_a_fixed_batch_becomes_any(tmp_path):
 
 
 @TENSORFLOW
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", ON_BACKEND)
 def test_recurrent_models(tmp_path, format):
     model = keras.Sequential(
         [keras.Input((4, 3)), layers.LSTM(5, unroll=format == "litert")]
@@ -235,7 +238,7 @@ def test_recurrent_models(tmp_path, format):
 
 
 @TENSORFLOW
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", ON_BACKEND)
 def test_compressed_recurrent_models(tmp_path, format):
     model = keras.Sequential(
         [keras.Input((4, 3)), layers.LSTM(9, unroll=format == "litert")]
@@ -259,16 +262,18 @@ def half(dtype):
     ("format", "make", "reason"),
     [
         ("onnx", lambda: half("bfloat16"), "bfloat16"),
-        ("litert", lambda: half("float16"), "no form of these operations.*Conv2D"),
-        ("litert", lambda: attention(causal=True), "StridedSlice"),
-        (
-            "litert",
-            lambda: keras.Sequential([keras.Input((4, 3)), layers.LSTM(5)]),
-            "TensorListReserve",
-        ),
-        ("litert", compressed_lstm, "TensorListReserve"),
         ("onnx", lambda: keras.Sequential([keras.Input((4,)), Odd()]), "Betainc"),
         ("litert", lambda: keras.Sequential([keras.Input((4,)), Odd()]), "Betainc"),
+        *slow(
+            ("litert", lambda: half("float16"), "no form of these operations.*Conv2D"),
+            ("litert", lambda: attention(causal=True), "StridedSlice"),
+            (
+                "litert",
+                lambda: keras.Sequential([keras.Input((4, 3)), layers.LSTM(5)]),
+                "TensorListReserve",
+            ),
+            ("litert", compressed_lstm, "TensorListReserve"),
+        ),
     ],
 )
 def test_what_a_format_does_not_have_is_refused(tmp_path, format, make, reason):

@@ -62,6 +62,7 @@ def fit(model, epochs):
     return history.history["loss"]
 
 
+@pytest.mark.slow
 def test_two_epochs_saved_and_three_in_a_new_process_equal_five(tmp_path):
     x, y = data()
     expected = {}

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from conftest import slow
 
 import dlrt
 from dlrt import _shared_calls, _tracing
@@ -95,8 +96,10 @@ def assert_same(train, make_model, rtol=1e-3, atol=1e-4, **settings):
     return [type(layer) for layer in run]
 
 
-@pytest.mark.parametrize("tolerance", [None, 0.1], ids=["fixed", "adaptive"])
-@pytest.mark.parametrize("make", [dense, attention])
+@pytest.mark.parametrize(
+    "make, tolerance",
+    [(attention, None), *slow((dense, None), (dense, 0.1), (attention, 0.1))],
+)
 def test_of_layers_alike_one_is_run(training, make, tolerance):
     run = assert_same(
         training, lambda: blocks(make), optimizer={"tolerance": tolerance}
@@ -115,6 +118,7 @@ def test_small_networks_share_nothing(training, monkeypatch):
     assert _shared_calls._alike(blocks(count=11))
 
 
+@pytest.mark.slow
 def test_masks_and_types_of_numbers(training):
     def make_model():
         return blocks(lambda: attention(dtype="mixed_bfloat16"), inputs_of_tokens)
@@ -123,7 +127,9 @@ def test_masks_and_types_of_numbers(training):
     assert dlrt.layers.LowRankMultiHeadAttention in run
 
 
-@pytest.mark.parametrize("integrator", ["kls", "augmented_bug", "projector_splitting"])
+@pytest.mark.parametrize(
+    "integrator", ["kls", *slow("augmented_bug", "projector_splitting")]
+)
 def test_integrators_with_several_gradients(training, integrator):
     run = assert_same(training, blocks, optimizer={"integrator": integrator})
     # One that augments bases looks at every product.
@@ -137,6 +143,7 @@ def test_losses_of_outputs_and_kernels(training):
     assert dlrt.layers.LowRankDense in assert_same(training, make_model)
 
 
+@pytest.mark.slow
 def test_losses_of_projections_are_not_lost(training):
     def make_model():
         return blocks(lambda: attention(activity_regularizer=keras.regularizers.L2(1)))
@@ -156,6 +163,7 @@ def test_frozen_layers_stay(training):
         np.testing.assert_array_equal(old, new)
 
 
+@pytest.mark.slow
 def test_functions_of_one_name_are_told_apart(training):
     def of_factor(factor):
         def scaled(x):
@@ -223,6 +231,7 @@ def test_a_second_model_takes_the_traces_of_the_first(training):
     assert all(layer.outermost_model() is second for layer in layers)
 
 
+@pytest.mark.slow
 def test_nothing_is_left_behind(training, tmp_path):
     model = blocks(attention)
     training(model, MANY, epochs=1)
@@ -245,7 +254,7 @@ def test_an_error_leaves_layers_as_they_were(training):
 
 
 @pytest.mark.parametrize(
-    "settings", [{"run_eagerly": True}, {"steps_per_execution": 2}]
+    "settings", [{"steps_per_execution": 2}, *slow({"run_eagerly": True})]
 )
 def test_ways_to_run_a_step(training, settings):
     run = assert_same(training, blocks, **settings)

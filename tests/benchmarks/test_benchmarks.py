@@ -65,6 +65,7 @@ def test_resume_skips_what_is_there(tmp_path, monkeypatch):
     assert records(tmp_path) == before
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow_only
 def test_convolutions(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(convolutions, "RESULTS", tmp_path)
@@ -82,6 +83,7 @@ def test_convolutions(tmp_path, monkeypatch, capsys):
     assert "two-factor,2," in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow_only
 def test_memory_of_a_process():
     # The weights of the dense network alone, with Adam's slots and the gradient.
@@ -89,6 +91,7 @@ def test_memory_of_a_process():
     assert _memory.peak_of_training(DENSE, Case(1024, 3, 8)) > least
 
 
+@pytest.mark.slow
 def test_adaptive_run():
     settings = _adaptive.Settings(Case(16, 8, 32), 0.5, 3, number=160)
     outcome = _adaptive.run(settings, rounds=1, dataset="digits")
@@ -166,6 +169,7 @@ def test_unknown_kind():
         network("sparse", Case(8, 2))
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow_only
 def test_a_study_trains_what_it_has_not(tmp_path, monkeypatch):
     def train(epochs):

@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 import pytest
+from conftest import slow
 from keras import layers
 
 import dlrt
@@ -81,7 +82,7 @@ class TestThreshold:
 
 
 class TestLimit:
-    @pytest.mark.parametrize("every", [1, 2])
+    @pytest.mark.parametrize("every", [1, *slow(2)])
     def test_is_reached_by_even_steps(self, every):
         model = network()
         start = model.count_params()
@@ -110,6 +111,7 @@ class TestLimit:
         assert memory[0] == 4 * (4 * 798 + 32 * (6 + 40 + 12 + 2)) > memory[1] > limit
         assert model.layers[0].units < 40
 
+    @pytest.mark.slow
     def test_of_memory_and_parameters(self):
         model = network()
         bounds = {"max_memory": 15_000, "training_batch_size": 8}
@@ -119,6 +121,7 @@ class TestLimit:
         history = fit(model, 3, Evolve(X, max_parameters=790, stop=1, **bounds))
         assert model.count_params() < 790 and history["memory"][-1] <= 15_000
 
+    @pytest.mark.slow
     def test_growth_stays_within_the_memory(self):
         model = network(width=2)
         now = 4 * (4 * model.count_params() + 8 * (6 + 2 + 12 + 2))
@@ -137,6 +140,7 @@ class TestLimit:
         history = fit(model, 3, evolve)
         assert min(history["width/a"] + history["width/b"]) >= 5
 
+    @pytest.mark.slow
     def test_fit_again_from_a_file(self, tmp_path):
         model = network()
         evolve = Evolve(X, max_parameters=150, stop=3)
@@ -153,6 +157,7 @@ class TestLimit:
 
 
 class TestGrowth:
+    @pytest.mark.slow
     def test_adds_while_the_smallest_value_is_high(self):
         model = network(width=2)
         evolve = Evolve(
@@ -190,6 +195,7 @@ class TestGrowth:
         assert history["width/a"][-1] > 2
 
 
+@pytest.mark.slow
 def test_validation_is_of_the_widths_that_are_logged(tmp_path):
     """What a checkpoint saves is what has been validated."""
     model = network()
@@ -205,6 +211,7 @@ def test_validation_is_of_the_widths_that_are_logged(tmp_path):
         )
 
 
+@pytest.mark.slow
 def test_functional_models_of_dlrt():
     """With an integrator of two gradients, a low-rank layer beside."""
     inputs = keras.Input((6,))

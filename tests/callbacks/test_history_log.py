@@ -634,6 +634,7 @@ for number in range(40):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow_only
 def test_of_two_processes_one_gets_the_name(tmp_path):
     racers = [start_python(RACING, tmp_path, name) for name in ("a", "b")]

@@ -369,6 +369,7 @@ for epoch in range(first, 100_000):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow_only
 def test_a_killed_process_leaves_the_rows_of_every_finished_epoch(path):
     root = str(Path(dlrt.__file__).parents[1])

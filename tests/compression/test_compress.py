@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 import pytest
+from conftest import slow
 from keras import ops
 
 import dlrt
@@ -342,8 +343,8 @@ def test_convolutions_with_groups(type_):
 
 # TensorFlow 2.21 writes beyond the gradient of the kernel of a convolution of size 1
 # with strides and few channels, at odd batch sizes.
-@pytest.mark.parametrize("padding", ["same", "valid"])
-@pytest.mark.parametrize("strides", [2, (3, 1)])
+@pytest.mark.parametrize("padding", ["same", *slow("valid")])
+@pytest.mark.parametrize("strides", [*slow(2), (3, 1)])
 @pytest.mark.parametrize("size", [1, (1, 3), (3, 1), 3])
 @pytest.mark.parametrize("structure, groups", [("grouped", 2), ("separable", 1)])
 def test_strides_are_not_those_of_narrow_convolutions(
@@ -427,6 +428,7 @@ def test_compressed_models_train():
     assert smaller.evaluate(x, y, verbose=0) == pytest.approx(losses["after"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tolerance", [None, 0.3])
 def test_ranks_that_adapt_stay_within_the_budget(tolerance):
     keras.utils.set_random_seed(0)

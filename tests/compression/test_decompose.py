@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 import pytest
+from conftest import slow
 from keras import ops
 
 import dlrt
@@ -459,6 +460,7 @@ def trained(digits):
 
 # On JAX training takes long, as it is compiled here. These layers are trained there by
 # `test_training_goes_on_from_a_file`.
+@pytest.mark.slow
 @pytest.mark.tensorflow_only
 def test_the_regularizer_makes_singular_values_few(trained, digits):
     dense, without, sparse = trained
@@ -473,6 +475,7 @@ def test_the_regularizer_makes_singular_values_few(trained, digits):
     assert max(orthogonality) < 0.02
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow_only
 def test_pruning_then_costs_little(trained, digits):
     _, without, sparse = trained
@@ -528,7 +531,7 @@ def test_models_that_are_decomposed_are_trained_as_they_are():
         np.testing.assert_array_equal(weight, value)
 
 
-@pytest.mark.parametrize("structure", STRUCTURES)
+@pytest.mark.parametrize("structure", ["pointwise", *slow("separable")])
 def test_training_goes_on_from_a_file(structure, digits, tmp_path):
     keras.utils.set_random_seed(0)
     decomposed = dlrt.decompose(network(), structure=structure)

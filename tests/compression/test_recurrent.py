@@ -220,6 +220,7 @@ def test_kernels_as_singular_vectors_and_values(structure):
             np.testing.assert_allclose(weight, old, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_hoyer_trains_and_prunes():
     model = one()
     x, y = data(32), np.zeros((32, 12), "float32")
@@ -250,6 +251,7 @@ def test_some_kernels_as_singular_vectors_and_values():
     assert_same_outputs(decomposed, model, 1e-5)
 
 
+@pytest.mark.slow
 def test_compressed_on_the_manifold_it_trains():
     model = keras.Sequential(
         [keras.Input((LENGTH, 8)), layers.LSTM(6), layers.Dense(2)]

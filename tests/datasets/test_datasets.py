@@ -176,6 +176,7 @@ def test_cache_without_keras_home(
     assert_holds(load("mnist"), arrays)
 
 
+@pytest.mark.slow
 def test_cache_directory_is_the_one_keras_uses(places: Places) -> None:
     # Keras reads `KERAS_HOME` when it is imported, hence another process. It
     # returns the path of a file it has and contacts no server then.

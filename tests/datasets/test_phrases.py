@@ -463,17 +463,20 @@ def test_a_portuguese_word_has_one_translation():
     assert [word for word, words in translations.items() if len(words) > 1] == []
 
 
+@pytest.mark.slow
 def test_a_source_has_one_translation(drawn):
     translations = {}
     for pair in drawn:
         assert translations.setdefault(pair.source, pair.target) == pair.target
 
 
+@pytest.mark.slow
 def test_hundreds_of_thousands_can_be_drawn(drawn):
     assert len(set(drawn)) >= 200_000
     assert len({pair.target for pair in drawn}) >= 200_000
 
 
+@pytest.mark.slow
 def test_sentences_are_well_formed(drawn):
     for pair in drawn:
         for text in pair:
@@ -513,6 +516,7 @@ MASCULINE_AND_FEMININE = {
 }
 
 
+@pytest.mark.slow
 def test_words_agree_wherever_they_stand(drawn):
     found = set()
     for pair in drawn:
@@ -533,6 +537,7 @@ def test_words_agree_wherever_they_stand(drawn):
     assert len(found & right) > 2000
 
 
+@pytest.mark.slow
 def test_prepositions_are_contracted_everywhere(drawn):
     text = "\n".join(pair.source for pair in drawn)
     articles = "o|a|os|as|este|esta|aquele|aquela|aqueles|aquelas"
@@ -541,6 +546,7 @@ def test_prepositions_are_contracted_everywhere(drawn):
     assert not re.search(r"\bem (um|uma)\b", text)
 
 
+@pytest.mark.slow
 def test_english_articles_everywhere(drawn):
     text = "\n".join(pair.target for pair in drawn)
     assert not re.search(r"\b[Aa] [aeiou]", text)

@@ -316,6 +316,7 @@ def test_help_is_quick_and_complete():
     assert shown.stdout.splitlines()[-1] == "False"
 
 
+@pytest.mark.slow
 def test_script_draws_the_reference_logs(tmp_path):
     environment = os.environ | {"PYTHON": sys.executable}
     script = ROOT / "run_scripts" / "figures.sh"

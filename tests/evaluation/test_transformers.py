@@ -4,6 +4,7 @@ import csv
 
 import numpy as np
 import pytest
+from conftest import slow
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.image import imread
 from synthetic import write_sweep
@@ -236,6 +237,7 @@ def test_figures_of_two_corpora_and_of_runs_with_one_name(tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_many_networks_come_in_several_figures(tmp_path):
     for rank in range(10, 90, 10):
         write_run(tmp_path, "fixed", rank, epochs=2, layers=1)
@@ -323,7 +325,7 @@ def test_rank_map(tmp_path):
         ("parameters", "parameters training", "compression", "loss"),
     ],
 )
-@pytest.mark.parametrize("others", [False, True])
+@pytest.mark.parametrize("others", [True, *slow(False)])
 def test_logs_with_little_in_them(tmp_path, left_out, others):
     write_run(tmp_path, "dense", epochs=1, left_out=left_out)
     write_run(tmp_path, "adaptive", 40, epochs=1, layers=1, left_out=left_out)

@@ -3,6 +3,7 @@ import json
 import keras
 import numpy as np
 import pytest
+from conftest import slow
 from keras import layers
 from networks import (
     NETWORKS,
@@ -163,12 +164,14 @@ def test_channels_first():
     "optimizer",
     [
         keras.optimizers.Adam,
-        lambda: keras.optimizers.SGD(0.1, momentum=0.9),
-        lambda: keras.optimizers.SGD(0.1),
-        lambda: keras.optimizers.Adafactor(0.1),
-        lambda: keras.optimizers.Adagrad(initial_accumulator_value=0.5),
         lambda: keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam()),
-        lambda: keras.optimizers.AdamW(use_ema=True),
+        *slow(
+            lambda: keras.optimizers.SGD(0.1, momentum=0.9),
+            lambda: keras.optimizers.SGD(0.1),
+            lambda: keras.optimizers.Adafactor(0.1),
+            lambda: keras.optimizers.Adagrad(initial_accumulator_value=0.5),
+            lambda: keras.optimizers.AdamW(use_ema=True),
+        ),
     ],
 )
 def test_optimizer_goes_on(optimizer):

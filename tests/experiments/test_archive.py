@@ -902,6 +902,7 @@ def test_wrong_words_end_with_one_line(capsys, words, message):
     assert message in line
 
 
+@pytest.mark.slow
 def test_the_command_runs_by_itself(root):
     write(root / SMALL, "dim8")
     command = [sys.executable, "-m", "experiments.archive", "repair"]

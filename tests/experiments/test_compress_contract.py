@@ -18,11 +18,26 @@ WORDS = 40
 FULL_SHAPE = (224, 224, 3)
 # The light networks have layers of all kinds, so that they do for the second backend.
 LIGHT = ("lenet5", "resnet8", "lstm")
+# Every method on one network and one method on each of the others.
+QUICK = {
+    *((method, "lenet5") for method in METHODS),
+    ("alds", "resnet8"),
+    ("svd", "lstm"),
+    ("cp", "cnn"),
+    ("dlrt", "alexnet"),
+    ("tucker", "resnet20"),
+}
+
+
+def marks_of(method, name):
+    light = [] if name in LIGHT else [pytest.mark.tensorflow_only]
+    return light if (method, name) in QUICK else [*light, pytest.mark.slow]
+
+
 PAIRS = [
-    *((method, name) for name in LIGHT for method in METHODS),
     *(
-        pytest.param(method, name, marks=pytest.mark.tensorflow_only)
-        for name in ("cnn", "alexnet", "resnet20")
+        pytest.param(method, name, marks=marks_of(method, name))
+        for name in (*LIGHT, "cnn", "alexnet", "resnet20")
         for method in METHODS
     ),
     *(

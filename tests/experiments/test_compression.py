@@ -134,6 +134,7 @@ class TestRuns:
         assert [row["name"] for row in layers] == ["conv_1", "conv_2"]
         assert sum(row["parameters"] for row in layers) <= 6_375
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("scheme", ["pointwise", "separable"])
     def test_singular_values_are_trained_first(self, scheme, logs, capsys):
         settings = ("--method", "hoyer", "--ratio", 5, "--scheme", scheme, "--train")
@@ -151,6 +152,7 @@ class TestRuns:
             assert "decomposed network: " in capsys.readouterr().out
             assert rows_of(logs / "again")[0]["loss"] == rows[0]["loss"]
 
+    @pytest.mark.slow
     def test_low_rank_layers_adapt_within_the_budget(self, logs):
         settings = ("--method", "dlrt", "--ratio", 5, "--train", "-t", "0.5")
         assert run(logs, *settings, "-e", 3, "--run-name", "adapted") == 0
@@ -159,6 +161,7 @@ class TestRuns:
         assert sizes[0] <= 431_080 / 5
         assert sizes[-1] < sizes[0]
 
+    @pytest.mark.slow
     def test_interrupted_run_ends_as_an_uninterrupted_one(self, logs, monkeypatch):
         settings = ("--method", "svd", "--train", "-e", 2, "--run-name")
         assert run(logs, *settings, "whole") == 0
@@ -172,6 +175,7 @@ class TestRuns:
             assert row["loss"] == pytest.approx(wanted["loss"], rel=1e-4)
         assert len(read_table(workbook(logs / "cut"), "layers")) == 4
 
+    @pytest.mark.slow
     def test_transfer_to_images_with_other_classes(self, logs, tmp_path):
         from PIL import Image
 

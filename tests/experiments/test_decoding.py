@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from conftest import slow
 from keras import ops
 
 import dlrt
@@ -115,7 +116,7 @@ def trimmed(rows):
     return sentences
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["low-rank", *slow("dense", "low-rank embeddings")])
 def test_greedy_search_is_a_plain_loop_with_and_without_cache(kind):
     model, source = make(seed=1, end=-0.5, **KINDS[kind]), sources(4)
     expected = [plain_greedy(model, row, 14) for row in source]
@@ -124,6 +125,7 @@ def test_greedy_search_is_a_plain_loop_with_and_without_cache(kind):
     assert len(set(map(tuple, expected))) > 1
 
 
+@pytest.mark.slow
 def test_sentences_end_at_the_end_or_at_their_limit():
     source = sources()
     ended = trimmed(decoding.greedy(make(end=100.0), source, 64))
@@ -134,6 +136,7 @@ def test_sentences_end_at_the_end_or_at_their_limit():
     assert [len(ids) for ids in endless] == [4] * len(source)
 
 
+@pytest.mark.slow
 def test_one_beam_is_greedy_search():
     source = sources()
     for end in (0.0, 1.5):
@@ -154,7 +157,7 @@ def test_beam_search_is_a_plain_one(end, alpha):
     assert trimmed(decoding.beam_search(model, source, 9, 3, alpha)) == expected
 
 
-@pytest.mark.parametrize("alpha", [0.0, 1.0])
+@pytest.mark.parametrize("alpha", [1.0, *slow(0.0)])
 def test_enough_beams_find_the_best_of_all_translations(alpha):
     model = make(target_size=6, end=0.5, layers=1)
     source, longest = sources(2), 3
@@ -203,7 +206,7 @@ def model_for(vocabularies, **changes):
     )
 
 
-@pytest.mark.parametrize("beams", [1, 2])
+@pytest.mark.parametrize("beams", [2, *slow(1)])
 def test_text_is_translated_in_its_order(vocabularies, beams):
     model = model_for(vocabularies)
     sentences = [source for source, _ in PAIRS] + ["", "gato " * 30]
@@ -216,6 +219,7 @@ def test_text_is_translated_in_its_order(vocabularies, beams):
     assert translator([]) == []
 
 
+@pytest.mark.slow
 def test_a_model_is_the_same_after_translation(vocabularies):
     """What trains and adapts it must not notice that it was used."""
     model = model_for(vocabularies, rank=4)

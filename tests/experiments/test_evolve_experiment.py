@@ -30,6 +30,7 @@ def test_least_parameters(monkeypatch):
     assert evolve.build(10).count_params() == evolve._LEAST_PARAMETERS
 
 
+@pytest.mark.slow
 def test_run_that_is_continued(tmp_path, small, capsys):
     """In two parts it is the same run."""
     options = ("-e", 2, "--stop", 1, "-p", 1500)
@@ -82,6 +83,7 @@ def test_sizes_of_memory(text, size):
     assert evolve.parse(["--max-memory", text]).max_memory == size
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow_only
 def test_script(tmp_path):
     script = ROOT / "run_scripts" / "evolve.sh"

@@ -100,6 +100,7 @@ class TestChunks:
         images = (np.zeros((1, 28, 28)), np.zeros(1))
         assert Data("x", "x", 10, *[images] * 3).evaluation_batch == 2000
 
+    @pytest.mark.slow
     def test_share_of_the_lines(self, folder):
         data = text.load(folder / "mine.txt", 5, 0.5)
         assert data.vocabulary.words == ("<unk>", "<eos>", ".", "the", "bird")
@@ -191,6 +192,7 @@ class TestRuns:
         assert rows[0]["parameters prediction"] <= MODEL_SIZE / 1.01
         assert np.isfinite(rows[-1]["test_crossentropy"])
 
+    @pytest.mark.slow
     def test_interrupted_run_ends_as_an_uninterrupted_one(self, folder, monkeypatch):
         settings = ("--method", "svd", "--train", "-e", 2, "--run-name", "cut")
         interrupt_second_epoch(monkeypatch)

@@ -63,6 +63,7 @@ class TestRuns:
         found = capsys.readouterr().out
         assert f"test accuracy {100 * best['test_accuracy']:.2f} %" in found
 
+    @pytest.mark.slow
     @pytest.mark.tensorflow_only
     def test_fixed_ranks_of_each_layer(self, logs):
         settings = ("-e", 1, "-s", "3,4,5,60", "--optimizer", "sgd", "--seed", 2)
@@ -88,6 +89,7 @@ class TestRuns:
         steps = configuration["train_images"] // 32 + 1
         assert configuration["truncation_schedule"]["truncation_stop"] <= 3 * steps
 
+    @pytest.mark.slow
     def test_interrupted_run_ends_as_an_uninterrupted_one(
         self, tmp_path, monkeypatch, capsys
     ):

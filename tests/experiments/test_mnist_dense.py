@@ -7,6 +7,7 @@ import zipfile
 import keras
 import numpy as np
 import pytest
+from conftest import slow
 from run_folders import (
     ROOT,
     failure,
@@ -143,6 +144,7 @@ class TestRuns:
         assert run("dense-reference", logs, "--epochs", 2) == 0
         assert_same_rows(rows_of(logs / f"{directory.name}-2"), rows)
 
+    @pytest.mark.slow
     def test_fixed_rank_with_other_settings(self, logs):
         status = run(
             *("fixed-rank", logs, "-e", 1, "-s", 5, "--integrator", "kls"),
@@ -179,7 +181,7 @@ class TestRuns:
         last = [layer.rank for layer in model.layers if hasattr(layer, "rank")]
         assert last == ranks[-1]
 
-    @pytest.mark.parametrize("kind", ["keras", "h5", "0", "1"])
+    @pytest.mark.parametrize("kind", ["keras", *slow("h5", "0", "1")])
     def test_pruning_keeps_the_largest_singular_values(self, logs, tmp_path, kind):
         weights = dense_weights()
         path = write_weights(tmp_path, kind, weights)
@@ -228,6 +230,7 @@ class TestFineTune:
         *("--fine-tune-epochs", 2, "--run-name", "run"),
     )
 
+    @pytest.mark.slow
     def test_resumed_run_equals_uninterrupted_run(self, tmp_path, monkeypatch, capsys):
         assert run("fine-tune", tmp_path / "a", *self.options) == 0
         expected = rows_of(tmp_path / "a" / "run")
@@ -287,6 +290,7 @@ class TestProcesses:
         assert "resumed 1" in configuration
         assert not list(directory.rglob(".*"))
 
+    @pytest.mark.slow
     @pytest.mark.tensorflow_only
     def test_script_without_mnist(self, logs, tmp_path):
         environment = {
@@ -318,6 +322,7 @@ class TestProcesses:
         assert configuration["dataset"] == "digits"
         assert row["rank hidden_4"] == 16
 
+    @pytest.mark.slow
     @pytest.mark.tensorflow_only
     def test_checkpoint_that_cannot_be_written(self, logs):
         words = words_of("fixed-rank", logs, "-s", 16, "-e", 1000, "--run-name", "run")
@@ -325,6 +330,7 @@ class TestProcesses:
         fill_disk("mnist_dense", words, directory)
         keras.saving.load_model(directory / "last.keras")
 
+    @pytest.mark.slow
     def test_loss_that_is_no_number(self, logs):
         options = ("-s", 4, "-e", 3, "--optimizer", "sgd", "--learning-rate", "1e6")
         process = finish("mnist_dense", words_of("fixed-rank", logs, *options))

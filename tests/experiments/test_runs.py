@@ -49,6 +49,7 @@ def settings(tmp_path):
     return Translation("low-rank", seed=7, log_dir=tmp_path / "logs")
 
 
+@pytest.mark.slow
 def test_shared_modules_know_nothing_of_mnist():
     modules = "_callbacks _checkpoint _checks _command _finite _run_options _runs"
     code = (

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import slow
 
 from dlrt.callbacks import read_history
 from experiments import (
@@ -273,7 +274,7 @@ def test_dry_run_trains_nothing(tmp_path, capsys):
 METHODS = ("reference", "dlrt", "adaptive")
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [METHODS[0], *slow(*METHODS[1:])])
 def test_networks_are_those_of_separate_fits(method):
     cells, _ = cells_of(
         methods=(method,), dims=(20,), ranks=(4,), runs=(0, 1), noise=(0.2,)
@@ -309,6 +310,7 @@ def test_networks_are_those_of_separate_fits(method):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow_only
 def test_interrupted_and_killed_sweeps_end_as_undisturbed_ones(tmp_path, capfd):
     settings = {"methods": "reference,dlrt,adaptive", "tolerances": 0.3, "dims": 12}
@@ -357,6 +359,7 @@ def resumed(log_dir):
     return keys
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow_only
 def test_two_sweeps_and_a_killed_process(tmp_path):
     settings = {"methods": "reference", "runs": "0-3"}
@@ -397,6 +400,7 @@ def processes():
         yield int(status.parent.name), int(parent), command
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow_only
 def test_diverged_networks_are_set_aside(tmp_path, capfd):
     settings = {
@@ -432,6 +436,7 @@ def test_other_settings_of_a_finished_test_are_refused(tmp_path, capsys):
     assert "integrator 'parallel_bug'" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow_only
 def test_ray_cluster_of_two_nodes_and_a_killed_worker(tmp_path):
     ray_cluster = pytest.importorskip("ray.cluster_utils")
@@ -484,6 +489,7 @@ def ray_workers(cluster):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow_only
 def test_files_that_cannot_be_written_in_the_middle(tmp_path):
     settings = {"methods": "reference", "epochs": 300, "dims": "12"}

@@ -143,6 +143,7 @@ def masked_scores(model, pairs):
 
 
 class TestRuns:
+    @pytest.mark.slow
     def test_reference(self, corpus, logs, capsys):
         assert run("reference", corpus, logs, "-e", 2, "--score-interval", 0) == 0
         directory = only_run(logs)
@@ -197,6 +198,7 @@ class TestRuns:
         model = keras.saving.load_model(only_run(logs) / "last.keras")
         assert dlrt.accounting.ranks(model) == ranks
 
+    @pytest.mark.slow
     @pytest.mark.tensorflow_only
     def test_rank_adaptive(self, corpus, logs):
         tolerance = ("-t", "0.4", "-s", 12, "-m", 12)
@@ -215,6 +217,7 @@ class TestRuns:
         for row in sample:
             assert (row["source"], row["reference"]) in validation
 
+    @pytest.mark.slow
     @pytest.mark.tensorflow_only
     def test_the_evaluation_knows_the_networks(self, corpus, logs):
         for subcommand, rank in (("reference", ()), ("fixed-rank", ("-s", 4))):
@@ -230,6 +233,7 @@ class TestRuns:
 class TestContinuing:
     adaptive = ("-e", 2, "-s", 8, "-t", "0.3", "--run-name", "run")
 
+    @pytest.mark.slow
     def test_interrupted_run_ends_as_an_uninterrupted_one(
         self, corpus, tmp_path, monkeypatch, capsys
     ):
@@ -246,6 +250,7 @@ class TestContinuing:
         ranks = [row["rank output"] for row in rows_of(one / "run")]
         assert ranks != [8, 8]
 
+    @pytest.mark.slow
     @pytest.mark.tensorflow_only
     def test_killed_run_ends_as_an_uninterrupted_one(self, corpus, tmp_path):
         settings = ("-s", 4, "-e", 8, "--steps-per-epoch", 7, "--run-name", "run")
@@ -264,6 +269,7 @@ class TestContinuing:
         assert whole.wait() == 0
         assert_same_run(directory, tmp_path / "a" / "run")
 
+    @pytest.mark.slow
     @pytest.mark.tensorflow_only
     def test_more_time_and_more_epochs(self, corpus, logs, capsys):
         settings = ("-s", 4, "--run-name", "run", "--score-interval", 0)
@@ -301,6 +307,7 @@ class TestContinuing:
 
 
 class TestProcesses:
+    @pytest.mark.slow
     @pytest.mark.tensorflow_only
     def test_loss_that_is_no_number(self, corpus, logs):
         settings = ("--learning-rate-factor", "1e30", "--warm-up-steps", 1)
@@ -312,6 +319,7 @@ class TestProcesses:
         assert "try a smaller --learning-rate-factor" in process.stderr
         assert rows_of(only_run(logs)) == []
 
+    @pytest.mark.slow
     @pytest.mark.tensorflow_only
     def test_disk_that_fills_up(self, corpus, logs):
         settings = ("-s", 4, "-e", 1000, "--steps-per-epoch", 3, "--score-interval", 0)
@@ -349,6 +357,7 @@ class TestProcesses:
             output = process.stdout + process.stderr
             assert all(part in output for part in parts), output
 
+    @pytest.mark.slow
     @pytest.mark.tensorflow_only
     def test_a_script_trains(self, corpus, logs, tmp_path):
         script = ROOT / "run_scripts" / "transformer_reference.sh"

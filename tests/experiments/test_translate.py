@@ -93,6 +93,7 @@ def expected(run_folder, vocabularies, **options):
     return [next(found) if text.strip() else "" for text in TEXT]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("beams", [1, 2])
 def test_a_line_for_every_line(run_folder, vocabularies, beams):
     words = ["--model", run_folder, "--beams", beams, "--batch-size", 2]
@@ -104,6 +105,7 @@ def test_a_line_for_every_line(run_folder, vocabularies, beams):
     assert len(set(lines)) > 2
 
 
+@pytest.mark.slow
 def test_lines_are_translated_as_they_come(run_folder):
     with subprocess.Popen(
         command("--model", run_folder / "best.keras", "--max-length", 5),
@@ -122,6 +124,7 @@ def test_lines_are_translated_as_they_come(run_folder):
         assert process.wait() == 0
 
 
+@pytest.mark.slow
 def test_text_that_is_not_utf_8(run_folder):
     finished = run(b"o gato\nsim\n\xff\xfe\nvejo\n", "--model", run_folder)
     assert finished.returncode == 2
@@ -129,6 +132,7 @@ def test_text_that_is_not_utf_8(run_folder):
     assert finished.stdout.count(b"\n") == 2
 
 
+@pytest.mark.slow
 def test_a_reader_that_goes_away(run_folder):
     read, write = os.pipe()
     os.close(read)
@@ -144,6 +148,7 @@ def test_a_reader_that_goes_away(run_folder):
     assert finished.stderr == b"error: the output can't be written: Broken pipe\n"
 
 
+@pytest.mark.slow
 def test_the_script(run_folder):
     script = ROOT / "run_scripts" / "translate.sh"
     environment = {**os.environ, "PYTHON": sys.executable}

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from conftest import slow
 from keras import ops
 
 import dlrt
@@ -39,7 +40,7 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["low-rank", *slow("dense", "low-rank embeddings")])
 def test_cached_decoding_gives_the_scores_of_the_whole(kind):
     model, x = make(**KINDS[kind]), tokens()
     x["source"][0, 4:] = 0
@@ -82,7 +83,7 @@ def test_ranks_are_bounded_by_what_a_projection_can_have():
     assert len(ranks) == 2 * 6 + 2 * 10 + 1
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["low-rank embeddings", *slow("dense", "low-rank")])
 def test_a_saved_network_is_the_same(kind, tmp_path):
     model, x = make(**KINDS[kind]), tokens()
     model.save(tmp_path / "model.keras")

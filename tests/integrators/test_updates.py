@@ -6,6 +6,7 @@ import conftest
 import keras
 import numpy as np
 import pytest
+from conftest import slow
 from problems import (
     ADAPTIVE,
     BUG,
@@ -266,7 +267,7 @@ def test_bases_move_as_little_as_the_increment(name, start):
 
 
 @both_shapes
-@pytest.mark.parametrize("name", ["kls", "parallel_bug", "projector_splitting"])
+@pytest.mark.parametrize("name", ["kls", *slow("parallel_bug", "projector_splitting")])
 def test_the_way_for_small_angles_joins_that_for_any(name, start, monkeypatch):
     # Just small enough for the short way; the long one must lead to the same place.
     g = field_for(start, 0.02)

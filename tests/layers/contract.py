@@ -256,3 +256,16 @@ CASES = {
     "attention, dropout": _attention(_X, _X, dropout=0.5, seed=3),
     "attention, two axes": _attention((2, 3, 4, 8), (2, 3, 4, 8), attention_axes=(2,)),
 }
+
+# One of each kind, and what is most of its own.
+QUICK = (
+    "dense",
+    "dense, sequence",
+    "einsum, permuted kernel",
+    "einsum, sum within",
+    "conv, dilated",
+    "conv, causal",
+    "embedding",
+    "attention, cross",
+    "attention, masked",
+)

@@ -5,7 +5,8 @@ from dataclasses import replace
 import keras
 import numpy as np
 import pytest
-from contract import CASES, array, gradients_of, parts
+from conftest import slow
+from contract import CASES, QUICK, array, gradients_of, parts
 from keras import ops
 
 import dlrt
@@ -17,7 +18,12 @@ from dlrt.layers import (
 )
 
 
-@pytest.fixture(params=CASES.values(), ids=CASES.keys())
+@pytest.fixture(
+    params=[
+        pytest.param(case, id=name, marks=() if name in QUICK else pytest.mark.slow)
+        for name, case in CASES.items()
+    ]
+)
 def case(request):
     return request.param
 
@@ -262,7 +268,7 @@ INTEGRATORS = {
 }
 
 
-@pytest.mark.parametrize("kind", INTEGRATORS)
+@pytest.mark.parametrize("kind", ["adaptive", "kls", *slow("fixed", "augmented_bug")])
 def test_layers_of_every_kind_are_trained(kind):
     model = network()
     model.compile(
@@ -288,6 +294,7 @@ def nothing(kernel):
     return 0.0 * ops.sum(kernel)
 
 
+@pytest.mark.slow
 def test_recorded_products_give_the_gradients_of_a_second_pass():
     """A penalty of kernels can't be recorded, so the other model takes two passes."""
     trained = []

@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 import pytest
+from conftest import SLOW, slow
 from gradients import array
 
 import dlrt
@@ -85,14 +86,13 @@ LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 @pytest.mark.parametrize(
     "integrator, tolerance",
     [
-        ("parallel_bug", 0.4),
-        ("augmented_bug", None),
         ("augmented_bug", 0.4),
+        *slow(("parallel_bug", 0.4), ("augmented_bug", None)),
         # Dense layers have these on every backend.
-        pytest.param("parallel_bug", None, marks=pytest.mark.tensorflow_only),
-        pytest.param("kls", None, marks=pytest.mark.tensorflow_only),
-        pytest.param("projector_splitting", None, marks=pytest.mark.tensorflow_only),
-        pytest.param("factorized", None, marks=pytest.mark.tensorflow_only),
+        *(
+            pytest.param(name, None, marks=[pytest.mark.tensorflow_only, SLOW])
+            for name in ("parallel_bug", "kls", "projector_splitting", "factorized")
+        ),
     ],
 )
 def test_every_integrator_trains_convolutions(integrator, tolerance):
@@ -135,6 +135,7 @@ def nothing(kernel):
     return 0.0 * keras.ops.sum(kernel)
 
 
+@pytest.mark.slow
 def test_recorded_products_give_the_gradients_of_a_second_pass():
     """A penalty of kernels can't be recorded, so the other model takes two passes."""
     trained = []

@@ -3,11 +3,14 @@
 import keras
 import numpy as np
 import pytest
+from conftest import slow
 
 import dlrt
 from dlrt.optimizers._shared_updates import _SHAREABLE
 
 OTHERS = (keras.optimizers.Lamb, keras.optimizers.Ftrl, keras.optimizers.Muon)
+QUICK = (keras.optimizers.Adam, keras.optimizers.SGD, keras.optimizers.Lamb)
+REST = [cls for cls in (*_SHAREABLE, *OTHERS) if cls not in QUICK]
 OPTIONS = {
     keras.optimizers.SGD: {"momentum": 0.9},
     keras.optimizers.RMSprop: {"centered": True},
@@ -28,7 +31,7 @@ def trained(optimizer, eagerly, layers=2):
 
 
 @pytest.mark.tensorflow_only
-@pytest.mark.parametrize("cls", [*_SHAREABLE, *OTHERS])
+@pytest.mark.parametrize("cls", [*QUICK, *slow(*REST)])
 def test_updates_are_those_of_the_optimizer(cls):
     models = [
         trained(cls(learning_rate=0.01, **OPTIONS.get(cls, {})), eagerly)
@@ -44,9 +47,8 @@ def test_updates_are_those_of_the_optimizer(cls):
     "options",
     [
         {},
-        {"amsgrad": True},
-        {"gradient_accumulation_steps": 2},
-        {"clipnorm": 0.1, "weight_decay": 0.1},
+        *slow({"amsgrad": True}, {"gradient_accumulation_steps": 2}),
+        *slow({"clipnorm": 0.1, "weight_decay": 0.1}),
     ],
     ids=lambda options: "-".join(options) or "plain",
 )
@@ -66,7 +68,7 @@ def test_adam_with_gradients_of_rows(options):
         np.testing.assert_allclose(compiled, eager, rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize("integrator", ["parallel_bug", "kls", "augmented_bug"])
+@pytest.mark.parametrize("integrator", ["parallel_bug", *slow("kls", "augmented_bug")])
 def test_many_equal_layers_are_stepped_as_each_by_itself(integrator, monkeypatch):
     results = []
     for least in (2, 1000):
