@@ -9,6 +9,7 @@ import numpy as np
 
 from dlrt import accounting
 from dlrt._decomposed import is_separable, recomposed
+from dlrt._flops import Call, calls, flops_of
 from dlrt._rebuild import rebuild
 from dlrt._recurrent import closed, opened, types_of_products
 from dlrt._selection import LayerFilter, check_built, names_of_recurrent
@@ -210,13 +211,15 @@ def compress(
         changed = rebuild(whole, lambda layer: replacements.get(id(layer)))
     smaller = closed(changed)
     names = [candidate.layer.name for candidate, _ in plan]
+    flops = flops_of(smaller)
     report = Report(
         layers=tuple(candidate.report(choice) for candidate, choice in plan),
         left_alone=left_alone(whole, names),
         parameters_before=accounting.parameter_count(whole),
         parameters=accounting.parameter_count(smaller),
-        flops_before=accounting.flop_count(whole),
-        flops=accounting.flop_count(smaller),
+        flops_before=flops_of(whole).total,
+        flops=flops.total,
+        not_in_flops=flops.left_out,
     )
     if fine_tune is not None:
         fine_tune(smaller)
@@ -245,14 +248,14 @@ def _planned(
         A copy of the model that has these layers, or itself, and the plan.
     """
     model, layers = opened(model, layers)
-    shapes: dict[int, list[tuple]] = {}
-    for layer, shape in accounting.applications(model):
-        shapes.setdefault(id(layer), []).append(shape)
+    applied: dict[int, list[Call]] = {}
+    for call in calls(model):
+        applied.setdefault(id(call.layer), []).append(call)
     structure = STRUCTURES[method.structure]()
     chosen = selected(model, layers)
     recurrent = names_of_recurrent(model)
     for layer in chosen:
-        several = len(set(shapes[id(layer)])) > 1
+        several = len({call.own_shape for call in applied[id(layer)]}) > 1
         if several and method.structure != "manifold" and id(layer) not in recurrent:
             # Keras's models, and so rows of layers, are for one shape; those within
             # recurrent layers for sequences of any length.
@@ -263,7 +266,12 @@ def _planned(
             )
     types = types_of_products(model)
     candidates = [
-        Candidate(layer, structure, shapes[id(layer)], types.get(id(layer)))
+        Candidate(
+            layer,
+            structure,
+            [call.shape for call in applied[id(layer)]],
+            types.get(id(layer)),
+        )
         for layer in chosen
     ]
     choices = _choose(model, candidates, budget, method.allocation, data, compiled)
@@ -309,7 +317,7 @@ def _choose(
         indices = within_error(tables, bound)
     else:
         if kind == "flops":
-            total = accounting.flop_count(model)
+            total = flops_of(model).total
         else:
             total = accounting.parameter_count(model)
         others = total - sum(table.whole for table in tables)

@@ -1,7 +1,9 @@
 """What a compression has done."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
+
+from dlrt._flops import written
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,8 @@ class Report:
         parameters: Parameters now.
         flops_before: Flops before, see `dlrt.accounting.flop_count`.
         flops: Flops now.
+        not_in_flops: Names and types of layers that flops leave out, as their products
+            are not known.
     """
 
     layers: tuple[LayerReport, ...]
@@ -65,6 +69,7 @@ class Report:
     parameters: int
     flops_before: int
     flops: int
+    not_in_flops: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def ratio(self) -> float:
@@ -93,6 +98,8 @@ class Report:
             before, after = getattr(self, f"{what}_before"), getattr(self, what)
             times = f" ({before / after:.2f} times fewer)" if after else ""
             lines.append(f"{what}: {before:,} before, {after:,} now{times}")
+        if self.not_in_flops:
+            lines.append(f"flops are without those of {written(self.not_in_flops)}")
         return "\n".join(lines)
 
 
