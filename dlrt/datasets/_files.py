@@ -137,7 +137,7 @@ def _read_idx(path: Path) -> np.ndarray:
 
 
 @contextmanager
-def reporting(path: Path) -> Iterator[None]:
+def reporting(path: Path | str) -> Iterator[None]:
     """Turns any error from reading a file into a `DatasetFileError` that names it."""
     try:
         yield

@@ -1,43 +1,46 @@
 """Images in class folders, on disk or in an archive."""
 
-import io
+import os
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
 
+from dlrt.datasets._decode import Size, decoded, suffixes
 from dlrt.datasets._errors import DatasetFileError
 from dlrt.datasets._files import RawArrays, reporting
+from dlrt.datasets._places import places
 
-_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
-_PARTS = ("train", "test")
-# One image in five of each class, where a folder has no test part.
-_TEST_INTERVAL = 5
+# How many names of files that are left out are shown.
+_SHOWN = 3
 
-Size = tuple[int, int]
-# Where a file is within the folder, and what is in it.
-Entry = tuple[PurePosixPath, bytes]
+# Where something is, what errors call it, and what reads it: `None` for a folder.
+Entry = tuple[PurePosixPath, str, Callable[[], bytes] | None]
 
 
 class ClassFolders(NamedTuple):
     """Images with the names of their classes.
 
     Attributes:
-        arrays: Images `(N, h, w)`, or `(N, h, w, 3)` unless all are grey, and labels.
+        arrays: Images `(N, h, w)`, or `(N, h, w, 3)` unless all are grey, from 0 for
+            black to 255, and labels.
         class_names: The name of each class, sorted.
+        remarks: What has been left out, or taken for something else.
     """
 
     arrays: RawArrays
     class_names: tuple[str, ...]
+    remarks: list[str]
 
 
 def read_folder(directory: Path, image_size: Size | None = None) -> ClassFolders:
-    """Reads `<part>/<class>/<image>`, or `<class>/<image>` without a test part.
+    """Reads `<part>/<class>/<image>`, or `<class>/<image>` without parts.
 
     Args:
-        directory: The folder, with parts "train" and "test".
+        directory: The folder.
         image_size: Height and width that images are scaled to; otherwise all have the
             same.
 
@@ -48,99 +51,127 @@ def read_folder(directory: Path, image_size: Size | None = None) -> ClassFolders
 
 
 def read_archive(path: Path, image_size: Size | None = None) -> ClassFolders:
-    """`read_folder`, of the one folder in a tar archive, which is not unpacked."""
+    """`read_folder`, of a tar archive, which is not unpacked."""
     return _read(path, _members_of(path), image_size)
 
 
 def _files_in(directory: Path) -> Iterator[Entry]:
-    for path in sorted(directory.rglob("*")):
-        relative = PurePosixPath(path.relative_to(directory).as_posix())
-        if _is_image(relative) and path.is_file():
-            with reporting(path):
-                content = path.read_bytes()
-            yield relative, content
+    def fail(error: OSError) -> None:
+        raise error
+
+    with reporting(directory):
+        for place, folders, files in os.walk(directory, onerror=fail, followlinks=True):
+            here = Path(place)
+            for path in (here / name for name in folders):
+                if path.is_symlink() and path.resolve() in _resolved_above(path):
+                    raise DatasetFileError(f"{path}: is a link to a folder above it")
+                yield _below(directory, path), str(path), None
+            for path in (here / name for name in files):
+                yield _below(directory, path), str(path), partial(_content, path)
+
+
+def _resolved_above(path: Path) -> set[Path]:
+    return {folder.resolve() for folder in path.parents}
+
+
+def _below(directory: Path, path: Path) -> PurePosixPath:
+    return PurePosixPath(path.relative_to(directory).as_posix())
+
+
+def _content(path: Path) -> bytes:
+    # A pipe, for one, would be waited for.
+    if path.exists() and not path.is_file():
+        raise ValueError("it is no regular file")
+    return path.read_bytes()
 
 
 def _members_of(path: Path) -> Iterator[Entry]:
     with reporting(path), tarfile.open(path) as archive:
         for member in archive:
-            name = PurePosixPath(member.name)
-            # Below the one folder of the archive.
-            relative = PurePosixPath(*name.parts[1:])
-            file = archive.extractfile(member) if _is_image(relative) else None
-            if file is not None:
-                yield relative, file.read()
+            relative = PurePosixPath(member.name)
+            name = f"{path}, {member.name}"
+            if member.isdir():
+                yield relative, name, None
+            else:
+                file = archive.extractfile(member) if _is_image(relative) else None
+                content = b"" if file is None else file.read()
+                yield relative, name, partial(bytes, content)
+
+
+def _is_hidden(path: PurePosixPath) -> bool:
+    return any(part.startswith(".") for part in path.parts)
 
 
 def _is_image(path: PurePosixPath) -> bool:
-    hidden = any(part.startswith(".") for part in path.parts)
-    return path.suffix.lower() in _SUFFIXES and not hidden
+    return path.suffix.lower() in suffixes() and not _is_hidden(path)
 
 
 def _read(
     where: Path, entries: Iterable[Entry], image_size: Size | None
 ) -> ClassFolders:
-    images: dict[str, list[np.ndarray]] = {}
-    names: dict[str, list[str]] = {}
-    first: tuple[str, tuple[int, ...]] | None = None
-    for path, content in sorted(_parted(where, entries), key=lambda entry: entry[0]):
-        part, name = path.parts[:2]
-        with reporting(where / path):
-            pixels = _decoded(content, image_size)
-        shape = pixels.shape[:2]
-        first = first or (str(path), shape)
+    folders: set[PurePosixPath] = set()
+    readers: dict[PurePosixPath, tuple[str, Callable[[], bytes]]] = {}
+    for path, name, read in entries:
+        if read is None:
+            folders.add(path)
+        else:
+            readers[path] = name, read
+    images = sorted(filter(_is_image, readers))
+    found = places(where, images)
+    pixels: dict[str, list[np.ndarray]] = {"train": [], "test": []}
+    names: dict[str, list[str]] = {"train": [], "test": []}
+    first: tuple[PurePosixPath, tuple[int, ...]] | None = None
+    for path, part, class_name in found.used:
+        image = decoded(*readers[path], image_size)
+        shape = image.shape[:2]
+        first = first or (path, shape)
         if shape != first[1]:
             raise DatasetFileError(
                 f"{where}: images must have one size, or `image_size` be given, but "
                 f"{first[0]} has {_written(first[1])} and {path} has {_written(shape)}"
             )
-        images.setdefault(part, []).append(pixels)
-        names.setdefault(part, []).append(name)
-    missing = [part for part in _PARTS if part not in images]
-    if missing:
-        raise DatasetFileError(
-            f"{where}: no images in class folders of {' and '.join(missing)}; images "
-            f"are files <part>/<class>/<name> with a suffix among "
-            f"{', '.join(_SUFFIXES)}"
-        )
+        pixels[part].append(image)
+        names[part].append(class_name)
     classes = sorted(set(names["train"]))
     unknown = sorted(set(names["test"]) - set(classes))
     if unknown:
         raise DatasetFileError(
             f"{where}: test has classes that train has not: {', '.join(unknown)}"
         )
-    grey = all(pixels.ndim == 2 for part in images.values() for pixels in part)
-    x_train, x_test = (_stacked(images[part], grey) for part in _PARTS)
-    y_train, y_test = (np.searchsorted(classes, names[part]) for part in _PARTS)
-    return ClassFolders(RawArrays(x_train, y_train, x_test, y_test), tuple(classes))
+    grey = all(image.ndim == 2 for part in pixels.values() for image in part)
+    x_train, x_test = (_stacked(part, grey) for part in pixels.values())
+    y_train, y_test = (np.searchsorted(classes, part) for part in names.values())
+    hidden = set(filter(_is_hidden, readers))
+    left_out = {
+        "hidden files": sorted(hidden),
+        "files that are no images": sorted(set(readers) - hidden - set(images)),
+        "folders without images": _empty(folders, images),
+        "images outside of class folders": found.outside,
+        "images for validation": found.validation,
+    }
+    remarks = [_counted(what, paths) for what, paths in left_out.items() if paths]
+    if found.tested_on is not None:
+        remarks.append(f"the images in {found.tested_on} are taken for testing")
+    arrays = RawArrays(x_train, y_train, x_test, y_test)
+    return ClassFolders(arrays, tuple(classes), remarks)
 
 
-def _parted(where: Path, entries: Iterable[Entry]) -> Iterator[Entry]:
-    """Entries `<part>/<class>/...`, where there are parts and where there are none."""
-    listed = list(entries)
-    parts = {path.parts[0] for path, _ in listed if len(path.parts) >= 3}
-    if parts & {*_PARTS}:
-        yield from ((p, c) for p, c in listed if len(p.parts) >= 3)
-        return
-    counts: dict[str, int] = {}
-    for path, content in sorted(listed, key=lambda entry: entry[0]):
-        if len(path.parts) < 2:
-            continue
-        number = counts[path.parts[0]] = counts.get(path.parts[0], 0) + 1
-        part = "test" if number % _TEST_INTERVAL == 0 else "train"
-        yield PurePosixPath(part, path), content
+def _empty(
+    folders: Iterable[PurePosixPath], images: Iterable[PurePosixPath]
+) -> list[PurePosixPath]:
+    """The outermost folders without images, but for hidden ones."""
+    full = {folder for path in images for folder in path.parents}
+    return [
+        folder
+        for folder in sorted(folders)
+        if folder not in full and folder.parent in full and not _is_hidden(folder)
+    ]
 
 
-def _decoded(content: bytes, image_size: Size | None) -> np.ndarray:
-    # Where no images are read, Pillow is not waited for.
-    from PIL import Image
-
-    with Image.open(io.BytesIO(content)) as image:
-        pixels = image.convert("L" if image.mode in ("1", "L") else "RGB")
-    if image_size is not None:
-        height, width = image_size
-        pixels = pixels.resize((width, height), Image.Resampling.BILINEAR)
-    return np.asarray(pixels)
+def _counted(what: str, paths: Sequence[PurePosixPath]) -> str:
+    shown = ", ".join(map(str, paths[:_SHOWN]))
+    more = ", ..." if len(paths) > _SHOWN else ""
+    return f"{what} left out: {len(paths):,} ({shown}{more})"
 
 
 def _stacked(images: list[np.ndarray], grey: bool) -> np.ndarray:

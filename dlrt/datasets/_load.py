@@ -46,7 +46,12 @@ def load(
     nowhere.
 
     A folder holds images as `train/<class>/<image>` and `test/<class>/<image>`,
-    or as `<class>/<image>`, of which every fifth of a class is for testing.
+    or as `<class>/<image>`, of which every fifth of a class is for testing. The
+    parts may be called "Training" and "Testing" too, in any case, and lie within
+    the classes; one called "val", "valid" or "validation" is for testing where
+    there is no other for that. Images are upright as their EXIF tags say, on white
+    where they are transparent; those with 16 bits keep them. What is in the folder
+    besides is left out, with a warning that counts and names it.
 
     Args:
         name: One of `"mnist"`, `"fashion_mnist"`, `"cifar10"`, `"digits"` and
@@ -65,8 +70,10 @@ def load(
         ValueError: If `name` is neither a data set nor an existing folder,
             `image_size` is no pair of positive integers or for no folder, or
             `data_dir` or `DLRT_DATA_DIR` is not an existing directory.
-        DatasetFileError: If a file in such a directory cannot be used. It is
-            a `ValueError`, and no other place is searched then.
+        DatasetFileError: If a file in such a directory cannot be used; images with
+            several frames, with values of 32 bits, or above the limit of Pillow,
+            are among them. It is a `ValueError`, and no other place is searched
+            then.
         DatasetUnavailableError: If the named data set is in none of the
             places. It is an `OSError`.
 
@@ -181,6 +188,9 @@ def _search(name: str, data_dir: str | os.PathLike[str] | None) -> Dataset:
 
 
 def _of_class_folders(name: str, found: ClassFolders, source: str) -> Dataset:
+    if found.remarks:
+        # By whoever has called `load`.
+        warnings.warn(f"{name}: {'; '.join(found.remarks)}", stacklevel=4)
     return _dataset(name, found.arrays, source, found.class_names)
 
 

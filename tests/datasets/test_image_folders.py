@@ -1,6 +1,7 @@
 """CIFAR-10 and images in class folders. None of these tests leaves the machine."""
 
 import io
+import os
 import tarfile
 
 import numpy as np
@@ -94,11 +95,91 @@ class TestFolders:
         (folder / "train" / "cat" / ".hidden.png").write_bytes(b"none")
         (folder / "train" / ".cache").mkdir()
         write_image(folder / "train" / ".cache" / "1.png", (0, 0, 0))
-        assert len(load(folder).x_train) == 9
+        (folder / "train" / "fox").mkdir()
+        write_image(folder / "train" / "1.png", (0, 0, 0))
+        write_image(folder / "preview" / "a" / "1.png", (0, 0, 0))
+        with pytest.warns(UserWarning) as caught:
+            assert len(load(folder).x_train) == 9
+        (warning,) = caught
+        assert warning.filename == __file__
+        assert str(warning.message) == (
+            "pets: hidden files left out: 2 (train/.cache/1.png, "
+            "train/cat/.hidden.png); files that are no images left out: 1 "
+            "(train/cat/notes.txt); folders without images left out: 1 (train/fox); "
+            "images outside of class folders left out: 2 (preview/a/1.png, "
+            "train/1.png)"
+        )
 
-    def test_damaged_image_is_named(self, folder):
-        (folder / "train" / "cat" / "1.png").write_bytes(b"no image")
-        with pytest.raises(DatasetFileError, match=r"train/cat/1\.png: cannot be read"):
+    @pytest.mark.parametrize("content", [b"", b"no image", b"half"], ids=repr)
+    @pytest.mark.parametrize("parts", [True, False])
+    def test_damaged_image_is_named(self, folder, content, parts):
+        if not parts:
+            folder = folder / "train"
+            for index in range(5):
+                write_image(folder / "emu" / f"1{index}.png", (0, 0, 0))
+        path = sorted(folder.rglob("*.png"))[-1]
+        path.write_bytes(path.read_bytes()[:50] if content == b"half" else content)
+        with pytest.raises(DatasetFileError, match="cannot be read") as caught:
+            load(folder)
+        assert str(caught.value).startswith(f"{path}: ")
+        assert "<" not in str(caught.value)
+
+    @pytest.mark.parametrize(
+        "train, test",
+        [
+            ("Training/{}", "Testing/{}"),
+            ("TRAIN/{}", "Test/{}"),
+            ("pets/train/{}", "pets/test/{}"),
+            ("training/images/{}", "testing/images/{}"),
+            ("{}/train", "{}/test"),
+        ],
+    )
+    def test_folders_of_parts(self, folder, train, test):
+        for part, new in (("train", train), ("test", test)):
+            for name in ("cat", "dog", "emu"):
+                target = folder / "as people have them" / new.format(name)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                (folder / part / name).rename(target)
+        for part in ("train", "test"):
+            (folder / part).rmdir()
+        dataset = load(folder)
+        assert dataset.class_names == ("cat", "dog", "emu")
+        np.testing.assert_array_equal(dataset.y_train, np.repeat([0, 1, 2], 3))
+        np.testing.assert_array_equal(dataset.y_test, np.repeat([0, 1, 2], 2))
+        assert dataset.x_test[0, 0, 0, 2] == 1
+
+    def test_validation_part(self, folder):
+        write_image(folder / "Valid" / "cat" / "1.png", (0, 0, 0))
+        with pytest.warns(UserWarning, match="validation left out: 1.*Valid/cat/1.png"):
+            assert len(load(folder).x_test) == 6
+        (folder / "test").rename(folder / "elsewhere")
+        with pytest.warns(UserWarning, match="images in Valid are taken for testing"):
+            assert len(load(folder).x_test) == 1
+
+    @pytest.mark.parametrize("folders", [("Training", "Testing"), ("train", "test")])
+    def test_parts_without_classes(self, tmp_path, folders):
+        for name in folders:
+            for index in range(5):
+                write_image(tmp_path / "all" / name / f"{index}.png", (0, 0, 0))
+        with pytest.raises(DatasetFileError, match="no images in class folders"):
+            load(tmp_path / "all")
+
+    def test_two_folders_for_a_part(self, folder):
+        write_image(folder / "Training" / "cat" / "1.png", (0, 0, 0))
+        with pytest.raises(DatasetFileError, match="for train: Training, train"):
+            load(folder)
+
+    def test_links_to_folders_are_followed(self, folder):
+        (folder / "train" / "cat").rename(folder.parent / "cats")
+        (folder / "train" / "cat").symlink_to(folder.parent / "cats")
+        assert load(folder).class_names == ("cat", "dog", "emu")
+        (folder / "train" / "cat" / "all").symlink_to(folder)
+        with pytest.raises(DatasetFileError, match="train/cat/all: is a link"):
+            load(folder)
+
+    def test_pipes_are_not_waited_for(self, folder):
+        os.mkfifo(folder / "train" / "cat" / "9.png")
+        with pytest.raises(DatasetFileError, match=r"cat/9\.png.*no regular file"):
             load(folder)
 
     def test_class_without_training_images(self, folder):
@@ -124,6 +205,111 @@ class TestFolders:
             load("digits", image_size=(8, 8))
 
 
+def first_pixel(tmp_path, image, name="1.png", **kwargs):
+    """What `load` makes of the first pixel of an image, from 0 to 1."""
+    for part in ("train", "test"):
+        path = tmp_path / "all" / part / "a" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image.save(path, **kwargs)
+    return np.asarray(load(tmp_path / "all").x_train[0, 0, 0], "float64")
+
+
+def palette(size=(6, 4)):
+    image = Image.new("P", size, 1)
+    image.putpalette([9, 9, 9, 0, 51, 255])
+    return image
+
+
+DEEP = np.full((4, 6), 32896, "uint16")
+
+
+@pytest.mark.parametrize(
+    "image, name, kwargs, expected",
+    [
+        (Image.new("1", (6, 4), 1), "1.png", {}, 1),
+        (Image.new("L", (6, 4), 51), "1.gif", {}, (0.2, 0.2, 0.2)),
+        (Image.new("L", (6, 4), 51), "1.png", {"transparency": 51}, 1),
+        (Image.new("LA", (6, 4), (0, 51)), "1.png", {}, 0.8),
+        (Image.new("RGBA", (6, 4), (0, 0, 0, 0)), "1.png", {}, (1, 1, 1)),
+        (
+            Image.new("RGBA", (6, 4), (255, 0, 0, 51)),
+            "1.webp",
+            {"lossless": True},
+            (1, 0.8, 0.8),
+        ),
+        (
+            Image.new("RGB", (6, 4), (0, 51, 0)),
+            "1.png",
+            {"transparency": (0, 51, 0)},
+            (1, 1, 1),
+        ),
+        (
+            Image.new("RGB", (6, 4)),
+            "1.jpg",
+            {"format": "MPO", "append_images": [Image.new("RGB", (6, 4), (255,) * 3)]},
+            (0, 0, 0),
+        ),
+        (palette(), "1.png", {}, (0, 0.2, 1)),
+        (palette(), "1.png", {"transparency": 1}, (1, 1, 1)),
+        (palette(), "1.gif", {"transparency": 1}, (1, 1, 1)),
+        (Image.new("CMYK", (6, 4), (255, 0, 51, 0)), "1.tif", {}, (0, 1, 0.8)),
+        (
+            Image.new("HSV", (6, 4), (0, 255, 255)).convert("YCbCr"),
+            "1.tiff",
+            {},
+            (1, 0, 0),
+        ),
+        (Image.fromarray(DEEP), "1.png", {}, 32896 / 65535),
+        (Image.fromarray(DEEP), "1.tif", {}, 32896 / 65535),
+        # White is zero.
+        (Image.fromarray(DEEP), "1.tif", {"tiffinfo": {262: 0}}, 1 - 32896 / 65535),
+        (Image.fromarray(DEEP), "1.pgm", {}, 32896 / 65535),
+        (Image.fromarray(DEEP), "1.png", {"transparency": 32896}, 1),
+    ],
+)
+def test_modes_and_depths(tmp_path, image, name, kwargs, expected):
+    found = first_pixel(tmp_path, image, name, **kwargs)
+    assert found.shape == np.shape(expected)
+    # A pixel of YCbCr is rounded twice.
+    np.testing.assert_allclose(found, expected, atol=0.01 if "tiff" in name else 1e-6)
+
+
+def test_deep_images_are_scaled(tmp_path):
+    first_pixel(tmp_path, Image.fromarray(DEEP))
+    dataset = load(tmp_path / "all", image_size=(2, 2))
+    assert dataset.x_train.shape == (1, 2, 2)
+    np.testing.assert_allclose(dataset.x_train, 32896 / 65535, rtol=1e-6)
+
+
+def test_cameras_say_what_is_up(tmp_path):
+    image = Image.new("RGB", (6, 4))
+    image.paste((255, 255, 255), (0, 0, 6, 1))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    first_pixel(tmp_path, image, exif=exif)
+    x = load(tmp_path / "all").x_train
+    assert x.shape == (1, 6, 4, 3)
+    assert x[0, :, -1].min() == 1 and x[0, :, :-1].max() == 0
+
+
+@pytest.mark.parametrize(
+    "image, name, message",
+    [
+        (Image.new("I", (6, 4), 9), "1.tif", "pixels of 32 bits.*'I'.*8 or 16 bits"),
+        (Image.new("F", (6, 4), 0.5), "1.tif", "pixels of 32 bits.*'F'"),
+        *((Image.new("L", (6, 4)), name, "2 frames") for name in ("1.gif", "1.tif")),
+        (Image.new("L", (200, 60)), "1.png", "12000 pixels.*bomb"),
+        (Image.new("L", (200, 100)), "1.png", "20000 pixels.*bomb"),
+    ],
+)
+def test_refused_images(tmp_path, monkeypatch, image, name, message):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 9999)
+    other = Image.new(image.mode, image.size, 99)
+    frames = {"save_all": True, "append_images": [other]} if "frames" in message else {}
+    with pytest.raises(DatasetFileError, match=rf"test/a/{name}: .*{message}"):
+        first_pixel(tmp_path, image, name, **frames)
+
+
 def write_archive(path, folder):
     with tarfile.open(path, "w:gz") as archive:
         archive.add(folder, "cifar10")
@@ -142,6 +328,14 @@ class TestCifar10:
         np.testing.assert_array_equal(packed.y_test, unpacked.y_test)
         folder.rename(own / "cifar10")
         np.testing.assert_array_equal(load("cifar10", own).x_test, unpacked.x_test)
+
+    def test_damaged_image_in_an_archive_is_named(self, folder, tmp_path):
+        (folder / "train" / "cat" / "1.png").write_bytes(b"no image")
+        path = tmp_path / "cifar10.tar.gz"
+        write_archive(path, folder)
+        with pytest.raises(DatasetFileError) as caught:
+            load("cifar10", tmp_path)
+        assert f"{path}, cifar10/train/cat/1.png: cannot be" in str(caught.value)
 
     def test_damaged_archive_is_named(self, folder, tmp_path):
         path = tmp_path / "cifar10.tar.gz"
