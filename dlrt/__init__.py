@@ -2,8 +2,10 @@
 
 from importlib import metadata
 
+from dlrt import accounting as accounting
 from dlrt import callbacks as callbacks
 from dlrt import compression as compression
+from dlrt import datasets as datasets
 from dlrt import evolution as evolution
 from dlrt import integrators as integrators
 from dlrt import layers as layers

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Draws every figure from the reference logs, and the graphics that explain the method,
 # into history_logs/figures. With options (--help), only the figures that they name.
-# Other logs: python -m evaluation figures LOGS.
+# Other logs: .venv/bin/python -m evaluation figures LOGS.
 set -eu
 . "$(dirname -- "$0")/_env.sh"
 "$PYTHON" -m evaluation figures --output "$root/history_logs/figures" "$@" \
