@@ -229,6 +229,33 @@ def test_nested_models_count_for_the_inputs_that_they_are_called_with():
     assert accounting.flop_count(keras.Model(inputs, two(inputs))) == flops_of_both
 
 
+def test_nested_models_of_sequences_count_for_their_length():
+    tokens = keras.Input((None,), dtype="int32")
+    x = LAYERS.Embedding(50, 6, mask_zero=True)(tokens)
+    y = LAYERS.MultiHeadAttention(2, 3)(x, x)
+    inner = keras.Model(tokens, LAYERS.Bidirectional(LAYERS.LSTM(3))(x + y))
+    words = keras.Input((7,), dtype="int32")
+    attention = 4 * 7 * 6 * 6 + 7 * 7 * 2 * (3 + 3)
+    expected = 2 * (attention + 2 * 7 * (6 + 3) * 12)
+    assert accounting.flop_count(keras.Model(words, inner(words))) == expected
+    assert accounting.flop_count(inner) < expected
+
+
+def test_budgets_in_flops_are_of_the_whole_model():
+    model = keras.Sequential(
+        [
+            keras.Input((9, 9, 4)),
+            LAYERS.Conv2D(12, 3),
+            LAYERS.Conv2DTranspose(4, 3),
+        ]
+    )
+    whole = 2 * 49 * 36 * 12 + 2 * 49 * 9 * 12 * 4
+    assert accounting.flop_count(model) == whole
+    smaller, report = dlrt.compress(model, "svd", {"flops": whole * 3 // 4})
+    assert report.flops_before == whole
+    assert whole // 2 < report.flops == accounting.flop_count(smaller) <= whole * 3 // 4
+
+
 class Scale(keras.layers.Layer):
     def build(self, input_shape):
         self.scale = self.add_weight(shape=input_shape[-1:], name="scale")
