@@ -135,7 +135,8 @@ def run(
 
 def command(module: str, words: Sequence[str]) -> str:
     """What to type to run a module with some words."""
-    return shlex.join(["python", "-m", module, *words])
+    # Not every Python has Keras.
+    return shlex.join([sys.executable, "-m", module, *words])
 
 
 def _end(status: int, message: str) -> NoReturn:

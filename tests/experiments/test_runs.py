@@ -1,6 +1,7 @@
 """What all experiments share, with settings that are not those of MNIST."""
 
 import argparse
+import shlex
 import subprocess
 import sys
 from dataclasses import dataclass, replace
@@ -220,7 +221,8 @@ def test_an_interrupted_run_says_how_to_continue(settings, capsys, changes, word
     given = ["low-rank", "--corpus", "a b"]
     status = _command.run("experiments.translation", given, settings, act)
     assert status == 130
-    command = "python -m experiments.translation low-rank --corpus 'a b'"
+    python = shlex.quote(sys.executable)
+    command = f"{python} -m experiments.translation low-rank --corpus 'a b'"
     line = f"Interrupted. Continue with: {command} {words}".rstrip()
     assert capsys.readouterr().err.strip() == line
     assert _command.run("a", [], settings, lambda: 5) == 5

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -243,7 +244,8 @@ class TestContinuing:
         interrupt_second_epoch(monkeypatch)
         assert run("rank-adaptive", corpus, two, *self.adaptive) == 130
         monkeypatch.undo()
-        assert "Continue with: python -m experiments" in capsys.readouterr().err
+        said = capsys.readouterr().err
+        assert re.search(r"Continue with: \S+ -m experiments.transformer ", said)
         assert len(rows_of(two / "run")) == 2
         assert run("rank-adaptive", corpus, two, *self.adaptive, "--resume") == 0
         assert_same_run(two / "run", one / "run")
