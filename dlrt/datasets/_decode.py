@@ -93,10 +93,9 @@ def _plain(image: Any) -> Any:
     levels = _levels(image)
     if levels is not None:
         return _deep(image, *levels)
-    if image.mode == "L" and "transparency" in image.info:
+    if image.format == "PNG" and image.mode == "L" and "transparency" in image.info:
         # Of grey with 2 or 4 bits, Pillow scales the pixels alone.
-        scale = {"L;2": 85, "L;4": 17}.get(image.tile[0].args, 1)
-        image.info["transparency"] *= scale
+        image.info["transparency"] *= {"L;2": 85, "L;4": 17}.get(image.tile[0].args, 1)
     image = ImageOps.exif_transpose(image)
     grey = image.mode in ("1", "L", "LA")
     if image.has_transparency_data:

@@ -3,6 +3,7 @@
 import io
 import os
 import tarfile
+import zlib
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from PIL import Image
 from dlrt.datasets import (
     DatasetFileError,
     DatasetUnavailableError,
+    _decode,
     _download,
     _keras_cache,
     load,
@@ -272,6 +274,27 @@ def test_modes_and_depths(tmp_path, image, name, kwargs, expected):
     assert found.shape == np.shape(expected)
     # A pixel of YCbCr is rounded twice.
     np.testing.assert_allclose(found, expected, atol=0.01 if "tiff" in name else 1e-6)
+
+
+def test_transparent_grey_of_few_bits():
+    def chunk(kind, data):
+        end = zlib.crc32(kind + data).to_bytes(4, "big")
+        return len(data).to_bytes(4, "big") + kind + data + end
+
+    header = (1).to_bytes(4, "big") * 2 + bytes([4, 0, 0, 0, 0])
+    for transparent, expected in ((4, 255), (5, 68)):
+        content = b"\x89PNG\r\n\x1a\n" + b"".join(
+            chunk(kind, data)
+            for kind, data in (
+                (b"IHDR", header),
+                (b"tRNS", bytes([0, transparent])),
+                (b"IDAT", zlib.compress(b"\0\x40")),
+                (b"IEND", b""),
+            )
+        )
+        assert (
+            _decode.decoded("1.png", lambda content=content: content, None) == expected
+        )
 
 
 def test_deep_images_are_scaled(tmp_path):
