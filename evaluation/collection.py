@@ -79,6 +79,7 @@ def collect(paths: Sequence[Path], unfinished: bool = False) -> Collection:
     excluded: list[Log] = []
     problems: list[Problem] = []
     known: dict[tuple, Path] = {}
+    found: dict[tuple, list[Log]] = {}
     for file in find(paths):
         try:
             log = read(file)
@@ -90,17 +91,26 @@ def collect(paths: Sequence[Path], unfinished: bool = False) -> Collection:
             problems.append(Problem(file, what, "it is left out"))
             continue
         problems += [Problem(file, what, "it is used") for what in log.remarks]
+        found.setdefault((file.parent.resolve(), *_network(log), log.seed), []).append(
+            log
+        )
+    for several in found.values():
+        log = max(several, key=_finality)
+        for other in several:
+            if other is not log:
+                what = f"{_shown(log.path)} is of the same network"
+                problems.append(Problem(other.path, what, "it is left out"))
         key = (*_network(log), log.seed)
         why = _why_not(log, unfinished)
         if why is not None:
-            problems.append(Problem(file, why, "it is in no mean"))
+            problems.append(Problem(log.path, why, "it is in no mean"))
             excluded.append(log)
         elif log.seed is not None and key in known:
             first = _shown(known[key])
             what = f"it has the setting, the network and the seed of {first}"
-            problems.append(Problem(file, what, "it is left out"))
+            problems.append(Problem(log.path, what, "it is left out"))
         else:
-            known[key] = file
+            known[key] = log.path
             logs.append(log)
     dense, transformed, pictured = _apart(logs)
     others = _apart(excluded)
@@ -113,6 +123,11 @@ def collect(paths: Sequence[Path], unfinished: bool = False) -> Collection:
         images=pictured,
         excluded_images=others[2],
     )
+
+
+def _finality(log: Log) -> tuple[bool, int]:
+    """What tells the final log of a network from earlier ones beside it."""
+    return "final" in log.path.stem.lower(), int(log.epochs[-1])
 
 
 def _network(log: Log) -> tuple:

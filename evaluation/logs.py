@@ -213,7 +213,10 @@ def network(
         for key in ("epochs", "batch_size", "learning_rate", "noise", "dataset_size")
     }
     _compare(configuration, said | {"dim_layer": width}, test)
-    if configuration and (configuration.get("start_rank") is not None) != name.dlrt:
+    # A converted log says nothing but what its name does.
+    converted = _log_format.CONVERTED in configuration
+    low_rank = configuration.get("start_rank") is not None
+    if configuration and not converted and low_rank != name.dlrt:
         kind = "a dense" if name.dlrt else "a low-rank"
         raise Unusable(f"its configuration is that of {kind} network, unlike {test!r}")
     seed = configuration.get("seed", name.run)

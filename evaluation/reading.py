@@ -22,6 +22,7 @@ from evaluation.logs import (
     network,
 )
 from experiments import _old_csv, _published
+from experiments._log_format import CONVERTED
 
 SUFFIXES = (".xlsx", ".csv")
 
@@ -56,7 +57,8 @@ def read(path: Path) -> Log:
         setting, width, rank, seed, remarks = network(test, path.stem, configuration)
     epochs = np.array([row["epoch"] for row in rows])
     columns = _columns(rows, metrics)
-    if PARAMETERS not in columns and path.suffix == ".csv":
+    original = path.suffix == ".csv" or CONVERTED in configuration
+    if PARAMETERS not in columns and original:
         columns[PARAMETERS] = _parameters(width, columns, len(rows), setting.low_rank)
     missing = [name for name in metrics if name not in columns]
     if len(missing) == len(metrics):

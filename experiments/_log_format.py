@@ -26,6 +26,8 @@ WIDTH = "width "
 # its folder with what was measured of each network.
 LAYERS = "layers"
 TESTS = "tests.json"
+# What the configuration of a converted log names the old one by.
+CONVERTED = "converted from"
 
 
 def equal(one: Any, other: Any) -> bool:

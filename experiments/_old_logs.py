@@ -1,7 +1,8 @@
 """Earlier logs as tests of the present form: names, cells and columns.
 
 An old log is a CSV file with semicolons and one line an epoch, or a workbook under an
-old name. Nothing of it is changed; what it becomes is written beside it.
+old name. Nothing of it is changed; what it becomes is written beside it. Of several
+logs of one network in a folder the final one is taken, or else the longest.
 """
 
 import os
@@ -10,14 +11,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from dlrt.callbacks import _atomic_file, _workbook, read_history
 from experiments import _archive_cell, _old_csv, _old_names, names
 from experiments._archive_moves import Refusal
-from experiments._log_format import LOGS
+from experiments._log_format import CONVERTED, LOGS
 from experiments.names import Name
-
-_SOURCE = "converted from"
 
 
 @dataclass(frozen=True)
@@ -46,28 +46,39 @@ class Conversion:
         _atomic_file.create(self.goal, content)
 
 
-def conversions(folder: Path) -> Iterator[Conversion]:
-    """The logs to write for a folder of old ones, without those written already.
+def conversions(folder: Path) -> Iterator[Conversion | str | ValueError | Refusal]:
+    """What there is to do for a folder of old logs.
+
+    Returns:
+        The logs to write; in words, what needs not be done; and why a log can't be
+        converted.
 
     Raises:
-        ValueError: If the name of the folder or of a log is of no known form.
-        Refusal: If there is another file where a log belongs.
+        ValueError: If the name of the folder is of no known form.
     """
     modern = _old_names.modern(Path(os.path.abspath(folder)).name)
     name = names.parse(modern)
-    sources: dict[Path, Path] = {}
+    target = folder.parent / modern / LOGS
+    found: dict[str, list[Path]] = {}
     for source in _logs(folder):
-        stem = _stem(source, name)
-        goal = folder.parent / modern / LOGS / f"{stem}.xlsx"
-        if goal in sources:
-            raise Refusal(f"{source} and {sources[goal]} would both become {goal}")
-        sources[goal] = source
-        if source == goal or _is_done(source, goal):
-            continue
-        render: Callable[[], bytes] = source.read_bytes
-        if source.suffix == ".csv":
-            render = partial(_workbook_of, source, name, stem)
-        yield Conversion(source, goal, render)
+        try:
+            found.setdefault(_stem(source, name), []).append(source)
+        except ValueError as error:
+            yield error
+    for stem, sources in found.items():
+        goal = target / f"{stem}.xlsx"
+        old = [source for source in sources if not _is(source, goal)]
+        try:
+            source, *shorter = _final_first(old) if old else [goal]
+            for other in shorter:
+                yield f"{other} is left out: {source} is of the same network"
+            if not goal.exists():
+                yield Conversion(source, goal, partial(_content, source, name, stem))
+            elif old:
+                _check_done(source, goal)
+                yield f"{goal} is there already, made from {source}"
+        except (ValueError, Refusal) as error:
+            yield error
 
 
 def _logs(folder: Path) -> list[Path]:
@@ -96,26 +107,55 @@ def _stem(path: Path, name: Name) -> str:
     return stem
 
 
-def _is_done(source: Path, goal: Path) -> bool:
-    if not goal.exists():
-        return False
-    if source.suffix == ".csv":
-        done = read_history(goal)[1].get(_SOURCE) == source.name
-    else:
-        done = goal.read_bytes() == source.read_bytes()
-    if not done:
-        raise Refusal(f"{goal} is there already, and not made from {source}")
-    return True
+def _is(path: Path, other: Path) -> bool:
+    return path.resolve() == other.resolve()
 
 
-def _workbook_of(path: Path, name: Name, stem: str) -> bytes:
-    width, rank = names.position(stem, name)
-    configuration = _archive_cell.settings(name, width, rank) | {_SOURCE: path.name}
+def _final_first(sources: list[Path]) -> list[Path]:
+    """The logs of one network: a "final" one before others, a long before a short one.
+
+    Raises:
+        Refusal: If two that differ could be the first.
+    """
+    if len(sources) == 1:
+        return sources
+    rows = {source: _rows(source) for source in sources}
+
+    def place(source: Path) -> tuple[bool, int]:
+        return "final" in source.stem.lower(), len(rows[source])
+
+    first, second, *others = sorted(sources, key=place, reverse=True)
+    # As a text, in which "nan" equals itself.
+    if place(first) == place(second) and repr(rows[first]) != repr(rows[second]):
+        raise Refusal(f"{first} and {second} differ, and both are of one network")
+    return [first, second, *others]
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    if path.suffix == ".xlsx":
+        return read_history(path)[0]
     try:
-        rows = _old_csv.read(path)
+        return _old_csv.read(path)
     except _old_csv.NoLog as error:
         raise ValueError(
             f"an old log must be a table of numbers, but {error}. Received: {path}, "
             f"line {error.line}"
         ) from error
-    return _workbook.render(rows, configuration)
+
+
+def _check_done(source: Path, goal: Path) -> None:
+    """Raises `Refusal` unless the new log has been made from the old one."""
+    if source.suffix == ".csv":
+        done = read_history(goal)[1].get(CONVERTED) == source.name
+    else:
+        done = goal.read_bytes() == source.read_bytes()
+    if not done:
+        raise Refusal(f"{goal} is there already, and not made from {source}")
+
+
+def _content(path: Path, name: Name, stem: str) -> bytes:
+    if path.suffix == ".xlsx":
+        return path.read_bytes()
+    width, rank = names.position(stem, name)
+    configuration = _archive_cell.settings(name, width, rank) | {CONVERTED: path.name}
+    return _workbook.render(_rows(path), configuration)

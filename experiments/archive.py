@@ -12,7 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiments import _quiet
-from experiments._command import FAILED, Parser, add_subcommands, fail
+from experiments._command import (
+    FAILED,
+    WRONG_INPUT,
+    Parser,
+    add_subcommands,
+    fail,
+)
 from experiments._settings import LOG_DIR
 
 if TYPE_CHECKING:
@@ -101,14 +107,30 @@ def _merge(given: argparse.Namespace) -> int:
 def _convert(given: argparse.Namespace) -> int:
     from experiments import _archive_merge, _old_logs
 
-    actions = []
+    folders = []
     for word in given.folders:
         folder = _archive_merge.locate(given.log_dir, word)
         if folder is None:
             raise ValueError(f"`folder` must be a folder of logs. Received: {word}")
-        for item in _old_logs.conversions(folder):
-            actions.append((f"write {item.goal} from {item.source}", item.act))
-    return _do(actions, given.dry_run)
+        folders.append(folder)
+    statuses = [0]
+    for folder in folders:
+        try:
+            items = list(_old_logs.conversions(folder))
+        except ValueError as error:
+            print(f"error: {error}", file=sys.stderr)
+            statuses.append(WRONG_INPUT)
+            continue
+        for item in items:
+            if isinstance(item, Exception):
+                print(f"error: {item}", file=sys.stderr)
+                statuses.append(FAILED)
+            elif isinstance(item, str):
+                print(item, flush=True)
+            else:
+                text = f"write {item.goal} from {item.source}"
+                statuses.append(_do([(text, item.act)], given.dry_run))
+    return max(statuses)
 
 
 def _thin(given: argparse.Namespace) -> int:

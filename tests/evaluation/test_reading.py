@@ -18,7 +18,7 @@ from synthetic import (
 from evaluation.collection import collect, find
 from evaluation.logs import Unusable
 from evaluation.reading import read
-from experiments import names
+from experiments import archive, names
 
 pytestmark = pytest.mark.tensorflow_only
 
@@ -151,6 +151,41 @@ def test_ranks_and_percent_of_the_original(tmp_path):
     np.testing.assert_array_equal(log.ranks, [[9, 8, 7, 6], [5, 5, 5, 5]])
     assert log.column("parameters prediction")[1] == parameters(20, 5)
     assert "no column accuracy, val_loss, val_accuracy, test_loss" in log.remarks[0]
+
+
+LINES = "loss_train;acc_test;rank1;rank2;rank3\n" + "1;0.5;9;8;7;6\n" * 3
+
+
+@pytest.mark.parametrize(
+    "method",
+    ["", "DLRT", "DLRTTol10", "DLRTRank9-10"],
+    ids=lambda name: name or "dense",
+)
+def test_converted_logs(tmp_path, method):
+    test = method + ORIGINAL
+    old = write_original(tmp_path, LINES, test)
+    original = read(old)
+    assert archive.main(["convert", str(tmp_path / test)]) == 0
+    log = read(old.with_suffix(".xlsx"))
+    assert log.setting == original.setting and log.rank == original.rank
+    for name, values in original.columns.items():
+        np.testing.assert_array_equal(log.column(name), values)
+    assert log.column("parameters prediction")[0] > 0
+    # Both are one network.
+    assert len(collect([tmp_path]).logs) == 1
+
+
+def test_the_final_of_several_logs_of_a_network(tmp_path):
+    test = "TestDim20-21ep3batch256lr0-001"
+    path = write_original(tmp_path, LINES + "1;0.5;9;8;7;6\n", test)
+    path.rename(path.with_name("history_final_.csv"))
+    for number in (1, 2):
+        path.with_name(f"history_00{number}_.csv").write_text(LINES)
+    collection = collect([tmp_path])
+    (log,) = collection.logs
+    assert len(log.epochs) == 4 and not collection.excluded
+    left = [text for _, _, text in problems_of(collection) if "left out" in text]
+    assert len(left) == 2 and all("history_final_.csv is of" in text for text in left)
 
 
 @pytest.mark.parametrize(

@@ -830,10 +830,13 @@ def test_convert_writes_a_test_beside_old_logs(root, capsys):
     assert configuration["seed"] == 2
     assert configuration["dim_layer"] == 8
     assert configuration["converted from"] == "dim8.csv"
-    # What is done is not done again.
+    # What is done is not done again, and said.
+    content = (logs / "dim8.xlsx").read_bytes()
     capsys.readouterr()
     assert run(root, "convert", OLD_NAME) == 0
-    assert capsys.readouterr().out == ""
+    shown = capsys.readouterr().out.splitlines()
+    assert len(shown) == 2 and all("is there already" in line for line in shown)
+    assert (logs / "dim8.xlsx").read_bytes() == content
     cells = _archive.ArchivedTest(root / SMALL, Place.ACTIVE).cells()
     assert [cell.state for cell in cells] == [State.FINISHED, State.DIVERGED]
 
@@ -857,6 +860,69 @@ def test_convert_overwrites_nothing(root, capsys):
     assert path.read_bytes() == content
 
 
+def test_convert_goes_on_behind_what_it_refuses(root, capsys):
+    # The workbook stands beside the old log, whose folder has a modern name.
+    own = root / SMALL / "historyLogs" / "dim8.csv"
+    own.parent.mkdir(parents=True)
+    own.write_text(OLD_LOG)
+    (own.parent / "results.csv").write_text(OLD_LOG)
+    (root / "results").mkdir()
+    other = SMALL.replace("Run2", "Run3")
+    last = root / other.lower() / "dim9.csv"
+    last.parent.mkdir()
+    last.write_text(OLD_LOG)
+    words = [SMALL, root / "results", last.parent]
+    for _ in range(2):
+        assert run(root, "convert", *words) == 2
+        first, second = capsys.readouterr().err.splitlines()
+        assert "must have 'dim<number>'" in first and "results" in second
+    found = {path.relative_to(root) for path in root.rglob("*.xlsx")}
+    assert {str(path) for path in found} == {
+        f"{SMALL}/historyLogs/dim8.xlsx",
+        f"{other}/historyLogs/dim9.xlsx",
+    }
+
+
+@pytest.mark.parametrize("final", ["history_final_", "log2"])
+def test_convert_takes_the_final_log_of_a_network(root, capsys, final):
+    for name, lines in (("history_001_", 3), ("history_002_", 2), (final, 4)):
+        path = write_old(root, name, "".join(OLD_LOG.splitlines(True)[:lines]))
+    folder = root / OLD_NAME.replace("dim8-11", "dim8-9")
+    (root / OLD_NAME).rename(folder)
+    assert run(root, "convert", folder) == 0
+    assert capsys.readouterr().out.count("is left out") == 2
+    (goal,) = root.rglob("*.xlsx")
+    rows, configuration = read_history(goal)
+    assert len(rows) == 3 and configuration["converted from"] == path.name
+    # Which of two is the final one can't be known.
+    goal.unlink()
+    (folder / "historyLogs" / f"{final}.csv").unlink()
+    (folder / "a.csv").write_text(OLD_LOG.replace("0.5", "0.25"))
+    (folder / "b.csv").write_text(OLD_LOG)
+    assert run(root, "convert", folder) == 1
+    assert "differ, and both are of one network" in capsys.readouterr().err
+
+
+def test_old_logs_with_one_rank_more_than_their_first_line_names(root):
+    path = write_old(root, text=OLD_LOG.replace(";4\n", ";4;5\n"))
+    assert [row["rank hidden_3"] for row in _old_csv.read(path)] == [5, 5, 5]
+    path = write_old(root, text=OLD_LOG.replace("2;4\n", "2;4;5\n"))
+    assert [row["rank hidden_3"] for row in _old_csv.read(path)] == [None, None, 5]
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "shares"),
+    [
+        (("0.5", "1.0000001", "1"), [0.5, 1.0000001, 1.0]),
+        (("0.9", "50", "100"), [0.009, 0.5, 1.0]),
+    ],
+)
+def test_the_unit_of_accuracies_is_that_of_most(root, accuracies, shares):
+    path = write_old(root, text="\n".join(["acc_test", *accuracies]))
+    found = [row["test_accuracy"] for row in _old_csv.read(path)]
+    assert found == pytest.approx(shares, rel=1e-12)
+
+
 def test_a_last_line_that_was_cut_off_is_left_out(root):
     path = write_old(root, text=OLD_LOG + "1.0;0.9;1.0")
     assert [row["epoch"] for row in _old_csv.read(path)] == [1, 2, 3]
@@ -869,8 +935,11 @@ def test_a_last_line_that_was_cut_off_is_left_out(root):
         "a;b\n1;2\n",
         OLD_LOG.replace("2.25;", ""),
         OLD_LOG.replace("2.25", "two"),
-        OLD_LOG.replace(";4\n", ";4;4\n"),
+        OLD_LOG.replace(";4\n", ";4;4;4\n"),
+        OLD_LOG.replace(";4\n", ";4;0.4\n"),
         OLD_LOG.replace("acc_val", "loss_val"),
+        OLD_LOG.replace(";0.5;", ";50;"),
+        OLD_LOG.replace("rank1", "epoch"),
     ],
 )
 def test_a_foreign_csv_file_is_refused(root, capsys, text):
