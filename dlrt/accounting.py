@@ -79,12 +79,21 @@ def dense_parameter_count(model: keras.Model) -> int:
     return total
 
 
-def compression(model: keras.Model) -> float:
+def compression(model: keras.Model, dense_parameters: int | None = None) -> float:
     """The share of the dense model's parameters that prediction does without.
 
-    `1 - parameters / dense parameters`, in `[0, 1)`: 0.9 is ten times smaller.
+    `1 - parameters / dense parameters`, 0.9 is ten times smaller.
+
+    Args:
+        model: A built model.
+        dense_parameters: Those of the dense model. Defaults to
+            `dense_parameter_count(model)`, which knows nothing of layers that were made
+            smaller in other ways, as by `dlrt.compress`: its report has the number,
+            `parameters_before`.
     """
-    return 1.0 - parameter_count(model) / dense_parameter_count(model)
+    if dense_parameters is None:
+        dense_parameters = dense_parameter_count(model)
+    return 1.0 - parameter_count(model) / dense_parameters
 
 
 def applications(model: keras.Model) -> Iterator[tuple[Any, tuple[int | None, ...]]]:

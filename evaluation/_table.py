@@ -1,8 +1,11 @@
 """A table before it is written in some format."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
+
+from evaluation.series import Cell
 
 
 @dataclass(frozen=True)
@@ -24,3 +27,16 @@ class Table:
 
 def known(value: float) -> float | None:
     return None if math.isnan(value) else float(value)
+
+
+def span(numbers: Iterable[int]) -> str | None:
+    """The smallest and the largest of some numbers: "3–6", or "6" if all are."""
+    ends = sorted(set(numbers))
+    if not ends:
+        return None
+    return str(ends[0]) if len(ends) == 1 else f"{ends[0]}–{ends[-1]}"
+
+
+def last_epochs(cell: Cell) -> str | None:
+    """How long the runs of a network were trained."""
+    return span(int(log.epochs[-1]) for log in cell.logs)

@@ -16,12 +16,11 @@ from evaluation.statistics import (
     CLASSES,
     INTERPOLATION,
     Band,
-    finals,
     interpolation_threshold,
     over_epochs,
+    over_runs,
     over_sizes,
     parameter_threshold,
-    summarise,
     training_images,
 )
 
@@ -75,7 +74,7 @@ def against_size(
         ]
         _draw(panel, metric, lines)
         for number, (_, cell) in enumerate(references):
-            band = summarise(finals(cell, metric, at), kind)
+            band = over_runs(cell, metric, kind, at)
             _draw_reference(panel, metric, band, number)
         every = np.concatenate([line.x for line in lines])
         axis = series[0].axis

@@ -11,11 +11,12 @@ from evaluation import style
 from evaluation.series import Cell, count_note
 from evaluation.statistics import finals
 
-# Of fewer values neither a density nor quartiles say anything.
-FEWEST = 3
+# Of fewer values that differ, neither a density nor quartiles say anything.
+FEWEST = 5
+# What they are called, their factor, and between which bounds they can be.
 _QUANTITIES = {
-    "test_accuracy": ("test accuracy (%)", 100.0),
-    "test_loss": ("test loss", 1.0),
+    "test_accuracy": ("test accuracy (%)", 100.0, (0.0, 100.0)),
+    "test_loss": ("test loss", 1.0, (0.0, np.inf)),
 }
 
 
@@ -36,13 +37,13 @@ def rain_clouds(
     lanes = [(place, label, cell) for place, cells in groups for label, cell in cells]
     height = 1.8 + 0.55 * len(lanes)
     figure, axes = style.new(1, 2, (10.0, min(height, 14.0)))
-    for panel, (column, (name, factor)) in zip(
+    for panel, (column, (name, factor, bounds)) in zip(
         axes.flat, _QUANTITIES.items(), strict=True
     ):
         for lane, (_, label, cell) in enumerate(lanes):
             color = style.line(labels.index(label))["color"]
             values = factor * finals(cell, column, at)
-            _draw(panel, lane, values[np.isfinite(values)], color)
+            _draw(panel, lane, values[np.isfinite(values)], bounds, color)
         panel.set_xlabel(name)
         panel.set_ylim(len(lanes) - 0.2, -0.8)
         panel.set_yticks(*_ticks(groups))
@@ -56,19 +57,31 @@ def rain_clouds(
     epoch = "last epoch" if at == "last" else "epoch with the best validation accuracy"
     networks = [(f"{label} at {place}", cell) for place, label, cell in lanes]
     note = (
-        f"Of the {epoch}: a drop for each run; from {FEWEST} runs on a cloud (Gaussian "
-        f"kernel, Silverman's width) and a box (quartiles and median). "
+        f"Of the {epoch}: a drop for each run; from {FEWEST} different values on a "
+        "cloud (Gaussian kernel, Silverman's width, reflected where values end) and a "
+        "box (quartiles and median). "
         f"{count_note(networks)}."
     )
     return style.finish(figure, title, note, legend if len(labels) > 1 else None)
 
 
-def density(values: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """A Gaussian kernel estimate with Silverman's width, at some places."""
+def density(
+    values: np.ndarray,
+    places: np.ndarray,
+    bounds: tuple[float, float] = (-np.inf, np.inf),
+) -> np.ndarray:
+    """A Gaussian kernel estimate with Silverman's width, at some places.
+
+    Args:
+        values: The sample.
+        places: Where to estimate it, within the bounds.
+        bounds: Between which values can be. What the kernels have beyond is reflected.
+    """
     width = kernel_width(values)
-    offsets = (places[:, None] - values[None]) / width
+    mirrored = [2 * bound - values for bound in bounds if np.isfinite(bound)]
+    offsets = (places[:, None] - np.concatenate([values, *mirrored])[None]) / width
     kernels = np.exp(-(offsets**2) / 2) / np.sqrt(2 * np.pi)
-    return kernels.mean(axis=1) / width
+    return kernels.sum(axis=1) / (len(values) * width)
 
 
 def kernel_width(values: np.ndarray) -> float:
@@ -79,15 +92,22 @@ def kernel_width(values: np.ndarray) -> float:
     return float(0.9 * narrower * len(values) ** -0.2)
 
 
-def _draw(panel: Axes, lane: int, values: np.ndarray, color: str) -> None:
+def _draw(
+    panel: Axes,
+    lane: int,
+    values: np.ndarray,
+    bounds: tuple[float, float],
+    color: str,
+) -> None:
     # The drops fall to fixed heights, so that a figure is the same every time.
     heights = lane + 0.24 + 0.05 * np.resize([0, 1, -1, 0.5, -0.5], len(values))
     panel.plot(values, heights, "o", color=color, ms=3.5, alpha=0.7, mew=0)
-    if len(values) < FEWEST or np.ptp(values) == 0:
+    if len(np.unique(values)) < FEWEST:
         return
     margin = 2.5 * kernel_width(values)
-    places = np.linspace(values.min() - margin, values.max() + margin, 200)
-    cloud = density(values, places)
+    ends = np.clip([values.min() - margin, values.max() + margin], *bounds)
+    places = np.linspace(*ends, 200)
+    cloud = density(values, places, bounds)
     panel.fill_between(
         places,
         lane - 0.08 - 0.5 * cloud / cloud.max(),

@@ -1,6 +1,7 @@
 """Which figures a collection of logs gives."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 
 from evaluation import (
@@ -16,7 +17,7 @@ from evaluation import (
 from evaluation.collection import Collection
 from evaluation.drawings import KINDS, Drawing, Options, slug, split
 from evaluation.logs import Log
-from evaluation.series import Cell, Series, cells_of, labels, pick, series_over
+from evaluation.series import Cell, Key, Series, cells_of, labels, pick, series_over
 from evaluation.statistics import peak
 
 # Lines that a reader can tell apart, panels of a map, and figures of the same kind.
@@ -52,15 +53,22 @@ def _curves(collection: Collection, options: Options) -> Iterator[Drawing]:
         series = _series(axis, collection, options)
         everything += series
         for suffix, part in _parts(series, _LINES):
-            references = _references(part, collection) if axis == "rank" else []
+            references = _references(part, collection) if axis == "rank" else {}
+            part = _labelled(part, [*(item.key for item in series), *references])
+            named = zip(
+                labels(references, [item.key for item in part]),
+                references.values(),
+                strict=True,
+            )
             yield Drawing(
                 f"curves-{axis}{suffix}",
                 f"Loss and accuracy at the end of training against {axis}. Vertical "
                 "lines mark the interpolation thresholds of each method.",
                 partial(
-                    curves.against_size, part, options.band, options.at, references
+                    curves.against_size, part, options.band, options.at, list(named)
                 ),
             )
+    everything = _labelled(everything, [item.key for item in everything])
     for suffix, part in _parts(everything, _LINES):
         yield Drawing(
             f"curves-parameters{suffix}",
@@ -200,19 +208,22 @@ def _series(axis: str, collection: Collection, options: Options) -> list[Series]
     return series
 
 
-def _references(
-    series: Sequence[Series], collection: Collection
-) -> list[tuple[str, Cell]]:
+def _labelled(series: Sequence[Series], beside: Sequence[Key]) -> list[Series]:
+    """Series with labels that tell them from all that is shown beside them."""
+    names = labels([item.key for item in series], beside)
+    return [replace(item, label=name) for item, name in zip(series, names, strict=True)]
+
+
+def _references(series: Sequence[Series], collection: Collection) -> dict[Key, Cell]:
     """The dense networks with the widths and the data of low-rank ones."""
     wanted = {(item.key.width, item.setting.data) for item in series}
-    cells = {
+    return {
         key: cell
         for key, cell in cells_of(collection).items()
         if cell.logs
         and not key.setting.low_rank
         and (key.width, key.setting.data) in wanted
     }
-    return list(zip(labels(cells), cells.values(), strict=True))
 
 
 def _parts(series: Sequence[Series], most: int) -> Iterator[tuple[str, list[Series]]]:

@@ -91,25 +91,20 @@ def _known(found: Sequence[Point], name: str) -> bool:
 
 def _looks(found: Sequence[Point]) -> dict[str, dict]:
     """Colours and markers of methods, black for dense networks."""
-    looks = {_DENSE: style.line(0)}
-    for method in _methods(found):
-        looks.setdefault(method, style.line(len(looks)))
-    if not any(point.key.kind == _DENSE for point in found):
-        del looks[_DENSE]
+    called = lines([point.key for point in found])
+    dense = {n for n, p in zip(called, found, strict=True) if p.key.kind == _DENSE}
+    looks: dict[str, dict] = {}
+    for method in called:
+        number = sum((other in dense) == (method in dense) for other in looks)
+        look = style.line(number + (method not in dense))
+        if method in dense:
+            look["color"] = style.line(0)["color"]
+        looks.setdefault(method, look)
     return looks
 
 
-def _methods(found: Sequence[Point]) -> list[str]:
-    """What to call the method of each point. All dense networks are alike here."""
-    called = lines([point.key for point in found])
-    return [
-        _DENSE if point.key.kind == _DENSE else name
-        for name, point in zip(called, found, strict=True)
-    ]
-
-
 def _of_method(found: Sequence[Point], method: str) -> list[Point]:
-    methods = zip(found, _methods(found), strict=True)
+    methods = zip(found, lines([point.key for point in found]), strict=True)
     return [point for point, name in methods if name == method]
 
 
@@ -126,7 +121,7 @@ def _draw_method(
         known = sorted(mean for mean in means if not np.isnan(mean).any())
         if not known:
             continue
-        joined = "" if look["marker"] == style.line(0)["marker"] else "-"
+        joined = "" if group[0].key.kind == _DENSE else "-"
         line = {"linestyle": ":", "mfc": "none"} if stage else {"linestyle": joined}
         panel.plot(*zip(*known, strict=True), **look | line, ms=6)
 

@@ -1,13 +1,14 @@
 """The runs of networks for images: by network, and what each is worth at each stage."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
 from evaluation.images import KINDS, Network, network
 from evaluation.logs import PARAMETERS, Log, Setting
-from evaluation.series import Cell, grouped, none_first, words
+from evaluation.series import Cell, grouped, none_first, singular, words
 
 Networks = Mapping[Network, Cell]
 
@@ -32,10 +33,12 @@ STAGES = (DENSE, TRAINED, COMPRESSED, FINE_TUNED)
 
 # What tells networks of a kind apart, if it differs, and in which words.
 _OF_SETTING = (
-    *("epochs", "optimizer", "learning_rate", "schedule", "batch_size", "integrator"),
+    *("epochs", "optimizer", "learning_rate", "schedule", "batch_size", "val_size"),
+    *("integrator", "max_rank"),
 )
 _WORDS = {
-    "max_rank": "at most rank {:g}",
+    "vocabulary": "{:g} words",
+    "layers": "layers {}",
     "scheme": "{}",
     "allocation": "by {}",
     "source": "from {}",
@@ -109,8 +112,14 @@ def names(keys: Sequence[Network]) -> list[str]:
 
 
 def lines(keys: Sequence[Network]) -> list[str]:
-    """What to call the method of each network: those that differ in size share it."""
-    return [", ".join([_method(key), *_differences(key, keys)]) for key in keys]
+    """What to call the method of each network: those that differ in size share it.
+
+    How long networks are trained is said where it differs between any of them.
+    """
+    lengths = {key.setting.epochs for key in keys} - {0}
+    return [
+        ", ".join([_method(key), *_differences(key, keys, lengths)]) for key in keys
+    ]
 
 
 def _method(key: Network) -> str:
@@ -137,22 +146,32 @@ def _size(key: Network) -> list[str]:
     return found
 
 
-def _differences(key: Network, keys: Sequence[Network]) -> list[str]:
-    """What else tells a network from others of its kind."""
+def _differences(
+    key: Network, keys: Sequence[Network], lengths: Iterable[int] = ()
+) -> list[str]:
+    """What else tells a network from others of its kind.
+
+    Args:
+        key: The network.
+        keys: All networks.
+        lengths: Numbers of epochs to tell it from as well.
+    """
     kind = [other for other in keys if other.kind == key.kind]
     alike = [other for other in kind if other.training == key.training]
     found = []
     if key.training is not None and len(alike) < len(kind):
         found.append(key.training)
-    found += [
-        words(name, key.setting)
-        for name in _OF_SETTING
-        if len({getattr(other.setting, name) for other in alike}) > 1
-    ]
+    for name in _OF_SETTING:
+        values = {getattr(other.setting, name) for other in alike}
+        if name == "epochs":
+            values |= set(lengths)
+        if len(values) > 1 and getattr(key.setting, name):
+            tuning = name == "epochs" and bool(lengths) and key.kind == COMPRESSED
+            found.append(words(name, key.setting) + " of fine-tuning" * tuning)
     for name, text in _WORDS.items():
         value = getattr(key, name)
         if value is not None and len({getattr(other, name) for other in alike}) > 1:
-            found.append(text.format(value))
+            found.append(singular(text.format(value), value))
     starts = {other.ranks for other in alike}
     if key.kind == "adaptive" and len(starts) > 1 and key.ranks is not None:
         found.append(f"from rank {','.join(map(str, key.ranks))}")
@@ -209,12 +228,17 @@ def points(cells: Networks) -> list[Point]:
 
 def _before(key: Network) -> Network:
     """The dense network that a compression starts from."""
-    setting = Setting(
-        dataset=key.setting.dataset, dataset_size=key.setting.dataset_size
-    )
-    training = "before compression"
+    kept = ("dataset", "dataset_size", "val_size")
+    setting = Setting(**{name: getattr(key.setting, name) for name in kept})
     return Network(
-        setting, key.architecture, DENSE, training=training, attack=key.attack
+        replace(setting, epochs=int(key.dense_epochs or 0)),
+        key.architecture,
+        DENSE,
+        training="before compression",
+        attack=key.attack,
+        load_model=key.load_model,
+        augment=key.augment,
+        image_size=key.image_size,
     )
 
 

@@ -4,9 +4,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from evaluation._table import Table, known
+from evaluation._table import Table, known, last_epochs, span
 from evaluation.collection import Collection
 from evaluation.image_runs import (
+    COMPRESSED,
+    DENSE,
     QUANTITIES,
     Point,
     families,
@@ -38,7 +40,7 @@ def all_of(collection: Collection) -> list[Table]:
 def means(collection: Collection) -> Table:
     """Means and ranges over the runs of each network at each stage."""
     header = ["network", "architecture", "data", "stage", "attack", "runs"]
-    header.append("not counted")
+    header += ["not counted", "epochs"]
     for name, column in _COLUMNS.items():
         header += [column, *_ends(name)]
     found = networks(collection.images, collection.excluded_images)
@@ -49,17 +51,25 @@ def means(collection: Collection) -> Table:
         family += [Point(key, "", {}) for key in empty]
         called = names([point.key for point in family])
         for name, point in zip(called, family, strict=True):
-            excluded = len(cells[point.key].excluded) if point.key in cells else 0
+            cell = cells.get(point.key, Cell(()))
+            excluded, epochs = len(cell.excluded), _epochs(point, cell)
             facts = (name, architecture, data, point.stage or None, point.key.attack)
             count = max((len(values) for values in point.samples.values()), default=0)
             numbers = [n for q in QUANTITIES for n in _numbers(point, q)]
-            rows.append((*facts, count, excluded, *numbers))
+            rows.append((*facts, count, excluded, epochs, *numbers))
     caption = (
         "Networks for images: means, smallest and largest values over runs, of "
         f"{_EPOCH}; accuracy under attack, flops and latency of a batch where they "
         "were measured"
     )
     return Table("images", caption, tuple(header), rows)
+
+
+def _epochs(point: Point, cell: Cell) -> str | None:
+    """How long the network was trained until this stage, as far as it is known."""
+    if point.stage == DENSE:
+        return span({point.key.setting.epochs} - {0})
+    return None if point.stage == COMPRESSED else last_epochs(cell)
 
 
 def runs(collection: Collection) -> Table:

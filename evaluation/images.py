@@ -31,13 +31,13 @@ _AUGMENTED = {True: "augmented", False: "not augmented"}
 _RANKS = re.compile(r"\d+(,\d+)*")
 # Settings that are taken as they are, if they are numbers or texts.
 _NUMBERS = (
-    *("max_rank", "dense_epochs", "momentum", "weight_decay"),
+    *("vocabulary", "dense_epochs", "momentum", "weight_decay"),
     *("max_parameters", "max_memory", "stop", "threshold", "samples"),
 )
 # Those of a training of singular values, and the method that starts from one.
 _OF_VALUES = ("svd_epochs", "sparsity", "orthogonality")
 _HOYER = "hoyer"
-_TEXTS = ("method", "scheme", "allocation", "load_model", "image_size")
+_TEXTS = ("method", "scheme", "allocation", "layers", "load_model", "image_size")
 
 # What a sheet of layers must say of each, as numbers but for the first.
 _LAYER = ("name", "parameters_before", "parameters", "error")
@@ -59,21 +59,22 @@ class Network(NamedTuple):
         source: The images of the dense network, where they are others.
         attack: The largest change of a pixel, where the network was attacked.
         augment: Whether training images were changed, where the log says it.
-        max_rank, method, scheme, allocation, load_model, image_size, dense_epochs,
-            svd_epochs, sparsity, orthogonality, momentum, weight_decay, max_parameters,
-            max_memory, stop, threshold, samples: The settings of these names, where the
-            log has them.
+        vocabulary, method, scheme, allocation, layers, load_model, image_size,
+            dense_epochs, svd_epochs, sparsity, orthogonality, momentum, weight_decay,
+            max_parameters, max_memory, stop, threshold, samples: The settings of these
+            names, where the log has them.
     """
 
     setting: Setting
     architecture: str
     kind: str
     ranks: tuple[int, ...] | None = None
-    max_rank: float | None = None
+    vocabulary: float | None = None
     method: str | None = None
     budget: tuple[str, Any] | None = None
     scheme: str | None = None
     allocation: str | None = None
+    layers: str | None = None
     training: str | None = None
     source: str | None = None
     attack: float | None = None
@@ -160,7 +161,7 @@ def _compression(
         found["attack"] = _of_type(configuration, "attack", int | float)
     if configuration.get("train") is False:
         found["training"] = "not fine-tuned"
-        kept = ("low_rank", "dataset", "dataset_size")
+        kept = ("low_rank", "dataset", "dataset_size", "val_size")
         setting = Setting(**{name: getattr(setting, name) for name in kept})
     return setting, found
 

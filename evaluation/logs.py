@@ -48,6 +48,9 @@ class Setting:
         optimizer, learning_rate, schedule, batch_size, epochs: How it was trained.
         dataset, dataset_size, noise: With which images and labels.
         regularizer, regularizer_amount: And with which penalty.
+        fine_tune_epochs: Epochs at fixed rank after those of adaptive ranks.
+        max_rank: Bound of adaptive ranks, where the log says it.
+        val_size: Share or number of the training images to validate with, likewise.
     """
 
     low_rank: bool = False
@@ -64,6 +67,9 @@ class Setting:
     noise: float = 0.0
     regularizer: str = "none"
     regularizer_amount: float = 0.0
+    fine_tune_epochs: int = 0
+    max_rank: int = 0
+    val_size: float = 0.0
 
     @property
     def data(self) -> str:

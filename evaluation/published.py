@@ -8,7 +8,7 @@ from matplotlib.lines import Line2D
 
 from evaluation import style
 from evaluation.logs import PARAMETERS
-from evaluation.series import Cell, Key, count_note, labels
+from evaluation.series import Cell, Key, count_note, labels, words
 from evaluation.statistics import finals, summarise
 from experiments import _published
 
@@ -81,4 +81,10 @@ def _lines(cells: dict[Key, Cell]) -> Iterable[tuple[str, Sequence[Cell]]]:
     names = labels(key._replace(width=None) for _, key in groups)
     for name, ((adaptive, key), group) in zip(names, groups.items(), strict=True):
         method = name.replace("DLRT", "DLRT adaptive") if adaptive else name
-        yield f"{method}, width {key.width}", group
+        label = f"{method}, width {key.width}"
+        # The original's were trained longer, which is not to be overlooked.
+        for field in ("epochs", "fine_tune_epochs"):
+            text = words(field, key.setting)
+            if getattr(key.setting, field) and text not in method.split(", "):
+                label += f", {text}"
+        yield label, group

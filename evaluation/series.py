@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
+from dlrt.callbacks._settings import is_reserved
 from evaluation.collection import Collection
 from evaluation.logs import Log, Setting
+from experiments._log_format import CONVERTED
 
 K = TypeVar("K", bound=Hashable)
 
@@ -24,10 +26,18 @@ _WORDS = {
     "batch_size": "batch {}",
     "regularizer": "regularizer {}",
     "regularizer_amount": "factor {:g}",
+    "val_size": "{:.4g} for validation",
 }
 # Fields that say how a low-rank or a dense network is trained; they differ between
 # these two by nature.
-_OF_METHOD = {"subcommand": "{}", "integrator": "{}"}
+_OF_METHOD = {
+    "subcommand": "{}",
+    "integrator": "{}",
+    "fine_tune_epochs": "{} epochs of fine-tuning",
+    "max_rank": "at most rank {}",
+}
+# What a log says of a run, but not of its network.
+_OF_RUN = ("seed", "test", "score_interval", "beams", CONVERTED)
 
 
 class Key(NamedTuple):
@@ -139,10 +149,16 @@ def _order(key: Key) -> tuple:
     return (key.setting, key.rank or 0, key.width or 0)
 
 
-def labels(keys: Iterable[Key]) -> list[str]:
-    """Names that tell keys apart, no longer than needed."""
+def labels(keys: Iterable[Key], beside: Iterable[Key] = ()) -> list[str]:
+    """Names that tell keys apart, no longer than needed.
+
+    Args:
+        keys: The keys to name.
+        beside: Others to tell them from.
+    """
     keys = list(keys)
-    settings = [key.setting for key in keys]
+    every = [*keys, *beside]
+    settings = [key.setting for key in every]
     widths = {key.width for key in keys}
     shared = [name for name in _WORDS if len({getattr(s, name) for s in settings}) > 1]
     return [
@@ -151,7 +167,7 @@ def labels(keys: Iterable[Key]) -> list[str]:
                 method(key),
                 *([f"width {key.width}"] if len(widths) > 1 and key.width else []),
                 *(words(name, key.setting) for name in shared),
-                *_of_method(key, keys),
+                *_of_method(key, every),
             ]
         )
         for key in keys
@@ -169,11 +185,17 @@ def method(key: Key) -> str:
 
 def words(name: str, setting: Setting) -> str:
     """A field of a setting in words."""
-    text = {**_WORDS, **_OF_METHOD}[name].format(getattr(setting, name))
+    value = getattr(setting, name)
+    text = singular({**_WORDS, **_OF_METHOD}[name].format(value), value)
     head, sign, tail = text.partition("%")
     if not sign:
         return text
     return f"{head.rstrip('0').rstrip('.')} %{tail}"
+
+
+def singular(text: str, value: Any) -> str:
+    """A text about epochs, of which there may be a single one."""
+    return text.replace("epochs", "epoch") if value == 1 else text
 
 
 def _of_method(key: Key, keys: Sequence[Key]) -> list[str]:
@@ -186,7 +208,7 @@ def _of_method(key: Key, keys: Sequence[Key]) -> list[str]:
     return [
         words(name, key.setting)
         for name in _OF_METHOD
-        if len({getattr(setting, name) for setting in same}) > 1
+        if getattr(key.setting, name) and len({getattr(s, name) for s in same}) > 1
     ]
 
 
@@ -220,21 +242,28 @@ def count_note(cells: Iterable[tuple[str, Cell]]) -> str:
         if count != usual:
             by_count.setdefault(count, []).append(name)
     odd = [f"{count} of {_some(by_count[count])}" for count in sorted(by_count)]
-    excluded = [f"{name} ({_states(cell)})" for name, cell in cells if cell.excluded]
     if odd:
         text += f", but {'; '.join(odd)}"
-    if excluded:
-        text += f"; not counted: {_some(excluded)}"
+    for what, said in (
+        ("not counted", _states),
+        ("last epochs other than planned", _ends),
+        ("settings in which runs differ", _differences),
+    ):
+        found = [f"{name} ({said(cell)})" for name, cell in cells if said(cell)]
+        if found:
+            text += f"; {what}: {_some(found)}"
     return text
 
 
 def uneven(collection: Collection) -> list[str]:
-    """Names the networks of series that have other numbers of runs than most."""
+    """Names the networks of series whose runs are not like the others."""
     notes = []
     for axis in AXES:
         for series in series_over(axis, collection):
             cells = [(f"{axis} {size}", cell) for size, cell in series.cells.items()]
-            if len({len(cell.logs) for _, cell in cells}) > 1:
+            counts = {len(cell.logs) for _, cell in cells}
+            odd = any(_ends(cell) or _differences(cell) for _, cell in cells)
+            if len(counts) > 1 or odd:
                 notes.append(f"{series.label}: {count_note(cells)}")
     return notes
 
@@ -242,6 +271,23 @@ def uneven(collection: Collection) -> list[str]:
 def _states(cell: Cell) -> str:
     states = [log.state for log in cell.excluded]
     return ", ".join(f"{states.count(state)} {state}" for state in sorted(set(states)))
+
+
+def _ends(cell: Cell) -> str:
+    """The last epochs of the runs, unless they are those of the setting."""
+    found = {int(log.epochs[-1]) for log in cell.logs}
+    planned = {log.setting.epochs for log in cell.logs}
+    return "" if found <= planned else ", ".join(map(str, sorted(found)))
+
+
+def _differences(cell: Cell) -> str:
+    """The settings besides those of the network in which its runs differ."""
+    said: dict[str, set[str]] = {}
+    for log in cell.logs:
+        for name, value in log.configuration.items():
+            if value is not None and name not in _OF_RUN and not is_reserved(name):
+                said.setdefault(name, set()).add(str(value))
+    return ", ".join(name for name, values in said.items() if len(values) > 1)
 
 
 def _some(names: Sequence[str], most: int = 6) -> str:

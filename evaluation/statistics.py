@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -71,7 +71,7 @@ def over_epochs(
     samples = np.full((len(logs), len(epochs)), np.nan)
     for row, log in zip(samples, logs, strict=True):
         row[np.searchsorted(epochs, log.epochs)] = log.column(column)
-    return epochs, summarise(samples, kind)
+    return epochs, _possible(summarise(samples, kind), column)
 
 
 def final(log: Log, column: str, at: str = "last") -> float:
@@ -85,13 +85,23 @@ def finals(cell: Cell, column: str, at: str = "last") -> np.ndarray:
     return np.array([final(log, column, at) for log in cell.logs])
 
 
+def over_runs(cell: Cell, column: str, kind: str = "range", at: str = "last") -> Band:
+    """The band of the final values of a network."""
+    return _possible(summarise(finals(cell, column, at), kind), column)
+
+
+def _possible(band: Band, column: str) -> Band:
+    """A band that ends where values can't be: none is below 0, no accuracy above 1."""
+    most = 1.0 if column.endswith("accuracy") else np.inf
+    low, high = (np.clip(end, 0.0, most) for end in (band.low, band.high))
+    return replace(band, low=low, high=high)
+
+
 def over_sizes(
     series: Series, column: str, kind: str = "range", at: str = "last"
 ) -> Band:
     """The band of final values at each of `series.sizes`."""
-    bands = [
-        summarise(finals(series.cells[size], column, at), kind) for size in series.sizes
-    ]
+    bands = [over_runs(series.cells[size], column, kind, at) for size in series.sizes]
     return Band(
         *(
             np.array([getattr(band, name) for band in bands])

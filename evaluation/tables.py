@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from evaluation import image_tables, transformer_tables
-from evaluation._table import Table, known
+from evaluation._table import Table, known, last_epochs, span
 from evaluation.collection import Collection
 from evaluation.logs import METRICS, PARAMETERS, Log
 from evaluation.series import AXES, Cell, cells_of, labels, series_over
@@ -39,7 +39,7 @@ def all_tables(collection: Collection) -> list[Table]:
 
 def results(collection: Collection) -> Table:
     """Means and ranges over the runs of each network."""
-    header = ["method", "width", "rank", "runs", "not counted", "parameters"]
+    header = ["method", "width", "rank", "runs", "not counted", "epochs", "parameters"]
     columns = [
         ("training accuracy %", "accuracy", "last"),
         ("test loss", "test_loss", "last"),
@@ -53,7 +53,7 @@ def results(collection: Collection) -> Table:
     rows = []
     for name, (key, cell) in zip(names, cells.items(), strict=True):
         row = [name, key.width, key.rank, len(cell.logs), len(cell.excluded)]
-        row.append(_mean(cell, PARAMETERS))
+        row += [last_epochs(cell), _mean(cell, PARAMETERS)]
         for _, column, at in columns:
             factor = 100 if column.endswith("accuracy") else 1
             band = summarise(finals(cell, column, at))
@@ -106,7 +106,7 @@ def peaks(collection: Collection) -> Table:
                     sizes[0],
                     sizes[-1],
                     len(sizes),
-                    _ends(counts),
+                    span(counts),
                     found and found.size,
                     found and found.value,
                     found and found.prominence,
@@ -175,11 +175,6 @@ def _share(metric: str, value: float) -> float | None:
 
 def _mean(cell: Cell, column: str) -> float | None:
     return known(float(summarise(finals(cell, column)).mean))
-
-
-def _ends(counts: Sequence[int]) -> str:
-    low, high = min(counts), max(counts)
-    return str(low) if low == high else f"{low}–{high}"
 
 
 def shown(value: Any) -> str:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from evaluation._table import Table, known
+from evaluation._table import Table, known, last_epochs
 from evaluation.collection import Collection
 from evaluation.logs import PARAMETERS, Log
 from evaluation.statistics import summarise
@@ -36,13 +36,14 @@ def both(collection: Collection) -> list[Table]:
 
 def means(collection: Collection) -> Table:
     """Means and ranges over the runs of each network."""
-    header = ["network", "corpus", "width", "runs", "not counted"]
+    header = ["network", "corpus", "width", "runs", "not counted", "epochs"]
     for name in _COLUMNS:
         header += [name, *_ends(name)]
     found = networks(collection.transformers, collection.excluded_transformers)
     rows = []
     for name, (key, cell) in zip(names(list(found)), found.items(), strict=True):
         row = [name, key.setting.data, key.dim, len(cell.logs), len(cell.excluded)]
+        row.append(last_epochs(cell))
         samples = np.array([_numbers(log) for log in cell.logs])
         band = summarise(samples.reshape(len(cell.logs), len(_COLUMNS)))
         for column, *numbers in zip(

@@ -38,10 +38,10 @@ class Network(NamedTuple):
         layers, heads, feed_forward: The rest of its shape, where the log says it.
         rank: Its fixed rank.
         start_rank: The rank from which adaptive ones start.
-        embedding_rank, max_rank: The rank of its embeddings and the bound of adaptive
-            ones, where the log says them, as all that follows.
-        vocab_size, batch_tokens, steps_per_epoch, warm_up_steps, learning_rate_factor,
-            dropout: What else it was trained with.
+        embedding_rank: The rank of its embeddings, where the log says it, as all that
+            follows.
+        vocab_size, max_length, batch_tokens, steps_per_epoch, minutes, warm_up_steps,
+            learning_rate_factor, dropout: What else it was trained with.
     """
 
     setting: Setting
@@ -52,10 +52,11 @@ class Network(NamedTuple):
     rank: int | None = None
     start_rank: int | None = None
     embedding_rank: int | None = None
-    max_rank: int | None = None
     vocab_size: int | None = None
+    max_length: int | None = None
     batch_tokens: int | None = None
     steps_per_epoch: int | None = None
+    minutes: float | None = None
     warm_up_steps: int | None = None
     learning_rate_factor: float | None = None
     dropout: float | None = None

@@ -54,8 +54,7 @@ def lines(
             f"{row['parameters prediction']:,} for prediction, "
             f"{row['parameters training']:,} for training"
         )
-        if ranks:
-            # Of other layers it says nothing.
+        if ranks or row["compression"]:
             facts["compression"] = f"{100 * row['compression']:.1f} %"
     facts["models"] = str(run.directory)
     facts["log"] = str(workbook)

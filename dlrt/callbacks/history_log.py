@@ -61,6 +61,8 @@ class HistoryLog(keras.callbacks.Callback):
             epochs that are shorter than that. Rows in between are written with the
             next one, at the end of `fit`, or by `flush`. Defaults to 0, a writing
             after every epoch.
+        dense_parameters: Number of parameters of the dense model, that the compression
+            is relative to; see `dlrt.accounting.compression`.
 
     Example:
 
@@ -91,6 +93,7 @@ class HistoryLog(keras.callbacks.Callback):
         resume: bool = False,
         changeable: Collection[str] = (),
         write_interval: float = 0.0,
+        dense_parameters: int | None = None,
     ) -> None:
         self.path = Path(path).absolute()
         if self.path.suffix != ".xlsx":
@@ -105,6 +108,7 @@ class HistoryLog(keras.callbacks.Callback):
                 f"write_interval={write_interval}"
             )
         self._write_interval = write_interval
+        self._dense_parameters = dense_parameters
         self._written = 0.0
         self._unwritten = False
         self._facts: dict[str, Any] = {}
@@ -176,7 +180,7 @@ class HistoryLog(keras.callbacks.Callback):
             row[column] = _plain(value)
         model = self.model if model is None else model
         if model is not None:
-            row |= _measure(model)
+            row |= _measure(model, self._dense_parameters)
         rows = [*self._rows, row]
         tables = _tables.extended(self._tables, self._waiting, row["epoch"])
         if time.monotonic() - self._written >= self._write_interval:
@@ -325,13 +329,13 @@ def _plain(value: Any) -> Any:
     return np.asarray(value).tolist()
 
 
-def _measure(model: keras.Model) -> Row:
+def _measure(model: keras.Model, dense_parameters: int | None) -> Row:
     ranks = accounting.ranks(model)
     rate = getattr(getattr(model, "optimizer", None), "learning_rate", None)
     return {f"rank {layer}": int(rank) for layer, rank in ranks.items()} | {
         "parameters prediction": int(accounting.parameter_count(model, False)),
         "parameters training": int(accounting.parameter_count(model, True)),
-        "compression": float(accounting.compression(model)),
+        "compression": float(accounting.compression(model, dense_parameters)),
         "learning rate": None if rate is None else float(rate),
     }
 

@@ -13,7 +13,13 @@ class RankLog(keras.callbacks.Callback):
     They appear in Keras's progress bar, in `History.history` and in every logger that
     comes after this callback, as `rank/<layer>` (see
     `dlrt.accounting.named_layers`), `parameters` (needed for
-    prediction) and `compression` (share of the dense model's parameters saved).
+    prediction) and `compression` (share of the dense model's parameters saved). The
+    last one is left out where it is not known: without low-rank layers and
+    `dense_parameters`.
+
+    Args:
+        dense_parameters: Number of parameters of the dense model, see
+            `dlrt.accounting.compression`.
 
     Example:
 
@@ -27,10 +33,15 @@ class RankLog(keras.callbacks.Callback):
     ['compression', 'loss', 'parameters', 'rank/hidden']
     """
 
+    def __init__(self, dense_parameters: int | None = None) -> None:
+        super().__init__()
+        self._dense_parameters = dense_parameters
+
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if logs is None:
             return
-        for name, rank in accounting.ranks(self.model).items():
-            logs[f"rank/{name}"] = rank
+        ranks, dense = accounting.ranks(self.model), self._dense_parameters
+        logs |= {f"rank/{name}": rank for name, rank in ranks.items()}
         logs["parameters"] = accounting.parameter_count(self.model)
-        logs["compression"] = accounting.compression(self.model)
+        if ranks or dense is not None:
+            logs["compression"] = accounting.compression(self.model, dense)

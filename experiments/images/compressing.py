@@ -110,7 +110,8 @@ class Compressing:
         whole = dlrt.to_dense(trained)
         self._start = whole if config.transfer is None else _for_classes(whole, target)
         small, self.report = self._compress()
-        self.training = Training(config, target, start=lambda: small)
+        before = self.report.parameters_before
+        self.training = Training(config, target, lambda: small, before)
 
     @property
     def run(self) -> Run:

@@ -94,6 +94,7 @@ class Training:
         config: The settings, with the data set's real name.
         data: The images, or the words.
         start: Makes the network of a new run. Defaults to `build`.
+        dense_parameters: Parameters of the dense network that it was made from.
 
     Raises:
         ValueError: If the settings or the run to continue don't fit the network.
@@ -105,8 +106,10 @@ class Training:
         config: Config,
         data: Data,
         start: Callable[[], keras.Model] | None = None,
+        dense_parameters: int | None = None,
     ) -> None:
         self.config = config
+        self._dense_parameters = dense_parameters
         self.data = data
         self._build = start or partial(build, config, data)
         coloured = not config.reads_text and data.train[0].shape[-1] == 3
@@ -149,6 +152,7 @@ class Training:
             self._configuration(),
             resume=self.config.resume,
             changeable=(_EPOCHS, _TRUNCATION),
+            dense_parameters=self._dense_parameters,
         )
         log.phase, log.adaptive = self.config.kind, self.config.adaptive
         log.open()
@@ -236,7 +240,7 @@ class Training:
                 _callbacks.SeedDropout(self.config.seed),
                 _callbacks.StopAtNonFinite(),
                 _evaluation.TestEvaluation(self.data.test, evaluation_batch),
-                dlrt.callbacks.RankLog(),
+                dlrt.callbacks.RankLog(self._dense_parameters),
                 self.log,
                 _callbacks.Checkpoint(
                     self.run.last,

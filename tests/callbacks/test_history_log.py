@@ -150,6 +150,17 @@ def test_low_rank_layers_have_a_column_each(path):
         assert row["learning rate"] == 0.125
 
 
+def test_compression_of_a_model_that_was_made_smaller_in_another_way(path):
+    # Of what it was made from, the model has the given number of parameters only.
+    callbacks = [dlrt.callbacks.RankLog(16)]
+    log = HistoryLog(path, dense_parameters=16)
+    logs = fit(make_model(), log, epochs=1, callbacks=callbacks).history
+    assert logs["compression"] == [0.75]
+    assert read_history(path)[0][0]["compression"] == 0.75
+    logs = fit(make_model(), dlrt.callbacks.RankLog(), epochs=1).history
+    assert "compression" not in logs and logs["parameters"] == [4]
+
+
 def test_ranks_and_counts_come_once_and_from_the_model(path, monkeypatch):
     monkeypatch.setattr(
         history_log.accounting, "ranks", lambda model: {"first": 7, "second": 5}

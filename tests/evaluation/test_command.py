@@ -328,3 +328,16 @@ def test_script_draws_the_reference_logs(tmp_path):
     names = [Path(line).name for line in shown.stdout.splitlines()]
     assert "ranks-dlrt-tolerance-0.25-width-100-12-epochs.png" in names
     assert sorted(names) == sorted(path.name for path in tmp_path.iterdir())
+
+
+def test_figures_of_reference_logs_and_of_others_are_apart():
+    script = (ROOT / "run_scripts" / "figures.sh").read_text()
+    reference = ROOT / re.search(r"output=\$root/(\S+)", script)[1]
+    outputs = {
+        name: command._parser().parse_args([name]).output
+        for name in ("figures", "tables", "report")
+    }
+    assert reference not in outputs.values()
+    # Git ignores what is in there.
+    for path in (reference, *outputs.values()):
+        assert path.is_relative_to(ROOT / "history_logs")

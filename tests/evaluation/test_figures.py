@@ -4,13 +4,21 @@ import numpy as np
 import pytest
 from matplotlib.colors import LogNorm
 from matplotlib.image import imread
-from synthetic import adaptive_rows, rows_of, write_cell, write_sweep
+from synthetic import (
+    adaptive_rows,
+    configuration_of,
+    rows_of,
+    write,
+    write_cell,
+    write_sweep,
+)
 
-from evaluation import adaptive, curves, distributions, maps, published, style
+from evaluation import adaptive, curves, distributions, maps, published, style, tables
 from evaluation.collection import collect
 from evaluation.figures import KINDS, Options, plan
-from evaluation.series import cells_of, series_over
-from evaluation.statistics import over_sizes
+from evaluation.series import cells_of, count_note, labels, series_over, uneven
+from evaluation.statistics import over_runs, over_sizes
+from experiments import names
 
 pytestmark = pytest.mark.tensorflow_only
 
@@ -218,21 +226,112 @@ def test_density_is_one_and_symmetric():
     assert places[np.argmax(cloud)] == pytest.approx(2, abs=0.01)
 
 
-def test_rain_clouds(sweep):
-    cells = list(cells_of(sweep).values())
-    three, two = cells[0], cells[-1]
+def test_density_ends_where_values_can_not_be():
+    values = np.array([0.2, 0.5, 1.0, 3.0])
+    places = np.linspace(0, 20, 4001)
+    cloud = distributions.density(values, places, (0.0, np.inf))
+    assert np.trapezoid(cloud, places) == pytest.approx(1)
+
+
+def test_rain_clouds(tmp_path):
+    accuracies = {"a": (1, 0.999, 0.99, 0.97, 0.9), "b": (1, 1, 1, 0.9, 0.9)}
+    write_sweep(tmp_path, widths=(5,), runs=range(5))
+    for number, width in enumerate((20, 40)):
+        for run, accuracy in enumerate(list(accuracies.values())[number]):
+            rows = rows_of(width, None, run)
+            rows[-1] |= {"test_accuracy": accuracy, "test_loss": 1.0001 - accuracy}
+            test = f"TestDim5-41ep6batch256lr0-001Noise20Dataset10Run{run}"
+            write_cell(tmp_path, test, width, rows=rows)
+    cells = list(cells_of(collect([tmp_path])).values())
     figure = distributions.rain_clouds(
-        [("width 5", [("a", three), ("b", two)])], "title"
+        [("width 20", [("a", cells[1]), ("b", cells[2])])], "title"
     )
-    for panel, column in zip(figure.axes, ("test_accuracy", "test_loss"), strict=True):
+    for panel, bounds in zip(figure.axes, ((0, 100), (0, np.inf)), strict=True):
         drops = curves_of(panel)
-        assert [len(line.get_xdata()) for line in drops] == [3, 2]
-        factor = 100 if column == "test_accuracy" else 1
-        expected = [factor * rows_of(5, None, seed)[-1][column] for seed in (0, 1, 2)]
-        np.testing.assert_allclose(drops[0].get_xdata(), expected)
-        # Two runs have no cloud.
-        assert len(panel.collections) == 1
-    assert note_of(figure).endswith("3 runs of each network, but 2 of b at width 5.")
+        assert [len(line.get_xdata()) for line in drops] == [5, 5]
+        # Two values have no cloud, however often they come.
+        (cloud,) = panel.collections
+        places = cloud.get_paths()[0].vertices[:, 0]
+        assert places.min() >= bounds[0] and places.max() <= bounds[1]
+    expected = [100 * accuracy for accuracy in accuracies["a"]]
+    np.testing.assert_allclose(curves_of(figure.axes[0])[0].get_xdata(), expected)
+    assert "from 5 different values on a cloud" in note_of(figure)
+    assert note_of(figure).endswith("5 runs of each network.")
+
+
+def test_runs_that_differ_are_said_to(tmp_path):
+    test = "TestDim20-41ep6batch256lr0-001Noise20Dataset10Run{}"
+    write_cell(tmp_path, test.format(0), 20, rows=rows_of(20, None, 0)[:3])
+    write_cell(tmp_path, test.format(1), 20, patience=3)
+    write_cell(tmp_path, test.format(2), 20, patience=4)
+    write_cell(tmp_path, test.format(0), 40)
+    collection = collect([tmp_path], unfinished=True)
+    said = "last epochs other than planned: {0} (3, 6); settings in which runs differ: "
+    said += "{0} (patience)"
+    (note,) = uneven(collection)
+    assert said.format("width 20") in note
+    drawings = {drawing.name: drawing for drawing in plan(collection)}
+    for name, cell in {
+        "epochs-width-20": "dense",
+        "curves-width": "dense at width 20",
+    }.items():
+        assert said.format(cell) in note_of(drawings[name].draw())
+    results = tables.results(collection)
+    place = results.header.index("epochs")
+    assert [row[place] for row in results.rows] == ["3–6", "6"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"epochs": 12}, {"learning_rate": 1e-2}, {"optimizer": "sgd"}),
+        *({"fine_tune_epochs": 3}, {"max_rank": 7}, {"val_size": 0.5}),
+        *({"schedule": "cosine"}, {"dataset": "digits"}, {"load_model": "a.keras"}),
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_no_mean_mixes_runs_without_a_word(tmp_path, change):
+    name = names.parse("DLRTRank5-6TestDim20-21ep6batch256lr0-001Run0")
+    for seed, changes in enumerate(({"load_model": "b.keras"}, change)):
+        shared = {"max_rank": 5, "fine_tune_epochs": 1, "val_size": 0.1, "seed": seed}
+        configuration = configuration_of(name, 20, 5, **shared | changes)
+        epochs = configuration["epochs"] + configuration["fine_tune_epochs"]
+        path = tmp_path / f"run{seed}" / "historyLogs" / "a.xlsx"
+        write(path, rows_of(20, 5, seed, epochs), configuration)
+    cells = cells_of(collect([tmp_path]))
+    (key,) = change
+    if key == "load_model":
+        (cell,) = cells.values()
+        assert "differ: net (load_model)" in count_note([("net", cell)])
+    else:
+        first, second = labels(cells)
+        assert first != second
+
+
+def test_references_and_series_of_different_lengths(tmp_path):
+    ranks = "DLRTRank5-21TestDim40-41ep{}batch256lr0-001Run0"
+    for rank in (5, 10, 20):
+        file = f"rank{rank}"
+        write_cell(tmp_path, ranks.format(12), 40, rank, file, rows_of(40, rank, 0, 12))
+    write_cell(tmp_path, "TestDim40-41ep6batch256lr0-001Run0", 40)
+    collection = collect([tmp_path])
+    (figure,) = (d.draw() for d in plan(collection) if d.name == "curves-rank")
+    assert {"DLRT, 12 epochs", "dense, 6 epochs"} <= set(legend_of(figure))
+    published = [d.draw() for d in plan(collection, Options(kinds=["published"]))]
+    shown = set(legend_of(published[0]))
+    assert {"DLRT, 12 epochs, width 40", "dense, 6 epochs, width 40"} <= shown
+
+
+def test_bands_end_where_values_can_not_be(tmp_path):
+    for seed, accuracy in enumerate((0.7, 1.0, 1.0)):
+        rows = rows_of(20, None, seed)
+        rows[-1] |= {"test_accuracy": accuracy, "test_loss": 1 - accuracy}
+        test = f"TestDim20-41ep6batch256lr0-001Noise20Dataset10Run{seed}"
+        write_cell(tmp_path, test, 20, rows=rows)
+    (cell,) = cells_of(collect([tmp_path])).values()
+    band = over_runs(cell, "test_accuracy", "std")
+    assert band.low == pytest.approx(0.9 - 0.3 / 3**0.5) and band.high == 1
+    assert over_runs(cell, "test_loss", "std").low == 0
 
 
 def test_no_clouds_of_single_runs(adaptive_run):
@@ -267,7 +366,7 @@ def test_published_points_only_beside_the_same_data(sweep, adaptive_run):
     # The first epoch at the final ranks, for validation accuracy only falls.
     assert ours[0].get_xdata()[0] == rows[-1]["parameters prediction"]
     assert ours[0].get_ydata()[0] == pytest.approx(100 * rows[-1]["test_accuracy"])
-    assert "DLRT adaptive, width 30" in legend_of(figure)
+    assert "DLRT adaptive, width 30, 8 epochs" in legend_of(figure)
 
 
 def test_files(sweep, tmp_path):

@@ -98,10 +98,14 @@ def test_names_say_how_networks_differ(tmp_path):
 
 
 def test_methods_are_named_without_what_makes_networks_small(cells):
+    epochs, tuning = ", 4 epochs", ", 3 epochs of fine-tuning"
     assert lines(list(cells)) == [
-        *("dense", "DLRT fixed", "DLRT adaptive"),
-        *("alds", "alds", "svd", "evolve"),
+        *(f"{name}{epochs}" for name in ("dense", "DLRT fixed", "DLRT adaptive")),
+        *(f"{name}{tuning}" for name in ("alds", "alds", "svd")),
+        f"evolve{epochs}",
     ]
+    trained = [key for key in cells if key.kind != "compressed"]
+    assert lines(trained) == ["dense", "DLRT fixed", "DLRT adaptive", "evolve"]
 
 
 def test_runs_on_other_images_are_another_family(tmp_path):
@@ -269,10 +273,15 @@ def test_networks_against_parameters(cells):
         *("flops of a prediction (millions)", "latency of a batch (ms)"),
     ]
     legend = [text.get_text() for text in figure.legends[0].get_texts()]
-    methods = ["dense", "DLRT fixed", "DLRT adaptive", "alds", "svd", "evolve"]
+    methods = [
+        "dense, before compression",
+        *(f"{name}, 4 epochs" for name in ("dense", "DLRT fixed", "DLRT adaptive")),
+        *(f"{name}, 3 epochs of fine-tuning" for name in ("alds", "svd")),
+        "evolve, 4 epochs",
+    ]
     assert legend == [*methods, "compressed", "fine-tuned, or trained"]
     looks = {
-        text.get_text(): handle.get_color()
+        text.get_text().split(",")[0]: handle.get_color()
         for text, handle in zip(
             figure.legends[0].get_texts(), figure.legends[0].legend_handles, strict=True
         )
@@ -294,6 +303,30 @@ def test_networks_against_parameters(cells):
     np.testing.assert_allclose(marks(latency, "svd")["-"], [[WHOLE // 4, 10.5]])
     np.testing.assert_allclose(marks(flops, "dense")["None"], [[WHOLE, 4.586]])
     assert set(marks(accuracy, "evolve")) == {"-"} and not marks(attacked, "evolve")
+
+
+def test_networks_of_different_lengths_are_told_apart(tmp_path):
+    for epochs in (1, 5):
+        write_run(tmp_path, "dense", epochs=epochs, name=f"dense{epochs}")
+        write_compression(tmp_path, epochs=2, dense_epochs=epochs, name=f"from{epochs}")
+    cells = networks(collect([tmp_path]).images)
+    figure = image_curves.against_parameters(cells, "title")
+    legend = [text.get_text() for text in figure.legends[0].get_texts()]
+    tuned = "alds, 2 epochs of fine-tuning"
+    assert legend[:-2] == [
+        *("dense, before compression, 1 epoch", "dense, before compression, 5 epochs"),
+        *("dense, 1 epoch", "dense, 5 epochs"),
+        *(f"{tuned}, 1 epoch dense", f"{tuned}, 5 epochs dense"),
+    ]
+    # No mark stands for two of them.
+    handles = figure.legends[0].legend_handles[:-2]
+    looks = {(mark.get_color(), mark.get_marker()) for mark in handles}
+    assert len(looks) == 6
+    rows = image_tables.means(collect([tmp_path])).rows
+    assert [(row[3], row[7]) for row in rows if row[3] != "compressed"] == [
+        *(("dense", "1"), ("dense", "5"), ("trained", "1"), ("trained", "5")),
+        *(("fine-tuned", "2"), ("fine-tuned", "2")),
+    ]
 
 
 def test_one_panel_if_nothing_was_measured(tmp_path):

@@ -87,6 +87,8 @@ class TestRuns:
         assert [row["phase"] for row in rows] == ["compressed"]
         assert configuration["budget"] == "ratio 4.0"
         assert rows[0]["parameters prediction"] <= 431_080 / 4
+        saved = 1 - rows[0]["parameters prediction"] / 431_080
+        assert rows[0]["compression"] == pytest.approx(saved)
         layers = read_table(workbook(logs / "one"), "layers")
         assert [row["name"] for row in layers] == [
             *("conv_1", "conv_2", "dense_1", "output")
@@ -104,6 +106,8 @@ class TestRuns:
         name = "low-rank-lenet5-digits-compress-alds-ratio8-seed0"
         rows = rows_of(logs / name)
         assert [row["phase"] for row in rows] == ["compressed", *["fine-tuned"] * 2]
+        (saved,) = {row["compression"] for row in rows}
+        assert 7 / 8 <= saved < 0.9 and f"{100 * saved:.1f} %" in output
         assert rows[-1]["loss"] < rows[0]["loss"]
         tests = json.loads((logs / name / "tests.json").read_text())
         assert list(tests) == ["dense", "compressed", "fine-tuned"]
