@@ -20,7 +20,9 @@ import os
 import platform
 from pathlib import Path
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+from experiments import _quiet
+
+_quiet.import_keras()
 
 import keras  # noqa: E402
 import numpy as np  # noqa: E402
@@ -30,12 +32,14 @@ from benchmarks import (  # noqa: E402
     _adaptive,
     _clock,
     _memory,
+    _options,
     _profile,
     _report,
 )
 from benchmarks._floor import Machine  # noqa: E402
 from benchmarks._networks import (  # noqa: E402
     DENSE,
+    INPUTS,
     KINDS,
     TWO_FACTOR,
     Case,
@@ -44,11 +48,15 @@ from benchmarks._networks import (  # noqa: E402
 )
 from benchmarks._report import Row  # noqa: E402
 from dlrt.callbacks import _environment  # noqa: E402
+from experiments._command import Parser, input_errors  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 MEASUREMENTS = ("training", "prediction", "memory", "adaptive")
 PROFILE = "profile"
+
+# Larger networks have no room in any machine.
+_MOST_WIDTH, _MOST_BATCH, _MOST_STEPS = 2**15, 2**20, 2**12
 
 _FIXED = "parallel_bug"
 _FEW = (TWO_FACTOR, _FIXED)
@@ -203,7 +211,7 @@ def _device() -> str:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m benchmarks",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -216,20 +224,32 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--quick", action="store_true", help="smaller and fewer cases")
     parser.add_argument("--resume", action="store_true", help="skip what is in the CSV")
-    parser.add_argument("--rounds", type=int, help="turns of each network (default 6)")
-    parser.add_argument("--width", type=int, help="only this width, with --rank")
-    parser.add_argument("--rank", type=int, help="only this rank, with --width")
-    parser.add_argument("--batch", type=int, default=256, help="with --width, --rank")
+    width = _options.whole(1, _MOST_WIDTH)
+    parser.add_argument(
+        "--rounds",
+        type=_options.whole(1, _options.MOST_ROUNDS),
+        help="turns of each network (default 6)",
+    )
+    parser.add_argument("--width", type=width, help="only this width, with --rank")
+    parser.add_argument("--rank", type=width, help="only this rank, with --width")
+    parser.add_argument(
+        "--batch",
+        type=_options.whole(1, _MOST_BATCH),
+        default=256,
+        help="with --width, --rank",
+    )
     parser.add_argument(
         "--steps-per-execution",
-        type=int,
+        type=_options.whole(1, _MOST_STEPS),
         default=1,
         help="with --width, --rank: training steps in a call, as in `compile`",
     )
     parser.add_argument(
         "--kinds", nargs="+", choices=KINDS, help="with --width, --rank: of `training`"
     )
-    parser.add_argument("--output", type=Path, help="folder of the CSV and the figure")
+    parser.add_argument(
+        "--output", type=_options.folder, help="folder of the CSV and the figure"
+    )
     arguments = parser.parse_args()
     unknown = set(arguments.measurements) - {*MEASUREMENTS, PROFILE}
     if unknown:
@@ -239,13 +259,18 @@ def _arguments() -> argparse.Namespace:
         )
     if (arguments.width is None) != (arguments.rank is None):
         parser.error("--width and --rank must be given together")
-    for name in ("width", "rank", "batch", "rounds", "steps_per_execution"):
-        value = getattr(arguments, name)
-        if value is not None and value < 1:
-            option = name.replace("_", "-")
-            parser.error(f"--{option} must be at least 1. Received: {value}")
+    if arguments.width is not None:
+        full = min(INPUTS, arguments.width)
+        if arguments.rank > full:
+            parser.error(
+                f"--rank must be at most {full}, the full rank of a layer of width "
+                f"{arguments.width}. Received: {arguments.rank}"
+            )
     if arguments.kinds and arguments.width is None:
         parser.error("--kinds needs --width and --rank")
+    backend = keras.backend.backend()
+    if PROFILE in arguments.measurements and backend != "tensorflow":
+        parser.error(f"{PROFILE} needs the backend TensorFlow. Received: {backend}")
     return arguments
 
 
@@ -272,7 +297,8 @@ def main() -> None:
         RESULTS if not quick and not chosen else ROOT / "history_logs" / "benchmarks"
     )
     name = f"{'quick' if quick else 'timings'}-{keras.backend.backend()}"
-    report = Report(directory, name, arguments.resume)
+    with input_errors():
+        report = Report(directory, name, arguments.resume)
     wanted = arguments.measurements or (["training"] if chosen else MEASUREMENTS)
     if "training" in wanted:
         for case, kinds in training.items():

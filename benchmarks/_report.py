@@ -106,24 +106,37 @@ def table(rows: Iterable[Row]) -> str:
 
 
 def read(path: Path) -> dict[tuple, Row]:
-    """The rows of a CSV file by their key, none if there is no file."""
+    """The rows of a CSV file by their key, none if there is no file.
+
+    Raises:
+        ValueError: If it is another file.
+    """
     if not path.exists():
         return {}
     rows = {}
-    with open(path, newline="", encoding="utf-8") as file:
-        for record in csv.DictReader(file):
-            values: dict[str, Any] = {}
-            for field in fields(Row):
-                text = record[field.name]
-                if field.type is str:
-                    values[field.name] = text
-                elif field.type is int:
-                    values[field.name] = int(text)
-                else:
-                    values[field.name] = float(text) if text else None
-            row = Row(**values)
-            rows[row.key] = row
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            for record in csv.DictReader(file):
+                row = _row(record)
+                rows[row.key] = row
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"this file must have been written by a benchmark: {path}"
+        ) from error
     return rows
+
+
+def _row(record: dict[str, str]) -> Row:
+    values: dict[str, Any] = {}
+    for field in fields(Row):
+        text = record[field.name]
+        if field.type is str:
+            values[field.name] = text
+        elif field.type is int:
+            values[field.name] = int(text)
+        else:
+            values[field.name] = float(text) if text else None
+    return Row(**values)
 
 
 def write(path: Path, rows: dict[tuple, Row], context: dict[str, Any]) -> None:

@@ -17,9 +17,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks._studies import RESULTS, ROOT, train
-from dlrt.callbacks import read_history
-from experiments import _published
+from experiments import _quiet
+
+_quiet.import_keras(devices=False)
+
+from benchmarks import _options  # noqa: E402
+from benchmarks._studies import RESULTS, ROOT, train  # noqa: E402
+from dlrt.callbacks import read_history  # noqa: E402
+from experiments import _published  # noqa: E402
+from experiments._command import Parser  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -363,20 +369,26 @@ def report(study: str, results: list[dict[str, Any]]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("studies", nargs="+", choices=STUDIES)
     parser.add_argument(
-        "--seeds", type=int, nargs="+", default=[0, 1, 2], help="only these seeds"
+        "--seeds",
+        type=_options.whole(0, _options.MOST_SEED),
+        nargs="+",
+        default=[0, 1, 2],
+        help="only these seeds",
     )
     parser.add_argument("--only", help="only settings whose label contains this")
     parser.add_argument(
         "--report-only", action="store_true", help="report results that are there"
     )
-    parser.add_argument("--jobs", type=int, default=2, help="runs at a time")
     parser.add_argument(
-        "--log-dir", type=Path, default=ROOT / "history_logs" / "accuracy"
+        "--jobs", type=_options.whole(1, 1024), default=2, help="runs at a time"
+    )
+    parser.add_argument(
+        "--log-dir", type=_options.folder, default=ROOT / "history_logs" / "accuracy"
     )
     arguments = parser.parse_args()
     RESULTS.mkdir(exist_ok=True)

@@ -18,16 +18,22 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import keras
-import numpy as np
+from experiments import _quiet
 
-import dlrt
-from benchmarks._studies import RESULTS, ROOT
-from experiments import _runs
-from experiments._data import Data
-from experiments.images import compressing, measuring, training
-from experiments.images.compression import HOYER, CompressionConfig, resolve
-from experiments.images.config import Config
+_quiet.import_keras()
+
+import keras  # noqa: E402
+import numpy as np  # noqa: E402
+
+import dlrt  # noqa: E402
+from benchmarks import _options  # noqa: E402
+from benchmarks._studies import RESULTS, ROOT  # noqa: E402
+from experiments import _runs  # noqa: E402
+from experiments._command import Parser, input_errors  # noqa: E402
+from experiments._data import Data  # noqa: E402
+from experiments.images import compressing, measuring, training  # noqa: E402
+from experiments.images.compression import HOYER, CompressionConfig, resolve  # noqa: E402
+from experiments.images.config import Config  # noqa: E402
 
 RATIOS = (2, 4, 8)
 
@@ -263,25 +269,32 @@ def write(rows: list[dict[str, Any]], path: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("networks", nargs="+", choices=NETWORKS)
-    parser.add_argument("--ratios", type=float, nargs="+", default=RATIOS)
-    parser.add_argument("--epochs", type=int, help="of the dense network")
-    parser.add_argument("--svd-epochs", type=int, help="of its singular values")
     parser.add_argument(
-        "--attacked", type=int, default=2000, help="test images to attack"
+        "--ratios", type=_options.above(1, 1e6), nargs="+", default=RATIOS
+    )
+    epochs = _options.whole(1, 10**6)
+    parser.add_argument("--epochs", type=epochs, help="of the dense network")
+    parser.add_argument("--svd-epochs", type=epochs, help="of its singular values")
+    parser.add_argument(
+        "--attacked",
+        type=_options.whole(1, 10**9),
+        default=2000,
+        help="test images to attack",
     )
     parser.add_argument(
-        "--log-dir", type=Path, default=ROOT / "history_logs" / "compression"
+        "--log-dir", type=_options.folder, default=ROOT / "history_logs" / "compression"
     )
     given = parser.parse_args()
     for name in given.networks:
         config = settings_of(
             name, given.log_dir.absolute(), given.epochs, given.svd_epochs
         )
-        data = training.load(config)
+        with input_errors():
+            data = training.load(config)
         model = trained(config.dense_run(), data)
         svd = config.svd_run()
         decomposed = trained(svd, data, partial(compressing.decomposed, svd, model))

@@ -14,18 +14,20 @@ medians, and are written to `results/convolutions-<backend>.csv`.
 import argparse
 import csv
 import io
-import os
 from typing import Any
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+from experiments import _quiet
+
+_quiet.import_keras()
 
 import keras  # noqa: E402
 import numpy as np  # noqa: E402
 
 import dlrt  # noqa: E402
-from benchmarks import _clock  # noqa: E402
+from benchmarks import _clock, _options  # noqa: E402
 from benchmarks.__main__ import RESULTS  # noqa: E402
 from dlrt.callbacks import _atomic_file  # noqa: E402
+from experiments._command import Parser  # noqa: E402
 
 DENSE, TWO_FACTOR, FIXED, ADAPTIVE = KINDS = (
     "dense",
@@ -118,14 +120,15 @@ def measure(ranks: list[int], rounds: int, turn: float) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m benchmarks.convolutions",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--ranks", type=int, nargs="+", default=[8, 32])
-    parser.add_argument("--rounds", type=int, default=3, help="turns of each network")
-    parser.add_argument("--turn", type=float, default=8.0, help="seconds of a turn")
+    parser.add_argument(
+        "--ranks", type=_options.whole(1, max(_FILTERS)), nargs="+", default=[8, 32]
+    )
+    _options.add_turns(parser, rounds=3, seconds=8.0)
     arguments = parser.parse_args()
     rows = measure(arguments.ranks, arguments.rounds, arguments.turn)
     stream = io.StringIO()

@@ -17,14 +17,20 @@ import argparse
 import time
 from dataclasses import dataclass
 
-import keras
-import numpy as np
+from experiments import _quiet
 
-from dlrt.datasets import load_corpus
-from experiments.translation import decoding, encoding, network
-from experiments.translation.batches import source_batches
-from experiments.translation.search import GreedySearch
-from experiments.translation.tokenizers import END, train_vocabularies
+_quiet.import_keras()
+
+import keras  # noqa: E402
+import numpy as np  # noqa: E402
+
+from benchmarks import _options  # noqa: E402
+from dlrt.datasets import load_corpus  # noqa: E402
+from experiments._command import Parser, input_errors  # noqa: E402
+from experiments.translation import decoding, encoding, network  # noqa: E402
+from experiments.translation.batches import source_batches  # noqa: E402
+from experiments.translation.search import GreedySearch  # noqa: E402
+from experiments.translation.tokenizers import END, train_vocabularies  # noqa: E402
 
 MAX_LENGTH = 64
 
@@ -141,23 +147,25 @@ def _timed(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m benchmarks.decoding",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--corpus", default="auto", help="see `dlrt.datasets`")
-    parser.add_argument("--sentences", type=int, default=1000)
-    parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--vocab-size", type=int, default=8000)
+    count = _options.whole(1, 10**6)
+    parser.add_argument("--sentences", type=count, default=1000)
+    parser.add_argument("--batch-size", type=count, default=64)
+    parser.add_argument("--vocab-size", type=count, default=8000)
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     arguments = parser.parse_args()
-    text = load_text(
-        arguments.corpus,
-        arguments.sentences,
-        arguments.batch_size,
-        arguments.vocab_size,
-    )
+    with input_errors():
+        text = load_text(
+            arguments.corpus,
+            arguments.sentences,
+            arguments.batch_size,
+            arguments.vocab_size,
+        )
     number = sum(len(limits) for _, limits in text.batches)
     backend = keras.backend.backend()
     print(f"{number} sentences of {text.name}, {text.tokens} tokens, {backend}")

@@ -21,11 +21,17 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.__main__ import RESULTS
-from dlrt.callbacks import _atomic_file, read_history
-from experiments import _grid, _quiet
-from experiments._grid import Cell, Grid
-from experiments._sweep_options import cores, whole_numbers
+from experiments import _quiet
+
+_quiet.import_keras(devices=False)
+
+from benchmarks import _options  # noqa: E402
+from benchmarks._studies import RESULTS  # noqa: E402
+from dlrt.callbacks import _atomic_file, read_history  # noqa: E402
+from experiments import _grid  # noqa: E402
+from experiments._command import Parser, input_errors  # noqa: E402
+from experiments._grid import Cell, Grid  # noqa: E402
+from experiments._sweep_options import cores, whole_numbers  # noqa: E402
 
 PLAIN, AS_RUNS = "fit", "fit as the MNIST runs"
 
@@ -112,7 +118,7 @@ def difference(one: dict[str, list[float]], other: dict[str, list[float]]) -> fl
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m benchmarks.sweeps",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -120,9 +126,14 @@ def main() -> None:
     parser.add_argument("--dims", default="10,50,100,150,200", help="widths")
     parser.add_argument("--ranks", default="5", help="ranks of the low-rank networks")
     parser.add_argument("--runs", default="0-3", help="seeds")
-    parser.add_argument("--epochs", type=int, default=50, help="epochs of a network")
     parser.add_argument(
-        "--output", type=Path, default=RESULTS, help="folder of the CSV"
+        "--epochs",
+        type=_options.whole(1, 10**6),
+        default=50,
+        help="epochs of a network",
+    )
+    parser.add_argument(
+        "--output", type=_options.folder, default=RESULTS, help="folder of the CSV"
     )
     arguments = parser.parse_args()
     words = [
@@ -130,11 +141,12 @@ def main() -> None:
         for name in ("dims", "ranks", "runs", "epochs")
         for word in (f"--{name}", str(getattr(arguments, name)))
     ]
-    numbers = {
-        name: whole_numbers(getattr(arguments, name))
-        for name in ("dims", "ranks", "runs")
-    }
-    cells, _ = _grid.cells(Grid(epochs=(arguments.epochs,), **numbers))
+    with input_errors():
+        numbers = {
+            name: whole_numbers(getattr(arguments, name))
+            for name in ("dims", "ranks", "runs")
+        }
+        cells, _ = _grid.cells(Grid(epochs=(arguments.epochs,), **numbers))
     print(f"{len(cells)} networks, {arguments.epochs} epochs each", flush=True)
     measured: dict[str, tuple[float, dict[str, list[float]]]] = {}
     for name in (PLAIN, AS_RUNS):

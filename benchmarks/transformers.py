@@ -15,19 +15,21 @@ import argparse
 import csv
 import io
 import multiprocessing
-import os
 import time
 from typing import Any
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+from experiments import _quiet
+
+_quiet.import_keras()
 
 import keras  # noqa: E402
 import numpy as np  # noqa: E402
 
 import dlrt  # noqa: E402
-from benchmarks import _clock  # noqa: E402
+from benchmarks import _clock, _options  # noqa: E402
 from benchmarks.__main__ import RESULTS  # noqa: E402
 from dlrt.callbacks import _atomic_file  # noqa: E402
+from experiments._command import Parser  # noqa: E402
 from experiments.translation import network  # noqa: E402
 
 DENSE, FIXED, ADAPTIVE = KINDS = ("dense", "fixed", "adaptive")
@@ -138,15 +140,14 @@ def _write(rows: list[Row]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m benchmarks.transformers",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
-    parser.add_argument("--rounds", type=int, default=4, help="turns of each network")
-    parser.add_argument("--turn", type=float, default=20.0, help="seconds of a turn")
+    _options.add_turns(parser, rounds=4, seconds=20.0)
     arguments = parser.parse_args()
     rows: list[Row] = []
     for size in arguments.sizes:

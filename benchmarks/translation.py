@@ -14,9 +14,10 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
+from benchmarks import _options
 from benchmarks._studies import RESULTS, ROOT, train
+from experiments._command import Parser
 
 
 @dataclass(frozen=True)
@@ -73,23 +74,35 @@ STUDIES = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("study", choices=STUDIES)
-    parser.add_argument("--seeds", type=int, nargs="+", help="only these seeds")
     parser.add_argument(
-        "--minutes", type=float, help="time of training of each run, without validation"
+        "--seeds",
+        type=_options.whole(0, _options.MOST_SEED),
+        nargs="+",
+        help="only these seeds",
+    )
+    parser.add_argument(
+        "--minutes",
+        type=_options.above(0, _options.MOST_SECONDS),
+        help="time of training of each run, without validation",
     )
     parser.add_argument(
         "--jobs",
-        type=int,
+        type=_options.whole(1, 1024),
         help="runs at a time (default: 2; of equal time all networks, so that none has "
         "the machine to itself)",
     )
-    parser.add_argument("--threads", type=int, default=1, help="threads of each run")
     parser.add_argument(
-        "--log-dir", type=Path, default=ROOT / "history_logs" / "translation"
+        "--threads",
+        type=_options.whole(1, 1024),
+        default=1,
+        help="threads of each run",
+    )
+    parser.add_argument(
+        "--log-dir", type=_options.folder, default=ROOT / "history_logs" / "translation"
     )
     given = parser.parse_args()
     study = STUDIES[given.study]

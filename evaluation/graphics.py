@@ -7,6 +7,7 @@ manifold of matrices of one rank.
 
 import argparse
 import sys
+import zipfile
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -80,12 +81,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _weights(path: Path | None) -> np.ndarray:
     if path is not None:
-        return np.load(path, allow_pickle=False)
+        try:
+            matrix = np.load(path, allow_pickle=False)
+        except (EOFError, OSError, ValueError, zipfile.BadZipFile) as error:
+            raise _no_matrix(path, str(error)) from error
+        if not isinstance(matrix, np.ndarray) or matrix.dtype.kind not in "fiu":
+            raise _no_matrix(path, "it holds something else")
+        return matrix
     # The backend takes seconds to start, and so does the training.
     _quiet.import_keras()
     from evaluation._graphics_weights import trained_kernel
 
     return trained_kernel()
+
+
+def _no_matrix(path: Path, why: str) -> ValueError:
+    return ValueError(
+        f"`--weights` must be a .npy file with a matrix of numbers, but {why}. "
+        f"Received: --weights {path}"
+    )
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -15,11 +15,15 @@ _NOTICE = re.compile(
 )
 
 
-def import_keras() -> None:
+def import_keras(devices: bool = True) -> None:
     """Imports Keras without the start-up notices that TensorFlow always prints.
 
     Some come before its own log level counts. What is not a notice is printed
     afterwards, and with `TF_CPP_MIN_LOG_LEVEL=0` everything is.
+
+    Args:
+        devices: Whether to look for devices now, which takes the memory of a GPU. What
+            only starts other processes leaves it to these.
     """
     level = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if level == "0" or "keras" in sys.modules:
@@ -31,8 +35,9 @@ def import_keras() -> None:
         try:
             import keras
 
-            # The first operation looks for devices, and says what it finds.
-            keras.ops.ones(())
+            if devices:
+                # The first operation looks for devices, and says what it finds.
+                keras.ops.ones(())
         finally:
             os.dup2(kept, 2)
             os.close(kept)

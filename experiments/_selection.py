@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from dlrt.callbacks import read_history
 from experiments._log_format import RANK
 
 Row = dict[str, Any]
@@ -12,6 +11,9 @@ Row = dict[str, Any]
 
 def rows_of(workbook: Path, phase: str | None = None) -> list[Row]:
     """The rows of a log, of one phase if it is named."""
+    # Help, which names tasks, doesn't wait for Keras to start.
+    from dlrt.callbacks import read_history
+
     rows = read_history(workbook)[0]
     return [row for row in rows if phase is None or row["phase"] == phase]
 

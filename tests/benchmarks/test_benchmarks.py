@@ -1,10 +1,12 @@
 """The benchmark runs and reports what it says; no times are asserted."""
 
 import csv
+import os
 import re
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
 
@@ -17,7 +19,13 @@ from benchmarks import (
     _profile,
     _report,
     _studies,
+    accuracy,
+    compression,
     convolutions,
+    decoding,
+    sweeps,
+    transformers,
+    translation,
 )
 from benchmarks._networks import DENSE, TWO_FACTOR, Case, network
 from dlrt.callbacks import read_history
@@ -148,20 +156,109 @@ def test_slope_and_figure(tmp_path):
     assert not _report.draw(rows[:1], tmp_path / "none.png", "title")
 
 
+SIZE = "--width 10 --rank"
+# Wrong words of each command, and what the line says that they end with.
+WRONG = {
+    command: {
+        "speed": "measurement must be one of .*speed",
+        "training --width 10": "--width and --rank must be given together",
+        f"training {SIZE} 20": "--rank must be at most 10.* Received: 20",
+        f"prediction {SIZE} 3 --batch 0": "--batch: must be a whole number from 1",
+        f"{SIZE} 3 --steps-per-execution 0": "--steps-per-execution: must be a whole",
+        "--width 99999999999 --rank 2": "--width: must be a whole number from 1 to",
+        "--rounds many": "--rounds: must be a whole number from 1 to .*many",
+        "--kinds kls": "--kinds needs --width and --rank",
+        f"{SIZE} 3 --kinds sparse": "--kinds: invalid choice: 'sparse'",
+        f"{SIZE} 3 --output FILE": "--output: must be a folder .* Received: .*FILE",
+        f"{SIZE} 3 --output FILE/a": "--output: must be a folder",
+        f"{SIZE} 3 --output /dev/full": "--output: must be a folder",
+        f"{SIZE} 3 --output FOREIGN": "must have been written by a benchmark: .*csv",
+        "--unknown": "unrecognized arguments: --unknown",
+    },
+    accuracy: {
+        "nothing": "studies: invalid choice: 'nothing'",
+        "fixed --seeds -1": "--seeds: must be a whole number from 0 to",
+        "fixed --seeds 7": "fixed has no setting",
+        "fixed --jobs 0": "--jobs: must be a whole number from 1 to",
+        "fixed --log-dir FILE": "--log-dir: must be a folder",
+    },
+    compression: {
+        "lenet5 --ratios 1": "--ratios: must be a number above 1",
+        "lenet5 --ratios nan": "--ratios: must be a number above 1",
+        "lenet5 --epochs 0": "--epochs: must be a whole number from 1 to",
+        "lenet5 --attacked x": "--attacked: must be a whole number from 1 to",
+        "lenet5 --log-dir FILE": "--log-dir: must be a folder",
+    },
+    convolutions: {
+        "--ranks 0": "--ranks: must be a whole number from 1 to 256",
+        "--turn inf": "--turn: must be a number above 0",
+        "--rounds 0": "--rounds: must be a whole number from 1 to",
+    },
+    decoding: {
+        "--corpus FILE": "FILE",
+        "--sentences 0": "--sentences: must be a whole number from 1 to",
+        "--kinds tiny": "--kinds: invalid choice: 'tiny'",
+    },
+    sweeps: {
+        "--dims x": "must be whole numbers.* Received: x",
+        "--dims 0": "`--dims` must be at least 1",
+        "--epochs 0": "--epochs: must be a whole number from 1 to",
+        "--output FILE": "--output: must be a folder",
+    },
+    transformers: {
+        "--turn 0": "--turn: must be a number above 0",
+        "--sizes tiny": "--sizes: invalid choice: 'tiny'",
+    },
+    translation: {
+        "nothing": "study: invalid choice: 'nothing'",
+        "phrases --minutes -1": "--minutes: must be a number above 0",
+        "phrases --threads 0": "--threads: must be a whole number from 1 to",
+        "phrases --log-dir FILE": "--log-dir: must be a folder",
+    },
+}
+
+
 @pytest.mark.parametrize(
-    "arguments, message",
+    "module, words, message",
     [
-        (["speed"], "measurement must be one of .*speed"),
-        (["--width", "10"], "--width and --rank"),
-        (["--width", "0", "--rank", "2"], "--width must be at least 1.*0"),
-        (["--kinds", "kls"], "--kinds needs"),
-        (["--steps-per-execution", "0"], "--steps-per-execution must be at least 1"),
+        pytest.param(*case, id=f"{case[0].__name__.split('.')[1]} {case[1]}")
+        for case in (
+            (module, words, message)
+            for module, cases in WRONG.items()
+            for words, message in cases.items()
+        )
     ],
 )
-def test_bad_arguments(arguments, message, tmp_path, monkeypatch, capsys):
-    with pytest.raises(SystemExit):
-        run(monkeypatch, tmp_path, *arguments)
-    assert re.search(message, capsys.readouterr().err)
+def test_wrong_words_end_with_one_line(
+    module, words, message, tmp_path, monkeypatch, capsys
+):
+    (tmp_path / "FILE").write_text("")
+    (tmp_path / "FOREIGN").mkdir()
+    name = f"timings-{keras.backend.backend()}.csv"
+    (tmp_path / "FOREIGN" / name).write_text("a,b\n1,2\n")
+    before = sorted(tmp_path.rglob("*"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["benchmarks", *words.split()])
+    with pytest.raises(SystemExit) as error:
+        module.main()
+    assert error.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ") and re.search(message, line)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.tensorflow_only
+@pytest.mark.parametrize("module", ["benchmarks", "benchmarks.accuracy"])
+def test_nothing_is_said_in_front(module):
+    environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
+    shown = subprocess.run(
+        [sys.executable, "-m", module, "nothing"],
+        capture_output=True,
+        text=True,
+        cwd=command.ROOT,
+        env=environment,
+    )
+    assert len(shown.stderr.splitlines()) == 1 and shown.returncode == 2
 
 
 def test_unknown_kind():
