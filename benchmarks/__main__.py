@@ -56,7 +56,7 @@ MEASUREMENTS = ("training", "prediction", "memory", "adaptive")
 PROFILE = "profile"
 
 # Larger networks have no room in any machine.
-_MOST_WIDTH, _MOST_BATCH, _MOST_STEPS = 2**15, 2**20, 2**12
+_MOST_WIDTH, _MOST_IMAGES = 2**15, 2**14
 
 _FIXED = "parallel_bug"
 _FEW = (TWO_FACTOR, _FIXED)
@@ -234,13 +234,13 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rank", type=width, help="only this rank, with --width")
     parser.add_argument(
         "--batch",
-        type=_options.whole(1, _MOST_BATCH),
+        type=_options.whole(1, _MOST_IMAGES),
         default=256,
         help="with --width, --rank",
     )
     parser.add_argument(
         "--steps-per-execution",
-        type=_options.whole(1, _MOST_STEPS),
+        type=_options.whole(1, _MOST_IMAGES),
         default=1,
         help="with --width, --rank: training steps in a call, as in `compile`",
     )
@@ -266,6 +266,12 @@ def _arguments() -> argparse.Namespace:
                 f"--rank must be at most {full}, the full rank of a layer of width "
                 f"{arguments.width}. Received: {arguments.rank}"
             )
+    together = arguments.batch * arguments.steps_per_execution
+    if together > _MOST_IMAGES:
+        parser.error(
+            f"--batch times --steps-per-execution must be at most {_MOST_IMAGES}. "
+            f"Received: {together}"
+        )
     if arguments.kinds and arguments.width is None:
         parser.error("--kinds needs --width and --rank")
     backend = keras.backend.backend()

@@ -1,5 +1,6 @@
 """What happens around the epochs of a run."""
 
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,47 @@ class StopAtNonFinite(keras.callbacks.Callback):
                 what = f"The weight {variable.path} became NaN or infinite"
                 raise NonFiniteLoss(self._epoch, self._step, what)
         require_finite(logs or {}, self._epoch, self._step)
+
+
+class StepLines(keras.callbacks.Callback):
+    """Says how far a long epoch is, where there is no terminal to show a bar.
+
+    Args:
+        verbose: Keras's `verbose`; it is silent but for 2, which has a line an epoch.
+        seconds: The least time from one line to the next.
+    """
+
+    def __init__(self, verbose: int, seconds: float = 15.0) -> None:
+        super().__init__()
+        self._verbose = verbose
+        self._seconds = seconds
+        self._said = time.monotonic()
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self._said = time.monotonic()
+
+    def on_train_batch_end(
+        self, batch: int, logs: Mapping[str, Any] | None = None
+    ) -> None:
+        if self._is_due():
+            loss = float((logs or {}).get("loss", np.nan))
+            total = (self.params or {}).get("steps") or "?"
+            self.say(f"step {batch + 1} of {total}, loss {loss:.4f}")
+
+    def on_test_batch_end(
+        self, batch: int, logs: Mapping[str, Any] | None = None
+    ) -> None:
+        if self._is_due():
+            self.say(f"validation, step {batch + 1}")
+
+    def say(self, text: str) -> None:
+        """Prints a line."""
+        if self._verbose == 2:
+            print(text, flush=True)
+            self._said = time.monotonic()
+
+    def _is_due(self) -> bool:
+        return self._verbose == 2 and time.monotonic() - self._said >= self._seconds
 
 
 def singular_values(model: keras.Model) -> dict[str, list[float]]:

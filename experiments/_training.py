@@ -187,6 +187,7 @@ class Training:
         callbacks = [
             self._batches.follow(),
             _callbacks.StopAtNonFinite(),
+            _callbacks.StepLines(verbosity(self.config)),
             _evaluation.TestEvaluation(self.data.test),
             dlrt.callbacks.RankLog(),
             self.log,

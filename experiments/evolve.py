@@ -293,6 +293,7 @@ def _train(
             batches.follow(),
             evolve,
             _callbacks.StopAtNonFinite(),
+            _callbacks.StepLines(verbosity(config)),
             _evaluation.TestEvaluation(data.test),
             log,
             _callbacks.LastCheckpoint(run.last),

@@ -239,6 +239,7 @@ class Training:
                 self._batches.follow(),
                 _callbacks.SeedDropout(self.config.seed),
                 _callbacks.StopAtNonFinite(),
+                _callbacks.StepLines(verbosity(self.config)),
                 _evaluation.TestEvaluation(self.data.test, evaluation_batch),
                 dlrt.callbacks.RankLog(self._dense_parameters),
                 self.log,

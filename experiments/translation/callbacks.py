@@ -113,6 +113,7 @@ class Translations(keras.callbacks.Callback):
         test: Pairs that are scored.
         interval: Epochs from one scoring to the next; 0 for one at the end only.
         epochs: Number of the last epoch.
+        say: Is told what takes long.
     """
 
     def __init__(
@@ -123,8 +124,10 @@ class Translations(keras.callbacks.Callback):
         test: Sequence[SentencePair],
         interval: int,
         epochs: int,
+        say: Callable[[str], object],
     ) -> None:
         super().__init__()
+        self._say = say
         self._log = log
         self._translator = translator
         self._sample = sample
@@ -150,6 +153,7 @@ class Translations(keras.callbacks.Callback):
         )
         last = epoch + 1 == self._epochs or self.model.stop_training
         if last or (self._interval and (epoch + 1) % self._interval == 0):
+            self._say(f"translating {len(self._test)} test sentences")
             logs.update(test_scores(self._translate(self._test), self._test))
         logs[SCORING_SECONDS] = round(time.perf_counter() - start, 3)
 

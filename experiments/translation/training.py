@@ -187,6 +187,7 @@ class Training:
     def _fit(self) -> None:
         config, corpus = self.config, self.text.corpus
         stop = [] if config.minutes is None else [self._stop_in_time(config.minutes)]
+        lines = _callbacks.StepLines(verbosity(config))
         self.model.fit(
             self._batches.for_fit(),
             epochs=config.epochs,
@@ -200,6 +201,7 @@ class Training:
                 _callbacks.SeedDropout(config.seed),
                 callbacks.Speed(self._batches),
                 _callbacks.StopAtNonFinite(),
+                lines,
                 *stop,
                 callbacks.Translations(
                     self.log,
@@ -208,6 +210,7 @@ class Training:
                     corpus.test,
                     config.score_interval,
                     config.epochs,
+                    lines.say,
                 ),
                 self.log,
                 _callbacks.Checkpoint(
@@ -235,6 +238,8 @@ class Training:
         if beams > 1 or None in scores.values():
             model = keras.saving.load_model(self.run.best)
             test = self.text.corpus.test
+            lines = _callbacks.StepLines(verbosity(self.config))
+            lines.say(f"translating {len(test)} test sentences, {beams} beams")
             translations = self._translator(model, beams)([s for s, _ in test])
             scores = callbacks.test_scores(translations, test)
         self.scores = {"epoch": best["epoch"], "beams": beams, **scores}

@@ -166,6 +166,7 @@ WRONG = {
         f"prediction {SIZE} 3 --batch 0": "--batch: must be a whole number from 1",
         f"{SIZE} 3 --steps-per-execution 0": "--steps-per-execution: must be a whole",
         "--width 99999999999 --rank 2": "--width: must be a whole number from 1 to",
+        f"{SIZE} 3 --batch 8192 --steps-per-execution 3": "must be at most 16384",
         "--rounds many": "--rounds: must be a whole number from 1 to .*many",
         "--kinds kls": "--kinds needs --width and --rank",
         f"{SIZE} 3 --kinds sparse": "--kinds: invalid choice: 'sparse'",

@@ -266,3 +266,29 @@ def test_weights_that_the_last_step_made_infinite(dtype):
     message = "weight .*/kernel became NaN or infinite at epoch 1, step 1"
     with pytest.raises(NonFiniteLoss, match=message):
         model.fit(x, y, verbose=0, callbacks=[_callbacks.StopAtNonFinite()])
+
+
+@pytest.mark.parametrize(("verbose", "seconds"), [(2, 0), (2, 60), (1, 0), (0, 0)])
+def test_a_long_epoch_has_lines_where_there_is_no_bar(capsys, verbose, seconds):
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    x, y = np.ones((6, 2)), np.ones((6, 1))
+    lines = _callbacks.StepLines(verbose, seconds)
+    model.fit(x, y, 2, 1, 0, callbacks=[lines], validation_data=(x, y))
+    shown = capsys.readouterr().out.splitlines()
+    if verbose != 2 or seconds:
+        assert shown == []
+        return
+    assert [line.split(", ")[0] for line in shown[:3]] == [
+        f"step {step} of 3" for step in (1, 2, 3)
+    ]
+    assert "loss" in shown[0] and shown[3].startswith("validation, step ")
+
+
+def test_commands_start_without_keras():
+    modules = ("lenet5", "compression", "mnist_dense", "transformer", "evolve")
+    names = [f"experiments.{name}" for name in (*modules, "test_matrix", "archive")]
+    names += ["evaluation.__main__", "evaluation.graphics", "benchmarks.translation"]
+    code = f"import sys, {', '.join(names)}; print('keras' in sys.modules)"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (shown.stdout, shown.stderr) == ("False\n", "")

@@ -375,6 +375,7 @@ class TestProcesses:
         assert process.returncode == 0, process.stderr
         assert process.stderr == ""
         assert "BLEU" in process.stdout
+        assert "\ntranslating " in process.stdout
         (row,) = rows_of(only_run(logs))
         assert row["tokens/second"] > 0
         assert only_run(logs).name == f"transformer-reference-small-d{DIM}-seed0"
