@@ -39,12 +39,18 @@ def plan(collection: Collection, options: Options = Options()) -> list[Drawing]:
         "transformers": transformer_figures.plan,
         "images": image_figures.plan,
     }
-    return [
-        drawing
-        for kind in KINDS
-        if kind in options.kinds
-        for drawing in makers[kind](collection, options)
-    ]
+    drawings: dict[str, Drawing] = {}
+    for kind in KINDS:
+        for drawing in (
+            makers[kind](collection, options) if kind in options.kinds else ()
+        ):
+            # Of different data or networks, the names of files may be alike.
+            name, number = drawing.name, 1
+            while name in drawings:
+                number += 1
+                name = f"{drawing.name}-{number}"
+            drawings[name] = replace(drawing, name=name)
+    return list(drawings.values())
 
 
 def _curves(collection: Collection, options: Options) -> Iterator[Drawing]:

@@ -257,6 +257,14 @@ def test_which_figures_a_study_gives(study):
     assert plan(study, Options(kinds=["transformers", "epochs"])) == []
 
 
+def test_no_figure_takes_the_place_of_another(tmp_path):
+    for dataset in ("my-images", "my images"):
+        write_run(tmp_path, "dense", name=dataset, dataset=dataset)
+    found = [drawing.name for drawing in plan(collect([tmp_path]))]
+    name = "image-epochs-lenet5-my-images"
+    assert found == [name, f"{name}-2"]
+
+
 def test_folders_of_all_kinds_of_runs(folder, study, tmp_path):
     write_sweep(tmp_path, widths=(5, 20), runs=(0,))
     write_transformer(tmp_path, "adaptive", 40, epochs=2, layers=1)
