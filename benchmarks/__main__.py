@@ -47,7 +47,7 @@ from benchmarks._networks import (  # noqa: E402
     network,
 )
 from benchmarks._report import Row  # noqa: E402
-from dlrt.callbacks import _environment  # noqa: E402
+from dlrt.callbacks import _atomic_file, _environment  # noqa: E402
 from experiments._command import Parser, input_errors  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -160,6 +160,8 @@ class Report:
         directory.mkdir(parents=True, exist_ok=True)
         self._csv = directory / f"{name}.csv"
         self._figure = directory / f"{name}.png"
+        for path in (self._csv, self._figure):
+            _atomic_file.check(path)
         self._rows = _report.read(self._csv)
         self._done = set(self._rows) if resume else set()
         facts = _environment.describe()

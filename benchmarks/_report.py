@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import _csv
 from benchmarks._networks import DENSE, TWO_FACTOR, Case
+from dlrt.callbacks import _atomic_file
 
 KEY = ("measurement", "width", "rank", "batch", "kind")
 
@@ -153,15 +155,11 @@ def write(path: Path, rows: dict[tuple, Row], context: dict[str, Any]) -> None:
         with open(path, newline="", encoding="utf-8") as file:
             for record, key in zip(csv.DictReader(file), earlier, strict=True):
                 known[key] = {name: record.get(name, "") for name in context}
-    temporary = path.with_name(f".{path.name}.tmp")
-    with open(temporary, "w", newline="", encoding="utf-8") as file:
-        names = [field.name for field in fields(Row)]
-        writer = csv.DictWriter(file, [*names, *context], lineterminator="\n")
-        writer.writeheader()
-        for key, row in rows.items():
-            same = earlier.get(key) == row
-            writer.writerow(asdict(row) | (known[key] if same else context))
-    temporary.replace(path)
+    records = [
+        asdict(row) | (known[key] if earlier.get(key) == row else context)
+        for key, row in rows.items()
+    ]
+    _csv.write(path, records)
 
 
 def slope(points: list[tuple[float, float]]) -> float:
@@ -229,7 +227,8 @@ def draw(rows: Iterable[Row], path: Path, title: str) -> bool:
     axes[0].plot([], [], ":", color="0.35", label="floor by counting")
     axes[0].legend(fontsize="small")
     figure.suptitle(title, fontsize="medium")
-    figure.savefig(path, dpi=160)
+    with _atomic_file.replacing(path) as temporary:
+        figure.savefig(temporary, dpi=160)
     pyplot.close(figure)
     return True
 

@@ -21,9 +21,9 @@ from experiments import _quiet
 
 _quiet.import_keras(devices=False)
 
-from benchmarks import _options  # noqa: E402
+from benchmarks import _csv, _options  # noqa: E402
 from benchmarks._studies import RESULTS, ROOT, train  # noqa: E402
-from dlrt.callbacks import read_history  # noqa: E402
+from dlrt.callbacks import _atomic_file, read_history  # noqa: E402
 from experiments import _published  # noqa: E402
 from experiments._command import Parser  # noqa: E402
 
@@ -321,7 +321,8 @@ def draw(study: str, results: list[dict[str, Any]]) -> None:
     axes.set_title(f"MNIST, {curve.network}")
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")
-    figure.savefig(RESULTS / f"{study}.png", dpi=160)
+    with _atomic_file.replacing(RESULTS / f"{study}.png") as temporary:
+        figure.savefig(temporary, dpi=160)
     pyplot.close(figure)
 
 
@@ -351,12 +352,7 @@ def write_results(study: str, results: list[dict[str, Any]]) -> list[dict[str, A
     rows |= {(row["setting"], row["seed"]): row for row in results}
     wanted = [(s.label, seed) for s in STUDIES[study] for seed in range(s.seeds)]
     kept = [rows[key] for key in wanted if key in rows]
-    temporary = RESULTS / f".{study}.csv"
-    with open(temporary, "w", newline="") as file:
-        writer = csv.DictWriter(file, kept[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(kept)
-    temporary.replace(RESULTS / f"{study}.csv")
+    _csv.write(RESULTS / f"{study}.csv", kept)
     return kept
 
 

@@ -10,7 +10,6 @@ latency against parameters, and one of the singular values, to
 """
 
 import argparse
-import csv
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -26,8 +25,9 @@ import keras  # noqa: E402
 import numpy as np  # noqa: E402
 
 import dlrt  # noqa: E402
-from benchmarks import _options  # noqa: E402
+from benchmarks import _csv, _options  # noqa: E402
 from benchmarks._studies import RESULTS, ROOT  # noqa: E402
+from dlrt.callbacks import _atomic_file  # noqa: E402
 from experiments import _runs  # noqa: E402
 from experiments._command import Parser, input_errors  # noqa: E402
 from experiments._data import Data  # noqa: E402
@@ -217,7 +217,8 @@ def draw(name: str, rows: list[dict[str, Any]], path: Path) -> None:
         panel.grid(alpha=0.3)
     axes[0, 0].legend(fontsize="small")
     figure.suptitle(f"{name}, compressed without retraining")
-    figure.savefig(path, dpi=140)
+    with _atomic_file.replacing(path) as temporary:
+        figure.savefig(temporary, dpi=140)
     pyplot.close(figure)
 
 
@@ -245,7 +246,8 @@ def draw_spectra(name: str, networks: dict[str, keras.Model], path: Path) -> Non
     panels[0].set_ylabel("singular value by the largest")
     panels[-1].legend(fontsize="x-small", ncols=2)
     figure.suptitle(f"Kernels of {name}")
-    figure.savefig(path, dpi=140)
+    with _atomic_file.replacing(path) as temporary:
+        figure.savefig(temporary, dpi=140)
     pyplot.close(figure)
 
 
@@ -256,16 +258,6 @@ def _pyplot() -> Any:
     from matplotlib import pyplot
 
     return pyplot
-
-
-def write(rows: list[dict[str, Any]], path: Path) -> None:
-    """Writes rows to a CSV file, in the place of an earlier one."""
-    temporary = path.with_name(f".{path.name}")
-    with open(temporary, "w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    temporary.replace(path)
 
 
 def main() -> None:
@@ -301,7 +293,7 @@ def main() -> None:
         directory = RESULTS / f"compression-{name}"
         directory.mkdir(parents=True, exist_ok=True)
         rows = compare(model, decomposed, data, given.ratios, given.attacked)
-        write(rows, directory / "compression.csv")
+        _csv.write(directory / "compression.csv", rows)
         draw(name, rows, directory / "compression.png")
         spectra = {"dense": model, "trained for hoyer": dlrt.to_dense(decomposed)}
         draw_spectra(name, spectra, directory / "spectra.png")

@@ -12,8 +12,6 @@ medians, and are written to `results/convolutions-<backend>.csv`.
 """
 
 import argparse
-import csv
-import io
 from typing import Any
 
 from experiments import _quiet
@@ -24,9 +22,8 @@ import keras  # noqa: E402
 import numpy as np  # noqa: E402
 
 import dlrt  # noqa: E402
-from benchmarks import _clock, _options  # noqa: E402
+from benchmarks import _clock, _csv, _options  # noqa: E402
 from benchmarks.__main__ import RESULTS  # noqa: E402
-from dlrt.callbacks import _atomic_file  # noqa: E402
 from experiments._command import Parser  # noqa: E402
 
 DENSE, TWO_FACTOR, FIXED, ADAPTIVE = KINDS = (
@@ -131,13 +128,8 @@ def main() -> None:
     _options.add_turns(parser, rounds=3, seconds=8.0)
     arguments = parser.parse_args()
     rows = measure(arguments.ranks, arguments.rounds, arguments.turn)
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, rows[0], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    print(stream.getvalue())
-    name = f"convolutions-{keras.backend.backend()}.csv"
-    _atomic_file.replace(RESULTS / name, stream.getvalue().encode())
+    print(_csv.text(rows))
+    _csv.write(RESULTS / f"convolutions-{keras.backend.backend()}.csv", rows)
 
 
 if __name__ == "__main__":

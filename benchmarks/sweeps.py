@@ -12,8 +12,6 @@ its end, workbooks included.
 """
 
 import argparse
-import csv
-import io
 import multiprocessing
 import subprocess
 import sys
@@ -25,7 +23,7 @@ from experiments import _quiet
 
 _quiet.import_keras(devices=False)
 
-from benchmarks import _options  # noqa: E402
+from benchmarks import _csv, _options  # noqa: E402
 from benchmarks._studies import RESULTS  # noqa: E402
 from dlrt.callbacks import _atomic_file, read_history  # noqa: E402
 from experiments import _grid  # noqa: E402
@@ -147,6 +145,9 @@ def main() -> None:
             for name in ("dims", "ranks", "runs")
         }
         cells, _ = _grid.cells(Grid(epochs=(arguments.epochs,), **numbers))
+        arguments.output.mkdir(parents=True, exist_ok=True)
+        path = arguments.output / "sweeps.csv"
+        _atomic_file.check(path)
     print(f"{len(cells)} networks, {arguments.epochs} epochs each", flush=True)
     measured: dict[str, tuple[float, dict[str, list[float]]]] = {}
     for name in (PLAIN, AS_RUNS):
@@ -161,12 +162,7 @@ def main() -> None:
     print()
     for line in (list(rows[0]), ["---"] * len(rows[0]), *(r.values() for r in rows)):
         print(f"| {' | '.join(line)} |")
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    _atomic_file.replace(arguments.output / "sweeps.csv", text.getvalue().encode())
+    _csv.write(path, rows)
 
 
 def rows_of(

@@ -12,8 +12,6 @@ are medians. The first step, tracing included, is measured in a new process for 
 """
 
 import argparse
-import csv
-import io
 import multiprocessing
 import time
 from typing import Any
@@ -26,9 +24,8 @@ import keras  # noqa: E402
 import numpy as np  # noqa: E402
 
 import dlrt  # noqa: E402
-from benchmarks import _clock, _options  # noqa: E402
+from benchmarks import _clock, _csv, _options  # noqa: E402
 from benchmarks.__main__ import RESULTS  # noqa: E402
-from dlrt.callbacks import _atomic_file  # noqa: E402
 from experiments._command import Parser  # noqa: E402
 from experiments.translation import network  # noqa: E402
 
@@ -130,15 +127,6 @@ def measure(size: str, kinds: list[str], rounds: int, turn: float) -> list[Row]:
     ]
 
 
-def _write(rows: list[Row]) -> None:
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, rows[0], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    name = f"transformers-{keras.backend.backend()}.csv"
-    _atomic_file.replace(RESULTS / name, stream.getvalue().encode())
-
-
 def main() -> None:
     parser = Parser(
         prog="python -m benchmarks.transformers",
@@ -165,7 +153,7 @@ def main() -> None:
             )
             print("| " + " | ".join(cells) + " |", flush=True)
     if set(arguments.sizes) == set(SIZES) and set(arguments.kinds) == set(KINDS):
-        _write(rows)
+        _csv.write(RESULTS / f"transformers-{keras.backend.backend()}.csv", rows)
 
 
 if __name__ == "__main__":

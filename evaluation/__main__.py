@@ -6,6 +6,7 @@ after wrong input.
 """
 
 import argparse
+import errno
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -41,6 +42,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from evaluation.series import uneven
 
     try:
+        _check_output(given)
+    except OSError as error:
+        return _fail(f"`--output`: {error.strerror}. Received: {given.output}")
+    try:
         collection = collect(given.logs or [LOG_DIR], given.unfinished)
     except FileNotFoundError as error:
         return _fail(str(error))
@@ -56,6 +61,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         return _fail(f"{error.strerror or error}: {error.filename}")
     return 0
+
+
+def _check_output(given: argparse.Namespace) -> None:
+    """Raises an `OSError` if what is written has no room, before logs are read."""
+    from dlrt.callbacks import _atomic_file
+
+    if given.run is _report:
+        _atomic_file.check(given.output)
+    elif given.output.exists() and not given.output.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, "it must be a folder")
 
 
 def _figures(collection: "Collection", given: argparse.Namespace) -> Iterator[Path]:

@@ -1,7 +1,6 @@
 """The look of the explanatory graphics, made for print: one column of a thesis wide."""
 
 import contextlib
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -61,21 +60,20 @@ def save(draw: Callable[[], Figure], stem: Path) -> list[Path]:
         draw: Returns the figure.
         stem: Name of the files, without their endings.
     """
-    written = []
+    # It comes with Keras, which takes seconds to start; mistyped options don't wait.
+    from dlrt.callbacks import _atomic_file
+
+    paths = [stem.with_name(f"{stem.name}.{ending}") for ending in FORMATS]
+    for path in paths:
+        _atomic_file.check(path)
     with style():
         figure = draw()
         FigureCanvasAgg(figure)
         stem.parent.mkdir(parents=True, exist_ok=True)
-        for ending in FORMATS:
-            path = stem.with_name(f"{stem.name}.{ending}")
-            temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-            try:
-                figure.savefig(temporary, format=ending, metadata=_METADATA[ending])
-                temporary.replace(path)
-            finally:
-                temporary.unlink(missing_ok=True)
-            written.append(path)
-    return written
+        for path, ending in zip(paths, FORMATS, strict=True):
+            with _atomic_file.replacing(path) as temporary:
+                figure.savefig(temporary, metadata=_METADATA[ending])
+    return paths
 
 
 def bare(axes: Axes) -> None:

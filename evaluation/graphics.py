@@ -69,9 +69,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         SystemExit: With status 2 after wrong input, which one line on stderr names.
     """
     given = _parser().parse_args(arguments)
+    if given.output.exists() and not given.output.is_dir():
+        fail(f"`--output` must be a folder. Received: --output {given.output}")
     try:
         layer = Layer(*given.layer)
         weights = _weights(given.weights)
+        _quiet.import_keras()
         for path in draw_all(given.output, layer, weights, given.tolerance):
             print(path)
     except (ValueError, OSError) as error:

@@ -1,7 +1,6 @@
 """The look of all figures, and how they are written."""
 
 import io
-import os
 import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -15,6 +14,8 @@ from matplotlib import ticker
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+
+from dlrt.callbacks import _atomic_file
 
 # Colours of Okabe and Ito that colour-blind readers tell apart, without the yellow that
 # is too light for lines; markers and dashes tell the lines apart in grey.
@@ -157,16 +158,13 @@ def save(
     """Writes a figure in some formats, and returns the files."""
     paths = [directory / f"{name}.{format}" for format in formats]
     for path in paths:
+        _atomic_file.check(path)
+    for path in paths:
         replace(path, encode(figure, path.suffix[1:]))
     return paths
 
 
 def replace(path: Path, content: bytes) -> None:
-    """Writes a file that appears under its name as a whole."""
+    """Writes a file that appears under its name as a whole, and its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    _atomic_file.replace(path, content)

@@ -1,8 +1,6 @@
 """A run's models on disk: each file complete, or not there."""
 
 import json
-import os
-import secrets
 import textwrap
 import zipfile
 from dataclasses import asdict, dataclass
@@ -12,6 +10,7 @@ import keras
 
 import dlrt
 from dlrt import accounting
+from dlrt.callbacks import _atomic_file
 
 _STATE = "experiment.json"
 
@@ -42,16 +41,12 @@ def capacities(model: keras.Model) -> dict[str, int]:
 
 def save(model: keras.Model, path: Path, state: State | None = None) -> None:
     """Writes a model, with its optimizer, in the place of an earlier one."""
-    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(8)}.tmp.keras")
-    try:
+    with _atomic_file.replacing(path) as temporary:
         model.save(temporary)
         if state is not None:
             # Within the file, so that weights and state can't be of two epochs.
             with zipfile.ZipFile(temporary, "a") as archive:
                 archive.writestr(_STATE, json.dumps(asdict(state)))
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def load(path: Path) -> tuple[keras.Model, State]:

@@ -74,6 +74,7 @@ class Places:
         """Moves the workbook of a failed training away, and notes why."""
         note = self.wrong.parent.parent / REASON
         note.parent.mkdir(parents=True, exist_ok=True)
+        _atomic_file.check(note)
         with open(note, "a", encoding="utf-8") as file:
             file.write(f"{self.cell.name}: {' '.join(reason.split())}\n")
         self._move(self.wrong)

@@ -1,14 +1,39 @@
-"""Files that appear under their name complete or not at all."""
+"""Files that appear under their name complete or not at all.
+
+Whatever writes a file does so here. Where the name is a link, its target is written and
+the link stays. Devices, pipes and folders are refused.
+"""
 
 import contextlib
+import errno
 import os
 import re
 import secrets
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-# A name that `_write_temporary` gives.
-_TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{16}\.tmp")
+# Names that `_temporary` gives, and has given before it kept the ending.
+_TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{16}\.tmp(\.[^.]+)?")
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+}
+
+
+def check(path: Path) -> None:
+    """Raises an `OSError` if there is something at `path` that is no regular file."""
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISREG(mode):
+        kind = _KINDS.get(stat.S_IFMT(mode), "no regular file")
+        number = errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL
+        raise OSError(number, f"a file can't take the place of {kind}", str(path))
 
 
 def create(path: Path, content: bytes) -> None:
@@ -18,18 +43,17 @@ def create(path: Path, content: bytes) -> None:
         FileExistsError: There is a file of that name already.
         OSError: It can't be written; the error names `path`.
     """
-    temporary = _write_temporary(path, content)
-    try:
-        os.link(temporary, path)
-    except FileExistsError:
-        raise
-    except OSError:
-        # A file system without hard links. The name is taken first, by an empty
-        # file, and filled at once.
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL))
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with _temporary(path) as (temporary, target):
+        _write_and_sync(temporary, content)
+        try:
+            os.link(temporary, target)
+        except FileExistsError:
+            raise
+        except OSError:
+            # A file system without hard links. The name is taken first, by an empty
+            # file, and filled at once.
+            os.close(os.open(target, os.O_CREAT | os.O_EXCL))
+            os.replace(temporary, target)
 
 
 def replace(path: Path, content: bytes) -> None:
@@ -38,15 +62,30 @@ def replace(path: Path, content: bytes) -> None:
     Raises:
         OSError: It can't be written; the error names `path`.
     """
-    temporary = _write_temporary(path, content)
-    try:
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as temporary:
+        _write_and_sync(temporary, content)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A path to write a file to, which takes the place of `path` if that succeeds.
+
+    It has the same ending, and the file keeps the permissions of an earlier one.
+
+    Raises:
+        OSError: It can't be written; the error names `path`.
+    """
+    with _temporary(path) as (temporary, target):
+        yield temporary
+        # Some file systems have no permissions, and there is no file at first.
+        with contextlib.suppress(OSError):
+            os.chmod(temporary, stat.S_IMODE(os.stat(target).st_mode))
+        os.replace(temporary, target)
 
 
 def remove_leftovers(path: Path) -> None:
     """Removes the temporary files that killed writers of `path` left behind."""
+    path = Path(os.path.realpath(path))
     for candidate in path.parent.iterdir():
         if goal(candidate) == path:
             candidate.unlink(missing_ok=True)
@@ -55,7 +94,7 @@ def remove_leftovers(path: Path) -> None:
 def goal(temporary: Path) -> Path | None:
     """The file that a temporary one was to become; `None` if it is no such file."""
     match = _TEMPORARY.fullmatch(temporary.name)
-    return None if match is None else temporary.with_name(match[1])
+    return None if match is None else temporary.with_name(match[1] + (match[2] or ""))
 
 
 @contextlib.contextmanager
@@ -72,18 +111,28 @@ def naming(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _write_temporary(path: Path, content: bytes) -> Path:
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+@contextlib.contextmanager
+def _temporary(path: Path) -> Iterator[tuple[Path, Path]]:
+    """The path of a new file and that of its goal, both of them in one folder."""
+    check(path)
+    target = Path(os.path.realpath(path))
+    if not target.parent.exists():
+        raise FileNotFoundError(
+            errno.ENOENT, f"there is no folder {target.parent}", str(path)
+        )
+    temporary = target.with_name(
+        f".{target.stem}.{secrets.token_hex(8)}.tmp{target.suffix}"
+    )
     try:
-        _write_and_sync(temporary, content)
+        yield temporary, target
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        if error.filename not in (None, str(temporary)):
+            raise
         # A failed write names no file, and this one's name says nothing to anybody.
-        raise OSError(error.errno, error.strerror, str(path)) from error
-    except BaseException:
+        reason = error.strerror or str(error)
+        raise OSError(error.errno, reason, str(path)) from error
+    finally:
         temporary.unlink(missing_ok=True)
-        raise
-    return temporary
 
 
 def _write_and_sync(path: Path, content: bytes) -> None:

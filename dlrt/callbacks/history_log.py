@@ -138,6 +138,7 @@ class HistoryLog(keras.callbacks.Callback):
         if self._opened:
             return
         with _atomic_file.naming(self.path):
+            _atomic_file.check(self.path)
             _make_directory(self.path.parent)
             if self.resume and self.path.exists():
                 self._load()

@@ -14,6 +14,7 @@ from benchmarks import __main__ as command
 from benchmarks import (
     _adaptive,
     _clock,
+    _csv,
     _floor,
     _memory,
     _profile,
@@ -62,6 +63,17 @@ def test_training_and_prediction(tmp_path, monkeypatch, capsys):
     assert predicted == [TWO_FACTOR, "low-rank", "merged", DENSE]
     shown = capsys.readouterr().out
     assert "| merged |" in shown and "timings-" in shown
+
+
+def test_results_follow_links_and_take_the_place_of_no_pipe(tmp_path):
+    target, link = tmp_path / "target.csv", tmp_path / "link.csv"
+    link.symlink_to(target)
+    _csv.write(link, [{"kind": "dense, or so", "value": 1}])
+    assert link.is_symlink()
+    assert target.read_text() == 'kind,value\n"dense, or so",1\n'
+    os.mkfifo(tmp_path / "timings.png")
+    with pytest.raises(OSError, match="place of a pipe"):
+        command.Report(tmp_path, "timings", resume=False)
 
 
 def test_resume_skips_what_is_there(tmp_path, monkeypatch):

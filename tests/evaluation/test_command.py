@@ -74,6 +74,36 @@ class Elements(HTMLParser):
         self.text += data
 
 
+@pytest.mark.parametrize(
+    "subcommand, make, message",
+    [
+        ("report", os.mkfifo, "a file can't take the place of a pipe"),
+        ("report", os.mkdir, "a file can't take the place of a folder"),
+        ("figures", os.mkfifo, "it must be a folder"),
+        ("tables", os.mkfifo, "it must be a folder"),
+    ],
+)
+def test_an_output_that_cannot_be_is_refused_at_once(
+    tmp_path, capsys, subcommand, make, message
+):
+    out = tmp_path / "out"
+    make(out)
+    before = out.stat()
+    # Before the logs, of which there are none, are looked at.
+    assert command.main([subcommand, str(tmp_path), "--output", str(out)]) == 2
+    assert message in capsys.readouterr().err
+    assert out.stat() == before
+
+
+def test_a_linked_report_is_written_in_its_place(sweep, tmp_path):
+    target, link = tmp_path / "target.html", tmp_path / "link.html"
+    link.symlink_to(target)
+    words = ["report", str(sweep), "--output", str(link), "--kinds", "maps"]
+    assert command.main(words) == 0
+    assert link.is_symlink()
+    assert target.read_text().startswith("<!")
+
+
 def test_figures(sweep, tmp_path, capsys):
     arguments = ["figures", str(sweep), "--output", str(tmp_path / "out")]
     assert command.main([*arguments, "--kinds", "clouds,maps", "--formats", "svg"]) == 0

@@ -1,6 +1,7 @@
 """What all experiments share, with settings that are not those of MNIST."""
 
 import argparse
+import os
 import shlex
 import subprocess
 import sys
@@ -172,6 +173,18 @@ def test_nothing_stays_of_a_run_that_cannot_begin(settings):
             write_log(run, settings)
             raise ValueError("the corpus is empty")
     assert list(settings.log_dir.iterdir()) == []
+
+
+def test_a_linked_checkpoint_is_written_in_its_place(tmp_path):
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    target, link = tmp_path / "disk" / "last.keras", tmp_path / "last.keras"
+    target.parent.mkdir()
+    link.symlink_to(target)
+    state = _checkpoint.State(3, 0, 0, {})
+    _checkpoint.save(model, link, state)
+    assert link.is_symlink()
+    assert os.listdir(target.parent) == ["last.keras"]
+    assert _checkpoint.load(target)[1] == state
 
 
 def test_leftovers_of_killed_writers(tmp_path):
