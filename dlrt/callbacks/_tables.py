@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from dlrt.callbacks._cells import cut, decode, encode
-from dlrt.callbacks._workbook import CONFIGURATION, EPOCH, HISTORY, Row
+from dlrt.callbacks._schema import CONFIGURATION, EPOCH, HISTORY, Row
 
 Tables = dict[str, list[Row]]
 
@@ -13,12 +13,15 @@ _MAX_NAME = 31
 _FORBIDDEN = "[]:*?/\\"
 
 
-def check_name(name: str, others: Collection[str]) -> None:
+def check_name(
+    name: str, others: Collection[str], foreign: Collection[str] = ()
+) -> None:
     """Raises if a sheet must not have this name.
 
     Args:
         name: The name.
         others: Names of sheets that are there.
+        foreign: Names of those that somebody else has added.
 
     Raises:
         ValueError: Excel doesn't allow the name, or takes it for that of another sheet.
@@ -34,7 +37,8 @@ def check_name(name: str, others: Collection[str]) -> None:
             f"`sheet` must have 1 to {_MAX_NAME} printable characters, none of "
             f"{_FORBIDDEN}, and no apostrophe at its ends. Received: sheet={name!r}"
         )
-    taken = [HISTORY, CONFIGURATION, *(other for other in others if other != name)]
+    others = [other for other in others if other != name]
+    taken = [HISTORY, CONFIGURATION, *foreign, *others]
     same = [other for other in taken if other.lower() == name.lower()]
     if same:
         raise ValueError(

@@ -1,31 +1,35 @@
-"""The Excel form of a training history: what its sheets hold, and their reading."""
+"""The Excel form of a training history: its reading, and its writing with more rows."""
 
-import json
 import os
+import warnings
+import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import openpyxl
-from openpyxl.cell import Cell
-from openpyxl.styles import Font
 from openpyxl.worksheet.worksheet import Worksheet
 
-from dlrt.callbacks import _excel
-from dlrt.callbacks._cells import CellValue, decode, encode
+from dlrt.callbacks._cells import decode, encode
+from dlrt.callbacks._package import Package, is_own
+from dlrt.callbacks._schema import (
+    CONFIGURATION,
+    EPOCH,
+    FIRST,
+    HEADER,
+    HISTORY,
+    Row,
+    Table,
+    order_columns,
+    order_of_table,
+    read,
+    read_number,
+    table_of,
+    tables_of,
+)
+from dlrt.callbacks._sheet import Sheet, Surroundings, surroundings
 
-Row = dict[str, Any]
-
-HISTORY = "history"
-CONFIGURATION = "configuration"
-EPOCH = "epoch"
-MISSING = "NA"
-
-_FIRST = (EPOCH, "seconds")
-_LAST = ("parameters prediction", "parameters training", "compression", "learning rate")
-_RANK = "rank "
-# Characters of the widest column that is as wide as its texts.
-_MAX_WIDTH = 60
+_PAIR = ("key", "value")
 
 
 def read_history(path: str | os.PathLike[str]) -> tuple[list[Row], dict[str, Any]]:
@@ -45,8 +49,8 @@ def read_history(path: str | os.PathLike[str]) -> tuple[list[Row], dict[str, Any
     path = Path(path)
     workbook = _open(path)
     return (
-        _read_history(path, _cells_of(workbook[HISTORY])),
-        _read_configuration(path, _cells_of(workbook[CONFIGURATION])),
+        _read_history(path, table_of(workbook[HISTORY])),
+        _read_configuration(path, table_of(workbook[CONFIGURATION])),
     )
 
 
@@ -66,7 +70,7 @@ def read_table(path: str | os.PathLike[str], name: str) -> list[Row]:
     """
     path = Path(path)
     workbook = _open(path)
-    names = [sheet.title for sheet in _table_sheets(workbook)]
+    names = [sheet.title for sheet in tables_of(workbook)]
     if name not in names:
         raise ValueError(
             f"`name` must be that of a sheet in {path}, of which there "
@@ -79,14 +83,41 @@ def read_table(path: str | os.PathLike[str], name: str) -> list[Row]:
 def read_tables(path: str | os.PathLike[str]) -> dict[str, list[Row]]:
     """Reads all sheets besides history and configuration, see `read_table`."""
     path = Path(path)
-    sheets = _table_sheets(_open(path))
+    sheets = tables_of(_open(path))
     tables = {sheet.title: _read_table(path, sheet) for sheet in sheets}
     return {name: rows for name, rows in tables.items() if rows}
 
 
+def read_additions(path: str | os.PathLike[str]) -> list[tuple[str, ...]]:
+    """Returns what somebody else has added to a workbook, to be compared.
+
+    Raises:
+        ValueError: The file is not a workbook of `HistoryLog`.
+    """
+    path = Path(path)
+    workbook = _open(path)
+    own = [HISTORY, CONFIGURATION, *(sheet.title for sheet in tables_of(workbook))]
+    found: list[tuple[str, ...]] = []
+    for sheet in workbook.worksheets:
+        table = table_of(sheet) if sheet.title in own else Table({}, {})
+        for cell in (cell for row in sheet.iter_rows() for cell in row):
+            ours = cell.column in table.columns and (
+                cell.row == HEADER or cell.row in table.cells
+            )
+            if cell.value is not None and not ours:
+                found.append((sheet.title, cell.coordinate, repr(cell.value)))
+    with zipfile.ZipFile(path) as archive:
+        kinds = ("charts", "comments", "drawings", "media")
+        found += [(n,) for n in archive.namelist() if any(kind in n for kind in kinds)]
+    return found
+
+
 def _open(path: Path) -> openpyxl.Workbook:
     try:
-        workbook = openpyxl.load_workbook(path, data_only=True)
+        with warnings.catch_warnings():
+            # It warns of what it does not know in sheets, which is not the log's.
+            warnings.simplefilter("ignore", UserWarning)
+            workbook = openpyxl.load_workbook(path, data_only=True)
     except OSError:
         raise
     except Exception as error:  # openpyxl lets through what zipfile or XML raise.
@@ -97,55 +128,37 @@ def _open(path: Path) -> openpyxl.Workbook:
     return workbook
 
 
-def _table_sheets(workbook: openpyxl.Workbook) -> list[Worksheet]:
-    return [
-        sheet
-        for sheet in workbook.worksheets
-        if sheet.title not in (HISTORY, CONFIGURATION)
-    ]
-
-
 def _unusable(path: Path, reason: str) -> ValueError:
     return ValueError(f"`path` must be a workbook of HistoryLog, but {reason}: {path}")
 
 
-def _cells_of(sheet: Worksheet) -> list[list[Any]]:
-    """Returns the cells, without what a spreadsheet program adds around them."""
-    rows = [list(row) for row in sheet.iter_rows(values_only=True)]
-    header = rows[0] if rows else []
-    while header and header[-1] is None:
-        header.pop()
-    rows = [row[: len(header)] for row in rows]
-    return [row for row in rows if any(cell is not None for cell in row)]
-
-
-def _read_history(path: Path, table: Sequence[Sequence[Any]]) -> list[Row]:
-    columns = [decode(name) for name in table[0]] if table else []
-    if tuple(columns[:2]) != _FIRST:
-        raise _unusable(path, f"sheet {HISTORY!r} does not begin with {_FIRST}")
+def _read_history(path: Path, table: Table) -> list[Row]:
+    columns = list(table.columns.values())
+    if tuple(columns[:2]) != FIRST:
+        raise _unusable(path, f"sheet {HISTORY!r} does not begin with {FIRST}")
     _check_columns(path, HISTORY, columns)
     rows = [
         {
-            column: _read_number(column, cell)
+            column: read_number(column, cell)
             for column, cell in zip(columns, cells, strict=True)
         }
-        for cells in table[1:]
+        for cells in table.rows()
     ]
     _check_epochs(path, HISTORY, rows, 1)
     return rows
 
 
 def _read_table(path: Path, sheet: Worksheet) -> list[Row]:
-    table = _cells_of(sheet)
-    if not table:
+    table = table_of(sheet)
+    columns = list(table.columns.values())
+    if not columns and not table.cells:
         return []
-    columns = [decode(name) for name in table[0]]
-    if columns[0] != EPOCH:
+    if columns[:1] != [EPOCH]:
         raise _unusable(path, f"sheet {sheet.title!r} does not begin with {EPOCH!r}")
     _check_columns(path, sheet.title, columns)
     rows = [
-        {column: _read(cell) for column, cell in zip(columns, cells, strict=True)}
-        for cells in table[1:]
+        {column: read(cell) for column, cell in zip(columns, cells, strict=True)}
+        for cells in table.rows()
     ]
     _check_epochs(path, sheet.title, rows, 0)
     return rows
@@ -171,24 +184,12 @@ def _check_epochs(path: Path, sheet: str, rows: Sequence[Row], step: int) -> Non
         last = epoch
 
 
-def _read(cell: Any) -> Any:
-    return None if cell == MISSING else decode(cell)
-
-
-def _read_number(column: str, cell: Any) -> Any:
-    value = _read(cell)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return value
-    if column == EPOCH or column.startswith((_RANK, "parameters ")):
-        return int(value) if value == value // 1 else value
-    return float(value)
-
-
-def _read_configuration(path: Path, table: Sequence[Sequence[Any]]) -> dict[str, Any]:
-    if not table or tuple(table[0]) != ("key", "value"):
+def _read_configuration(path: Path, table: Table) -> dict[str, Any]:
+    if tuple(table.columns.values()) != _PAIR:
         raise _unusable(path, f"sheet {CONFIGURATION!r} has other columns")
-    configuration = {key: decode(value) for key, value in table[1:]}
-    if len(configuration) < len(table) - 1 or not _are_texts(configuration):
+    pairs = table.rows()
+    configuration = {key: decode(value) for key, value in pairs}
+    if len(configuration) < len(pairs) or not _are_texts(configuration):
         raise _unusable(path, f"sheet {CONFIGURATION!r} has keys twice or without text")
     return configuration
 
@@ -210,81 +211,93 @@ def render(
         tables: Rows of further sheets by their name, dictionaries too, each with
             the number of its epoch.
     """
-    workbook = openpyxl.Workbook()
-    history = workbook.active
-    history.title = HISTORY
-    _write_rows(history, order_columns(name for row in rows for name in row), rows)
-    _write_table(
-        workbook.create_sheet(CONFIGURATION),
-        ["key", "value"],
-        [[key, encode(value)] for key, value in configuration.items()],
-    )
-    for name, table in (tables or {}).items():
-        columns = dict.fromkeys([EPOCH, *(column for row in table for column in row)])
-        sheet = workbook.create_sheet(name)
-        _write_rows(sheet, list(columns), table)
-        _widen(sheet)
-    return _excel.content(workbook)
+    return Book().content(rows, configuration, tables or {})
 
 
-def order_columns(names: Iterable[str]) -> list[str]:
-    """Groups the names of columns; within a group the given order stays.
+class Book:
+    """A workbook that is written again and again, at the price of what is new in it.
 
-    The order is: epoch and seconds; metrics of training, of validation (`val_`), of
-    the test set (`test_`), the loss first in each; other logged values, which have a
-    "/" in their names; ranks; counts and the learning rate.
+    Args:
+        path: One to begin with; what others have put into it is kept.
+
+    Raises:
+        ValueError: It is not a workbook of `HistoryLog`.
     """
 
-    def group(name: str) -> tuple[int, int]:
-        if name in _FIRST:
-            return 0, _FIRST.index(name)
-        if name in _LAST:
-            return 6, _LAST.index(name)
-        if name.startswith(_RANK):
-            return 5, 0
-        for number, prefix in ((2, "val_"), (3, "test_")):
-            if name.startswith(prefix):
-                return number, int(name != prefix + "loss")
-        return (4, 0) if "/" in name else (1, int(name != "loss"))
+    def __init__(self, path: Path | None = None) -> None:
+        self._configuration: dict[str, Any] | None = None
+        content = None if path is None else path.read_bytes()
+        if path is None or content is None or is_own(content):
+            self._package = Package()
+            self._sheets: dict[str, Sheet] = {}
+            return
+        workbook = _open(path)
+        own = [HISTORY, CONFIGURATION, *(s.title for s in tables_of(workbook))]
+        try:
+            self._package = Package(content)
+            self._sheets = {
+                name: _sheet(
+                    name,
+                    surroundings(self._package.text(name), table_of(workbook[name])),
+                )
+                for name in own
+            }
+        except Exception as error:
+            raise _unusable(
+                path, f"what others have added to it can't be kept ({error})"
+            ) from error
 
-    return sorted(dict.fromkeys([*_FIRST, *names]), key=group)
+    @property
+    def others(self) -> list[str]:
+        """The names of sheets that somebody else has added."""
+        return [name for name in self._package.titles if name not in self._sheets]
+
+    def content(
+        self,
+        rows: Sequence[Row],
+        configuration: Mapping[str, Any],
+        tables: Mapping[str, Sequence[Row]],
+    ) -> bytes:
+        """Returns the content of the file, see `render`.
+
+        Raises:
+            ValueError: Somebody else's sheet has the name of a table.
+        """
+        if self._package.own and not self._sheets.keys() <= {
+            HISTORY,
+            CONFIGURATION,
+            *tables,
+        }:
+            # A sheet has lost its rows.
+            self._package, self._sheets = Package(), {}
+        self._set(HISTORY, rows)
+        if configuration != self._configuration:
+            pairs = [
+                dict(zip(_PAIR, pair, strict=True)) for pair in configuration.items()
+            ]
+            self._set(CONFIGURATION, pairs)
+            self._configuration = dict(configuration)
+        for name in dict.fromkeys([*self._sheets, *tables]):
+            if name not in (HISTORY, CONFIGURATION):
+                self._set(name, tables.get(name, []))
+        return self._package.content()
+
+    def _set(self, name: str, rows: Sequence[Row]) -> None:
+        if name not in self._sheets:
+            taken = [other for other in self.others if other.lower() == name.lower()]
+            if taken:
+                raise ValueError(
+                    f"rows can't be written to a sheet {name!r}, since there is one of "
+                    f"that name already that is not the log's: {taken[0]!r}"
+                )
+            self._package.add_sheet(name)
+            self._sheets[name] = _sheet(name)
+        self._package.set(name, self._sheets[name].part(rows))
 
 
-def _write_rows(sheet: Worksheet, columns: list[str], rows: Sequence[Row]) -> None:
-    cells = [[_cell(row.get(column)) for column in columns] for row in rows]
-    _write_table(sheet, columns, cells)
-
-
-def _cell(value: Any) -> CellValue:
-    if value is None:
-        return MISSING
-    if isinstance(value, str) and value == MISSING:
-        # It is no missing value.
-        return json.dumps(value)
-    return encode(value)
-
-
-def _write_table(
-    sheet: Worksheet, header: Sequence[str], table: Sequence[Sequence[CellValue]]
-) -> None:
-    names = [encode(name) for name in header]
-    for row_number, values in enumerate([names, *table], start=1):
-        for column_number, value in enumerate(values, start=1):
-            cell: Cell = sheet.cell(row_number, column_number, value)
-            if isinstance(value, str):
-                # Text that begins with "=" is no formula.
-                cell.data_type = "s"
-            if row_number == 1:
-                cell.font = Font(bold=True)
-    for column_number, name in enumerate(header, start=1):
-        letter = openpyxl.utils.get_column_letter(column_number)
-        sheet.column_dimensions[letter].width = max(10, len(name) + 2)
-    sheet.freeze_panes = "B2"
-
-
-def _widen(sheet: Worksheet) -> None:
-    """Makes columns as wide as their texts, so that these can be read."""
-    for cells in sheet.iter_cols(min_col=2):
-        longest = max(len(str(cell.value)) for cell in cells)
-        letter = cells[0].column_letter
-        sheet.column_dimensions[letter].width = max(10, min(longest + 2, _MAX_WIDTH))
+def _sheet(name: str, found: Surroundings | None = None) -> Sheet:
+    if name == HISTORY:
+        return Sheet(order_columns, found=found)
+    if name == CONFIGURATION:
+        return Sheet(lambda _: list(_PAIR), encode, found=found)
+    return Sheet(order_of_table, widen=True, found=found)

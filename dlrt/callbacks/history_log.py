@@ -13,9 +13,10 @@ import numpy as np
 
 from dlrt import accounting
 from dlrt.callbacks import _atomic_file, _environment, _settings, _tables
+from dlrt.callbacks._schema import Row
 from dlrt.callbacks._settings import RESUMED, SESSION
 from dlrt.callbacks._tables import Tables
-from dlrt.callbacks._workbook import Row, read_history, read_table, read_tables, render
+from dlrt.callbacks._workbook import Book, read_history, read_table, read_tables
 
 __all__ = ["HistoryLog", "read_history", "read_table"]
 
@@ -36,7 +37,10 @@ class HistoryLog(keras.callbacks.Callback):
     commit.
 
     The workbook is replaced as a whole after every epoch, so a process that is killed
-    at any moment leaves a valid file with every finished epoch. Numbers that are not
+    at any moment leaves a valid file with every finished epoch. Only the new row is
+    made anew, and an epoch costs the same however long the log is. What people add to
+    the workbook stays when rows come: sheets, charts, remarks and columns whose names
+    are not bold, as those of the log are. Numbers that are not
     finite are written as the texts "nan", "inf" and "-inf"; a value that an epoch does
     not have is written as "NA".
 
@@ -116,6 +120,7 @@ class HistoryLog(keras.callbacks.Callback):
         self._tables: Tables = {}
         self._waiting: Tables = {}
         self._opened = False
+        self._book = Book()
         self._session = uuid.uuid4().hex
         # State and session of the file when this object last read or wrote it.
         self._seen: tuple[int, ...] | None = None
@@ -211,7 +216,8 @@ class HistoryLog(keras.callbacks.Callback):
                 that is no text is too long.
         """
         self.open()
-        _tables.check_name(sheet, [*self._tables, *self._waiting])
+        known = [*self._tables, *self._waiting]
+        _tables.check_name(sheet, known, self._book.others)
         checked = [_tables.checked_row(sheet, row) for row in rows]
         if checked:
             self._waiting = _tables.joined(self._waiting, {sheet: checked})
@@ -260,7 +266,8 @@ class HistoryLog(keras.callbacks.Callback):
 
     def _create(self) -> None:
         facts = _environment.describe()
-        content = render([], self._settings | facts | {SESSION: self._session})
+        configuration = self._settings | facts | {SESSION: self._session}
+        content = self._book.content([], configuration, {})
         try:
             _atomic_file.create(self.path, content)
         except FileExistsError as error:
@@ -287,12 +294,17 @@ class HistoryLog(keras.callbacks.Callback):
         times = sum(key.startswith(RESUMED) for key in facts)
         self._facts = facts | {f"{RESUMED}{times + 1}": _environment.describe()}
         self._rows, self._tables = rows, read_tables(self.path)
+        self._book = Book(self.path)
 
     def _write(self, rows: list[Row], tables: Tables) -> None:
         configuration = self._settings | self._facts | {SESSION: self._session}
         with _atomic_file.naming(self.path):
-            self._refuse_foreign_file()
-            _atomic_file.replace(self.path, render(rows, configuration, tables))
+            if _state(self.path) not in (None, self._seen):
+                # Somebody who looked at it may have saved it, and added something.
+                self._refuse_foreign_file()
+                self._book = Book(self.path)
+            content = self._book.content(rows, configuration, tables)
+            _atomic_file.replace(self.path, content)
             self._remember()
         self._rows, self._tables = rows, tables
         self._written, self._unwritten = time.monotonic(), False
@@ -303,9 +315,6 @@ class HistoryLog(keras.callbacks.Callback):
 
     def _refuse_foreign_file(self) -> None:
         """Raises if another run has continued or replaced the workbook meanwhile."""
-        if _state(self.path) in (None, self._seen):
-            return
-        # It may also have been saved by somebody who looked at it.
         try:
             session = read_history(self.path)[1].get(SESSION)
         except ValueError:

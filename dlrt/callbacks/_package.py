@@ -1,0 +1,298 @@
+"""The archive that an Excel file is: parts, compressed once, and a list of sheets.
+
+openpyxl drops what it does not know of a file, charts and pictures among it, and writes
+all sheets anew each time. Here a part that nobody changes stays as it is, and one that
+grows is compressed as far as it has come.
+"""
+
+import io
+import posixpath
+import struct
+import zipfile
+import zlib
+from typing import NamedTuple
+from xml.dom import minidom
+
+_TYPES = "[Content_Types].xml"
+_TYPE = "application/vnd.openxmlformats-officedocument.spreadsheetml"
+_OFFICE = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+_PACKAGE = "http://schemas.openxmlformats.org/package/2006"
+MAIN = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+# Style of the names of columns, in a workbook that begins with `_EMPTY`.
+BOLD = "1"
+# Says that nobody else has a part in a file: whoever saves it leaves this out.
+_OWN = b"dlrt"
+_PLAIN = 'numFmtId="0" fillId="0" borderId="0"'
+
+_EMPTY = {
+    _TYPES: (
+        f'<Types xmlns="{_PACKAGE}/content-types">'
+        '<Default Extension="rels" '
+        'ContentType="application/vnd.openxmlformats-package.relationships+xml"/>'
+        f'<Override PartName="/xl/workbook.xml" ContentType="{_TYPE}.sheet.main+xml"/>'
+        f'<Override PartName="/xl/styles.xml" ContentType="{_TYPE}.styles+xml"/>'
+        "</Types>"
+    ),
+    "_rels/.rels": (
+        f'<Relationships xmlns="{_PACKAGE}/relationships"><Relationship Id="rId1" '
+        f'Type="{_OFFICE}/officeDocument" Target="xl/workbook.xml"/></Relationships>'
+    ),
+    "xl/workbook.xml": (
+        f'<workbook xmlns="{MAIN}"><bookViews><workbookView/></bookViews><sheets/>'
+        "</workbook>"
+    ),
+    "xl/_rels/workbook.xml.rels": (
+        f'<Relationships xmlns="{_PACKAGE}/relationships"><Relationship Id="rId0" '
+        f'Type="{_OFFICE}/styles" Target="styles.xml"/></Relationships>'
+    ),
+    "xl/styles.xml": (
+        f'<styleSheet xmlns="{MAIN}">'
+        '<fonts count="2"><font><sz val="11"/><name val="Calibri"/></font>'
+        '<font><b/><sz val="11"/><name val="Calibri"/></font></fonts>'
+        '<fills count="2"><fill><patternFill patternType="none"/></fill>'
+        '<fill><patternFill patternType="gray125"/></fill></fills>'
+        '<borders count="1"><border/></borders>'
+        f'<cellStyleXfs count="1"><xf {_PLAIN} fontId="0"/></cellStyleXfs>'
+        f'<cellXfs count="2"><xf {_PLAIN} fontId="0" xfId="0"/>'
+        f'<xf {_PLAIN} fontId="1" xfId="0" applyFont="1"/></cellXfs>'
+        '<cellStyles count="1">'
+        '<cellStyle name="Normal" xfId="0" builtinId="0"/></cellStyles>'
+        "</styleSheet>"
+    ),
+}
+
+
+class Part(NamedTuple):
+    """A compressed part.
+
+    Attributes:
+        content: Its compressed bytes.
+        size: How many there are of them otherwise.
+        checksum: The checksum of those.
+    """
+
+    content: bytes
+    size: int
+    checksum: int
+
+
+class Growing:
+    """A part that is compressed as it grows."""
+
+    def __init__(self) -> None:
+        self._compressor = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+        self._content = bytearray()
+        self._size = self._checksum = 0
+
+    def write(self, text: str) -> None:
+        """Adds a text for good."""
+        data = text.encode()
+        self._content += self._compressor.compress(data)
+        self._size += len(data)
+        self._checksum = zlib.crc32(data, self._checksum)
+
+    def closed(self, end: str) -> Part:
+        """The part with an end, which the next writing takes away again."""
+        data, compressor = end.encode(), self._compressor.copy()
+        content = bytes(self._content) + compressor.compress(data) + compressor.flush()
+        checksum = zlib.crc32(data, self._checksum)
+        return Part(content, self._size + len(data), checksum)
+
+
+class Package:
+    """The parts of a workbook.
+
+    Args:
+        content: What a file holds; by default there is no sheet yet.
+
+    Raises:
+        Exception: Whatever zip and XML raise where the file is damaged.
+    """
+
+    def __init__(self, content: bytes | None = None) -> None:
+        self.own = content is None
+        texts = {name: text.encode() for name, text in _EMPTY.items()}
+        if content is not None:
+            with zipfile.ZipFile(io.BytesIO(content)) as archive:
+                texts = {
+                    name: archive.read(name)
+                    for name in archive.namelist()
+                    if not name.endswith("/")
+                }
+        self._parts = {name: _part(text) for name, text in texts.items()}
+        root = minidom.parseString(texts["_rels/.rels"])
+        (self._workbook,) = _targets(root, "", "/officeDocument").values()
+        folder, name = posixpath.split(self._workbook)
+        self._links = f"{folder}/_rels/{name}.rels"
+        self._xml = {
+            name: minidom.parseString(texts[name])
+            for name in (_TYPES, self._workbook, self._links)
+        }
+        if content is not None:
+            self._calculate_anew()
+        self.sheets = self._find_sheets()
+        self._texts = {name: texts[name] for name in self.sheets.values()}
+
+    @property
+    def titles(self) -> list[str]:
+        """The names of all sheets, those without cells included."""
+        nodes = _nodes(self._xml[self._workbook], "sheet")
+        return [node.getAttribute("name") for node in nodes]
+
+    def text(self, title: str) -> bytes:
+        """The XML of a sheet as it was read."""
+        return self._texts[self.sheets[title]]
+
+    def add_sheet(self, title: str) -> None:
+        """Adds a sheet to the list; its content is set afterwards."""
+        number = 1
+        while f"xl/worksheets/sheet{number}.xml" in self._parts:
+            number += 1
+        path = f"xl/worksheets/sheet{number}.xml"
+        links, types = self._xml[self._links], self._xml[_TYPES]
+        known = {
+            node.getAttribute("Id"): node.getAttribute("Type")
+            for node in _nodes(links, "Relationship")
+        }
+        # The strict form of the format has another name for it than the common one.
+        office = posixpath.dirname(
+            next(kind for kind in known.values() if kind.endswith(("/styles", "sheet")))
+        )
+        link = next(f"rId{n}" for n in range(1, 99_999) if f"rId{n}" not in known)
+        _append(
+            links,
+            root_of(links),
+            "Relationship",
+            {"Id": link, "Type": f"{office}/worksheet", "Target": f"/{path}"},
+        )
+        _append(
+            types,
+            root_of(types),
+            "Override",
+            {"PartName": f"/{path}", "ContentType": f"{_TYPE}.worksheet+xml"},
+        )
+        workbook = self._xml[self._workbook]
+        sheets = _nodes(workbook, "sheet")
+        numbers = [int(node.getAttribute("sheetId")) for node in sheets]
+        (parent,) = _nodes(workbook, "sheets")
+        identity = str(max(numbers, default=0) + 1)
+        _append(
+            workbook,
+            parent,
+            "sheet",
+            # Other programs declare prefixes wherever they please.
+            {"name": title, "sheetId": identity, "xmlns:r": office, "r:id": link},
+        )
+        self.sheets[title] = path
+        # A content comes before the next writing, and the name is taken until then.
+        self._parts[path] = _part(b"")
+        self._write_lists()
+
+    def set(self, title: str, part: Part) -> None:
+        """Gives a sheet its content."""
+        self._parts[self.sheets[title]] = part
+
+    def content(self) -> bytes:
+        """What the file of the workbook holds."""
+        parts, directory = bytearray(), bytearray()
+        for name, part in self._parts.items():
+            encoded = name.encode()
+            # Compressed, at the beginning of 1980, with a name in UTF-8.
+            common = struct.pack(
+                "<HHHHHIIIHH",
+                *(20, 0x800, 8, 0, 0x21, part.checksum),
+                *(len(part.content), part.size, len(encoded), 0),
+            )
+            directory += b"PK\x01\x02" + struct.pack("<H", 20) + common
+            directory += struct.pack("<HHHII", 0, 0, 0, 0, len(parts)) + encoded
+            parts += b"PK\x03\x04" + common + encoded + part.content
+        count, comment = len(self._parts), _OWN if self.own else b""
+        end = struct.pack(
+            "<HHHHIIH",
+            *(0, 0, count, count, len(directory), len(parts), len(comment)),
+        )
+        return bytes(parts + directory + b"PK\x05\x06" + end + comment)
+
+    def _find_sheets(self) -> dict[str, str]:
+        """The paths of sheets with cells by their titles."""
+        folder = posixpath.dirname(self._workbook)
+        paths = _targets(self._xml[self._links], folder, "/worksheet")
+        return {
+            node.getAttribute("name"): paths[_id_of(node).value]
+            for node in _nodes(self._xml[self._workbook], "sheet")
+            if _id_of(node).value in paths
+        }
+
+    def _calculate_anew(self) -> None:
+        """Has formulas calculated when the file is opened: they may count new rows."""
+        for node in _nodes(self._xml[self._workbook], "calcPr"):
+            node.setAttribute("fullCalcOnLoad", "1")
+        # The order to do it in is left over from other cells, and made by itself.
+        for name, kind, attribute, end in (
+            (self._links, "Relationship", "Type", "/calcChain"),
+            (_TYPES, "Override", "ContentType", ".calcChain+xml"),
+        ):
+            for node in _nodes(self._xml[name], kind):
+                if node.getAttribute(attribute).endswith(end):
+                    root_of(self._xml[name]).removeChild(node)
+        self._parts.pop(f"{posixpath.dirname(self._workbook)}/calcChain.xml", None)
+        self._write_lists()
+
+    def _write_lists(self) -> None:
+        for name, document in self._xml.items():
+            self._parts[name] = _part(document.toxml("UTF-8"))
+
+
+def is_own(content: bytes) -> bool:
+    """Whether a file is as it was written here, and holds nothing of anybody else."""
+    return content.endswith(_OWN)
+
+
+def root_of(document: minidom.Document) -> minidom.Element:
+    """The element that holds all others."""
+    (root,) = (n for n in document.childNodes if isinstance(n, minidom.Element))
+    return root
+
+
+def _part(data: bytes) -> Part:
+    compressor = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    compressed = compressor.compress(data) + compressor.flush()
+    return Part(compressed, len(data), zlib.crc32(data))
+
+
+def _nodes(document: minidom.Document, name: str) -> list[minidom.Element]:
+    return document.getElementsByTagNameNS("*", name)
+
+
+def _append(
+    document: minidom.Document,
+    parent: minidom.Element,
+    name: str,
+    attributes: dict[str, str],
+) -> None:
+    prefix = f"{parent.prefix}:" if parent.prefix else ""
+    node = document.createElement(f"{prefix}{name}")
+    for key, value in attributes.items():
+        node.setAttribute(key, value)
+    parent.appendChild(node)
+
+
+def _id_of(sheet: minidom.Element) -> minidom.Attr:
+    """The attribute that links a sheet with its part, under whatever prefix."""
+    (found,) = (
+        attribute
+        for attribute in sheet.attributes.values()
+        if attribute.localName == "id"
+    )
+    return found
+
+
+def _targets(document: minidom.Document, folder: str, kind: str) -> dict[str, str]:
+    """The paths that links of a kind lead to."""
+    return {
+        node.getAttribute("Id"): posixpath.normpath(
+            posixpath.join("/", folder, node.getAttribute("Target"))
+        )[1:]
+        for node in _nodes(document, "Relationship")
+        if node.getAttribute("Type").endswith(kind)
+    }

@@ -1,0 +1,167 @@
+"""What the sheets of a log hold, and which of their cells are the log's.
+
+People add columns, remarks and sheets to a workbook. The names of the log's own columns
+are bold, and its sheets stay still at their first row and column; all else is somebody
+else's. So are rows below its own that are no epochs.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import openpyxl
+from openpyxl.worksheet.worksheet import Worksheet
+
+from dlrt.callbacks._cells import CellValue, decode, encode
+
+Row = dict[str, Any]
+
+HISTORY = "history"
+CONFIGURATION = "configuration"
+EPOCH = "epoch"
+MISSING = "NA"
+# Number of the row with the names of columns.
+HEADER = 1
+
+FIRST = (EPOCH, "seconds")
+_LAST = ("parameters prediction", "parameters training", "compression", "learning rate")
+_RANK = "rank "
+
+
+@dataclass(frozen=True)
+class Table:
+    """The cells of a sheet that are a log's.
+
+    Args:
+        columns: The names of columns by their numbers.
+        cells: The values, by the numbers of row and column.
+    """
+
+    columns: dict[int, Any]
+    cells: dict[int, dict[int, Any]]
+
+    @property
+    def end(self) -> int:
+        """The number of the last row."""
+        return max(self.cells, default=HEADER)
+
+    def rows(self) -> list[list[Any]]:
+        """The values, row by row."""
+        return [list(values.values()) for values in self.cells.values()]
+
+    def holds(self, number: int, column: int, content: CellValue, value: Any) -> bool:
+        """Whether a cell says the same as a value, or the content made of it."""
+        if number == HEADER:
+            return True
+        found = self.cells[number][column]
+        if found is None:
+            return value is None
+        return found == content and isinstance(found, bool) == isinstance(content, bool)
+
+
+def table_of(sheet: Worksheet) -> Table:
+    """Finds the cells of a log in one of its sheets."""
+    (header,) = sheet.iter_rows(max_row=HEADER)
+    names = {cell.column: cell.value for cell in header}
+    if header[0].font.b:
+        names = {cell.column: cell.value for cell in header if cell.font.b}
+    elif None in names.values():
+        # Another program has left out what is bold.
+        end = list(names.values()).index(None)
+        names = dict(list(names.items())[:end])
+    while names and names[max(names)] is None:
+        names.popitem()
+    cells = {}
+    last = max(names, default=1)
+    rows = sheet.iter_rows(min_row=HEADER + 1, max_col=last, values_only=True)
+    for number, row in enumerate(rows, start=HEADER + 1):
+        values = {column: row[column - 1] for column in names}
+        if any(value is not None for value in values.values()):
+            cells[number] = values
+    while cells and _is_remark(sheet.title, cells):
+        cells.popitem()
+    return Table({column: decode(name) for column, name in names.items()}, cells)
+
+
+def tables_of(workbook: openpyxl.Workbook) -> list[Worksheet]:
+    """The further sheets of a log, without those that somebody else has added."""
+    others = [
+        sheet
+        for sheet in workbook.worksheets
+        if sheet.title not in (HISTORY, CONFIGURATION)
+    ]
+    if _is_marked(workbook[HISTORY]):
+        return [sheet for sheet in others if _is_marked(sheet)]
+    return [sheet for sheet in others if sheet["A1"].value == EPOCH]
+
+
+def _is_marked(sheet: Worksheet) -> bool:
+    pane = sheet.sheet_view.pane
+    still = pane is not None and pane.xSplit == pane.ySplit == 1
+    return still and bool(sheet["A1"].font.b)
+
+
+def _is_remark(title: str, cells: dict[int, dict[int, Any]]) -> bool:
+    """Whether the last row of a sheet is none of the log's."""
+    number = max(cells)
+    first, *others = cells[number].values()
+    full = None not in others
+    if title == CONFIGURATION:
+        return first is not None and not full
+    epoch = isinstance(first, int) and not isinstance(first, bool)
+    below = number > HEADER + 1 and number - 1 not in cells
+    return not epoch and (below or not full)
+
+
+def read(cell: Any) -> Any:
+    """The value that a cell of a table stands for; `to_cell` is the inverse."""
+    return None if cell == MISSING else decode(cell)
+
+
+def to_cell(value: Any) -> CellValue:
+    """What a cell of a table holds for a value."""
+    if value is None:
+        return MISSING
+    if isinstance(value, str) and value == MISSING:
+        # It is no missing value.
+        return json.dumps(value)
+    return encode(value)
+
+
+def read_number(column: str, cell: Any) -> Any:
+    """The same for a cell of the history, with numbers of the kind that they are."""
+    value = read(cell)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return value
+    if column == EPOCH or column.startswith((_RANK, "parameters ")):
+        return int(value) if value == value // 1 else value
+    return float(value)
+
+
+def order_columns(names: Iterable[str]) -> list[str]:
+    """Groups the names of columns; within a group the given order stays.
+
+    The order is: epoch and seconds; metrics of training, of validation (`val_`), of
+    the test set (`test_`), the loss first in each; other logged values, which have a
+    "/" in their names; ranks; counts and the learning rate.
+    """
+
+    def group(name: str) -> tuple[int, int]:
+        if name in FIRST:
+            return 0, FIRST.index(name)
+        if name in _LAST:
+            return 6, _LAST.index(name)
+        if name.startswith(_RANK):
+            return 5, 0
+        for number, prefix in ((2, "val_"), (3, "test_")):
+            if name.startswith(prefix):
+                return number, int(name != prefix + "loss")
+        return (4, 0) if "/" in name else (1, int(name != "loss"))
+
+    return sorted(dict.fromkeys([*FIRST, *names]), key=group)
+
+
+def order_of_table(names: Iterable[str]) -> list[str]:
+    """The columns of a further sheet: as they come, but for the epoch."""
+    return list(dict.fromkeys([EPOCH, *names]))
