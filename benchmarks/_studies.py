@@ -6,6 +6,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from experiments._log_format import LOGS, workbooks
+
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = Path(__file__).resolve().parent / "results"
 
@@ -57,4 +59,4 @@ def train(
         if process.returncode != _DIVERGED:
             process.check_returncode()
         finished.write_text(words)
-    return next((directory / "historyLogs").glob("[!.]*.xlsx"))
+    return workbooks(directory / LOGS)[0]

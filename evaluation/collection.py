@@ -8,6 +8,7 @@ from pathlib import Path
 from evaluation import images, transformers
 from evaluation.logs import LOGS, REASON, WRONG, Log, Unusable
 from evaluation.reading import SUFFIXES, read
+from experiments._log_format import is_stray
 
 
 @dataclass(frozen=True)
@@ -200,8 +201,7 @@ def _below(folder: Path) -> list[Path]:
     found = [
         file
         for file in folder.glob(pattern)
-        # Hidden files are leftovers of killed runs, "~$" ones belong to open windows.
-        if file.suffix in SUFFIXES and not file.name.startswith((".", "~$"))
+        if file.suffix in SUFFIXES and not is_stray(file)
     ]
     return sorted(found, key=lambda file: (file.parent, len(file.name), file.name))
 

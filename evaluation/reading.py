@@ -22,7 +22,7 @@ from evaluation.logs import (
     network,
 )
 from experiments import _old_csv, _published
-from experiments._log_format import CONVERTED
+from experiments._log_format import CONVERTED, expected_epochs
 
 SUFFIXES = (".xlsx", ".csv")
 
@@ -65,7 +65,7 @@ def read(path: Path) -> Log:
         raise Unusable(f"it has none of the columns {', '.join(metrics)}")
     if missing:
         remarks += (f"it has no column {', '.join(missing)}",)
-    expected = _expected_epochs(setting.epochs, configuration, rows)
+    expected = expected_epochs(configuration, rows, setting.epochs) or None
     finished = expected is None or epochs[-1] >= expected
     layers, tests, more = _compression(path, configuration, finished)
     return Log(
@@ -186,23 +186,6 @@ def _gaps(rows: Sequence[Row]) -> tuple[str, ...]:
             shown = ", ".join(map(str, empty[:5])) + (", ..." if empty[5:] else "")
             found.append(f"row {shown}: no number in {name!r}")
     return tuple(found)
-
-
-def _expected_epochs(
-    epochs: int, configuration: Mapping[str, Any], rows: Sequence[Row]
-) -> int | None:
-    """The last epoch of the finished run, if that can be known from the log."""
-    if configuration.get("train") is False:
-        return None
-    if transformers.out_of_time(configuration, rows):
-        return rows[-1]["epoch"]
-    fine_tuning = configuration.get("fine_tune_epochs")
-    if fine_tuning is None:
-        return epochs or None
-    # The adaptive phase ends when ranks have settled, which may be early.
-    adaptive = [row["epoch"] for row in rows if row.get("phase") == "adaptive"]
-    fixed = any(row.get("phase") == "fixed" for row in rows)
-    return (adaptive[-1] if fixed and adaptive else epochs) + fine_tuning
 
 
 def _parameters(

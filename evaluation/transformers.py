@@ -1,7 +1,7 @@
 """Logs of transformers that translate: which network it is, and its layers."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from evaluation.logs import RANK, Log, Setting, Unusable, setting_fields
@@ -15,7 +15,6 @@ METRICS = (
     "test_chrf",
 )
 SPEED = "tokens/second"
-_TRAINING_SECONDS = "training seconds"
 
 _EXPERIMENT = "transformer"
 _REFERENCE = "reference"
@@ -111,16 +110,6 @@ def network(configuration: Mapping[str, Any]) -> Network:
         if field not in ("setting", "rank", "start_rank")
     }
     return Network(setting, rank=ranks[0], start_rank=ranks[1], **others)
-
-
-def out_of_time(
-    configuration: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]
-) -> bool:
-    """Whether a run had been given a time, and ended since it was over."""
-    minutes = configuration.get("minutes")
-    if not is_one(configuration) or minutes is None:
-        return False
-    return sum(row.get(_TRAINING_SECONDS) or 0.0 for row in rows) >= 60 * minutes
 
 
 def _number(configuration: Mapping[str, Any], key: str) -> int | float | None:

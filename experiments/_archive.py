@@ -63,7 +63,7 @@ class ArchivedTest:
 
     def workbooks(self) -> list[Path]:
         """The logs of its cells, by their numbers."""
-        paths = (self.folder / LOGS).glob("[!.]*.xlsx")
+        paths = _log_format.workbooks(self.folder / LOGS)
         return sorted(paths, key=lambda path: (len(path.stem), path.stem))
 
     def cells(self) -> list[Cell]:
@@ -74,7 +74,9 @@ class ArchivedTest:
         found = []
         for path in self.workbooks():
             with contextlib.suppress(FileNotFoundError):
-                found.append(_archive_cell.read(path, self.name))
+                found.append(
+                    _archive_cell.read(path, self.name, is_called_test(self.folder))
+                )
         return found
 
     def size(self) -> int:
@@ -157,20 +159,36 @@ def reject(root: Path, folder: Path, reason: str) -> Path:
 def in_use(folder: Path) -> bool:
     """Whether another process works on a cell of a test."""
     files = [*(folder / LOGS).glob("*.xlsx"), *(folder / CHECKPOINTS).glob("*.keras")]
-    cells = {path.stem for path in files if not path.name.startswith(".")}
+    cells = {path.stem for path in files if not _log_format.is_stray(path)}
     return any_held(folder.parent, (f"{folder.name}/{cell}" for cell in cells))
+
+
+def is_left_behind(folder: Path) -> bool:
+    """Whether other programs keep something in a folder, and nobody else does.
+
+    Such is what stays of a test that has moved.
+    """
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return bool(files) and all(map(_log_format.is_stray, files))
+
+
+def is_called_test(folder: Path) -> bool:
+    """Whether a folder has the name of a test, of whatever grammar."""
+    return _TEST.search(folder.name) is not None
 
 
 def _folders(place: Path) -> Iterator[Path]:
     if place.is_dir():
         for path in sorted(place.iterdir()):
-            if path.is_dir() and not path.name.startswith("."):
+            if path.is_dir() and not _log_format.is_stray(path):
                 yield path
 
 
 def _is_test(folder: Path) -> bool:
     if folder.name in list(Place):
         return False
-    logs = [path.name for path in (folder / LOGS).glob("*")]
+    if is_left_behind(folder):
+        return False
+    logs = [p.name for p in (folder / LOGS).glob("*") if not _log_format.is_stray(p)]
     single = any(map(_SINGLE_RUN.fullmatch, logs))
-    return _TEST.search(folder.name) is not None or bool(logs and not single)
+    return is_called_test(folder) or bool(logs and not single)

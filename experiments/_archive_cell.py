@@ -1,6 +1,7 @@
 """One workbook of a test: its cell of the grid, and what is wrong in it."""
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -9,13 +10,18 @@ from typing import Any
 
 from dlrt.callbacks import read_history
 from experiments import names
-from experiments._log_format import METRICS, RANK, equal
+from experiments._log_format import METRICS, RANK, equal, expected_epochs
 from experiments.names import Name
+
+# What the logs of all runs tell, and what those of cells are called.
+_KIND = "subcommand"
+_CELL = re.compile(r"(dim|rank)\d+")
 
 
 class State(StrEnum):
     """What is known of a cell or a test, the worst first."""
 
+    UNREADABLE = "unreadable"
     DAMAGED = "damaged"
     DIVERGED = "diverged"
     UNFINISHED = "unfinished"
@@ -50,14 +56,17 @@ class Cell:
     Args:
         path: The file.
         epochs: Number of its last epoch.
-        wanted: Number of epochs in the test's name; `None` if that is none.
+        wanted: Number of epochs that it should have: in the test's name, or as a run
+            says by itself; `None` if neither tells.
         problems: What is wrong.
+        run: Whether it is no cell, but the log of a run by itself.
     """
 
     path: Path
     epochs: int
     wanted: int | None
     problems: tuple[Problem, ...] = ()
+    run: bool = False
 
     @property
     def state(self) -> State:
@@ -68,8 +77,15 @@ class Cell:
         return State.FINISHED if self.epochs == self.wanted else State.UNFINISHED
 
 
-def read(path: Path, name: Name | None) -> Cell:
-    """Reads a workbook and compares it with the name of its test."""
+def read(path: Path, name: Name | None, called_test: bool = True) -> Cell:
+    """Reads a workbook and compares it with the name of its test.
+
+    Args:
+        path: The file.
+        name: What the name of the test says; `None` if that is of no grammar.
+        called_test: Whether it is meant to be one of a test. A run by itself knows its
+            length, and has the metrics of its kind.
+    """
     wanted = None if name is None else name.epochs
     try:
         if path.stat().st_size == 0:
@@ -78,10 +94,21 @@ def read(path: Path, name: Name | None) -> Cell:
     except ValueError as error:
         reason = str(error).removesuffix(f": {path}")
         return Cell(path, 0, wanted, (Problem(path, reason, state=State.DAMAGED),))
-    problems = [*_of_rows(path, rows, name)]
+    except OSError as error:
+        if isinstance(error, FileNotFoundError):
+            raise
+        reason = f"it can't be read: {error.strerror or error}"
+        return Cell(path, 0, wanted, (Problem(path, reason, state=State.UNREADABLE),))
+    last = rows[-1]["epoch"] if rows else 0
+    run = not (called_test or _CELL.fullmatch(path.stem)) and _KIND in configuration
+    if run:
+        wanted = expected_epochs(configuration, rows) if rows else None
+        # One that was only measured has nothing left to do.
+        wanted = last if wanted is None and rows else wanted
+    problems = [*_of_rows(path, rows, name, run)]
     if name is not None:
         problems += _against_name(path, rows, configuration, name)
-    return Cell(path, rows[-1]["epoch"] if rows else 0, wanted, tuple(problems))
+    return Cell(path, last, wanted, tuple(problems), run)
 
 
 def settings(name: Name, width: int, rank: int | None) -> dict[str, Any]:
@@ -108,26 +135,57 @@ def settings(name: Name, width: int, rank: int | None) -> dict[str, Any]:
 
 
 def contradictions(
-    configuration: dict[str, Any], name: Name, width: int, rank: int | None
-) -> Iterator[str]:
-    """Where a log's configuration says something else than the name of its test."""
+    path: Path, rows: list[dict[str, Any]], configuration: dict[str, Any], name: Name
+) -> Iterator[Problem]:
+    """Where a log says something else than the name of its test.
+
+    Raises:
+        ValueError: If the test has no such cell.
+    """
+    width, rank = names.position(path.stem, name)
     for key, wanted in settings(name, width, rank).items():
         found = configuration.get(key, wanted)
         if not equal(found, wanted):
-            yield f"the configuration has {key} {found}, and the name {wanted}"
+            text = f"the configuration has {key} {found}, and the name {wanted}"
+            yield Problem(path, text)
+    for number, row in enumerate(rows, start=2):
+        if row["epoch"] > name.epochs:
+            text = f"epoch {row['epoch']} is above the {name.epochs} of the name"
+            yield Problem(path, text, number)
+            break
+    for number, row in enumerate(rows, start=2):
+        wrong = _wrong_rank(row, name, width, rank)
+        if wrong is not None:
+            yield Problem(path, wrong, number)
+            break
+
+
+def _wrong_rank(
+    row: dict[str, Any], name: Name, width: int, rank: int | None
+) -> str | None:
+    for column, value in row.items():
+        if not column.startswith(RANK) or not isinstance(value, int | float):
+            continue
+        if not name.dlrt:
+            return f"{column} is {value}, and the name is that of a dense network"
+        if value > width:
+            return f"{column} is {value}, above the width {width}"
+        if rank is not None and value > rank:
+            return f"{column} is {value}, above the rank {rank} of the name"
+    return None
 
 
 def _of_rows(
-    path: Path, rows: list[dict[str, Any]], name: Name | None
+    path: Path, rows: list[dict[str, Any]], name: Name | None, run: bool
 ) -> Iterator[Problem]:
     def damaged(text: str, row: int | None = None) -> Problem:
         return Problem(path, text, row, State.DAMAGED)
 
     if not rows:
         return
-    for column in METRICS:
-        if column not in rows[0]:
-            yield damaged(f"has no column {column!r}")
+    missing = [column for column in METRICS if column not in rows[0]]
+    if not run or missing == list(METRICS):
+        yield from (damaged(f"has no column {column!r}") for column in missing)
     ranks = [column for column in rows[0] if column.startswith(RANK)]
     if name is not None and name.dlrt and not ranks:
         yield damaged(f"has no column '{RANK}<layer>'")
@@ -160,22 +218,6 @@ def _against_name(
     path: Path, rows: list[dict[str, Any]], configuration: dict[str, Any], name: Name
 ) -> Iterator[Problem]:
     try:
-        width, rank = names.position(path.stem, name)
+        yield from contradictions(path, rows, configuration, name)
     except ValueError as error:
         yield Problem(path, str(error))
-        return
-    for text in contradictions(configuration, name, width, rank):
-        yield Problem(path, text)
-    for number, row in enumerate(rows, start=2):
-        if row["epoch"] > name.epochs:
-            text = f"epoch {row['epoch']} is above the {name.epochs} of the name"
-            yield Problem(path, text, number)
-            break
-    for number, row in enumerate(rows, start=2):
-        for column, value in row.items():
-            if not column.startswith(RANK) or not isinstance(value, int | float):
-                continue
-            if value > width:
-                text = f"{column} is {value}, above the width {width}"
-                yield Problem(path, text, number)
-                return

@@ -10,7 +10,7 @@ from dlrt.callbacks import _atomic_file
 from experiments import _archive, _old_names
 from experiments._archive import ArchivedTest, Place
 from experiments._archive_cell import Cell, Problem, State
-from experiments._log_format import LOGS, REASON
+from experiments._log_format import LOGS, REASON, is_stray
 from experiments.names import Name
 
 # A writer has its temporary file for moments; an older one belongs to nobody.
@@ -40,8 +40,11 @@ def problems(root: Path, found: Iterable[ArchivedTest]) -> Iterator[Problem]:
                 yield Problem(test.folder, f"there is no {REASON}")
             continue
         if test.folder.is_dir():
+            cells = test.cells()
+            if not (cells and all(cell.run for cell in cells)):
+                yield from _of_name(test)
             yield from _of_folder(test)
-            yield from _of_cells(test)
+            yield from _of_cells(test, cells)
         for path in test.workbooks() if test.name is not None else ():
             # A test in work has its finished cells elsewhere, but none in two places.
             first = known.setdefault((test.name, path.stem), path)
@@ -82,7 +85,7 @@ def leftovers(root: Path) -> list[Path]:
     """Temporary files of writers that were killed."""
     now = time.time()
     found = []
-    for path in sorted(root.rglob(".*.tmp")):
+    for path in sorted(root.rglob(".*.tmp*")):
         try:
             age = now - path.stat().st_mtime
         except FileNotFoundError:
@@ -92,27 +95,33 @@ def leftovers(root: Path) -> list[Path]:
     return found
 
 
-def _of_folder(test: ArchivedTest) -> Iterator[Problem]:
+def _of_name(test: ArchivedTest) -> Iterator[Problem]:
     folder, name = test.folder, test.name
     if name is None:
         yield Problem(folder, _unnamed(folder.name))
     elif test.place not in (Place.ACTIVE, _archive.place_of(name)):
         yield Problem(folder, f"it belongs to {_archive.place_of(name)}")
+
+
+def _of_folder(test: ArchivedTest) -> Iterator[Problem]:
+    folder = test.folder
     logs = folder / LOGS
     if not test.workbooks() and not _archive.in_use(folder):
         yield Problem(folder, "there is no workbook")
     if logs.is_dir():
-        for path in sorted(logs.glob("[!.]*")):
+        for path in sorted(logs.glob("*")):
+            if is_stray(path):
+                continue
             if path.suffix == ".csv":
                 yield Problem(path, "is no workbook; `convert` makes one of it")
-            elif path.suffix != ".xlsx":
+            elif path.suffix != ".xlsx" or not path.is_file():
                 yield Problem(path, "is no workbook")
 
 
-def _of_cells(test: ArchivedTest) -> Iterator[Problem]:
+def _of_cells(test: ArchivedTest, cells: Iterable[Cell]) -> Iterator[Problem]:
     finished = set()
     in_use = _archive.in_use(test.folder)
-    for cell in test.cells():
+    for cell in cells:
         yield from cell.problems
         if cell.state is State.FINISHED:
             finished.add(cell.path.stem)

@@ -20,7 +20,11 @@ def locate(root: Path, text: str) -> Path | None:
     """
     if Path(text).is_dir():
         return Path(text)
-    found = [root / place / text for place in Place if (root / place / text).is_dir()]
+    found = [
+        folder
+        for folder in (root / place / text for place in Place)
+        if folder.is_dir() and not _archive.is_left_behind(folder)
+    ]
     if len(found) > 1:
         places = ", ".join(map(str, found))
         raise ValueError(
@@ -43,8 +47,7 @@ def rename(root: Path, old: str, new: str) -> Path:
         raise Refusal(f"there is a test of this name: {taken}")
     _refuse_in_use(folder)
     for path in ArchivedTest(folder, Place.ACTIVE).workbooks():
-        width, rank = names.position(path.stem, name)
-        _agree(path, name, width, rank)
+        _agree(path, name)
     parent = folder.parent
     if parent.name in (Place.FINISHED, Place.FINISHED_FULL_SET):
         parent = parent.parent / _archive.place_of(name)
@@ -133,9 +136,8 @@ def _refuse_conflicts(goals: dict[Path, Path]) -> None:
             )
 
 
-def _agree(path: Path, name: Name, width: int, rank: int | None) -> None:
-    configuration = read_history(path)[1]
-    for text in _archive_cell.contradictions(configuration, name, width, rank):
+def _agree(path: Path, name: Name) -> None:
+    for problem in _archive_cell.contradictions(path, *read_history(path), name):
         raise ValueError(
-            f"a name must agree with the logs, but {text}. Received: {path}"
+            f"a name must agree with the logs, but {problem.text}. Received: {path}"
         )

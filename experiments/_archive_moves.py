@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dlrt.callbacks import _atomic_file, _workbook, read_history
+from experiments._log_format import is_stray
 
 
 class Refusal(Exception):
@@ -29,7 +30,11 @@ def relocate(folder: Path, target: Path) -> Path:
                 raise
             moved = False
         if not moved:
-            files = sorted(path for path in folder.rglob("*") if path.is_file())
+            files = sorted(
+                path
+                for path in folder.rglob("*")
+                if path.is_file() and not is_stray(path)
+            )
             move_files({path: target / path.relative_to(folder) for path in files})
             remove_empty(folder)
     return target
@@ -72,12 +77,33 @@ def rename(folder: Path, target: Path) -> bool:
     """Renames a folder; returns `False` if there is one of that name."""
     try:
         with losing_race(folder):
-            os.rename(folder, target)
+            _settle_links(folder)
+            move(folder, target)
     except OSError as error:
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
             return False
         raise
     return True
+
+
+def move(path: Path, target: Path) -> None:
+    """Renames a file or folder; a link to another place goes on leading there."""
+    if path.is_symlink() and not os.path.isabs(os.readlink(path)):
+        os.symlink(os.path.realpath(path), target)
+        path.unlink()
+    else:
+        os.rename(path, target)
+
+
+def _settle_links(folder: Path) -> None:
+    """Makes links from a folder that is to be moved to others independent of that."""
+    inside = folder.resolve()
+    for path in folder.rglob("*"):
+        if path.is_symlink() and not os.path.isabs(os.readlink(path)):
+            target = Path(os.path.realpath(path))
+            if not target.is_relative_to(inside):
+                path.unlink()
+                path.symlink_to(target)
 
 
 @contextlib.contextmanager
@@ -93,7 +119,8 @@ def losing_race(path: Path) -> Iterator[None]:
 
 def _said(log: Path) -> str:
     """What a log says; as a text, in which "nan" equals itself."""
-    return repr((read_history(log), _workbook.read_tables(log)))
+    parts = (read_history, _workbook.read_tables, _workbook.read_additions)
+    return repr([read(log) for read in parts])
 
 
 def _move_file(path: Path, goal: Path) -> bool:
@@ -103,7 +130,10 @@ def _move_file(path: Path, goal: Path) -> bool:
     goal.parent.mkdir(parents=True, exist_ok=True)
     with losing_race(path):
         try:
-            os.link(path, goal)
+            if path.is_symlink():
+                os.symlink(os.path.realpath(path), goal)
+            else:
+                os.link(path, goal)
         except FileExistsError:
             if not same_content(path, goal):
                 return False

@@ -50,6 +50,7 @@ def entry(test: ArchivedTest) -> Entry:
     if test.place in (Place.ACTIVE, Place.WRONG):
         cells = test.cells()
         done = sum(cell.epochs for cell in cells)
+        wanted = sum(cell.wanted or 0 for cell in cells)
         state = _archive.state_of(cells)
     return Entry(
         test=test.folder.name

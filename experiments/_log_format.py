@@ -4,6 +4,9 @@ It needs no backend, so that whatever reads logs can say the same.
 """
 
 import math
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 # The folder of a run's workbooks, and that of tests whose training has failed, each of
@@ -18,6 +21,7 @@ METRICS = tuple(
     for metric in ("loss", "accuracy")
 )
 PARAMETERS = "parameters prediction"
+TRAINING_SECONDS = "training seconds"
 # What the columns of a layer begin with.
 RANK = "rank "
 SPECTRUM = "singular values/"
@@ -28,6 +32,51 @@ LAYERS = "layers"
 TESTS = "tests.json"
 # What the configuration of a converted log names the old one by.
 CONVERTED = "converted from"
+
+# What other programs leave beside files: locks of open workbooks, what folders look
+# like, earlier versions.
+_STRAY = re.compile(r"\..*|~.*|.*~|(eh)?thumbs\.db|desktop\.ini", re.IGNORECASE)
+
+
+def is_stray(path: Path) -> bool:
+    """Whether a file is one that other programs leave beside workbooks."""
+    return _STRAY.fullmatch(path.name) is not None
+
+
+def workbooks(folder: Path) -> list[Path]:
+    """The workbooks in a folder, by name."""
+    found = sorted(folder.glob("*.xlsx"))
+    return [path for path in found if path.is_file() and not is_stray(path)]
+
+
+def expected_epochs(
+    configuration: Mapping[str, Any],
+    rows: Sequence[Mapping[str, Any]],
+    epochs: int | None = None,
+) -> int | None:
+    """The last epoch of a finished run, if that can be known from its log.
+
+    Args:
+        configuration: What the log says of the run.
+        rows: Its epochs.
+        epochs: How many it was to have, where something else than the log says so.
+    """
+    if configuration.get("train") is False:
+        return None
+    minutes = configuration.get("minutes")
+    if minutes is not None:
+        seconds = sum(row.get(TRAINING_SECONDS) or 0.0 for row in rows)
+        if seconds >= 60 * minutes:
+            # It ended since its time was over.
+            return rows[-1]["epoch"]
+    epochs = configuration.get("epochs") if epochs is None else epochs
+    fine_tuning = configuration.get("fine_tune_epochs")
+    if fine_tuning is None or epochs is None:
+        return epochs
+    # The adaptive phase ends when ranks have settled, which may be early.
+    adaptive = [row["epoch"] for row in rows if row.get("phase") == "adaptive"]
+    fixed = any(row.get("phase") == "fixed" for row in rows)
+    return (adaptive[-1] if fixed and adaptive else epochs) + fine_tuning
 
 
 def equal(one: Any, other: Any) -> bool:

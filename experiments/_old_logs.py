@@ -16,7 +16,7 @@ from typing import Any
 from dlrt.callbacks import _atomic_file, _workbook, read_history
 from experiments import _archive_cell, _old_csv, _old_names, names
 from experiments._archive_moves import Refusal
-from experiments._log_format import CONVERTED, LOGS
+from experiments._log_format import CONVERTED, LOGS, is_stray
 from experiments.names import Name
 
 
@@ -86,8 +86,8 @@ def _logs(folder: Path) -> list[Path]:
     return [
         path
         for place in places
-        for path in sorted(place.glob("[!.]*"))
-        if path.suffix in (".csv", ".xlsx")
+        for path in sorted(place.glob("*"))
+        if path.suffix in (".csv", ".xlsx") and not is_stray(path)
     ]
 
 

@@ -9,12 +9,11 @@
 A workbook moves by itself, so that sweeps which share a test don't wait for each other.
 """
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from dlrt.callbacks import _atomic_file
-from experiments import _checkpoint, names
+from experiments import _archive_moves, _checkpoint, names
 from experiments._archive import CHECKPOINTS, Place, place_of
 from experiments._grid import Cell
 from experiments._log_format import LOGS, REASON
@@ -84,7 +83,7 @@ class Places:
         if target.exists():
             raise FileExistsError(f"a finished log is never overwritten: {target}")
         if self.growing.exists():
-            os.rename(self.growing, target)
+            _archive_moves.move(self.growing, target)
         self.tidy()
 
     def tidy(self) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from dlrt.callbacks import read_history
 from experiments._checks import option
-from experiments._log_format import LOGS, equal
+from experiments._log_format import LOGS, equal, workbooks
 from experiments._settings import Settings
 
 
@@ -50,7 +50,7 @@ class Run:
 
         A continued log must be found even if the settings, and so the name, differ.
         """
-        existing = sorted((self.directory / LOGS).glob("[!.]*.xlsx"))
+        existing = workbooks(self.directory / LOGS)
         return existing[0] if existing else self.log(network)
 
     def log(self, network: str) -> Path:

@@ -113,6 +113,8 @@ def read_additions(path: str | os.PathLike[str]) -> list[tuple[str, ...]]:
 
 
 def _open(path: Path) -> openpyxl.Workbook:
+    if path.exists() and not path.is_file():
+        raise _unusable(path, "it is no regular file")
     try:
         with warnings.catch_warnings():
             # It warns of what it does not know in sheets, which is not the log's.

@@ -333,6 +333,8 @@ def test_where_logs_are_found(tmp_path):
     growing = write_cell(tmp_path, TEST, 30)
     (inside.parent / "~$dim20.xlsx").write_bytes(b"open in a spreadsheet program")
     (inside.parent / ".dim20.xlsx.0123.tmp").write_bytes(b"half")
+    for name in ("._dim20.xlsx", "~dim20.xlsx", ".~lock.dim20.xlsx#", "Thumbs.db"):
+        (inside.parent / name).write_bytes(b"of another program")
     (inside.parent / "notes.txt").write_text("a")
     assert sorted(find([tmp_path])) == sorted([inside, growing])
     for path in (inside, inside.parent, inside.parent.parent):

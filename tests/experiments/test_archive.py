@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import openpyxl
 import pytest
 
 from dlrt.callbacks import _workbook, read_history
@@ -518,7 +519,225 @@ def test_validate_names_leftovers(root, capsys):
     ]
 
 
+@pytest.mark.parametrize(
+    "text, epochs, rows, problem",
+    [
+        (
+            "DLRTRank20-21TestDim500-501ep3batch256lr0-001Noise20Dataset10Run2",
+            3,
+            {"rank hidden_1": 170},
+            "row 2: rank hidden_1 is 170, above the rank 20 of the name",
+        ),
+        (RANKS, 3, {"rank hidden_2": 5}, "rank hidden_2 is 5, above the rank 4"),
+        (FULL, 3, {"rank hidden_1": 5}, "and the name is that of a dense network"),
+        (SMALL, 5, {}, "row 5: epoch 4 is above the 3 of the name"),
+    ],
+)
+def test_validate_compares_rows_with_the_name(
+    root, capsys, text, epochs, rows, problem
+):
+    stem = {RANKS: "rank4", FULL: "dim8", SMALL: "dim8"}.get(text, "dim500")
+    configuration = settings(names.parse(text), stem)
+    write(root / text, stem, epochs=epochs, configuration=configuration, **rows)
+    (line,) = problems(root, capsys)
+    assert problem in line
+    # Neither does a test get such a name.
+    other = text.replace("Run", "Run1")
+    write(root / other, stem, configuration={}, epochs=epochs, **rows)
+    with pytest.raises(SystemExit):
+        run(root, "rename", other, text.replace("Run", "Run2"))
+
+
+@pytest.mark.parametrize(
+    "make", [os.mkdir, os.mkfifo, lambda path: path.symlink_to("x")]
+)
+def test_what_is_no_file_ends_no_command(root, capsys, make):
+    path = write(root / SMALL, "dim8")
+    make(path.with_name("dim10.xlsx"))
+    truncate(write(root / SMALL, "dim9"))
+    first, second = problems(root, capsys)
+    assert first == f"{path.with_name('dim10.xlsx')}: is no workbook"
+    assert "dim9.xlsx: " in second
+    assert run(root, "list") == 0
+    assert capsys.readouterr().out.splitlines()[1].split()[3:6] == [
+        "2",
+        "3/6",
+        "damaged",
+    ]
+
+
+def test_a_workbook_that_cannot_be_opened_ends_no_command(root, capsys, monkeypatch):
+    def refuse(path):
+        if path.stem == "dim8":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return read_history(path)
+
+    write(root / SMALL, "dim8")
+    write(root / SMALL, "dim9", epochs=4)
+    monkeypatch.setattr(_archive_cell, "read_history", refuse)
+    first, second = problems(root, capsys)
+    assert "dim8.xlsx: it can't be read: Permission denied" in first
+    assert "dim9.xlsx, row 5: epoch 4" in second
+    # It may be sound, and stays.
+    assert run(root, "repair") == 0
+    assert (root / SMALL).is_dir()
+
+
+STRAY = (
+    *(".~lock.dim10.xlsx#", "~$dim10.xlsx", ".DS_Store", "Thumbs.db", "desktop.ini"),
+    *("._dim10.xlsx", "dim10.xlsx~", "~WRL0005.tmp"),
+)
+
+
+def test_files_of_other_programs_are_no_logs(root, tmp_path, capsys):
+    def strew(folder):
+        for name in STRAY:
+            (folder / name).write_text(str(folder))
+
+    logs = write(root / SMALL, "dim8").parent
+    strew(logs)
+    strew(root / SMALL)
+    strew(root)
+    strew(write(root / "finishedTests" / SMALL, "dim9").parent)
+    assert problems(root, capsys) == []
+    assert run(root, "list") == 0
+    assert len(capsys.readouterr().out.splitlines()) == 3
+    # A test that moves leaves them behind, and what is left is none.
+    assert run(root, "repair") == 0
+    assert (logs / ".DS_Store").exists()
+    assert problems(root, capsys) == []
+    run(root, "list")
+    assert capsys.readouterr().out.splitlines()[1].split()[1:4] == [
+        *("finishedTests", "2", "2"),
+    ]
+    target = SMALL.replace("8-11", "1-11")
+    assert run(root, "merge", SMALL, target) == 0
+    assert run(root, "rename", target, SMALL.replace("8-11", "2-11")) == 0
+    write_old(tmp_path)
+    strew(tmp_path / OLD_NAME / "historyLogs")
+    assert run(tmp_path, "convert", OLD_NAME) == 0
+    assert capsys.readouterr().err == ""
+
+
+# Runs by themselves
+
+RUNS = {
+    "lenet5-fixed-rank-mnist-seed0": ("low-rank-lenet5-mnist", METRICS, {}),
+    "evolve-mnist-seed0": ("evolve-mnist", METRICS, {"subcommand": "evolve"}),
+    "transformer-reference-ted-d128-seed0": (
+        "dense-transformer-4x128-ted",
+        ("loss", "accuracy", "val_loss", "val_accuracy", "test_bleu"),
+        {"experiment": "transformer"},
+    ),
+    "language-model": ("low-rank-lstm-words", ("loss", "val_loss", "test_loss"), {}),
+    "compressed": ("svd-dense-vgg16-cifar10", METRICS, {"experiment": "compression"}),
+}
+
+
+def write_run(root, name, last=3, first=1, **changes):
+    stem, metrics, configuration = RUNS[name]
+    path = root / name / "historyLogs" / f"{stem}.xlsx"
+    path.parent.mkdir(parents=True)
+    rows = [
+        {"epoch": epoch, "seconds": 1.0, "phase": "fixed"} | dict.fromkeys(metrics, 0.5)
+        for epoch in range(first, last + 1)
+    ]
+    stored = {"subcommand": "fixed-rank", "epochs": 3} | configuration | changes
+    path.write_bytes(_workbook.render(rows, stored))
+    for checkpoint in ("last.keras", "best.keras"):
+        (root / name / checkpoint).touch()
+    return path
+
+
+def listed(root, capsys):
+    capsys.readouterr()
+    assert run(root, "list") == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()[1:]]
+    return {line[0]: line[1:6] for line in lines}
+
+
+def test_finished_runs_beside_a_sweep_are_no_problem(root, capsys):
+    for name in RUNS:
+        write_run(root, name)
+    write(root / "finishedTests" / SMALL, "dim8")
+    assert problems(root, capsys) == []
+    table = listed(root, capsys)
+    for name in RUNS:
+        assert table[name] == ["active", "-", "1", "3/3", "finished"]
+    assert run(root, "repair") == 0
+    assert all((root / name).is_dir() for name in RUNS)
+
+
+@pytest.mark.parametrize(
+    "last, changes, state",
+    [
+        (2, {}, ["2/3", "unfinished"]),
+        # Compressed, and not trained any more.
+        (0, {"epochs": 0}, ["0/0", "finished"]),
+        # Loaded and measured.
+        (0, {"train": False}, ["0/0", "finished"]),
+        (5, {"fine_tune_epochs": 2}, ["5/5", "finished"]),
+        (3, {"fine_tune_epochs": 2}, ["3/5", "unfinished"]),
+    ],
+)
+def test_a_run_knows_how_long_it_is(root, capsys, last, changes, state):
+    write_run(root, "compressed", last, first=0, **changes)
+    assert listed(root, capsys)["compressed"] == ["active", "-", "1", *state]
+    assert problems(root, capsys) == []
+
+
+def test_a_damaged_run_is_named(root, capsys):
+    truncate(write_run(root, "evolve-mnist-seed0"))
+    write_run(root, "language-model", first=2)
+    write_run(root, "compressed").write_bytes(
+        _workbook.render([{"epoch": 1, "seconds": 1.0}], {"subcommand": "compress"})
+    )
+    found = "\n".join(problems(root, capsys))
+    assert "cannot be read as Excel" in found
+    assert "epoch 1 must stand here" in found
+    assert "has no column 'loss'" in found
+
+
 # repair
+
+
+def annotate(path):
+    """Does what people do to a workbook."""
+    workbook = openpyxl.load_workbook(path)
+    workbook["history"]["AZ1"] = "remarks"
+    workbook["history"]["AZ3"] = "strange"
+    workbook["history"].cell(workbook["history"].max_row + 1, 3, "so far")
+    workbook.create_sheet("Notes")["A1"] = "to be shown"
+    workbook.save(path)
+
+
+def test_a_finished_test_that_people_wrote_into_is_finished(root, capsys):
+    path = write(root / SMALL, "dim8")
+    annotate(path)
+    assert problems(root, capsys) == []
+    assert run(root, "repair") == 0
+    path = root / "finishedTests" / SMALL / "historyLogs" / "dim8.xlsx"
+    assert openpyxl.load_workbook(path)["Notes"]["A1"].value == "to be shown"
+    # The same cell without it says less, and none of both takes the other's place.
+    other = write(root / SMALL, "dim8")
+    with pytest.raises(Refusal, match="these files differ"):
+        _archive.finish(root, root / SMALL)
+    assert other.exists()
+
+
+def test_links_lead_where_they_have_led(root, tmp_path):
+    path = write(root / SMALL, "dim8")
+    disk = tmp_path / "disk.xlsx"
+    path.rename(disk)
+    path.symlink_to(os.path.relpath(disk, path.parent))
+    assert run(root, "repair") == 0
+    target = root / "finishedTests" / SMALL / "historyLogs" / "dim8.xlsx"
+    assert target.is_symlink() and target.resolve() == disk
+    target.rename(path.with_name("dim8.xlsx") if path.parent.exists() else target)
+    wider = SMALL.replace("8-11", "1-11")
+    assert run(root, "merge", SMALL, wider) == 0
+    target = root / "finishedTests" / wider / "historyLogs" / "dim8.xlsx"
+    assert target.is_symlink() and read_history(target)[0]
 
 
 def test_repair_does_what_is_safe(root, capsys):

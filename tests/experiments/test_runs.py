@@ -187,6 +187,17 @@ def test_a_linked_checkpoint_is_written_in_its_place(tmp_path):
     assert _checkpoint.load(target)[1] == state
 
 
+def test_the_log_of_a_run_is_none_of_another_program(tmp_path):
+    run = _runs.Run(tmp_path)
+    logs = tmp_path / "historyLogs"
+    logs.mkdir()
+    for name in ("._net.xlsx", "~$net.xlsx", ".~lock.net.xlsx#", ".DS_Store"):
+        (logs / name).touch()
+    assert run.workbook("net") == logs / "net.xlsx"
+    (logs / "other.xlsx").touch()
+    assert run.workbook("net") == logs / "other.xlsx"
+
+
 def test_leftovers_of_killed_writers(tmp_path):
     rest = "0123456789abcdef.tmp.keras"
     names = [f".dim1.{rest}", f".dim12.{rest}", ".dim1.mine.tmp.keras", "dim1.keras"]
