@@ -1,6 +1,7 @@
 """A training log in an Excel workbook."""
 
 import errno
+import math
 import os
 import time
 import uuid
@@ -113,7 +114,8 @@ class HistoryLog(keras.callbacks.Callback):
             )
         self._write_interval = write_interval
         self._dense_parameters = dense_parameters
-        self._written = 0.0
+        # When the workbook is written next: for the first row, unless all are to wait.
+        self._due = math.inf if math.isinf(write_interval) else -math.inf
         self._unwritten = False
         self._facts: dict[str, Any] = {}
         self._rows: list[Row] = []
@@ -189,7 +191,7 @@ class HistoryLog(keras.callbacks.Callback):
             row |= _measure(model, self._dense_parameters)
         rows = [*self._rows, row]
         tables = _tables.extended(self._tables, self._waiting, row["epoch"])
-        if time.monotonic() - self._written >= self._write_interval:
+        if time.monotonic() >= self._due:
             self._write(rows, tables)
         else:
             self._rows, self._tables, self._unwritten = rows, tables, True
@@ -307,7 +309,8 @@ class HistoryLog(keras.callbacks.Callback):
             _atomic_file.replace(self.path, content)
             self._remember()
         self._rows, self._tables = rows, tables
-        self._written, self._unwritten = time.monotonic(), False
+        self._due = time.monotonic() + self._write_interval
+        self._unwritten = False
 
     def _remember(self) -> None:
         self._seen = _state(self.path)

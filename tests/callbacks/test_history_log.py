@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import keras
@@ -199,6 +200,14 @@ def test_a_row_before_training_and_columns_that_come_later(path):
     assert second["loss"] > third["loss"] > 0
     sheet = openpyxl.load_workbook(path)["history"]
     assert sheet["C2"].value == "NA"
+
+
+@pytest.mark.parametrize("now", [5.0, 1e6])
+def test_the_first_row_is_written_at_once(path, monkeypatch, now):
+    # The clock counts from the start of the machine, which may have been just now.
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    write_epochs(HistoryLog(path, write_interval=600), 1, 2)
+    assert epochs_in(path) == [1]
 
 
 def test_rows_wait_for_the_write_interval(path):
