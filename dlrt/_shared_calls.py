@@ -47,6 +47,7 @@ _BUILDING = (
     keras.regularizers.Regularizer,
     keras.constraints.Constraint,
     weakref.ref,
+    weakref.WeakSet,
 )
 
 _PRESENT: contextvars.ContextVar[Any] = contextvars.ContextVar("present layer")

@@ -1,5 +1,6 @@
 """The values of variables."""
 
+import contextlib
 from typing import Any
 
 import keras
@@ -19,3 +20,9 @@ def value_of(variable: Any) -> Any:
 
         return tf.convert_to_tensor(raw(variable))
     return ops.copy(ops.convert_to_tensor(variable))
+
+
+def scope_of(variable: keras.Variable) -> Any:
+    """Where variables must be made to have a copy on every device that this one has."""
+    strategy = getattr(raw(variable), "_distribute_strategy", None)
+    return contextlib.nullcontext() if strategy is None else strategy.scope()

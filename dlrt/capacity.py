@@ -14,8 +14,8 @@ import keras
 from dlrt import accounting
 from dlrt._shapes import dynamic_shapes
 from dlrt.layers import LowRankLayer
-from dlrt.optimizers import LowRank, _slots
-from dlrt.optimizers._layer_step import layers_of, present
+from dlrt.optimizers import LowRank
+from dlrt.optimizers._layer_step import layers_of
 
 # With dynamic shapes only the inner optimizer works on columns that are not in use. To
 # trace a training step anew takes as long as Adam takes for two million entries of `U`
@@ -53,23 +53,19 @@ def resize(model: keras.Model, capacities: dict[str, int]) -> bool:
 
 
 def _resize(model: keras.Model, rooms: list[tuple[LowRankLayer, int]]) -> bool:
-    with variable_scope(model):
-        if not _resize_layers(rooms):
-            return False
-    follow(model)
-    return True
+    for layer, _ in rooms:
+        # It knows the models that have called it, which this one need not have.
+        layer.remember(model)
+    return _resize_layers(rooms)
 
 
-def follow(model: keras.Model) -> None:
-    """Takes optimizer and compiled functions to variables that have been replaced."""
-    optimizer = low_rank_optimizer(model)
-    if optimizer is not None:
-        with variable_scope(model):
-            _follow(optimizer)
-        if model.optimizer is not optimizer:
-            _slots.follow(model.optimizer, optimizer._trainable_variables)
-    for name in ("train", "test", "predict"):
-        setattr(model, f"{name}_function", None)
+def _resize_layers(rooms: list[tuple[LowRankLayer, int]]) -> bool:
+    changed = False
+    for layer, capacity in rooms:
+        if capacity != layer.capacity:
+            layer.set_factors(layer.factors.truncated(capacity), capacity)
+            changed = True
+    return changed
 
 
 def variable_scope(model: keras.Model) -> Any:
@@ -94,41 +90,21 @@ def compact_trained(optimizer: LowRank, variables: list) -> None:
 
     Keras calls an optimizer at the end of `fit`, but does not say for which model, and
     on TensorFlow a compiled function of the model would go on with the old variables.
-    A layer knows the outermost model that called it last; it is the one only if it was
-    compiled with this optimizer. Otherwise the variables keep their room, which is
-    correct and merely larger.
+    It is one of those that the layers know if that is compiled with this optimizer.
+    Otherwise the variables keep their room, which is correct and merely larger.
     """
     layers = layers_of(variables)
     if any(layer.u._value is None for layer in layers):
         # On JAX, a step that failed has consumed the values; its error is on the way.
         return
     for layer in layers:
-        model = layer.outermost_model()
-        if model is not None and low_rank_optimizer(model) is optimizer:
-            compact(model)
-            return
+        layer.keeps_room = False
+        for model in layer.outermost_models():
+            if low_rank_optimizer(model) is optimizer:
+                compact(model)
     if keras.backend.backend() == "jax":
         # Compiled functions get the variables handed in, and notice their new shapes.
-        if _resize_layers([(layer, layer.rank) for layer in layers]):
-            _follow(optimizer)
-
-
-def _resize_layers(rooms: list[tuple[LowRankLayer, int]]) -> bool:
-    """Replaces variables of layers; returns whether there was need to."""
-    changed = False
-    for layer, capacity in rooms:
-        if capacity != layer.capacity:
-            layer.set_factors(layer.factors.truncated(capacity), capacity)
-            changed = True
-    return changed
-
-
-def _follow(optimizer: LowRank) -> None:
-    """Gives an optimizer the present variables of its layers, and slots for them."""
-    if optimizer.built:
-        variables = [present(v) for v in optimizer._trainable_variables]
-        _slots.rebuild(optimizer.inner_optimizer, variables)
-        _slots.follow(optimizer, variables)
+        _resize_layers([(layer, layer.rank) for layer in layers])
 
 
 def reserve(model: keras.Model) -> bool:

@@ -9,9 +9,11 @@ from typing import Any
 import keras
 from keras.src.models.functional import Functional  # not exported by Keras
 
-from dlrt import accounting, capacity
+from dlrt import capacity
+from dlrt._compiled import OutdatedFunction
 from dlrt._shared_calls import shared_calls
 from dlrt.callbacks.adapt_capacity import AdaptCapacity
+from dlrt.layers.low_rank_layer import make_room
 
 
 def _functional_arguments(args: tuple, kwargs: dict) -> bool:
@@ -89,7 +91,8 @@ class Model(keras.Model):
         reserved = capacity.reserve(self)
         capacity.mark(self)
         self._build_optimizer()
-        return super().make_train_function(force=force or settled or reserved)
+        outdated = isinstance(self.train_function, OutdatedFunction)
+        return super().make_train_function(force or settled or reserved or outdated)
 
     def _build_optimizer(self) -> None:
         """Makes the slots ahead of the first step.
@@ -105,8 +108,7 @@ class Model(keras.Model):
 
     def set_weights(self, weights: list[Any]) -> None:
         """Sets all weights; factors may have any rank."""
-        _make_room(self, weights)
-        super().set_weights(weights)
+        super().set_weights(make_room(self, weights))
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         with _exact_slots(self):
@@ -120,18 +122,15 @@ class Model(keras.Model):
         self, filepath: Any, skip_mismatch: bool = False, **kwargs: Any
     ) -> None:
         """Loads weights; factors may have any rank. See `keras.Model.load_weights`."""
-        layers = accounting.low_rank_layers(self)
-        capacities = [layer.capacity for layer in layers]
-        with capacity.variable_scope(self):
-            if layers and getattr(self, "optimizer", None) is not None:
-                # Factors first: with theirs, the optimizer gets the shapes to take its
-                # own from the file.
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")
-                    super().load_weights(filepath, skip_mismatch=True, **kwargs)
-                if capacities != [layer.capacity for layer in layers]:
-                    capacity.follow(self)
-            super().load_weights(filepath, skip_mismatch, **kwargs)
+        optimizer = getattr(self, "optimizer", None)
+        if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+            # It takes slots of the shapes that its own have. Factors first: theirs are
+            # those of the file then.
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                super().load_weights(filepath, skip_mismatch=True, **kwargs)
+            capacity.compact(self)
+        super().load_weights(filepath, skip_mismatch, **kwargs)
 
     def train_step(self, *args: Any, **kwargs: Any) -> Any:
         optimizer = capacity.low_rank_optimizer(self)
@@ -156,23 +155,6 @@ class FunctionalModel(Model, Functional):
     """What `dlrt.Model(inputs, outputs)` is an instance of."""
 
 
-def _make_room(model: keras.Model, weights: list[Any]) -> None:
-    """Gives low-rank layers the shapes of a list of weights."""
-    if len(weights) == len(model.weights):
-        columns = {
-            id(variable): value.shape[-1]
-            for variable, value in zip(model.weights, weights, strict=True)
-            if len(value.shape) == 2
-        }
-        capacity.resize(
-            model,
-            {
-                name: columns[id(layer.s)]
-                for name, layer in accounting.named_layers(model).items()
-            },
-        )
-
-
 @contextlib.contextmanager
 def _exact_slots(model: keras.Model) -> Iterator[None]:
     """Within this context the slots of a scaled optimizer have no room to spare.
@@ -180,14 +162,14 @@ def _exact_slots(model: keras.Model) -> Iterator[None]:
     A file has its factors at their ranks, and `LowRank` saves its slots alike, but
     `LossScaleOptimizer` saves the slots of what it wraps as they are.
     """
-    compiled = model.train_function is not None
     optimizer = getattr(model, "optimizer", None)
-    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+    scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+    if scaled:
         capacity.compact(model)
     try:
         yield
     finally:
-        if compiled and model.train_function is None:
+        if scaled and model.train_function is not None:
             model.make_train_function()
 
 

@@ -13,6 +13,7 @@ import dlrt
 CASES = {
     "fixed": dict(integrator="parallel_bug"),
     "adaptive": dict(integrator="parallel_bug", tolerance=0.5),
+    "settled": dict(integrator="parallel_bug", tolerance=0.5, truncation_stop=6),
     "kls": dict(integrator="kls"),
     "augmented": dict(integrator="augmented_bug", tolerance=0.5),
 }
@@ -43,17 +44,40 @@ def data():
     return x, (x @ random.standard_normal((12, 3))).argmax(1)
 
 
-def network(case):
+class Late(keras.Model):
+    """Has its layers saved and loaded after its optimizer, by their names."""
+
+    def __init__(self, rank):
+        super().__init__()
+        self.z_hidden = low_rank(rank)
+        self.z_output = keras.layers.Dense(3)
+
+    def call(self, x):
+        return self.z_output(self.z_hidden(x))
+
+
+def low_rank(rank):
+    return dlrt.layers.LowRankDense(16, rank=rank, activation="relu", name="h")
+
+
+def network(case, kind=dlrt.Model, rank=6):
     keras.utils.set_random_seed(0)
-    inputs = keras.Input((12,))
-    hidden = dlrt.layers.LowRankDense(16, rank=6, activation="relu", name="h")(inputs)
-    model = dlrt.Model(inputs, keras.layers.Dense(3)(hidden))
+    if kind is Late:
+        model = Late(rank)
+        model(np.zeros((1, 12)))
+    else:
+        inputs = keras.Input((12,))
+        model = kind(inputs, keras.layers.Dense(3)(low_rank(rank)(inputs)))
     schedule = keras.optimizers.schedules.CosineDecay(1e-2, 40)
     model.compile(
         dlrt.optimizers.LowRank(keras.optimizers.Adam(schedule), **CASES[case]),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
     )
     return model
+
+
+def layer_of(model):
+    return dlrt.accounting.low_rank_layers(model)[0]
 
 
 def fit(model, epochs):
@@ -162,8 +186,16 @@ def test_weights_of_another_rank_in_a_trained_model(tmp_path, scaled):
     np.testing.assert_allclose(fit(other, 2), fit(model, 2), atol=1e-6)
 
 
-@pytest.mark.tensorflow_only
-def test_backup_and_restore(tmp_path):
+@pytest.mark.parametrize(
+    ("case", "kind"),
+    [
+        pytest.param("augmented", dlrt.Model, marks=pytest.mark.tensorflow_only),
+        ("adaptive", keras.Model),
+        ("settled", keras.Model),
+        ("adaptive", Late),
+    ],
+)
+def test_backup_and_restore(tmp_path, case, kind):
     class Interrupt(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
             if epoch == 2:
@@ -171,15 +203,17 @@ def test_backup_and_restore(tmp_path):
 
     def run(*callbacks):
         x, y = data()
-        model = network("augmented")
+        model = network(case, kind)
         callbacks = [keras.callbacks.BackupAndRestore(tmp_path / "b"), *callbacks]
         options = dict(batch_size=16, epochs=5, shuffle=False, verbose=0)
-        return model.fit(x, y, callbacks=callbacks, **options).history["loss"]
+        losses = model.fit(x, y, callbacks=callbacks, **options).history["loss"]
+        assert layer_of(model).rank == layer_of(model).capacity < 6
+        return losses
 
     with pytest.raises(KeyboardInterrupt):
         run(Interrupt())
     restored = run()
-    np.testing.assert_allclose(restored, fit(network("augmented"), 5)[3:], atol=1e-6)
+    np.testing.assert_allclose(restored, fit(network(case, kind), 5)[3:], atol=1e-6)
 
 
 @pytest.mark.tensorflow_only
@@ -197,11 +231,129 @@ def test_export_after_a_change_of_rank(tmp_path):
     )
 
 
-def test_early_stopping_restores_weights_of_another_rank():
+@pytest.mark.parametrize(
+    ("kind", "adapts"),
+    [(dlrt.Model, False), (keras.Model, False), (keras.Model, True)],
+)
+def test_early_stopping_restores_weights_of_another_rank(kind, adapts):
     x, y = data()
-    model = network("adaptive")
+    model, found = network("adaptive", kind), []
+    model.optimizer.truncation_start = 6
     stop = keras.callbacks.EarlyStopping(
-        "loss", patience=0, mode="max", restore_best_weights=True
+        "loss", patience=2, mode="max", restore_best_weights=True
     )
-    model.fit(x, y, batch_size=16, epochs=5, verbose=0, callbacks=[stop])
-    assert np.isfinite(fit(model, 1)).all()
+    see = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: found.append(layer_of(model).rank)
+    )
+    callbacks = [see, stop, *([dlrt.callbacks.AdaptCapacity()] if adapts else [])]
+    model.fit(x, y, batch_size=16, epochs=5, verbose=0, callbacks=callbacks)
+    layer = layer_of(model)
+    assert layer.rank == layer.capacity == found[0] > found[-1]
+    assert_works(model)
+
+
+def load(tmp_path, model, source):
+    source.save_weights(tmp_path / "model.weights.h5")
+    model.load_weights(tmp_path / "model.weights.h5", skip_mismatch=True)
+
+
+REPLACEMENTS = {
+    "load_weights": load,
+    "set_weights": lambda _, model, source: model.set_weights(source.get_weights()),
+    "set_weights of the layer": lambda _, model, source: layer_of(model).set_weights(
+        layer_of(source).get_weights()
+    ),
+    "factors": lambda _, model, source: setattr(
+        layer_of(model), "factors", layer_of(source).factors
+    ),
+    "resize": lambda _, model, source: dlrt.resize(model, {"h": layer_of(source).rank}),
+}
+
+
+def assert_works(*models):
+    """What is compiled has the weights of the model, and training moves these."""
+    x, y = data()
+    for model in models:
+        expected = np.asarray(model(x))
+        predicted = model.predict(x, verbose=0)
+        np.testing.assert_allclose(predicted, expected, atol=1e-5)
+        loss = model.evaluate(x, y, verbose=0)
+        options = dict(batch_size=64, shuffle=False, verbose=0)
+        history = model.fit(x, y, **options).history
+        np.testing.assert_allclose(history["loss"], [loss], rtol=1e-4)
+        assert abs(np.asarray(model(x)) - expected).max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("kind", "ranks", "way"),
+    [
+        *((keras.Model, (6, 2), way) for way in REPLACEMENTS),
+        (keras.Model, (2, 6), "load_weights"),
+        (Late, (2, 6), "load_weights"),
+        (dlrt.Model, (6, 2), "load_weights"),
+    ],
+)
+def test_compiled_functions_follow_a_change_of_rank(tmp_path, kind, ranks, way):
+    model, source = (network("fixed", kind, rank) for rank in ranks)
+    for each in (model, source):
+        fit(each, 1)
+    x, y = data()
+    model.predict(x, verbose=0)
+    model.evaluate(x, y, verbose=0)
+    REPLACEMENTS[way](tmp_path, model, source)
+    expected = min(ranks) if way == "resize" else layer_of(source).rank
+    assert layer_of(model).rank == expected
+    if way in ("load_weights", "set_weights"):
+        np.testing.assert_allclose(
+            np.asarray(model(x)), np.asarray(source(x)), atol=1e-5
+        )
+    assert_works(model)
+
+
+def test_models_that_share_layers_follow_together(tmp_path):
+    """Each has its compiled functions and its optimizer."""
+    inner = network("fixed", keras.Model)
+    inputs = keras.Input((12,))
+    outer = keras.Model(inputs, inner(inputs))
+    outer.compile(
+        dlrt.optimizers.LowRank(keras.optimizers.Adam(1e-2)), inner.loss, metrics=[]
+    )
+    x, y = data()
+    for model in (inner, outer):
+        fit(model, 1)
+        model.predict(x, verbose=0)
+        model.evaluate(x, y, verbose=0)
+    load(tmp_path, inner, network("fixed", keras.Model, rank=2))
+    assert_works(outer, inner)
+    inner.set_weights(network("fixed", keras.Model, rank=3).get_weights())
+    assert_works(inner, outer)
+
+
+@pytest.mark.tensorflow_only
+def test_functions_of_users_fail_rather_than_compute_with_replaced_variables():
+    import tensorflow as tf
+
+    model = network("fixed", keras.Model)
+    compiled = tf.function(model)
+    x, _ = data()
+    compiled(x)
+    dlrt.resize(model, {"h": 3})
+    with pytest.raises(tf.errors.InvalidArgumentError, match="incompatible"):
+        compiled(x)
+
+
+def test_weights_of_another_rank_in_the_middle_of_fit(tmp_path):
+    source, model = (network("fixed", keras.Model, rank) for rank in (2, 6))
+    source.save_weights(tmp_path / "model.weights.h5")
+
+    class Load(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 1:
+                self.model.load_weights(tmp_path / "model.weights.h5")
+
+    x, y = data()
+    options = dict(batch_size=16, shuffle=False, verbose=0)
+    source.fit(x, y, epochs=2, **options)
+    model.fit(x, y, epochs=2, callbacks=[Load()], **options)
+    assert layer_of(model).rank == 2
+    assert_works(model)

@@ -1,5 +1,6 @@
 """What layers with a kernel of low rank have in common."""
 
+import functools
 import weakref
 from typing import Any
 
@@ -8,8 +9,9 @@ import numpy as np
 from keras import ops, regularizers
 from keras.src.backend.common import global_state  # who calls, not exported by Keras
 
+from dlrt._compiled import outdate, retire
 from dlrt._shapes import dynamic_shapes
-from dlrt._values import value_of
+from dlrt._values import scope_of, value_of
 from dlrt.factors import Factors
 from dlrt.layers._galerkin import (
     low_rank_lookup,
@@ -21,6 +23,9 @@ from dlrt.layers._initializers import Unfold, factor_initializers
 from dlrt.layers._recording import record_other_use, record_product
 
 Tensor = Any
+
+
+_SET_WEIGHTS = keras.layers.Layer.set_weights
 
 
 class LowRankLayer(keras.layers.Layer):
@@ -63,7 +68,10 @@ class LowRankLayer(keras.layers.Layer):
         self._initial_rank = rank
         # Set while columns may be padding. With dynamic shapes, it then costs nothing.
         self.computes_at_rank = False
-        self._outermost_model: weakref.ref | None = None
+        # Set while room beyond the rank is for ranks to come, which stays when factors
+        # are loaded.
+        self.keeps_room = False
+        self._holders: weakref.WeakSet = weakref.WeakSet()
         self.bias: keras.Variable | None = None
         # XLA has no kernel for a determinant and no shapes known at run time only,
         # which a training step needs on TensorFlow. JAX has other ways for both.
@@ -146,9 +154,9 @@ class LowRankLayer(keras.layers.Layer):
     @property
     def factors(self) -> Factors:
         """The factors `U`, `S`, `V` at the current rank, as NumPy arrays."""
-        u, s, v = (np.asarray(w.numpy()) for w in (self.u, self.s, self.v))
-        rank = _used_columns(u)
-        return Factors(u[:, :rank], s[:rank, :rank], v[:, :rank])
+        return _without_padding(
+            *(np.asarray(w.numpy()) for w in (self.u, self.s, self.v))
+        )
 
     @factors.setter
     def factors(self, factors: Factors) -> None:
@@ -169,24 +177,34 @@ class LowRankLayer(keras.layers.Layer):
         """The shape `(n, m)` of the represented matrix."""
         return self._shape
 
-    def outermost_model(self) -> keras.Model | None:
-        """The outermost model that has called this layer last, if any.
+    def outermost_models(self) -> list[keras.Model]:
+        """The models that have called this layer, without those within others then.
 
         No property: Keras takes what it finds as attributes for parts to save and load.
         """
-        return None if self._outermost_model is None else self._outermost_model()
+        return [h for h in list(self._holders) if isinstance(h, keras.Model)]
+
+    def remember(self, holder: Any) -> None:
+        """Keeps a model or a `LowRank` optimizer, to be told of new variables."""
+        if holder not in self._holders:
+            self._holders.add(holder)
+            if getattr(type(holder), "set_weights", None) is _SET_WEIGHTS:
+                # A model of Keras, which compares shapes before layers see the weights.
+                # `EarlyStopping` has some of the ranks before the last.
+                vars(holder)["set_weights"] = functools.partial(_set_weights, holder)
 
     def remember_model(self) -> None:
-        """Keeps the outermost model that is being called, see `outermost_model`."""
+        """Keeps the outermost model that is being called."""
         context = global_state.get_global_attribute("current_call_ctx")
         if context is not None and isinstance(context.entry_layer, keras.Model):
-            self._outermost_model = weakref.ref(context.entry_layer)
+            self.remember(context.entry_layer)
 
     def set_factors(self, factors: Factors, capacity: int | None = None) -> None:
         """Replaces the factors, and the variables if their shape changes.
 
-        A compiled function of a model that holds the layer keeps the old variables;
-        inside of a model use `dlrt.resize`, which sees to that and to the optimizer.
+        Then the models that have called the layer make their compiled functions anew,
+        and the `LowRank` optimizers that train it get slots of the new shapes. What a
+        user has compiled must be compiled anew; on TensorFlow it fails otherwise.
 
         Args:
             factors: NumPy arrays or tensors of matching shapes, rank `r`.
@@ -223,13 +241,25 @@ class LowRankLayer(keras.layers.Layer):
         for variable in (*old, *others):
             self._untrack_variable(variable)
         self._tracker.unlock()
-        self._add_variables(capacity, [_constant(value) for value in padded])
+        with scope_of(self.u):
+            self._add_variables(capacity, [_constant(value) for value in padded])
         for variable, path in zip((self.u, self.s, self.v), paths, strict=True):
             variable._path = path
         for variable in others:
             # Tracked last, so that the order of the weights stays the same.
             self._track_variable(variable)
         self._tracker.lock()
+        for holder in list(self._holders):
+            if isinstance(holder, keras.Model):
+                outdate(holder)
+            else:
+                holder.follow()
+        for variable in old:
+            retire(variable)
+
+    def set_weights(self, weights: list[Any]) -> None:
+        """Sets all weights; factors may have any rank."""
+        super().set_weights(make_room(self, weights))
 
     def save_own_variables(self, store: Any) -> None:
         # Saved at the current rank, whatever the capacity of the variables is.
@@ -239,7 +269,10 @@ class LowRankLayer(keras.layers.Layer):
             store["bias"] = self.bias.numpy()
 
     def load_own_variables(self, store: Any) -> None:
-        self.set_factors(Factors(*(np.asarray(store[name]) for name in "usv")))
+        factors = Factors(*(np.asarray(store[name]) for name in "usv"))
+        rank = factors.s.shape[-1]
+        room = max(rank, self.capacity) if self.keeps_room else rank
+        self.set_factors(factors, room)
         if self.bias is not None:
             self.bias.assign(store["bias"])
 
@@ -284,6 +317,37 @@ class LowRankLayer(keras.layers.Layer):
         return regularizer(represented(u, s, v))
 
 
+def make_room(owner: keras.layers.Layer, weights: list[Any]) -> list[Any]:
+    """Gives low-rank layers the ranks of weights that have other shapes than theirs.
+
+    Args:
+        owner: A low-rank layer, or a model or layer with some.
+        weights: Values for all of its weights.
+
+    Returns:
+        The weights, those of layers that have changed without columns of zeros.
+    """
+    variables = owner.weights
+    if len(weights) != len(variables):
+        return weights
+    weights = list(weights)
+    position = {id(variable): index for index, variable in enumerate(variables)}
+    for layer in owner._flatten_layers():
+        if isinstance(layer, LowRankLayer) and layer.built:
+            factors = layer.u, layer.s, layer.v
+            where = [position[id(factor)] for factor in factors]
+            given = [np.asarray(weights[index]) for index in where]
+            if any(a.shape != b.shape for a, b in zip(given, factors, strict=True)):
+                layer.set_factors(_without_padding(*given))
+                for index, value in zip(where, layer.factors, strict=True):
+                    weights[index] = value
+    return weights
+
+
+def _set_weights(model: keras.Model, weights: list[Any]) -> None:
+    _SET_WEIGHTS(model, make_room(model, weights))
+
+
 def check_positive_integer(name: str, value: Any) -> None:
     """Raises a ValueError that names the argument unless it is a positive integer."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
@@ -319,6 +383,11 @@ def refuse_constraint(name: str, value: Any) -> None:
 
 def _constant(value: np.ndarray) -> Any:
     return lambda shape, dtype=None: ops.convert_to_tensor(value, dtype=dtype)
+
+
+def _without_padding(u: np.ndarray, s: np.ndarray, v: np.ndarray) -> Factors:
+    rank = _used_columns(u)
+    return Factors(u[:, :rank], s[:rank, :rank], v[:, :rank])
 
 
 def _used_columns(basis: np.ndarray) -> int:

@@ -114,43 +114,39 @@ def rebuild(
 ) -> None:
     """Makes an optimizer follow weights of which some have been replaced.
 
-    The slots are those of a fresh optimizer of the same configuration, filled with the
-    old values. Iteration counter and learning rate stay the same objects, since
-    schedules and callbacks hold on to them.
+    Their slots are those of a fresh optimizer of the same configuration, filled with
+    the old values. Iteration counter, learning rate and the slots of other weights stay
+    the same objects, since schedules, callbacks and compiled functions hold on to them.
 
     Args:
         optimizer: A built optimizer that wraps no other.
         variables: The weights, in the order in which it was built.
         carried: What becomes of an old slot, from it and the fresh one in its place.
     """
+    old_variables = optimizer._trainable_variables
+    replaced = [i for i, v in enumerate(variables) if v is not old_variables[i]]
     fresh = type(optimizer).from_config(optimizer.get_config())
     for name in ("_exclude_from_weight_decay", "_exclude_from_weight_decay_pattern"):
         if hasattr(optimizer, name):
             setattr(fresh, name, getattr(optimizer, name))
-    fresh.build(variables)
-    kept = [optimizer._iterations]
-    if isinstance(optimizer._learning_rate, keras.Variable):
-        kept.append(optimizer._learning_rate)
-    old_slots = optimizer.variables[len(kept) :]
-    new_slots = fresh.variables[len(kept) :]
-    for old, new in zip(old_slots, new_slots, strict=True):
-        new.assign(carried(old, new))
-        optimizer._tracker.untrack(old)
-    # Past `__setattr__`, which would track the variables in the order of the lists.
-    vars(optimizer).update(
-        {
-            name: value
-            for name, value in vars(fresh).items()
-            if _holds_slots(name, value)
-        }
-    )
-    # In the order of a fresh optimizer, which is the order in which they are saved.
-    for new in new_slots:
-        optimizer._track_variable(new)
-    # TensorFlow exports nothing that holds a list which entries have left.
-    accepts, tracked = optimizer._tracker.config["variables"]
+    fresh.build([variables[index] for index in replaced])
+    lists = dict(slot_lists(optimizer))
+    order = list(optimizer._variables)
+    for name, slots in lists.items():
+        for index, new in zip(replaced, getattr(fresh, name), strict=True):
+            old, slots[index] = slots[index], new
+            if old is not None:
+                new.assign(carried(old, new))
+                order[[v is old for v in order].index(True)] = new
+                optimizer._tracker.untrack(old)
+                optimizer._track_variable(new)
+    # Past `__setattr__`, which would track the variables again.
+    vars(optimizer).update(lists)
+    # In the old order, in which they are saved. TensorFlow exports nothing that holds a
+    # list which entries have left.
+    accepts, _ = optimizer._tracker.config["variables"]
     with DotNotTrackScope():
-        optimizer._variables = list(tracked)
+        optimizer._variables = order
     optimizer._tracker.config["variables"] = accepts, optimizer._variables
     follow(optimizer, variables)
 
@@ -163,14 +159,3 @@ def follow(
     vars(optimizer)["_trainable_variables_indices"] = {
         optimizer._var_key(variable): i for i, variable in enumerate(variables)
     }
-
-
-def _holds_slots(name: str, value: Any) -> bool:
-    if name in ("_iterations", "_learning_rate", "_variables", "_trainable_variables"):
-        return False
-    values = value if isinstance(value, (list, tuple)) else [value]
-    return (
-        len(values) > 0
-        and all(v is None or isinstance(v, keras.Variable) for v in values)
-        and any(v is not None for v in values)
-    )

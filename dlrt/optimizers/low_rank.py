@@ -1,14 +1,16 @@
 """The optimizer that trains low-rank layers."""
 
 import contextlib
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from dlrt import integrators
-from dlrt._values import value_of
+from dlrt._values import scope_of, value_of
 from dlrt.integrators import Integrator
 from dlrt.layers import LowRankLayer
 from dlrt.optimizers import _scaling, _slots
@@ -18,6 +20,7 @@ from dlrt.optimizers._layer_step import (
     grouped,
     layer_of,
     layers_of,
+    present,
 )
 from dlrt.optimizers._shared_updates import shared_updates
 
@@ -196,6 +199,16 @@ class LowRank(keras.optimizers.Optimizer):
             ]
         self.inner_optimizer.build(variables)
         super().build(variables)
+        for layer in layers_of(variables):
+            layer.remember(self)
+            layer.keeps_room = self.truncation_of(layer) is not None
+
+    def follow(self) -> None:
+        """Takes the optimizer to the present variables of its layers."""
+        variables = [present(v) for v in self._trainable_variables]
+        with scope_of(variables[0]):
+            _slots.rebuild(self.inner_optimizer, variables)
+        _slots.follow(self, variables)
 
     @property
     def variables(self) -> list[keras.Variable]:
@@ -323,22 +336,53 @@ class LowRank(keras.optimizers.Optimizer):
         return [name for name in super().__dir__() if name != "inner_optimizer"]
 
     def save_own_variables(self, store: Any) -> None:
-        shapes = {}
-        for index, weight in enumerate(self._trainable_variables):
-            layer = layer_of(weight)
-            if layer is not None:
-                for _, slots in _slots.slot_lists(self.inner_optimizer):
-                    if slots[index] is not None:
-                        shapes[id(slots[index])] = _slots.shape_at_rank(
-                            tuple(slots[index].shape),
-                            tuple(weight.shape),
-                            core=weight is layer.s,
-                            rank=layer.rank,
-                        )
+        factors = self._factors_of_slots()
         for index, variable in enumerate(self.variables):
             value = variable.numpy()
-            shape = shapes.get(id(variable), value.shape)
-            store[str(index)] = _slots.crop_or_pad(value, shape)
+            if id(variable) in factors:
+                layer, factor = factors[id(variable)]
+                shape = _shape_at_rank(value, layer, factor, layer.rank)
+                value = _slots.crop_or_pad(value, shape)
+            store[str(index)] = value
+
+    def load_own_variables(self, store: Any) -> None:
+        """Loads a state in which factors may have other ranks."""
+        slots = self.variables
+        if len(store.keys()) != len(slots):
+            # As Keras does, which would say that this method is to blame.
+            warnings.warn(
+                f"Skipping variable loading for optimizer {self.name!r}, because it "
+                f"has {len(slots)} variables whereas the saved optimizer has "
+                f"{len(store.keys())} variables.",
+                stacklevel=2,
+            )
+            return
+        values = [np.asarray(store[str(index)]) for index in range(len(slots))]
+        factors, at_ranks = self._factors_of_slots(), set()
+        for index, (slot, value) in enumerate(zip(slots, values, strict=True)):
+            if id(slot) not in factors or value.ndim != 2:
+                continue
+            layer, factor = factors[id(slot)]
+            rank = value.shape[1]
+            like_factor = _shape_at_rank(slot, layer, factor, rank) == value.shape
+            if slot.shape == factor.shape and like_factor:
+                at_ranks.add(index)
+                if rank > layer.capacity:
+                    # The factors come after the optimizer.
+                    layer.set_factors(layer.factors, rank)
+        for index, (slot, value) in enumerate(zip(self.variables, values, strict=True)):
+            fits = index in at_ranks
+            slot.assign(_slots.crop_or_pad(value, tuple(slot.shape)) if fits else value)
+
+    def _factors_of_slots(self) -> dict[int, tuple[LowRankLayer, keras.Variable]]:
+        """The layer and the factor that each of the inner optimizer's slots is for."""
+        return {
+            id(slots[index]): (layer, weight)
+            for index, weight in enumerate(self._trainable_variables)
+            if (layer := layer_of(weight)) is not None
+            for _, slots in _slots.slot_lists(self.inner_optimizer)
+            if slots[index] is not None
+        }
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -365,3 +409,10 @@ class LowRank(keras.optimizers.Optimizer):
             config["inner_optimizer"], custom_objects=custom_objects
         )
         return cls(**config)
+
+
+def _shape_at_rank(
+    slot: Any, layer: LowRankLayer, factor: keras.Variable, rank: int
+) -> tuple[int, ...]:
+    core = factor is layer.s
+    return _slots.shape_at_rank(tuple(slot.shape), tuple(factor.shape), core, rank)

@@ -572,13 +572,15 @@ def test_shared_layer_has_one_set_of_weights():
     np.testing.assert_allclose(array(model(data)), array(layer(layer(data))), atol=1e-6)
 
 
-def test_layer_remembers_the_outermost_model():
+def test_layer_remembers_the_outermost_models():
     inner = network()
     layer = inner.layers[0]
     outer = keras.Sequential([keras.Input((N,)), inner])
     outer(inputs(2, N))
-    assert layer.outermost_model() is outer
-    assert built().outermost_model() is None
+    assert layer.outermost_models() == [outer]
+    inner(inputs(2, N))
+    assert set(layer.outermost_models()) == {inner, outer}
+    assert built().outermost_models() == []
 
 
 def test_calling_without_the_layer_machinery_leaves_no_trace():
@@ -587,7 +589,7 @@ def test_calling_without_the_layer_machinery_leaves_no_trace():
     inner = network()
     outer = keras.Sequential([keras.Input((N,)), inner])
     outer(inputs(2, N))
-    assert inner.layers[0].outermost_model() is outer
+    assert inner.layers[0].outermost_models() == [outer]
 
 
 def test_compiled_call(compiled):
