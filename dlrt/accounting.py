@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from dlrt._checks import check_layer
 from dlrt._flops import calls
 from dlrt._flops import flop_count as flop_count
 from dlrt._flops import known_size as known_size
@@ -21,6 +22,7 @@ def named_layers(model: keras.Model) -> dict[str, LowRankLayer]:
     that it is a part of: `"hidden_1"`, `"attention/query"`. Where siblings share a
     name, the later ones get a number, `"hidden#2"`.
     """
+    check_layer("model", model)
     named: dict[str, LowRankLayer] = {}
     seen: set[int] = set()
 
@@ -60,8 +62,9 @@ def parameter_count(model: keras.Model, training: bool = False) -> int:
             training; otherwise the two factors needed for prediction, `r (n + m)`,
             or the `n m` of the dense kernel where that is less.
     """
+    layers = low_rank_layers(model)
     total = _size(model.weights)
-    for layer in low_rank_layers(model):
+    for layer in layers:
         n, m = layer.matrix_shape
         rank = layer.rank
         buffers = _size([layer.u, layer.s, layer.v])
@@ -72,8 +75,9 @@ def parameter_count(model: keras.Model, training: bool = False) -> int:
 
 def dense_parameter_count(model: keras.Model) -> int:
     """Number of parameters of the model with every low-rank kernel made dense."""
+    layers = low_rank_layers(model)
     total = _size(model.weights)
-    for layer in low_rank_layers(model):
+    for layer in layers:
         n, m = layer.matrix_shape
         total += n * m - _size([layer.u, layer.s, layer.v])
     return total

@@ -7,11 +7,13 @@ compiled functions are traced anew.
 """
 
 import contextlib
+from collections.abc import Mapping
 from typing import Any
 
 import keras
 
 from dlrt import accounting
+from dlrt._checks import check_positive_integer
 from dlrt._shapes import dynamic_shapes
 from dlrt.layers import LowRankLayer
 from dlrt.optimizers import LowRank
@@ -47,8 +49,18 @@ def resize(model: keras.Model, capacities: dict[str, int]) -> bool:
 
     Returns:
         Whether anything changed.
+
+    Raises:
+        ValueError: If there is no such layer, or a capacity is no positive integer.
     """
     named = accounting.named_layers(model)
+    if not isinstance(capacities, Mapping) or not capacities.keys() <= named.keys():
+        raise ValueError(
+            "`capacities` must be a dictionary with some of the built low-rank layers "
+            f"{list(named)} for its keys. Received: capacities={capacities!r}"
+        )
+    for name, room in capacities.items():
+        check_positive_integer(f"capacities[{name!r}]", room)
     return _resize(model, [(named[name], room) for name, room in capacities.items()])
 
 

@@ -6,13 +6,13 @@ from typing import NamedTuple, TypeAlias
 import keras
 import numpy as np
 
+from dlrt._checks import check_positive_integer
 from dlrt._decomposed import composed, is_decomposed, recomposed
 from dlrt._families import family_of_low_rank
 from dlrt._rebuild import Replacement, rebuild
 from dlrt._recurrent import closed
 from dlrt._selection import LayerFilter, check_built, overview, select
 from dlrt.factors import Factors
-from dlrt.layers.low_rank_layer import check_positive_integer
 
 Layer: TypeAlias = keras.layers.Layer
 

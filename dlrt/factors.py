@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 from keras import ops
 
 from dlrt import linalg
+from dlrt._checks import check_positive_integer, check_share
 
 Tensor = Any
 
@@ -37,16 +38,37 @@ class Factors(NamedTuple):
             rank: Rank to keep, in `[1, min(n, m)]`. Takes precedence over
                 `tolerance`; at least one of the two is needed.
             tolerance: Relative Frobenius error allowed, in `(0, 1)`.
+
+        Raises:
+            ValueError: If an argument is no such thing.
         """
+        if rank is not None:
+            check_positive_integer("rank", rank)
+        elif tolerance is None:
+            raise ValueError(
+                "One of `rank` and `tolerance` must be given. Received: neither"
+            )
+        else:
+            check_share("tolerance", tolerance)
+        shape = tuple(getattr(matrix, "shape", ()))
+        if len(shape) != 2 or 0 in shape:
+            raise ValueError(
+                "`matrix` must be an array of shape (n, m). Received: "
+                f"matrix={matrix!r}"
+            )
+        if rank is not None and rank > min(shape):
+            raise ValueError(
+                f"`rank` must be at most min(n, m) = {min(shape)} for a matrix of "
+                f"shape {shape}. Received: rank={rank}"
+            )
         u, s, vh = linalg.svd(matrix)
         if rank is None:
-            if tolerance is None:
-                raise ValueError("One of `rank` and `tolerance` must be given.")
             rank = int(linalg.truncation_rank(s, tolerance))
         return cls(u[:, :rank], ops.diag(s[:rank]), linalg.transpose(vh[:rank]))
 
     def truncated(self, rank: int) -> "Factors":
         """The best approximation at a rank, itself if its rank is not larger."""
+        check_positive_integer("rank", rank)
         if rank >= self.s.shape[0]:
             return self
         u, s, vh = linalg.svd(ops.convert_to_tensor(self.s))

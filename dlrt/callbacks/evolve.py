@@ -6,11 +6,11 @@ import keras
 import numpy as np
 from keras.src.utils import io_utils  # not exported by Keras
 
+from dlrt._checks import check_integer, check_positive_integer, is_number
 from dlrt.evolution import _allocation, _channels, _features, _model
 from dlrt.evolution._memory import memory_terms, training_memory
 from dlrt.evolution._surgery import Surgery
 from dlrt.evolution._widths import Found, find, terms
-from dlrt.layers.low_rank_layer import check_positive_integer
 
 
 class _Bound(NamedTuple):
@@ -117,14 +117,16 @@ class Evolve(keras.callbacks.Callback):
         verbose: int = 0,
     ) -> None:
         self._data = _model.check_data(data)
-        if not 0 <= threshold < 1:
+        if not (is_number(threshold) and 0 <= threshold < 1):
             raise ValueError(
-                f"`threshold` must lie in [0, 1). Received: threshold={threshold}"
+                f"`threshold` must lie in [0, 1). Received: threshold={threshold!r}"
             )
-        if grow_threshold is not None and not threshold < grow_threshold < 1:
+        if grow_threshold is not None and not (
+            is_number(grow_threshold) and threshold < grow_threshold < 1
+        ):
             raise ValueError(
                 f"`grow_threshold` must lie between threshold={threshold} and 1. "
-                f"Received: grow_threshold={grow_threshold}"
+                f"Received: grow_threshold={grow_threshold!r}"
             )
         for name, value in (
             ("growth", growth),
@@ -154,14 +156,18 @@ class Evolve(keras.callbacks.Callback):
                 f"counted, with max_memory={max_memory}. Received: "
                 "training_batch_size=None"
             )
-        if start < 0:
-            raise ValueError(f"`start` must be at least 0. Received: start={start}")
-        if stop is not None and stop < start:
-            raise ValueError(
-                f"`stop` must be at least start={start}. Received: stop={stop}"
-            )
-        if verbose not in (0, 1):
-            raise ValueError(f"`verbose` must be 0 or 1. Received: verbose={verbose}")
+        check_integer("start", start, least=0)
+        check_integer("seed", seed, least=0)
+        if stop is not None:
+            check_integer("stop", stop, least=0)
+            if stop < start:
+                raise ValueError(
+                    f"`stop` must be at least start={start}. Received: stop={stop}"
+                )
+        if not (is_number(verbose) or isinstance(verbose, bool)) or (
+            verbose not in (0, 1)
+        ):
+            raise ValueError(f"`verbose` must be 0 or 1. Received: verbose={verbose!r}")
         super().__init__()
         self._threshold = threshold
         self._grow_threshold = grow_threshold

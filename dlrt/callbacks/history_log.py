@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 from dlrt import accounting
+from dlrt._checks import is_number
 from dlrt.callbacks import _atomic_file, _environment, _settings, _tables
 from dlrt.callbacks._schema import Row
 from dlrt.callbacks._settings import RESUMED, SESSION
@@ -100,17 +101,28 @@ class HistoryLog(keras.callbacks.Callback):
         write_interval: float = 0.0,
         dense_parameters: int | None = None,
     ) -> None:
+        if not isinstance(path, (str, os.PathLike)):
+            raise TypeError(f"`path` must be the name of a file. Received: {path=!r}")
         self.path = Path(path).absolute()
         if self.path.suffix != ".xlsx":
             raise ValueError(f"`path` must end in '.xlsx'. Received: path={str(path)}")
+        if configuration is not None and not isinstance(configuration, Mapping):
+            raise TypeError(
+                f"`configuration` must be a dictionary. Received: {configuration=!r}"
+            )
+        if isinstance(changeable, str) or not isinstance(changeable, Collection):
+            raise TypeError(
+                "`changeable` must be a collection of keys of `configuration`. "
+                f"Received: {changeable=!r}"
+            )
         self._settings = _settings.checked(configuration or {})
         super().__init__()
         self.resume = resume
         self._changeable = frozenset(changeable)
-        if not write_interval >= 0:
+        if not (is_number(write_interval) and write_interval >= 0):
             raise ValueError(
-                "`write_interval` must be at least 0. Received: "
-                f"write_interval={write_interval}"
+                "`write_interval` must be a number of at least 0. Received: "
+                f"write_interval={write_interval!r}"
             )
         self._write_interval = write_interval
         self._dense_parameters = dense_parameters

@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 import keras
 from keras.src.utils.dtype_utils import dtype_size  # not exported by Keras
 
+from dlrt._checks import check_positive_integer
 from dlrt.accounting import known_size
 from dlrt.evolution import _allocation
 from dlrt.evolution._allocation import Term
 from dlrt.evolution._widths import Width, all_nodes, find, nested, terms
-from dlrt.layers.low_rank_layer import check_positive_integer
 from dlrt.optimizers import _slots
 
 # They make nothing new of their input.

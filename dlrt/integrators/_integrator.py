@@ -177,7 +177,7 @@ def get(identifier: str | Integrator) -> Integrator:
         return identifier
     if isinstance(identifier, dict):
         return keras.saving.deserialize_keras_object(identifier)
-    if identifier in _REGISTRY:
+    if isinstance(identifier, str) and identifier in _REGISTRY:
         return _of_class(_REGISTRY[identifier])
     raise ValueError(
         f"`integrator` must be one of {', '.join(map(repr, _REGISTRY))} or an "

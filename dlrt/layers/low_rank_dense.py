@@ -4,8 +4,8 @@ from typing import Any
 
 import keras
 
+from dlrt._checks import check_positive_integer
 from dlrt.layers.low_rank_affine import LowRankAffine
-from dlrt.layers.low_rank_layer import check_positive_integer
 
 Tensor = Any
 

@@ -5,11 +5,8 @@ from typing import Any
 import keras
 from keras import initializers, ops, regularizers
 
-from dlrt.layers.low_rank_layer import (
-    LowRankLayer,
-    check_positive_integer,
-    refuse_constraint,
-)
+from dlrt._checks import check_positive_integer
+from dlrt.layers.low_rank_layer import LowRankLayer, refuse_constraint
 
 Tensor = Any
 

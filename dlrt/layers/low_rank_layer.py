@@ -9,6 +9,7 @@ import numpy as np
 from keras import ops, regularizers
 from keras.src.backend.common import global_state  # who calls, not exported by Keras
 
+from dlrt._checks import check_positive_integer, check_share
 from dlrt._compiled import outdate, retire
 from dlrt._shapes import dynamic_shapes
 from dlrt._values import scope_of, value_of
@@ -154,6 +155,7 @@ class LowRankLayer(keras.layers.Layer):
     @property
     def factors(self) -> Factors:
         """The factors `U`, `S`, `V` at the current rank, as NumPy arrays."""
+        self._check_built()
         return _without_padding(
             *(np.asarray(w.numpy()) for w in (self.u, self.s, self.v))
         )
@@ -211,15 +213,23 @@ class LowRankLayer(keras.layers.Layer):
             capacity: Number of columns of the variables, at least `r`. Defaults to
                 `r`. Columns beyond the rank are zero.
         """
-        arrays = [np.asarray(ops.convert_to_numpy(factor)) for factor in factors]
-        rank = arrays[1].shape[0]
+        self._check_built()
+        arrays = _as_arrays(factors)
+        rank = arrays[1].shape[0] if arrays[1].ndim else 0
         capacity = rank if capacity is None else capacity
+        check_positive_integer("capacity", capacity)
+        if capacity > sum(self._shape):
+            raise ValueError(
+                f"`capacity` must be at most n + m = {sum(self._shape)} for a kernel "
+                f"of shape {self._shape}. Received: capacity={capacity}"
+            )
         expected = [(self._shape[0], rank), (rank, rank), (self._shape[1], rank)]
-        if [a.shape for a in arrays] != expected or capacity < rank:
+        limit = min(capacity, *self._shape)
+        if [a.shape for a in arrays] != expected or rank > limit:
             raise ValueError(
                 f"`factors` of a kernel of shape {self._shape} must have shapes "
-                f"(n, r), (r, r), (m, r) with r at most capacity={capacity}. "
-                f"Received shapes: {[a.shape for a in arrays]}"
+                f"(n, r), (r, r), (m, r) with r at most min(n, m) and at most "
+                f"capacity={capacity}. Received shapes: {[a.shape for a in arrays]}"
             )
         extra = capacity - rank
         padded = [
@@ -281,6 +291,13 @@ class LowRankLayer(keras.layers.Layer):
         config.update(rank=self.rank, tolerance=self.tolerance, max_rank=self.max_rank)
         return config
 
+    def _check_built(self) -> None:
+        if not self.built:
+            raise ValueError(
+                "Factors need a layer that has been built, by a call or by `build`. "
+                f"Received: layer {self.name!r}, which is not"
+            )
+
     def _operands(self) -> tuple[Tensor, Tensor, Tensor, bool]:
         """The factors, and whether to leave out their columns of zeros."""
         # Not variables, which a custom gradient must not be handed.
@@ -327,6 +344,10 @@ def make_room(owner: keras.layers.Layer, weights: list[Any]) -> list[Any]:
     Returns:
         The weights, those of layers that have changed without columns of zeros.
     """
+    if not isinstance(weights, (list, tuple, np.ndarray)):
+        raise TypeError(
+            f"`weights` must be a list of arrays. Received: weights={weights!r}"
+        )
     variables = owner.weights
     if len(weights) != len(variables):
         return weights
@@ -348,21 +369,11 @@ def _set_weights(model: keras.Model, weights: list[Any]) -> None:
     _SET_WEIGHTS(model, make_room(model, weights))
 
 
-def check_positive_integer(name: str, value: Any) -> None:
-    """Raises a ValueError that names the argument unless it is a positive integer."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise ValueError(
-            f"`{name}` must be a positive integer. Received: {name}={value}"
-        )
-
-
-def check_ranks(rank: Any, tolerance: float | None, max_rank: Any) -> None:
+def check_ranks(rank: Any, tolerance: Any, max_rank: Any) -> None:
     """Raises a ValueError unless a layer can have these, whatever its kernel."""
     check_positive_integer("rank", rank)
-    if tolerance is not None and not 0 < tolerance < 1:
-        raise ValueError(
-            f"`tolerance` must lie in (0, 1). Received: tolerance={tolerance}"
-        )
+    if tolerance is not None:
+        check_share("tolerance", tolerance)
     if max_rank is not None:
         check_positive_integer("max_rank", max_rank)
         if max_rank < rank:
@@ -383,6 +394,20 @@ def refuse_constraint(name: str, value: Any) -> None:
 
 def _constant(value: np.ndarray) -> Any:
     return lambda shape, dtype=None: ops.convert_to_tensor(value, dtype=dtype)
+
+
+def _as_arrays(factors: Any) -> list[np.ndarray]:
+    try:
+        arrays = [np.asarray(ops.convert_to_numpy(factor)) for factor in factors]
+    except (TypeError, ValueError):
+        arrays = []
+    # Texts, objects and complex numbers.
+    if len(arrays) != 3 or any(array.dtype.kind in "USOc" for array in arrays):
+        raise ValueError(
+            "`factors` must be three arrays of real numbers, U, S and V. "
+            f"Received: factors={factors!r}"
+        )
+    return arrays
 
 
 def _without_padding(u: np.ndarray, s: np.ndarray, v: np.ndarray) -> Factors:

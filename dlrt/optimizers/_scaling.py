@@ -36,7 +36,7 @@ def resolve(rule: str, optimizer: keras.optimizers.Optimizer) -> bool:
     Raises:
         ValueError: If `rule` is not one of `RULES`.
     """
-    if rule not in RULES:
+    if not isinstance(rule, str) or rule not in RULES:
         raise ValueError(
             f"`update_scaling` must be one of {', '.join(map(repr, RULES))}. "
             f"Received: update_scaling={rule!r}"

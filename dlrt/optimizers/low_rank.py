@@ -10,6 +10,7 @@ import numpy as np
 from keras import ops
 
 from dlrt import integrators
+from dlrt._checks import check_integer, check_share
 from dlrt._values import scope_of, value_of
 from dlrt.integrators import Integrator
 from dlrt.layers import LowRankLayer
@@ -102,7 +103,7 @@ class LowRank(keras.optimizers.Optimizer):
                 f"LowRank does not take `{argument}`. Set it on `inner_optimizer`."
             )
         super().__init__(learning_rate=0.0, name=name)
-        self.inner_optimizer = keras.optimizers.get(inner_optimizer)
+        self.inner_optimizer = _optimizer(inner_optimizer)
         self.integrator = integrators.get(integrator)
         self.tolerance = tolerance
         self.min_rank = min_rank
@@ -138,11 +139,7 @@ class LowRank(keras.optimizers.Optimizer):
                 f"integrator={self.integrator.name!r}"
             )
         if self.tolerance is not None:
-            if not 0 < self.tolerance < 1:
-                raise ValueError(
-                    "`tolerance` must lie in (0, 1). Received: "
-                    f"tolerance={self.tolerance}"
-                )
+            check_share("tolerance", self.tolerance)
             if not self.integrator.rank_adaptive:
                 raise ValueError(
                     "`tolerance` needs a rank-adaptive integrator, 'parallel_bug' or "
@@ -156,20 +153,20 @@ class LowRank(keras.optimizers.Optimizer):
                 "which are zero for columns beyond an adaptive rank. Use another "
                 "`inner_optimizer`, or a fixed rank with 'parallel_bug' or 'kls'."
             )
-        if self.min_rank < 1:
-            raise ValueError(
-                f"`min_rank` must be at least 1. Received: min_rank={self.min_rank}"
-            )
+        for name, least in (
+            ("min_rank", 1),
+            ("max_rank", 1),
+            ("truncation_start", 0),
+            ("truncation_interval", 1),
+            ("truncation_stop", 1),
+        ):
+            value = getattr(self, name)
+            if value is not None or name not in ("max_rank", "truncation_stop"):
+                check_integer(name, value, least)
         if self.max_rank is not None and self.max_rank < self.min_rank:
             raise ValueError(
                 "`max_rank` must be at least `min_rank`. Received: "
                 f"max_rank={self.max_rank}, min_rank={self.min_rank}"
-            )
-        if self.truncation_start < 0 or self.truncation_interval < 1:
-            raise ValueError(
-                "`truncation_start` must be at least 0 and `truncation_interval` at "
-                f"least 1. Received: truncation_start={self.truncation_start}, "
-                f"truncation_interval={self.truncation_interval}"
             )
         stop = self.truncation_stop
         if stop is not None and stop <= self.truncation_start:
@@ -416,3 +413,16 @@ def _shape_at_rank(
 ) -> tuple[int, ...]:
     core = factor is layer.s
     return _slots.shape_at_rank(tuple(slot.shape), tuple(factor.shape), core, rank)
+
+
+def _optimizer(identifier: Any) -> keras.optimizers.Optimizer:
+    try:
+        optimizer = keras.optimizers.get(identifier)
+    except (ValueError, TypeError, KeyError):
+        optimizer = None
+    if not isinstance(optimizer, keras.optimizers.Optimizer):
+        raise ValueError(
+            "`inner_optimizer` must be an optimizer of Keras, its name or its "
+            f"configuration. Received: inner_optimizer={identifier!r}"
+        )
+    return optimizer

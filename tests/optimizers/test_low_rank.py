@@ -457,7 +457,7 @@ def start_of_hidden():
         ({"min_rank": 0}, "`min_rank` must be at least 1.*0"),
         ({"max_rank": 1}, "`max_rank` must be at least `min_rank`.*1"),
         ({"update_scaling": "big"}, "`update_scaling` must be one of.*'big'"),
-        ({"truncation_interval": 0}, "`truncation_interval` at least 1.*0"),
+        ({"truncation_interval": 0}, "`truncation_interval` must be at least 1.*0"),
         ({"truncation_start": 5, "truncation_stop": 5}, "`truncation_stop` must be"),
         ({"clipnorm": 1.0}, "does not take `clipnorm`.*`inner_optimizer`"),
     ],

@@ -1,0 +1,46 @@
+"""Errors that name an argument, what it may be, and what it was."""
+
+from numbers import Integral, Real
+from typing import Any
+
+import keras
+
+
+def check_integer(name: str, value: Any, least: int) -> None:
+    """Raises a ValueError unless a value is an integer of at least some size."""
+    if not _is_whole(value) or value < least:
+        kind = "" if _is_whole(value) else "an integer of "
+        raise ValueError(
+            f"`{name}` must be {kind}at least {least}. Received: {name}={value!r}"
+        )
+
+
+def check_positive_integer(name: str, value: Any) -> None:
+    """Raises a ValueError that names the argument unless it is a positive integer."""
+    if not _is_whole(value) or value < 1:
+        raise ValueError(
+            f"`{name}` must be a positive integer. Received: {name}={value!r}"
+        )
+
+
+def is_number(value: Any) -> bool:
+    """Whether something is a real number, or NaN, and no truth value."""
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def check_share(name: str, value: Any) -> None:
+    """Raises a ValueError that names the argument unless it is in `(0, 1)`."""
+    if not (is_number(value) and 0 < value < 1):
+        raise ValueError(f"`{name}` must lie in (0, 1). Received: {name}={value!r}")
+
+
+def check_layer(name: str, value: Any) -> None:
+    """Raises a TypeError that names the argument unless it is a layer or a model."""
+    if not isinstance(value, keras.layers.Layer):
+        raise TypeError(
+            f"`{name}` must be a model or layer of Keras. Received: {name}={value!r}"
+        )
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
