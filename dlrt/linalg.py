@@ -179,24 +179,35 @@ def perpendicular(basis: Tensor, increment: Tensor) -> tuple[Tensor, Tensor]:
     return coordinates, increment - basis @ coordinates
 
 
-def complements(bases: list[Tensor], increments: list[Tensor]) -> list[Complement]:
+def complements(
+    bases: list[Tensor], increments: list[Tensor], exact: bool = False
+) -> list[Complement]:
     """Directions that increments add to the spans of bases.
 
     The new directions are found from the Gram matrix of the projected increment, an
     `(r, r)` eigenvalue problem, which is several times cheaper than a Householder QR
-    of the tall matrix. Directions below the rounding error of the increment are
-    dropped (zero columns). Small directions are orthonormal to a few digits only;
-    `reorthonormalize` repairs bases that were composed of them.
+    of the tall matrix. Directions below the rounding error of the Gram matrix, the
+    square root of the machine precision times the largest, are dropped (zero columns).
+    Small directions are orthonormal to a few digits only; `reorthonormalize` repairs
+    bases that were composed of them.
 
     Args:
         bases: `U: (n, r)`, orthonormal or zero columns, of any `n` and one `r`.
         increments: `D: (n, r)`, of any size.
+        exact: Whether to drop only what is below the rounding error of the increment
+            and to return new directions orthonormal to machine precision, by
+            decompositions of tall matrices.
     """
     scales = [magnitude(increment) for increment in increments]
     split = [
         perpendicular(basis, increment / scale)
         for basis, increment, scale in zip(bases, increments, scales, strict=True)
     ]
+    if exact:
+        return [
+            _exact_complement(basis, *parts, scale)
+            for basis, parts, scale in zip(bases, split, scales, strict=True)
+        ]
     found = _new_directions(
         grams([across for _, across in split]), ops.stack([along for along, _ in split])
     )
@@ -207,6 +218,20 @@ def complements(bases: list[Tensor], increments: list[Tensor]) -> list[Complemen
             split, scales, whitenings, remainders, actives, strict=True
         )
     ]
+
+
+def _exact_complement(
+    basis: Tensor, along: Tensor, across: Tensor, scale: Tensor
+) -> Complement:
+    """A `Complement` whose `perpendicular` is the new basis itself."""
+    new, values, _ = svd(across)
+    square = ops.sum(ops.square(values)) + ops.sum(ops.square(along))
+    rounding = 100 * epsilon(values) * ops.sqrt(square)
+    active = ops.cast(values > rounding, values.dtype)
+    # What rounding has left of the basis in small directions; twice is enough.
+    new = orthonormalize(perpendicular(basis, new * active)[1]) * active
+    remainder = transpose(new) @ across
+    return Complement(new, ops.diag(active), along * scale, remainder * scale, active)
 
 
 def _new_directions(gram: Tensor, overlap: Tensor) -> tuple[Tensor, Tensor, Tensor]:

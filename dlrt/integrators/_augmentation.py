@@ -30,7 +30,9 @@ def compose(basis: Tensor, new: Complement | None, coordinates: Tensor) -> Tenso
     )
 
 
-def augment(bases: list[Tensor], increments: list[Tensor]) -> list[Tensor]:
+def augment(
+    bases: list[Tensor], increments: list[Tensor], exact: bool = False
+) -> list[Tensor]:
     """`[U, Ũ]` for each basis: orthonormal or zero columns that span `[U, D]`.
 
     Small new directions are orthonormal to a few digits only, see
@@ -39,10 +41,12 @@ def augment(bases: list[Tensor], increments: list[Tensor]) -> list[Tensor]:
     Args:
         bases: `U: (n, r)`, of one `r`.
         increments: `D: (n, r)`.
+        exact: As in `linalg.complements`.
     """
+    news = linalg.complements(bases, increments, exact)
     return [
         ops.concatenate([basis, new.basis], axis=-1)
-        for basis, new in zip(bases, linalg.complements(bases, increments), strict=True)
+        for basis, new in zip(bases, news, strict=True)
     ]
 
 
@@ -67,15 +71,24 @@ def nearest_gauge(columns: Tensor, kept: Tensor | None = None) -> Tensor:
 
 
 def step_augmented(
-    bases: list[Tensor], cores: list[Tensor], increments: list[Tensor]
+    bases: list[Tensor],
+    cores: list[Tensor],
+    increments: list[Tensor],
+    exact: bool = False,
 ) -> list[tuple[Tensor, Tensor, Tensor]]:
     """Orthonormal bases of `basis @ core + increment`, nearest to the old ones.
+
+    Args:
+        bases: `(n, r)`, of one `r`.
+        cores: `(r, r)`.
+        increments: `(n, r)`.
+        exact: As in `linalg.complements`.
 
     Returns:
         For each, the basis `Q`; the overlap of the old basis with it; and `R`, with
         `basis @ core + increment = Q R`.
     """
-    new = linalg.complements(bases, increments)
+    new = linalg.complements(bases, increments, exact)
     stepped = ops.stack(
         [
             ops.concatenate([core + part.overlap, part.remainder], axis=-2)
@@ -103,13 +116,9 @@ def truncate(
     truncation: Truncation | None = None,
     width: int | None = None,
 ) -> list[Update]:
-    """Low-rank approximations of `Û core V̂ᵀ`, in the gauge nearest to the old bases.
+    """Best approximations of `Û core V̂ᵀ`, in the gauge nearest to the old bases.
 
-    By a rule for the rank: the best approximation, by SVD. At the old rank: one step
-    of subspace iteration from the old basis, two small QR decompositions in place of
-    an SVD. Its start is off by no more than the angle of a time step, and in numerical
-    experiments its error is within a few times the best one, whatever the singular
-    values.
+    By SVD, which a step of training spares where its angles are small, see `_rotation`.
 
     Args:
         factors: The old factors, of one rank.
@@ -121,30 +130,29 @@ def truncate(
     old = ops.shape(factors[0].s)[-1]
     number = len(factors)
     pairs = [(None, None)] * number if news is None else news
-    if truncation is None:
-        width = old if width is None else width
-        lefts, rights = _dominant_subspaces(ops.stack(cores), width)
-        gauged = nearest_gauge(ops.concatenate([lefts, rights], axis=0))
-    else:
-        found = [
-            _singular_subspaces(each, *new, core, truncation)
-            for each, new, core in zip(factors, pairs, cores, strict=True)
-        ]
-        subspaces = [left for left, _, _ in found] + [right for _, right, _ in found]
-        kept = ops.stack([kept for _, _, kept in found] * 2)
-        gauged = nearest_gauge(linalg.orthonormalize(ops.stack(subspaces)), kept)
-    coordinates = ops.unstack(gauged, 2 * number)
-    composed = linalg.reorthonormalize(
-        [
-            compose(*parts)
-            for parts in zip(
-                [each.u for each in factors] + [each.v for each in factors],
-                [left for left, _ in pairs] + [right for _, right in pairs],
-                coordinates,
-                strict=True,
-            )
-        ]
-    )
+    bases = [each.u for each in factors] + [each.v for each in factors]
+    added = [left for left, _ in pairs] + [right for _, right in pairs]
+    p, singular_values, qh = linalg.svd(ops.stack(cores))
+    kept = None
+    if truncation is not None:
+        kept = ops.stack(
+            [
+                _kept(each, values, truncation)
+                for each, values in zip(
+                    factors, ops.unstack(singular_values, number), strict=True
+                )
+            ]
+            * 2
+        )
+        width = ops.shape(kept)[-1]
+    elif width is None:
+        width = old
+    # Singular vectors of value zero may lie in directions that are not in use.
+    active = ops.stack(list(map(_active, bases, added)))
+    subspaces = ops.concatenate([p, transpose(qh)], axis=0)[..., :width]
+    subspaces = linalg.orthonormalize(subspaces * active[..., None])
+    coordinates = ops.unstack(nearest_gauge(subspaces, kept), 2 * number)
+    composed = linalg.reorthonormalize(list(map(compose, bases, added, coordinates)))
     updates = []
     for index, core in enumerate(cores):
         (u, root_u), (v, root_v) = composed[index], composed[number + index]
@@ -154,33 +162,8 @@ def truncate(
     return updates
 
 
-def _dominant_subspaces(core: Tensor, width: int) -> tuple[Tensor, Tensor]:
-    """Left and right subspaces of dominant singular values, by subspace iteration.
-
-    The first basis is made of the old directions and of the larger one of the two
-    increments; what is left out then is second order in both.
-    """
-    below, beside = core[..., width:, :width], core[..., :width, width:]
-    swap = _square_norm(beside) > _square_norm(below)
-    oriented = ops.where(swap, transpose(core), core)
-    first = linalg.orthonormalize(oriented[..., :width])
-    second = linalg.orthonormalize(transpose(oriented) @ first)
-    return ops.where(swap, second, first), ops.where(swap, first, second)
-
-
-def _square_norm(matrix: Tensor) -> Tensor:
-    return ops.sum(ops.square(matrix), axis=(-2, -1), keepdims=True)
-
-
-def _singular_subspaces(
-    factors: Factors,
-    left: Complement | None,
-    right: Complement | None,
-    core: Tensor,
-    truncation: Truncation,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Leading singular vectors, and ones for those up to the rank by the rule."""
-    p, singular_values, qh = linalg.svd(core)
+def _kept(factors: Factors, singular_values: Tensor, truncation: Truncation) -> Tensor:
+    """Ones for the singular values up to the rank by the rule, zeros for the others."""
     rank = linalg.truncation_rank(
         singular_values,
         truncation.tolerance,
@@ -191,16 +174,7 @@ def _singular_subspaces(
         old = ops.cast(ops.sum(used_columns(factors.u)), rank.dtype)
         rank = ops.where(truncation.now, rank, old)
     width = rank if truncation.width is None else truncation.width
-    kept = ops.cast(ops.arange(width) < rank, core.dtype)
-    # Singular vectors of value zero may lie in directions that are not in use.
-    p, q = (
-        vectors[..., :width] * _active(basis, new)[..., None]
-        for vectors, basis, new in (
-            (p, factors.u, left),
-            (transpose(qh), factors.v, right),
-        )
-    )
-    return p, q, kept
+    return ops.cast(ops.arange(width) < rank, singular_values.dtype)
 
 
 def _active(basis: Tensor, new: Complement | None) -> Tensor:
@@ -211,4 +185,4 @@ def _active(basis: Tensor, new: Complement | None) -> Tensor:
 
 def used_columns(basis: Tensor) -> Tensor:
     """Ones for the columns of a basis in use, zeros for zero columns."""
-    return ops.cast(ops.any(basis != 0, axis=0), basis.dtype)
+    return ops.cast(ops.any(basis != 0, axis=-2), basis.dtype)

@@ -1,5 +1,6 @@
 """Matrix differential equations: `Ẇ = F(t, W)` on low-rank matrices."""
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -58,6 +59,8 @@ def step(
             f"`truncation` needs a rank-adaptive integrator. Received: "
             f"integrator={integrator.name!r}, truncation={truncation}"
         )
+    integrator = copy.copy(integrator)
+    integrator.exact = True
     factors = integrator.prepare(factors)
     for index, phase in enumerate(integrator.phases):
         u, _, v = factors

@@ -77,6 +77,11 @@ class Integrator(abc.ABC):
             the bases. Then `U` and `V` may stand in for `K` and `L` as the point of a
             step that does not depend on its point.
         orthonormal: Whether the bases of its factors are orthonormal.
+        exact: Whether `update` decomposes to rounding error and truncations are the
+            best ones, as for differential equations. Else, in training, it may take
+            shorter ways: the error of a truncation at a fixed rank is at most 1.4 times
+            the best, and new directions are dropped that are smaller than the largest
+            one by the square root of the machine precision.
     """
 
     name: ClassVar[str]
@@ -85,6 +90,7 @@ class Integrator(abc.ABC):
     growth: ClassVar[int] = 1
     perpendicular: ClassVar[bool] = False
     orthonormal: ClassVar[bool] = True
+    exact: bool = False
 
     def prepare(self, factors: Factors) -> Factors:
         """The same matrix in the form in which this integrator keeps it."""

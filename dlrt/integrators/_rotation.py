@@ -22,6 +22,9 @@ Tensor = Any
 # Bound for the square of `‖BᵀB - I‖_F`, that is for the sum of the fourth powers of the
 # tangents of the angles, and the iterations that find the roots of such a `BᵀB`.
 _NEAR = 0.01
+# Bound for `‖S⁻¹‖² ‖D‖²` of a coefficient matrix `S` and an increment `D`: the rounding
+# error of `S⁻¹` keeps the error of a turned basis below 100 times that of the matrix.
+_CONDITIONED = 1e4
 _ITERATIONS = {"float32": 3, "float64": 4}
 
 
@@ -46,7 +49,8 @@ class Rotated(NamedTuple):
 
     Attributes:
         update: The new factors, as many columns as the old ones.
-        near: Whether the angles are small enough for their use.
+        near: Whether its error is certain to be at most 1.4 times the best of its rank,
+            but for rounding.
         square_norm: Of the matrix that they approximate, `‖·‖_F²`.
     """
 
@@ -60,7 +64,7 @@ def rotate(
     inverses: list[Tensor],
     increments: list[Tensor],
     unused: Tensor | None = None,
-) -> list[Rotation]:
+) -> tuple[list[Rotation], Tensor]:
     """Turns bases into the spans of `basis @ core + increment`.
 
     Args:
@@ -68,6 +72,9 @@ def rotate(
         inverses: `core⁻¹: (r, r)`, not finite if there is none.
         increments: `(n, r)`, perpendicular to the bases.
         unused: `(r, r)`, diagonal, ones for the zero columns.
+
+    Returns:
+        The rotations, and `BᵀB - I` of all of them.
     """
     stepped = [
         basis + increment @ inverse
@@ -81,7 +88,7 @@ def rotate(
     iterations = _ITERATIONS[linalg.at_least_float32(grams.dtype)]
     roots, overlaps = linalg.roots(grams, iterations)
     number = len(bases)
-    return [
+    rotations = [
         Rotation(basis @ overlap, root, overlap, is_near)
         for basis, root, overlap, is_near in zip(
             stepped,
@@ -91,6 +98,7 @@ def rotate(
             strict=True,
         )
     ]
+    return rotations, departure
 
 
 def rotate_both(
@@ -104,18 +112,31 @@ def rotate_both(
     the bases. The new bases are those of the images of the old ones, one step of
     subspace iteration, and the new coefficients are the projection on them.
 
+    With `S` for `S + ΔS`, and `X` and `Y` the coordinates of `D S⁻¹` and `E S⁻ᵀ` in the
+    new directions, the matrix has the coordinates
+
+    `[[S, S Yᵀ], [X S, 0]] = [[I, 0], [X, I]] [[S, 0], [0, -N]] [[I, Yᵀ], [0, I]]`
+
+    with `N = X S Yᵀ`, and the error of the approximation is at most `‖N‖`. Where
+    `‖N‖ <= σ_min(S)`, that of the best one is at least `‖N‖` times the smallest
+    singular values of the two outer matrices, each `(1 + x²/4)^(1/2) - x/2` with
+    `x = ‖X‖₂` or `‖Y‖₂`. Angles that count as small make the product at least 0.72.
+
     Args:
         factors: The old factors, of one rank.
         increments: Increments of `K`, `L` and `S`, by name of the factor.
         kept: `(r,)`, ones for the columns of the bases in use; `None` if all are.
     """
     cores = [old.s + step["s"] for old, step in zip(factors, increments, strict=True)]
-    unused = None if kept is None else ops.diag(1 - kept)
-    invertible = ops.stack(cores)
-    if unused is not None:
-        invertible = invertible + unused
-    inverses = ops.unstack(linalg.inverse(invertible), len(cores))
-    rotations = rotate(
+    number, whole = len(cores), ops.stack(cores)
+    unused = None
+    if kept is None:
+        inverse = linalg.inverse(whole)
+    else:
+        unused = ops.diag(1 - kept)
+        inverse = linalg.inverse(whole + unused) * kept[:, None]
+    inverses = ops.unstack(inverse, number)
+    rotations, departure = rotate(
         [old.u for old in factors] + [old.v for old in factors],
         inverses + [transpose(inverse) for inverse in inverses],
         [
@@ -125,9 +146,18 @@ def rotate_both(
         ],
         unused,
     )
-    lefts, rights = rotations[: len(cores)], rotations[len(cores) :]
+    # ‖N‖² = tr(Sᵀ XᵀX S YᵀY) with XᵀX and YᵀY no larger than these, in spite of
+    # rounding.
+    rounding = 32 * linalg.epsilon(whole)
+    bound = departure + rounding * ops.eye(ops.shape(whole)[-1], dtype=whole.dtype)
+    below, beside = bound[:number] @ whole, whole @ bound[number:]
+    left_out = ops.sum(below * beside, axis=(-2, -1))
+    # ‖D‖² + ‖E‖².
+    moved = ops.sum((below + beside) * whole, axis=(-2, -1))
+    good = ops.unstack(_is_good(inverse, left_out, moved), number)
     results = []
-    for left, core, right in zip(lefts, cores, rights, strict=True):
+    lefts, rights = rotations[:number], rotations[number:]
+    for left, core, right, is_good in zip(lefts, cores, rights, good, strict=True):
         # Bᵤᵀ W Bᵥ = Mᵤ S + S Mᵥ - S with the Gram matrices M of the two B, since
         # D = (Bᵤ - U) S and E = (Bᵥ - V) Sᵀ.
         mixed = core @ right.overlap
@@ -141,9 +171,20 @@ def rotate_both(
             + _square_norm(core @ right.root)
             - _square_norm(core)
         )
-        near = ops.logical_and(left.near, right.near)
+        near = ops.logical_and(ops.logical_and(left.near, right.near), is_good)
         results.append(Rotated(update, near, square_norm))
     return results
+
+
+def _is_good(inverse: Tensor, left_out: Tensor, moved: Tensor) -> Tensor:
+    """Whether what bases turned by small angles leave out is near to the least.
+
+    Args:
+        inverse: Of the dominant coefficients, `S⁻¹`; `1 / ‖S⁻¹‖ <= σ_min(S)`.
+        left_out: Square norm of what they leave out.
+        moved: Square norm of what they are turned by.
+    """
+    return _square_norm(inverse) * ops.maximum(left_out, moved / _CONDITIONED) <= 1
 
 
 def keeps_rank(rotated: Rotated, truncation: Truncation, rank: Tensor | int) -> Tensor:
@@ -189,26 +230,36 @@ def rotate_coordinates(
     the first columns, `[I; C A⁻¹]`, and the right one what it is mapped to, one step
     of subspace iteration. Both in the gauge nearest to the unit vectors.
 
+    With `X = C A⁻¹`, the right one spanned by `[I; Y]`, and the left one and its
+    complement as coordinates, the matrix is
+
+    `[[H, H Yᵀ], [0, T]] = [[H, 0], [0, T]] [[I, Yᵀ], [0, I]]`
+
+    with `σ_min(H) >= σ_min(A)` and `‖T‖ <= ‖D - X B‖`, and the error of the
+    approximation is `‖T‖`. Where `‖D - X B‖ <= σ_min(A)`, that of the best one is at
+    least 0.85 `‖T‖`, by the argument of `rotate_both`.
+
     Args:
         cores: `(k, k)`, of one size.
         width: Number of rows and columns of `A`.
 
     Returns:
-        Bases `(k, width)` of both for each matrix, and whether they are accurate.
+        Bases `(k, width)` of both for each matrix, and whether their error is certain
+        to be at most 1.2 times the best, but for rounding.
     """
     whole = ops.stack(cores)
     beside, below = whole[..., :width, width:], whole[..., width:, :width]
     inverse = linalg.inverse(whole[..., :width, :width])
-    left, overlap, near_left = _graph_basis(below @ inverse)
-    # `[B; D]ᵀ [I; X] ([A; C]ᵀ [I; X])⁻¹` with `X = C A⁻¹`, hence
-    # `[A; C]ᵀ [I; X] = Aᵀ (I + XᵀX)`.
-    mapped = transpose(beside) + transpose(whole[..., width:, width:]) @ (
-        below @ inverse
-    )
+    corner, graph = whole[..., width:, width:], below @ inverse
+    left, overlap, near_left = _graph_basis(graph)
+    # `[B; D]ᵀ [I; X] ([A; C]ᵀ [I; X])⁻¹`, where `[A; C]ᵀ [I; X] = Aᵀ (I + XᵀX)`.
+    mapped = transpose(beside) + transpose(corner) @ graph
     right, _, near_right = _graph_basis(mapped @ overlap @ overlap @ transpose(inverse))
     number = len(cores)
     pairs = zip(ops.unstack(left, number), ops.unstack(right, number), strict=True)
-    near = ops.logical_and(near_left, near_right)
+    left_out = _square_norm(corner - graph @ beside)
+    good = _is_good(inverse, left_out, _square_norm(below) + _square_norm(mapped))
+    near = ops.logical_and(ops.logical_and(near_left, near_right), good)
     return list(pairs), list(ops.unstack(near, number))
 
 
@@ -240,7 +291,7 @@ def step_bases(
     ]
     inside = [core + along for core, (along, _) in zip(cores, split, strict=True)]
     inverses = ops.unstack(linalg.inverse(ops.stack(inside)), len(inside))
-    rotations = rotate(bases, inverses, [across for _, across in split])
+    rotations, _ = rotate(bases, inverses, [across for _, across in split])
     return [
         (rotation, rotation.root @ coordinates)
         for rotation, coordinates in zip(rotations, inside, strict=True)

@@ -25,8 +25,7 @@ class AugmentedBUG(Integrator):
 
     `Û = orth([U, K1])`, `V̂ = orth([V, L1])` of width `2r`,
     `S̃ = (Ûᵀ U) S (V̂ᵀ V)ᵀ`; `S` is stepped from `S̃` with a second gradient and the
-    result truncated; at fixed rank, by one step of subspace iteration from the old
-    bases. The old matrix is represented exactly at the second gradient, so
+    result truncated. The old matrix is represented exactly at the second gradient, so
     nothing is lost by a change of basis. In training both gradients are of the same
     batch as well, so that one pass serves them: `dlrt.Model` keeps the inputs and
     output gradients of low-rank layers until the second. Where these are out of reach,
@@ -52,10 +51,9 @@ class AugmentedBUG(Integrator):
         increments: dict[str, Tensor],
         truncation: Truncation | None = None,
     ) -> Update:
-        if phase == 0 or truncation is None:
+        if phase == 0 or (truncation is None and not self.exact):
             return self.update_all(phase, [factors], [increments])[0]
-        core = factors.s + increments["s"]
-        return truncate([factors], None, [core], truncation)[0]
+        return self._truncated([factors], [increments], truncation)[0]
 
     def update_all(
         self,
@@ -80,15 +78,15 @@ class AugmentedBUG(Integrator):
         ):
             s = root_u @ (transpose(p) @ core @ q) @ transpose(root_v)
             updates.append(Update(Factors(u, s, v), p, q))
-        return replace_far(updates, near, factors, increments, self._halved)
+        return replace_far(updates, near, factors, increments, self._truncated)
 
-    @staticmethod
     def _augmented(
-        factors: list[Factors], increments: list[dict[str, Tensor]]
+        self, factors: list[Factors], increments: list[dict[str, Tensor]]
     ) -> list[Update]:
         bases = augment(
             [old.u for old in factors] + [old.v for old in factors],
             [step[name] for name in "uv" for step in increments],
+            self.exact,
         )
         width = ops.shape(factors[0].s)[-1]
         return [
@@ -99,15 +97,17 @@ class AugmentedBUG(Integrator):
         ]
 
     @staticmethod
-    def _halved(
-        factors: list[Factors], increments: list[dict[str, Tensor]]
+    def _truncated(
+        factors: list[Factors],
+        increments: list[dict[str, Tensor]],
+        truncation: Truncation | None = None,
     ) -> list[Update]:
-        """Truncations to half of the width, for angles of any size."""
+        """Truncations by a rule or to half of the width, for angles of any size."""
         cores = [
             old.s + step["s"] for old, step in zip(factors, increments, strict=True)
         ]
         width = ops.shape(cores[0])[-1] // 2
-        return truncate(factors, None, cores, width=width)
+        return truncate(factors, None, cores, truncation, width)
 
 
 def _zero_padded(core: Tensor, width: Tensor | int) -> Tensor:

@@ -45,6 +45,8 @@ class KLS(Integrator):
     ) -> Update:
         if phase == 1:
             return Update(factors._replace(s=factors.s + increments["s"]))
+        if self.exact:
+            return self._augmented([factors], [increments])[0]
         return self.update_all(phase, [factors], [increments])[0]
 
     def update_all(
@@ -78,7 +80,7 @@ class KLS(Integrator):
         self, factors: list[Factors], increments: list[dict[str, Tensor]]
     ) -> list[Update]:
         """The steps of `K` and `L` by way of the augmented bases, for any angle."""
-        steps = step_augmented(*_stepped(factors, increments))
+        steps = step_augmented(*_stepped(factors, increments), self.exact)
         return [
             self._projected(old, u, left, v, right)
             for old, (u, left, _), (v, right, _) in zip(

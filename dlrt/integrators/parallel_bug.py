@@ -49,6 +49,8 @@ class ParallelBUG(Integrator):
         increments: dict[str, Tensor],
         truncation: Truncation | None = None,
     ) -> Update:
+        if self.exact:
+            return self._augmented([factors], [increments], truncation)[0]
         if truncation is None:
             return self.update_all(phase, [factors], [increments])[0]
         width = ops.shape(factors.s)[-1]
@@ -87,8 +89,8 @@ class ParallelBUG(Integrator):
             self._augmented,
         )
 
-    @staticmethod
     def _augmented(
+        self,
         factors: list[Factors],
         increments: list[dict[str, Tensor]],
         truncation: Truncation | None = None,
@@ -97,6 +99,7 @@ class ParallelBUG(Integrator):
         new = linalg.complements(
             [old.u for old in factors] + [old.v for old in factors],
             [step[name] for name in "uv" for step in increments],
+            self.exact,
         )
         pairs = list(zip(new[: len(factors)], new[len(factors) :], strict=True))
         cores = []

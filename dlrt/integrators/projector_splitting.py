@@ -50,14 +50,19 @@ class ProjectorSplitting(Integrator):
         basis, right, core = self._split(v, transpose(s), increments["v"])
         return Update(Factors(u, transpose(core), basis), None, right)
 
-    @staticmethod
     def _split(
-        basis: Tensor, core: Tensor, increment: Tensor
+        self, basis: Tensor, core: Tensor, increment: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """`basis @ core + increment = Q R`: `Q`, its overlap with the basis, `R`."""
+
+        def augmented() -> tuple[Tensor, Tensor, Tensor]:
+            return step_augmented([basis], [core], [increment], self.exact)[0]
+
+        if self.exact:
+            return augmented()
         ((rotation, triangular),) = step_bases([basis], [core], [increment])
         return linalg.cond(
             rotation.near,
             lambda: (rotation.basis, rotation.overlap, triangular),
-            lambda: step_augmented([basis], [core], [increment])[0],
+            augmented,
         )

@@ -172,6 +172,57 @@ class Rotation:
         assert_bases(end, 1e-4)
         return np.linalg.norm(dense(end) - best(self.solution(1.0), rank)[0])
 
+    def fields(self):
+        """For each equation, its field in NumPy and what its solution tends to."""
+        left, right = self._generators
+        return {
+            "equation": (
+                lambda t, w: left @ w + w + w @ right,
+                lambda rank: best(self.solution(1.0), rank)[0],
+            ),
+            "quadrature": (
+                lambda t, w: self.derivative(t),
+                lambda rank: self.solution(1.0),
+            ),
+        }
+
+
+def reference(name, field, factors, steps):
+    """An integrator as the papers write it down, in NumPy, from time 0 to 1."""
+    u, s, v = map(array, factors)
+    rank, h = len(s), 1.0 / steps
+    for t in np.arange(steps) * h:
+        k = u @ s + _runge_kutta(lambda t, k, v=v: field(t, k @ v.T) @ v, t, u @ s, h)
+        l1 = v @ s.T + _runge_kutta(
+            lambda t, y, u=u: field(t, u @ y.T).T @ u, t, v @ s.T, h
+        )
+        if name == "kls":
+            p, q = np.linalg.qr(k)[0], np.linalg.qr(l1)[0]
+        else:
+            p = np.linalg.qr(np.hstack([u, k]))[0]
+            q = np.linalg.qr(np.hstack([v, l1]))[0]
+        if name == "parallel_bug":
+            p, q = np.hstack([u, p[:, rank:]]), np.hstack([v, q[:, rank:]])
+        # In the old bases, or in the new ones.
+        x, y = (u, v) if name == "parallel_bug" else (p, q)
+        core = (x.T @ u) @ s @ (y.T @ v).T
+        core = core + _runge_kutta(
+            lambda t, s, x=x, y=y: x.T @ field(t, x @ s @ y.T) @ y, t, core, h
+        )
+        if name == "parallel_bug":
+            beside, below = l1.T @ q[:, rank:], p[:, rank:].T @ k
+            core = np.block([[core, beside], [below, np.zeros_like(core)]])
+        left, values, right = np.linalg.svd(core)
+        u, s, v = p @ left[:, :rank], np.diag(values[:rank]), q @ right[:rank].T
+    return u @ s @ v.T
+
+
+def _runge_kutta(field, t, y, h):
+    k1 = field(t, y)
+    k2 = field(t + h / 2, y + h / 2 * k1)
+    k3 = field(t + h / 2, y + h / 2 * k2)
+    return h / 6 * (k1 + 2 * k2 + 2 * k3 + field(t + h, y + h * k3))
+
 
 class Polynomial:
     """`A(t) = P(t) Q(t)ᵀ` of exact rank, with `P` and `Q` of degree 2.

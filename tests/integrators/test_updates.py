@@ -213,9 +213,9 @@ def test_augmented_bug_loses_nothing_by_its_change_of_basis(start):
 @both_shapes
 @pytest.mark.parametrize("name", ADAPTIVE)
 def test_fixed_rank_is_nearly_the_best_approximation(name, start):
-    # One step of subspace iteration: the excess is of second order.
+    # Where one step of subspace iteration will do, the excess is of second order.
+    sizes = [0.02, 0.01, 0.005]
     excess = []
-    sizes = [0.1, 0.05, 0.025]
     for size in sizes:
         g = field_for(start, size)
         whole = reference(name, start, g)
@@ -223,8 +223,65 @@ def test_fixed_rank_is_nearly_the_best_approximation(name, start):
         assert assert_bases(end) == 3
         excess.append(np.linalg.norm(dense(end) - best(whole, 3)[0]))
         optimum = best(whole, 3)[1]
-        assert np.linalg.norm(dense(end) - whole) <= 1.5 * optimum
+        assert np.linalg.norm(dense(end) - whole) <= 1.4 * optimum
     assert np.polyfit(np.log(sizes), np.log(excess), 1)[0] >= 1.8
+
+
+def small_angles(name, seed, rank=4):
+    """A start, an update by angles below 0.3 from it, and the matrix to approximate.
+
+    What is left out by turning bases is of any size beside the smallest singular value.
+    """
+    rng = np.random.default_rng(seed)
+    values = np.geomspace(1.0, 10.0 ** rng.uniform(-8, 0), rank)
+    width = 2 * rank if name == "augmented_bug" else rank
+    start = random_factors(24, 20, width, seed=seed)
+    core = orthogonal(rank, seed=seed) * values @ orthogonal(rank, seed=seed + 1)
+    x, y = (
+        10.0 ** rng.uniform(-3, 0) * 0.3 * orthogonal(rank, seed=seed + k)
+        for k in (2, 3)
+    )
+    u, _, v = map(array, start)
+    if name == "augmented_bug":
+        corner = 10.0 ** rng.uniform(-8, -1) * rng.normal(size=(rank, rank))
+        stepped = np.block([[core, core @ y.T], [x @ core, x @ core @ y.T + corner]])
+        start = start._replace(s=tensor(np.zeros((width, width))))
+        return start, {"s": stepped}, u @ stepped @ v.T
+    new_u, new_v = (span(np.eye(len(b)) - b @ b.T)[:, :rank] for b in (u, v))
+    increments = {
+        "u": new_u @ x @ core,
+        "s": core - array(start.s),
+        "v": new_v @ y @ core.T,
+    }
+    whole = u @ core @ v.T + increments["u"] @ v.T + u @ increments["v"].T
+    return start, increments, whole
+
+
+@pytest.mark.parametrize("dtype, rounding", [("float64", 1e-13), ("float32", 2e-4)])
+@pytest.mark.parametrize("name", ADAPTIVE)
+def test_error_in_training_is_at_most_one_and_a_half_times_the_best(
+    name, dtype, rounding
+):
+    integrator = integrators.get(name)
+    phase = len(integrator.phases) - 1
+    rules = [None]
+    if name == "parallel_bug":
+        # The rank that the tolerance asks for is out of reach.
+        rules.append(Truncation(1e-15, 1, 4, width=4))
+    cast = functools.partial(keras.ops.convert_to_tensor, dtype=dtype)
+    excess = []
+    for seed in range(24):
+        start, increments, whole = small_angles(name, seed)
+        start = Factors(*(cast(array(part)) for part in start))
+        increments = {key: cast(step) for key, step in increments.items()}
+        optimum = best(whole, 4)[1]
+        for rule in rules:
+            end = integrator.update(phase, start, increments, rule).factors
+            error = np.linalg.norm(dense(end).astype("float64") - whole)
+            assert error <= 1.4 * optimum + rounding
+            excess.append(error - optimum > 1e-6 * error)
+    # Not by a singular value decomposition every time.
+    assert dtype == "float32" or 4 <= np.sum(excess) < len(excess)
 
 
 @pytest.mark.parametrize("name", GEOMETRIC)
