@@ -20,6 +20,7 @@ from dlrt.integrators._integrator import Update as Update
 from dlrt.integrators._integrator import get as get
 from dlrt.integrators._integrator import names as names
 from dlrt.integrators._integrator import register as register
+from dlrt.integrators._integrator import serialize as serialize
 from dlrt.integrators.augmented_bug import AugmentedBUG as AugmentedBUG
 from dlrt.integrators.factorized import Factorized as Factorized
 from dlrt.integrators.kls import KLS as KLS

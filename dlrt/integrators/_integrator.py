@@ -2,6 +2,7 @@
 
 import abc
 import functools
+import inspect
 from typing import Any, ClassVar, NamedTuple
 
 import keras
@@ -165,11 +166,15 @@ def names() -> tuple[str, ...]:
     return tuple(_REGISTRY)
 
 
-def get(identifier: str | Integrator) -> Integrator:
+def get(
+    identifier: str | dict | Integrator, custom_objects: dict[str, Any] | None = None
+) -> Integrator:
     """Resolves an integrator from its name.
 
     Args:
         identifier: An `Integrator`, its name, or its serialised configuration.
+        custom_objects: Classes by name, for a configuration that names one which is
+            not registered.
 
     Raises:
         ValueError: If there is no such integrator.
@@ -182,12 +187,58 @@ def get(identifier: str | Integrator) -> Integrator:
     if isinstance(identifier, Integrator):
         return identifier
     if isinstance(identifier, dict):
-        return keras.saving.deserialize_keras_object(identifier)
-    if isinstance(identifier, str) and identifier in _REGISTRY:
+        try:
+            found = keras.saving.deserialize_keras_object(identifier, custom_objects)
+        except TypeError as error:
+            raise ValueError(
+                "`integrator` can't be restored from its configuration. Register its "
+                "class by `@dlrt.integrators.register`, or pass it in "
+                f"`custom_objects`. Received: integrator={identifier!r}"
+            ) from error
+        if isinstance(found, Integrator):
+            return found
+    elif isinstance(identifier, str) and identifier in _REGISTRY:
         return _of_class(_REGISTRY[identifier])
     raise ValueError(
-        f"`integrator` must be one of {', '.join(map(repr, _REGISTRY))} or an "
-        f"Integrator. Received: integrator={identifier!r}"
+        f"`integrator` must be one of {', '.join(map(repr, _REGISTRY))}, an "
+        f"Integrator or its configuration. Received: integrator={identifier!r}"
+    )
+
+
+def serialize(integrator: Integrator) -> str | dict[str, Any]:
+    """What `get` resolves to an equal integrator: a name, or class and configuration.
+
+    Raises:
+        ValueError: If the configuration of the integrator does not restore it.
+    """
+    cls = type(integrator)
+    if cls.__module__.rpartition(".")[0] == __package__:
+        return integrator.name
+    try:
+        serialized = keras.saving.serialize_keras_object(integrator)
+        config = serialized["config"]
+        cls.from_config(config)
+    except (TypeError, NotImplementedError) as error:
+        raise ValueError(_not_serializable(cls, str(error))) from error
+    inherited = Integrator.from_config.__func__  # type: ignore[attr-defined]
+    if getattr(cls.from_config, "__func__", None) is inherited:
+        # An argument that has a default would be lost in silence.
+        lost = [
+            name
+            for name, parameter in inspect.signature(cls).parameters.items()
+            if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+            and name not in config
+        ]
+        if lost:
+            reason = f"no {', '.join(lost)} in {config}"
+            raise ValueError(_not_serializable(cls, reason))
+    return serialized
+
+
+def _not_serializable(cls: type, reason: str) -> str:
+    return (
+        f"`integrator` can't be saved: `get_config` of {cls.__name__} must return the "
+        f"arguments of its constructor. Received: {reason}"
     )
 
 

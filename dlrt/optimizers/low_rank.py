@@ -386,7 +386,7 @@ class LowRank(keras.optimizers.Optimizer):
             "inner_optimizer": keras.saving.serialize_keras_object(
                 self.inner_optimizer
             ),
-            "integrator": self.integrator.name,
+            "integrator": integrators.serialize(self.integrator),
             "tolerance": self.tolerance,
             "min_rank": self.min_rank,
             "max_rank": self.max_rank,
@@ -405,6 +405,8 @@ class LowRank(keras.optimizers.Optimizer):
         config["inner_optimizer"] = keras.saving.deserialize_keras_object(
             config["inner_optimizer"], custom_objects=custom_objects
         )
+        if "integrator" in config:
+            config["integrator"] = integrators.get(config["integrator"], custom_objects)
         return cls(**config)
 
 

@@ -559,7 +559,13 @@ def test_get_resolves_names_objects_and_configurations(name):
     assert type(integrators.get(config)) is type(integrator)
 
 
-@pytest.mark.parametrize("unknown", ["bug", "KLS", "", None, 3])
+@pytest.mark.parametrize(
+    "unknown",
+    [
+        *["bug", "KLS", "", None, 3, ["kls"], {}, {"class_name": "KLS"}],
+        keras.saving.serialize_keras_object(keras.optimizers.SGD(0.1)),
+    ],
+)
 def test_unknown_integrator(unknown):
     with pytest.raises(ValueError, match="`integrator` must be one of.*'parallel_bug'"):
         integrators.get(unknown)
