@@ -109,10 +109,14 @@ def test_penalty_is_that_of_the_keras_layer(case):
 )
 def test_mixed_precision(case, policy):
     low_rank = case.make(rank=2, dtype=policy)
-    dense = case.make_keras(low_rank, dtype=policy)
-    x = case.inputs()
-    y, expected = case.function(low_rank)(*x), case.function(dense)(*x)
     compute = policy.removeprefix("mixed_")
+    # Half-precision products of TensorFlow are no reference: its `einsum` is wrong on
+    # CPUs with AVX512-FP16.
+    dense = case.make_keras(low_rank)
+    x = case.inputs()
+    if not case.vocabulary:
+        x = [array(ops.cast(ops.cast(part, compute), "float32")) for part in x]
+    y, expected = case.function(low_rank)(*x), case.function(dense)(*x)
     assert keras.backend.standardize_dtype(y.dtype) == compute
     assert {v.dtype for v in low_rank.weights} == {"float32"}
     atol = 1e-2 if compute == "float16" else 8e-2
