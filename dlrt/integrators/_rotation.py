@@ -22,9 +22,10 @@ Tensor = Any
 # Bound for the square of `‖BᵀB - I‖_F`, that is for the sum of the fourth powers of the
 # tangents of the angles, and the iterations that find the roots of such a `BᵀB`.
 _NEAR = 0.01
-# Bound for `‖S⁻¹‖² ‖D‖²` of a coefficient matrix `S` and an increment `D`: the rounding
-# error of `S⁻¹` keeps the error of a turned basis below 100 times that of the matrix.
-_CONDITIONED = 1e4
+# How much `XᵀX` is taken to be larger than it is where `X = D S⁻¹`: more than by the
+# rounding errors of Gram matrices, and where `S` is so badly conditioned that those of
+# `S⁻¹` would be seen (over 100 times those of the matrix), no error is small enough.
+_SLACK = 1e-4
 _ITERATIONS = {"float32": 3, "float64": 4}
 
 
@@ -146,15 +147,12 @@ def rotate_both(
         ],
         unused,
     )
-    # ‖N‖² = tr(Sᵀ XᵀX S YᵀY) with XᵀX and YᵀY no larger than these, in spite of
-    # rounding.
-    rounding = 32 * linalg.epsilon(whole)
-    bound = departure + rounding * ops.eye(ops.shape(whole)[-1], dtype=whole.dtype)
-    below, beside = bound[:number] @ whole, whole @ bound[number:]
-    left_out = ops.sum(below * beside, axis=(-2, -1))
-    # ‖D‖² + ‖E‖².
-    moved = ops.sum((below + beside) * whole, axis=(-2, -1))
-    good = ops.unstack(_is_good(inverse, left_out, moved), number)
+    # ‖N‖² = tr(Sᵀ XᵀX S YᵀY), and 1 / ‖S⁻¹‖ <= σ_min(S).
+    bound = departure + _SLACK * ops.eye(ops.shape(whole)[-1], dtype=whole.dtype)
+    left_out = ops.sum(
+        (bound[:number] @ whole) * (whole @ bound[number:]), axis=(-2, -1)
+    )
+    good = ops.unstack(left_out * _square_norm(inverse) <= 1, number)
     results = []
     lefts, rights = rotations[:number], rotations[number:]
     for left, core, right, is_good in zip(lefts, cores, rights, good, strict=True):
@@ -174,17 +172,6 @@ def rotate_both(
         near = ops.logical_and(ops.logical_and(left.near, right.near), is_good)
         results.append(Rotated(update, near, square_norm))
     return results
-
-
-def _is_good(inverse: Tensor, left_out: Tensor, moved: Tensor) -> Tensor:
-    """Whether what bases turned by small angles leave out is near to the least.
-
-    Args:
-        inverse: Of the dominant coefficients, `S⁻¹`; `1 / ‖S⁻¹‖ <= σ_min(S)`.
-        left_out: Square norm of what they leave out.
-        moved: Square norm of what they are turned by.
-    """
-    return _square_norm(inverse) * ops.maximum(left_out, moved / _CONDITIONED) <= 1
 
 
 def keeps_rank(rotated: Rotated, truncation: Truncation, rank: Tensor | int) -> Tensor:
@@ -258,7 +245,8 @@ def rotate_coordinates(
     number = len(cores)
     pairs = zip(ops.unstack(left, number), ops.unstack(right, number), strict=True)
     left_out = _square_norm(corner - graph @ beside)
-    good = _is_good(inverse, left_out, _square_norm(below) + _square_norm(mapped))
+    left_out = left_out + _SLACK * (_square_norm(below) + _square_norm(mapped))
+    good = left_out * _square_norm(inverse) <= 1
     near = ops.logical_and(ops.logical_and(near_left, near_right), good)
     return list(pairs), list(ops.unstack(near, number))
 
