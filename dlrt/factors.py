@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+import keras
 from keras import ops
 
 from dlrt import linalg
@@ -23,6 +24,32 @@ class Factors(NamedTuple):
     s: Tensor
     v: Tensor
 
+    def checked(self) -> "Factors":
+        """These as tensors, if they are finite real matrices that fit together.
+
+        Raises:
+            ValueError: If they are not. What a compiled function will compute is taken
+                to be finite.
+        """
+        checked = Factors(
+            *(_checked(f"factors.{name}", x) for name, x in self._asdict().items())
+        )
+        (n, r), core, (m, width) = (tuple(part.shape) for part in checked)
+        sizes = (n, r, *core, m, width)
+        if None not in sizes and (
+            core != (r, r) or width != r or not 1 <= r <= min(n, m)
+        ):
+            raise ValueError(
+                "`factors` must have the shapes (n, r), (r, r) and (m, r) with a rank "
+                f"r from 1 to min(n, m). Received: {(n, r)}, {core}, {(m, width)}"
+            )
+        dtypes = [keras.backend.standardize_dtype(part.dtype) for part in checked]
+        if len(set(dtypes)) > 1:
+            raise ValueError(
+                f"`factors` must be of one dtype. Received: {', '.join(dtypes)}"
+            )
+        return checked
+
     def to_dense(self) -> Tensor:
         """The represented `(n, m)` matrix."""
         return self.u @ self.s @ linalg.transpose(self.v)
@@ -40,7 +67,7 @@ class Factors(NamedTuple):
             tolerance: Relative Frobenius error allowed, in `(0, 1)`.
 
         Raises:
-            ValueError: If an argument is no such thing.
+            ValueError: If an argument is no such thing, or the matrix is not finite.
         """
         if rank is not None:
             check_positive_integer("rank", rank)
@@ -50,13 +77,9 @@ class Factors(NamedTuple):
             )
         else:
             check_share("tolerance", tolerance)
-        shape = tuple(getattr(matrix, "shape", ()))
-        if len(shape) != 2 or 0 in shape:
-            raise ValueError(
-                "`matrix` must be an array of shape (n, m). Received: "
-                f"matrix={matrix!r}"
-            )
-        if rank is not None and rank > min(shape):
+        matrix = _checked("matrix", matrix)
+        shape = tuple(matrix.shape)
+        if rank is not None and None not in shape and rank > min(shape):
             raise ValueError(
                 f"`rank` must be at most min(n, m) = {min(shape)} for a matrix of "
                 f"shape {shape}. Received: rank={rank}"
@@ -77,3 +100,30 @@ class Factors(NamedTuple):
             ops.diag(s[:rank]),
             self.v @ linalg.transpose(vh[:rank]),
         )
+
+
+def _checked(name: str, matrix: Any) -> Tensor:
+    """A matrix as a tensor, if it is real and, where that is known, finite."""
+    try:
+        tensor = ops.convert_to_tensor(matrix)
+        dtype = keras.backend.standardize_dtype(tensor.dtype)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"`{name}` must be a matrix. Received: {type(matrix).__name__}"
+        ) from error
+    if not keras.backend.is_float_dtype(dtype):
+        raise ValueError(
+            f"`{name}` must be of a real floating dtype. Received: {name}.dtype={dtype}"
+        )
+    if len(tensor.shape) != 2:
+        raise ValueError(
+            f"`{name}` must be a matrix. Received: {name}.shape={tuple(tensor.shape)}"
+        )
+    try:
+        finite = bool(ops.all(ops.isfinite(tensor)))
+    except TypeError:
+        # Known to a compiled function only.
+        return tensor
+    if not finite:
+        raise ValueError(f"`{name}` must be finite. Received: NaN or infinity in it")
+    return tensor

@@ -81,3 +81,28 @@ def test_truncated_is_the_best_approximation(rank):
 def test_truncated_keeps_factors_that_are_small_enough(rank):
     factors = Factors.from_dense(tensor(draw()), 4)
     assert factors.truncated(rank) is factors
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"rank": 0}, "`rank` must be an integer, at least 1.*rank=0"),
+        ({"rank": 7}, r"`rank` must .*at most min\(9, 6\).*rank=7"),
+        ({"rank": 2.0}, "`rank` must be an integer.*rank=2.0"),
+        ({"tolerance": 1.5}, r"`tolerance` must lie in \(0, 1\).*1.5"),
+        ({"matrix": draw().astype("complex64"), "rank": 2}, "`matrix`.*complex64"),
+        ({"matrix": np.eye(3, dtype="int32"), "rank": 2}, "`matrix`.*int32"),
+        ({"matrix": np.full((3, 3), np.nan), "rank": 2}, "`matrix` must be finite"),
+        ({"matrix": np.ones(3), "rank": 1}, r"`matrix` must be a matrix.*\(3,\)"),
+        ({"matrix": None, "rank": 1}, "`matrix` must be a matrix.*NoneType"),
+    ],
+    ids=str,
+)
+def test_bad_arguments_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        Factors.from_dense(**{"matrix": draw((9, 6)), **arguments})
+
+
+def test_truncated_needs_a_rank():
+    with pytest.raises(ValueError, match="`rank` must be an integer, at least 1.*0"):
+        Factors.from_dense(draw(), 2).truncated(0)

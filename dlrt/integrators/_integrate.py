@@ -1,8 +1,12 @@
 """Matrix differential equations: `Ẇ = F(t, W)` on low-rank matrices."""
 
 import copy
+import numbers
 from collections.abc import Callable
 from typing import Any
+
+import keras
+from keras import ops
 
 from dlrt.factors import Factors
 from dlrt.integrators._integrator import Integrator, Truncation, get
@@ -51,16 +55,40 @@ def step(
         The matrix at time `t + h`.
 
     Raises:
-        ValueError: If `truncation` is given for an integrator of fixed rank.
+        ValueError: If `truncation` is given for an integrator of fixed rank, or
+            `factors` are not finite real matrices that fit together.
     """
-    integrator = get(integrator)
+    integrator, factors = _prepared(integrator, factors, truncation)
+    return _step(integrator, field, t, factors, h, truncation, substep)
+
+
+def _prepared(
+    integrator: str | Integrator, factors: Factors, truncation: Truncation | None
+) -> tuple[Integrator, Factors]:
+    """The exact integrator and the factors as tensors, if they are good for a step."""
+    integrator = copy.copy(get(integrator))
+    integrator.exact = True
     if truncation is not None and not integrator.rank_adaptive:
         raise ValueError(
             f"`truncation` needs a rank-adaptive integrator. Received: "
             f"integrator={integrator.name!r}, truncation={truncation}"
         )
-    integrator = copy.copy(integrator)
-    integrator.exact = True
+    if not isinstance(factors, Factors):
+        raise ValueError(
+            f"`factors` must be dlrt.Factors. Received: {type(factors).__name__}"
+        )
+    return integrator, factors.checked()
+
+
+def _step(
+    integrator: Integrator,
+    field: Field,
+    t: float,
+    factors: Factors,
+    h: float,
+    truncation: Truncation | None,
+    substep: Callable[[Field, float, Tensor, float], Tensor],
+) -> Factors:
     factors = integrator.prepare(factors)
     for index, phase in enumerate(integrator.phases):
         u, _, v = factors
@@ -94,12 +122,15 @@ def integrate(
     >>> round(float(end.to_dense()[0, 0]), 3)
     0.736
     """
-    if steps < 1:
-        raise ValueError(f"`steps` must be at least 1. Received: steps={steps}")
+    if not isinstance(steps, numbers.Integral) or steps < 1:
+        raise ValueError(
+            f"`steps` must be an integer, at least 1. Received: steps={steps}"
+        )
+    integrator, factors = _prepared(integrator, factors, truncation)
     start, end = t_span
     h = (end - start) / steps
     for index in range(steps):
-        factors = step(
+        factors = _step(
             integrator, field, start + index * h, factors, h, truncation, substep
         )
     return factors
@@ -108,13 +139,24 @@ def integrate(
 def _projected(field: Field, name: str, u: Tensor, v: Tensor, direction: int) -> Field:
     """The Galerkin field of `K`, `L` or `S`; reversed in time for a step backwards."""
 
+    def at(t: float, w: Tensor) -> Tensor:
+        value = ops.convert_to_tensor(field(t, w))
+        dtype = keras.backend.standardize_dtype(value.dtype)
+        is_real = keras.backend.is_float_dtype(dtype)
+        if tuple(value.shape) != tuple(w.shape) or not is_real:
+            raise ValueError(
+                f"`field` must return a real matrix of the shape {tuple(w.shape)}. "
+                f"Received: shape={tuple(value.shape)}, dtype={dtype}"
+            )
+        return direction * value
+
     def of_k(t: float, k: Tensor) -> Tensor:
-        return direction * field(t, k @ transpose(v)) @ v
+        return at(t, k @ transpose(v)) @ v
 
     def of_l(t: float, l: Tensor) -> Tensor:  # noqa: E741
-        return direction * transpose(field(t, u @ transpose(l))) @ u
+        return transpose(at(t, u @ transpose(l))) @ u
 
     def of_s(t: float, s: Tensor) -> Tensor:
-        return direction * transpose(u) @ field(t, u @ s @ transpose(v)) @ v
+        return transpose(u) @ at(t, u @ s @ transpose(v)) @ v
 
     return {"u": of_k, "v": of_l, "s": of_s}[name]

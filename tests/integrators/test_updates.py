@@ -578,8 +578,47 @@ def test_truncation_needs_a_rank_adaptive_integrator(name):
         integrators.step(name, lambda t, w: w, 0.0, start, 0.1, Truncation(0.1))
 
 
-@pytest.mark.parametrize("steps", [0, -1])
+@pytest.mark.parametrize("steps", [0, -1, 2.5, None])
 def test_number_of_steps(steps):
     start = random_factors(5, 4, 2)
-    with pytest.raises(ValueError, match=f"`steps` must be at least 1.*{steps}"):
+    with pytest.raises(ValueError, match=f"`steps` must be an integer, .*{steps}"):
         integrators.integrate(BUG[0], lambda t, w: w, start, (0.0, 1.0), steps)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda u, s, v: (u + 0j, s + 0j, v + 0j), "`factors.u` .*real.*complex"),
+        (lambda u, s, v: (u, s.astype("int32"), v), "`factors.s` .*real.*int32"),
+        (lambda u, s, v: (u, s, v[:, 0]), r"`factors.v` must be a matrix.*\(4,\)"),
+        (lambda u, s, v: (u, s, None), "`factors.v` must be a matrix.*NoneType"),
+        (lambda u, s, v: (u, s, v * np.nan), "`factors.v` must be finite"),
+        (lambda u, s, v: (u, s[:, :1], v), r"`factors` must have.*\(2, 1\)"),
+        (lambda u, s, v: (u, s, v[:, :1]), r"`factors` must have.*\(4, 1\)"),
+        (lambda u, s, v: (u[:, :0], s[:0, :0], v[:, :0]), r"`factors`.*\(0, 0\)"),
+        (lambda u, s, v: (u[:1], s, v), r"`factors`.*a rank r from 1.*\(1, 2\)"),
+        (lambda u, s, v: (u, s.astype("float32"), v), "`factors`.*one dtype.*float32"),
+    ],
+)
+def test_factors_that_are_none(change, message):
+    start = random_factors(5, 4, 2)
+    factors = Factors(*change(*map(array, start)))
+    with pytest.raises(ValueError, match=message):
+        integrators.integrate(BUG[0], lambda t, w: w, factors, (0.0, 1.0), 2)
+    with pytest.raises(ValueError, match=message):
+        integrators.step(BUG[0], lambda t, w: w, 0.0, factors, 0.5)
+
+
+def test_tuples_are_no_factors():
+    with pytest.raises(ValueError, match="`factors` must be dlrt.Factors.*tuple"):
+        integrators.step(BUG[0], lambda t, w: w, 0.0, tuple(random_factors(5, 4, 2)), 1)
+
+
+@pytest.mark.parametrize(
+    "field",
+    [lambda t, w: w[:2], lambda t, w: 0.0, lambda t, w: array(w) * 1j],
+    ids=["shape", "number", "complex"],
+)
+def test_fields_return_real_matrices(field):
+    with pytest.raises(ValueError, match=r"`field` must return .*\(5, 4\)"):
+        integrators.step(BUG[0], field, 0.0, random_factors(5, 4, 2), 0.5)
