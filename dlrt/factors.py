@@ -115,7 +115,7 @@ def _checked(name: str, matrix: Any) -> Tensor:
         raise ValueError(
             f"`{name}` must be of a real floating dtype. Received: {name}.dtype={dtype}"
         )
-    if len(tensor.shape) != 2:
+    if len(tensor.shape) != 2 or 0 in tensor.shape:
         raise ValueError(
             f"`{name}` must be a matrix. Received: {name}.shape={tuple(tensor.shape)}"
         )

@@ -24,12 +24,14 @@ from benchmarks import (
     compression,
     convolutions,
     decoding,
+    finetuning,
     sweeps,
     transformers,
     translation,
 )
 from benchmarks._networks import DENSE, TWO_FACTOR, Case, network
 from dlrt.callbacks import read_history
+from dlrt.datasets import Dataset
 
 SMALL = ("--width", "16", "--rank", "3", "--batch", "8", "--rounds", "1")
 
@@ -295,3 +297,14 @@ def test_a_study_trains_what_it_has_not(tmp_path, monkeypatch):
     assert "--epochs" in (tmp_path / "run.log").read_text()
     monkeypatch.delattr(subprocess, "run")
     assert train("2") == [1, 2]
+
+
+def test_finetuning_starts_all_kinds_from_the_same_matrices(monkeypatch):
+    monkeypatch.setattr(finetuning, "_FILTERS", (4,))
+    random = np.random.default_rng(0)
+    x, y = random.random((64, 28, 28), dtype="float32"), random.integers(0, 10, 64)
+    data = Dataset("images", x, y, x, y, 10, "drawn")
+    rows = finetuning.measure(data, rank=2, rates=[1e-3], epochs=1)
+    assert len(rows) == 3
+    assert len({(row["dense"], row["converted"]) for row in rows}) == 1
+    assert all(0 <= row["epoch 1"] <= 100 for row in rows)

@@ -1,0 +1,107 @@
+"""Measures how fast a converted network recovers, against two plain factors.
+
+    python -m benchmarks.finetuning                        about a minute
+    python -m benchmarks.finetuning --rates 1e-3 --epochs 4
+
+A network of three 1-D convolutions reads the images of MNIST row by row. It is trained,
+converted to a rank at which it has lost most of its accuracy, and fine-tuned with Adam:
+by `LowRank`, with and without scaled steps, and as two plain layers in place of each.
+All three start from the same matrices, with the same ranks, rates and batches. Figures
+are written to `results/finetuning.csv`.
+"""
+
+import argparse
+from typing import Any
+
+from experiments import _quiet
+
+_quiet.import_keras()
+
+import keras  # noqa: E402
+
+import dlrt  # noqa: E402
+from benchmarks import _csv, _options  # noqa: E402
+from benchmarks._studies import RESULTS  # noqa: E402
+from dlrt.datasets import Dataset, load  # noqa: E402
+from experiments._command import Parser, input_errors  # noqa: E402
+
+_FILTERS = (32, 64, 64)
+_BATCH, _TRAINED, _TESTED, _EPOCHS = 64, 4000, 2000, 6
+
+
+def dense_network() -> keras.Model:
+    """The network as Keras makes it, in training."""
+    keras.utils.set_random_seed(0)
+    inputs = x = keras.Input((28, 28))
+    for filters in _FILTERS:
+        x = keras.layers.Conv1D(filters, 5, padding="same", activation="relu")(x)
+    x = keras.layers.GlobalMaxPooling1D()(x)
+    return compiled(keras.Model(inputs, keras.layers.Dense(10)(x)), 1e-3)
+
+
+def compiled(model: keras.Model, rate: float, **low_rank: Any) -> keras.Model:
+    """The model, ready for `fit` with Adam, in `LowRank` if its options are given."""
+    optimizer: Any = keras.optimizers.Adam(rate)
+    if low_rank:
+        optimizer = dlrt.optimizers.LowRank(optimizer, **low_rank)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(optimizer, loss, metrics=["accuracy"])
+    return model
+
+
+def measure(data: Dataset, rank: int, rates: list[float], epochs: int) -> list[dict]:
+    """One row for each kind of fine-tuning and rate: test accuracies, in percent."""
+    x, y = data.x_train[:_TRAINED], data.y_train[:_TRAINED]
+    test = data.x_test[:_TESTED], data.y_test[:_TESTED]
+
+    def accuracy(model: keras.Model) -> float:
+        found = model.evaluate(*test, 1000, verbose=0)
+        return round(100 * found[1], 1)
+
+    dense = dense_network()
+    dense.fit(x, y, _BATCH, _EPOCHS, verbose=0)
+    rows = []
+    for rate in rates:
+        for kind in ("two-factor", "low-rank", "low-rank, unscaled"):
+            model = dlrt.convert(dense, rank=rank)
+            if kind == "two-factor":
+                model = compiled(dlrt.merge(model), rate)
+            else:
+                scaling = "none" if kind.endswith("unscaled") else "auto"
+                model = compiled(model, rate, update_scaling=scaling)
+            row = {
+                "kind": kind,
+                "rank": rank,
+                "rate": rate,
+                "dense": accuracy(dense),
+                "converted": accuracy(model),
+            }
+            keras.utils.set_random_seed(1)
+            for epoch in range(1, epochs + 1):
+                model.fit(x, y, _BATCH, verbose=0)
+                row[f"epoch {epoch}"] = accuracy(model)
+            rows.append(row)
+    return rows
+
+
+def main() -> None:
+    parser = Parser(
+        prog="python -m benchmarks.finetuning",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--rank", type=_options.whole(1, min(_FILTERS)), default=3)
+    parser.add_argument(
+        "--rates", type=_options.above(0, 1), nargs="+", default=[1e-4, 3e-4]
+    )
+    parser.add_argument("--epochs", type=_options.whole(1, 10**6), default=2)
+    arguments = parser.parse_args()
+    with input_errors():
+        data = load("mnist")
+    rows = measure(data, arguments.rank, arguments.rates, arguments.epochs)
+    print(_csv.text(rows))
+    _csv.write(RESULTS / "finetuning.csv", rows)
+
+
+if __name__ == "__main__":
+    main()
