@@ -12,7 +12,8 @@ from dlrt._recurrent import closed, opened
 from dlrt._selection import LayerFilter, check_built
 from dlrt.compression._selected import check_finite, selected
 from dlrt.compression._structures import Folded, Pointwise, Separable
-from dlrt.regularizers import Hoyer, Orthogonality
+from dlrt.regularizers import Hoyer
+from dlrt.regularizers._amount import checked_amount
 
 Layer: TypeAlias = keras.layers.Layer
 
@@ -71,7 +72,11 @@ def decompose(
             f"`structure` must be one of {list(FOLDINGS)}. Received: "
             f"structure={structure!r}"
         )
-    Orthogonality(orthogonality)
+    checked_amount(orthogonality, "orthogonality")
+    if isinstance(sparsity, Real) and not isinstance(sparsity, bool):
+        regularizer: Any = Hoyer(checked_amount(float(sparsity), "sparsity"))
+    else:
+        regularizer = keras.regularizers.get(sparsity)
     check_built(model)
     check_finite(model)
     model, layers = opened(recomposed(model), layers)
@@ -82,8 +87,6 @@ def decompose(
                 f"Layer {layer.name!r} of type {type(layer).__name__} can't be "
                 "decomposed. Leave it out with `layers`."
             )
-    number = isinstance(sparsity, Real) and not isinstance(sparsity, bool)
-    regularizer = Hoyer(sparsity) if number else keras.regularizers.get(sparsity)
     ids = {id(layer) for layer in chosen}
 
     def replace(layer: Layer) -> Replacement | None:
@@ -100,5 +103,7 @@ def _decomposed(
 ) -> Replacement:
     (matrix,) = folding.matrices(layer, 1)
     u, s, vt = np.linalg.svd(np.asarray(matrix, "float64"), full_matrices=False)
-    pair, (first, second, *_) = folding.two_layers(layer, [(u, vt)])
-    return row_of(layer, pair.layers, (first, s, second), orthogonality, sparsity)
+    pair = folding.two_layers(layer, [(u, vt)])
+    first, second, *_ = pair.weights
+    layers = pair.layer.layers
+    return row_of(layer, layers, (first, s, second), orthogonality, sparsity)

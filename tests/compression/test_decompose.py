@@ -563,9 +563,9 @@ def test_training_goes_on_from_a_file(structure, digits, tmp_path):
     [
         ({"structure": "grouped"}, "`structure` must be one of.*'separable'.*grouped"),
         ({"structure": None}, "`structure` must be one of.*structure=None"),
-        ({"orthogonality": -1}, "`amount` must be a number of at least 0.*-1"),
-        ({"sparsity": -0.1}, "`amount` must be a number of at least 0.*-0.1"),
-        ({"sparsity": float("nan")}, "`amount` must be a number of at least 0.*nan"),
+        ({"orthogonality": -1}, "`orthogonality` must be a number of at least 0.*-1"),
+        ({"sparsity": -0.1}, "`sparsity` must be a number of at least 0.*-0.1"),
+        ({"sparsity": float("nan")}, "`sparsity` must be a number of at least 0.*nan"),
         ({"sparsity": "sparse"}, "sparse"),
         ({"layers": "nothing"}, "`layers` must select"),
         ({"layers": ["norm"]}, "`layers` names no layer.*'norm'"),
