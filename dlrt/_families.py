@@ -23,6 +23,7 @@ from dlrt._replacements import (
     inner_conv,
     last_conv,
     pair_config,
+    plain_type,
     second_of_pair,
 )
 from dlrt.factors import Factors
@@ -46,8 +47,8 @@ class Family(abc.ABC):
     """A kind of layer with one kernel, or of several such layers in one.
 
     Attributes:
-        keras_types: The layers of Keras, without their subclasses, which may compute
-            something else.
+        keras_types: The layers of Keras, without subclasses that compute something
+            else, see `plain_type`.
         low_rank_type: The low-rank layer.
     """
 
@@ -316,8 +317,10 @@ class _Attention(Family):
         return self._made(CachedMultiHeadAttention, layer, config, weights)
 
     def merged(self, layer: Layer) -> Replacement:
-        new, weights = copied(layer)
-        return self._made(type(layer), layer, new.get_config(), weights)
+        copy = copied(layer)
+        # As `_made` does.
+        copy.layer._flash_attention = layer._flash_attention
+        return copy
 
     def merging_pays(self, layer: Layer) -> bool:
         # It keeps its `S`.
@@ -354,7 +357,20 @@ FAMILIES: tuple[Family, ...] = (
 
 def family_of(layer: Layer) -> Family | None:
     """The family of a Keras layer."""
-    return next((f for f in FAMILIES if type(layer) in f.keras_types), None)
+    return next((f for f in FAMILIES if plain_type(layer) in f.keras_types), None)
+
+
+def stranger(layer: Layer) -> str | None:
+    """Why a subclass of a Keras layer of a family is none, `None` for other layers."""
+    if family_of(layer) is not None or family_of_low_rank(layer) is not None:
+        return None
+    for family in FAMILIES:
+        if isinstance(layer, family.keras_types) and family.by_default(layer):
+            return (
+                f"is of type {type(layer).__name__}, a subclass of "
+                f"{family.keras_types[0].__name__} that overrides what it computes"
+            )
+    return None
 
 
 def family_of_low_rank(layer: Layer) -> Family | None:

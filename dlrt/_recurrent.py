@@ -7,7 +7,7 @@ from typing import TypeAlias
 import keras
 import numpy as np
 
-from dlrt._rebuild import Replacement, layers_in, rebuild
+from dlrt._rebuild import Replacement, layers_in, out_of_reach, rebuild
 from dlrt._selection import LayerFilter
 from dlrt.layers import ProjectedRNN
 from dlrt.layers.projected_rnn import RECURRENT, obstacle
@@ -41,8 +41,9 @@ def opened(model: keras.Model, layers: LayerFilter) -> tuple[keras.Model, LayerF
         layers = list(layers)
     found = {id(x): x for x in layers_in(model) if type(x) in RECURRENT}
     new: dict[int, Replacement] = {}
+    far = out_of_reach(model)
     for key, layer in found.items():
-        why_not = obstacle(layer)
+        why_not = far.get(key) or obstacle(layer)
         if layers is not None and not _selects(layers, layer):
             continue
         if why_not is None:

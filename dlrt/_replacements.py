@@ -21,8 +21,33 @@ KERAS_ONLY = (
     "gptq_unpacked_column_size",
 )
 LOW_RANK_ONLY = ("rank", "tolerance", "max_rank")
+# What a subclass may have anew and still compute the same.
+_SAME = {
+    "__init__",
+    "get_config",
+    "from_config",
+    *("__module__", "__doc__", "__annotations__", "__dict__", "__weakref__"),
+    *("__firstlineno__", "__static_attributes__", "__abstractmethods__", "_abc_impl"),
+}
 # What makes a convolution one of size 1.
 POINTWISE = {"kernel_size": 1, "strides": 1, "padding": "valid", "dilation_rate": 1}
+
+
+def plain_type(layer: Layer) -> type[Layer]:
+    """The type of Keras or dlrt that computes what a layer does.
+
+    For a subclass that overrides more than the constructor and the configuration, this
+    is its own type.
+    """
+    kind = type(layer)
+    for index, base in enumerate(kind.__mro__):
+        overridden = {name for own in kind.__mro__[:index] for name in vars(own)}
+        if overridden & set(dir(base)) - _SAME:
+            break
+        known = base.__module__.split(".")[0] in ("keras", "dlrt")
+        if known and kind.__mro__[index:] == base.__mro__:
+            return base
+    return kind
 
 
 def in_a_row(layer: Layer, layers: list[Any], kernels: list[np.ndarray]) -> Replacement:
@@ -60,13 +85,14 @@ def last_conv(layer: Layer, **changes: Any) -> Layer:
 
 
 def _keras_type(layer: Layer) -> Any:
-    return layer.keras_type if isinstance(layer, LowRankConv) else type(layer)
+    return layer.keras_type if isinstance(layer, LowRankConv) else plain_type(layer)
 
 
 def config_of(layer: Layer, without: tuple[str, ...], **changes: Any) -> dict[str, Any]:
     """The configuration of a layer without some arguments, and with others changed."""
-    config = {k: v for k, v in layer.get_config().items() if k not in without}
-    return {**config, **changes}
+    # That of a user's class may have more than Keras takes.
+    config = plain_type(layer).get_config(layer)
+    return {**{k: v for k, v in config.items() if k not in without}, **changes}
 
 
 def pair_config(layer: Layer) -> dict[str, Any]:

@@ -6,8 +6,16 @@ from typing import TypeAlias
 
 import keras
 
-from dlrt._families import FAMILIES, Family, family_of, family_of_low_rank
-from dlrt._rebuild import layers_in
+from dlrt._families import (
+    FAMILIES,
+    Family,
+    family_of,
+    family_of_low_rank,
+    stranger,
+)
+from dlrt._rebuild import layers_in, out_of_reach
+from dlrt._replacements import plain_type
+from dlrt._within import is_container
 from dlrt.layers import ProjectedRNN
 
 Layer: TypeAlias = keras.layers.Layer
@@ -19,19 +27,21 @@ LayerFilter = str | Iterable[str] | Callable[[Layer], bool] | None
 def select(model: keras.Model, layers: LayerFilter) -> list[Candidate]:
     """The layers to convert.
 
-    The products of a `ProjectedRNN` go by its name as well.
+    The products of a `ProjectedRNN` go by its name as well, and so do the projections
+    of attention of a user's class.
 
     Raises:
         ValueError: If one of them has no low-rank form.
     """
     found = candidates(model)
-    owners = names_of_recurrent(model)
+    far = out_of_reach(model)
+    owners = names_of_owners(model, (ProjectedRNN, keras.layers.MultiHeadAttention))
 
     def names(layer: Layer) -> list[str]:
         return [layer.name, *owners.get(id(layer), ())]
 
     if layers is None:
-        chosen = _default(found)
+        chosen = _default([c for c in found if id(c[0]) not in far])
     elif isinstance(layers, str):
         chosen = [
             c for c in found if any(re.fullmatch(layers, name) for name in names(c[0]))
@@ -48,7 +58,7 @@ def select(model: keras.Model, layers: LayerFilter) -> list[Candidate]:
             )
         chosen = [c for c in found if not wanted.isdisjoint(names(c[0]))]
     for layer, family in chosen:
-        obstacle = family.obstacle(layer)
+        obstacle = far.get(id(layer)) or family.obstacle(layer)
         if obstacle is not None:
             raise ValueError(
                 f"Layer {layer.name!r} {obstacle}. Leave the layer out with `layers`."
@@ -59,15 +69,17 @@ def select(model: keras.Model, layers: LayerFilter) -> list[Candidate]:
 def _default(found: list[Candidate]) -> list[Candidate]:
     chosen = [(layer, family) for layer, family in found if family.by_default(layer)]
     plain = (keras.layers.Dense, keras.layers.EinsumDense)
-    last = [layer for layer, _ in chosen if type(layer) in plain][-1:]
+    last = [layer for layer, _ in chosen if plain_type(layer) in plain][-1:]
     return [c for c in chosen if c[0] not in last] or chosen
 
 
-def names_of_recurrent(model: keras.Model) -> dict[int, list[str]]:
-    """The names of the recurrent layers that layers are within, by their `id`."""
+def names_of_owners(
+    model: keras.Model, kinds: type[Layer] | tuple[type[Layer], ...]
+) -> dict[int, list[str]]:
+    """The names of layers of some types that layers are within, by their `id`."""
     found: dict[int, list[str]] = {}
     for layer in model._flatten_layers():
-        if isinstance(layer, ProjectedRNN):
+        if isinstance(layer, kinds):
             for part in layer._flatten_layers(include_self=False):
                 found.setdefault(id(part), []).append(layer.name)
     return found
@@ -81,23 +93,48 @@ def candidates(model: keras.Model) -> list[Candidate]:
 
 
 def overview(model: keras.Model) -> str:
-    """What can be converted, and what is out of reach, for a message."""
-    names = [layer.name for layer, _ in candidates(model)]
+    """What can be converted, for a message, and what can't."""
+    far = out_of_reach(model)
+    names = [layer.name for layer, _ in candidates(model) if id(layer) not in far]
+    kinds = ", ".join(f.keras_types[0].__name__ for f in FAMILIES)
+    text = f"Layers that can be converted ({kinds}): {names}."
+    return " ".join([text, *left_alone(model)])
+
+
+def left_alone(model: keras.Model) -> list[str]:
+    """Sentences on layers that one would take for convertible, and are not."""
+    far = out_of_reach(model)
+    found: dict[str, list[str]] = {}
+    for layer in layers_in(model):
+        known = id(layer) in far and family_of(layer) is not None
+        why_not = far[id(layer)] if known else stranger(layer)
+        if why_not is not None:
+            found.setdefault(why_not, []).append(layer.name)
+    sentences = [f"Left alone: {names}; each {why}." for why, names in found.items()]
     hidden = [
         f"{layer.name}/{part.name}"
         for layer in layers_in(model)
-        if family_of(layer) is None and family_of_low_rank(layer) is None
+        if not (family_of(layer) or family_of_low_rank(layer) or is_container(layer))
         for part in layer._flatten_layers(include_self=False)
         if family_of(part) is not None
     ]
-    kinds = ", ".join(f.keras_types[0].__name__ for f in FAMILIES)
-    text = f"Layers that can be converted ({kinds}): {names}."
     if hidden:
-        text += f" Those within other layers can't be replaced: {hidden}."
-    return text
+        sentences.append(f"Those within other layers can't be replaced: {hidden}.")
+    return sentences
 
 
 def check_built(model: keras.Model) -> None:
+    """Refuses what is no built model.
+
+    Raises:
+        TypeError: If it is no model.
+        ValueError: If it is not built.
+    """
+    if not isinstance(model, keras.layers.Layer):
+        raise TypeError(
+            f"`model` must be a built Keras model. Received: {model!r} of type "
+            f"{type(model).__name__}"
+        )
     if not model.built:
         raise ValueError(
             f"`model` must be built. Received: {model.name!r}, which is not; call it "

@@ -9,6 +9,15 @@ from keras.src.models.functional import Functional  # not exported by Keras
 
 Layer: TypeAlias = keras.layers.Layer
 
+# What TensorFlow keeps in every object with attributes that it tracks.
+_OF_TENSORFLOW = (
+    "_self_setattr_tracking",
+    "_self_unconditional_",
+    "_self_update_uid",
+    "_self_name_based_restores",
+    "_self_saveable_object_factories",
+)
+
 
 def is_graph(layer: Any) -> bool:
     """Whether a model is Sequential or functional, so that its layers are known."""
@@ -19,7 +28,7 @@ def is_container(layer: Any) -> bool:
     """Whether a layer or model is one of a user's own that other layers are within.
 
     Layers of Keras and of dlrt are not, nor are subclasses of theirs: they may do more
-    with the layers within them than to call them.
+    with the layers within them than to call them. Those of attention do not.
     """
     return _is_own(layer) and any(_layers_in_value(list(_attributes(layer).values())))
 
@@ -70,9 +79,18 @@ def exchange(layer: Layer, new: Mapping[int, Layer]) -> None:
                     owner._tracker.lock()
 
 
-def has_own_weights(layer: Layer) -> bool:
-    """Whether a layer has weights that are those of no layer within it."""
-    return bool(layer._trainable_variables or layer._non_trainable_variables)
+def tie(layer: Layer, new: Mapping[int, Layer]) -> None:
+    """As `exchange`, and the order of the layers stays, and so that of the weights."""
+    owners = [layer, *(part for part in parts(layer).values() if _is_own(part))]
+    orders = [[new.get(id(part), part) for part in owner._layers] for owner in owners]
+    exchange(layer, new)
+    for owner, order in zip(owners, orders, strict=True):
+        owner._layers[:] = order
+
+
+def own_variables(layer: Layer) -> list[keras.Variable]:
+    """The weights of a layer that are those of no layer within it."""
+    return [*layer._trainable_variables, *layer._non_trainable_variables]
 
 
 def build_shapes(layer: Layer) -> dict[str, Any]:
@@ -89,13 +107,16 @@ def build_shapes(layer: Layer) -> dict[str, Any]:
 def _is_own(layer: Any) -> bool:
     if not isinstance(layer, keras.layers.Layer) or is_graph(layer):
         return False
-    return not any(
-        kind.__module__.split(".")[0] in ("keras", "dlrt")
+    known = [
+        kind
+        for kind in type(layer).__mro__
+        if kind.__module__.split(".")[0] in ("keras", "dlrt")
         and issubclass(kind, keras.layers.Layer)
         and not issubclass(kind, keras.Model)
         and kind not in keras.Model.__mro__
-        for kind in type(layer).__mro__
-    )
+    ]
+    attention = isinstance(layer, keras.layers.MultiHeadAttention)
+    return not known or (attention and type(layer) not in known)
 
 
 @functools.cache
@@ -109,8 +130,7 @@ def _attributes(layer: Layer) -> dict[str, Any]:
     return {
         name: value
         for name, value in vars(layer).items()
-        # The latter are TensorFlow's.
-        if name not in _names_of_keras() and not name.startswith("_self_")
+        if name not in _names_of_keras() and not name.startswith(_OF_TENSORFLOW)
     }
 
 

@@ -1,6 +1,7 @@
 """From dense to low-rank models and back."""
 
 import math
+import warnings
 from typing import NamedTuple, TypeAlias
 
 import keras
@@ -11,7 +12,7 @@ from dlrt._decomposed import composed, is_decomposed, recomposed
 from dlrt._families import family_of_low_rank
 from dlrt._rebuild import Replacement, rebuild
 from dlrt._recurrent import closed
-from dlrt._selection import LayerFilter, check_built, overview, select
+from dlrt._selection import LayerFilter, check_built, left_alone, overview, select
 from dlrt.factors import Factors
 
 Layer: TypeAlias = keras.layers.Layer
@@ -33,8 +34,12 @@ def convert(
 
     Layers within layers and models of your own classes are converted as well, if the
     configuration of these is enough to copy them; they become a
-    `dlrt.exchanged.Exchanged`. Layers within other layers of Keras are left alone.
-    Those that `dlrt.decompose` has made three of count as one.
+    `dlrt.exchanged.Exchanged`. So are the projections of attention whose class is your
+    own, and layers of your own classes that only have another constructor. Others are
+    left alone, and so are layers within other layers of Keras: a warning says which
+    and why, unless `layers` is given. A layer that can't be copied and has nothing to
+    convert within it is copied in memory, which is warned of as well. Those that
+    `dlrt.decompose` has made three of count as one.
 
     Args:
         model: A built Keras model; it is not changed.
@@ -56,8 +61,11 @@ def convert(
 
     Raises:
         ValueError: If an argument is outside of its range, the model is not built or
-            can't be copied, `layers` selects none, or one that has no low-rank form:
-            with a constraint of the kernel, quantised, with such an equation or groups.
+            can't be copied, layers share weights that copies of them would not share,
+            `layers` selects none, or one that has no low-rank form: with a constraint
+            of the kernel, quantised, with such an equation or groups, with entries
+            that are no finite numbers, or within a layer that can't be copied.
+        TypeError: If `model` is no model.
 
     Example:
 
@@ -74,6 +82,11 @@ def convert(
     replacements: dict[int, Replacement] = {}
     for layer, family in select(model, layers):
         matrices = family.matrices(layer)
+        if not all(np.all(np.isfinite(matrix)) for matrix in matrices):
+            raise ValueError(
+                f"Layer {layer.name!r} has a kernel with entries that are no finite "
+                "numbers. Leave the layer out with `layers`."
+            )
         kept = [amount.of(matrix) for matrix in matrices]
         if layers is not None or _size(kept) < sum(map(np.size, matrices)):
             replacements[id(layer)] = family.low_rank(layer, kept)
@@ -82,6 +95,9 @@ def convert(
             "`layers` selects no layer that would become smaller. Received: "
             f"layers={layers!r}. {overview(model)}"
         )
+    if layers is None:
+        for sentence in left_alone(model):
+            warnings.warn(sentence, stacklevel=2)
     return rebuild(model, lambda layer: replacements.get(id(layer)))
 
 

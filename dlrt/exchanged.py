@@ -1,5 +1,7 @@
 """A layer or model of a user's own with others in the places of layers within it."""
 
+import functools
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,8 +9,6 @@ import keras
 
 from dlrt._within import build_shapes, exchange, parts
 from dlrt.model import Model
-
-Tensor = Any
 
 
 @keras.saving.register_keras_serializable(package="dlrt")
@@ -21,8 +21,9 @@ class Exchanged(Model):
     `dlrt.compress` and their kin put in place of a layer or model whose class a user
     has written, if they replace layers within it.
 
-    It is called, trained and saved like the layer. Attributes of the layer are those of
-    `layer`; a training step that its class has written is not used.
+    It is called, trained and saved like the layer, with the same arguments. Attributes
+    of the layer are those of `layer`; a training step that its class has written is not
+    used.
 
     Args:
         layer: A built layer or model with a configuration. It is taken over: its layers
@@ -41,7 +42,17 @@ class Exchanged(Model):
     def __init__(
         self, layer: Any, replacements: Mapping[str, Any], **kwargs: Any
     ) -> None:
-        super().__init__(**kwargs)
+        @functools.wraps(layer.call)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            return layer(*args, **kwargs)
+
+        # Keras looks at the signature when the layer is made.
+        self.call = call
+        super().__init__(**{"dtype": layer.dtype_policy, **kwargs})
+        # The layer converts and checks what it is called with, as it is used to.
+        self._convert_input_args = False
+        self._allow_non_tensor_positional_args = True
+        self._register_call_context_args(*layer._call_context_args)
         found = parts(layer)
         missing = sorted(set(replacements) - set(found))
         if missing:
@@ -49,7 +60,8 @@ class Exchanged(Model):
                 f"`replacements` must be for places of layers within {layer.name!r}: "
                 f"{list(found)}. Received also: {missing}"
             )
-        self._original = keras.saving.serialize_keras_object(layer)
+        # As text, which nobody who makes a layer of it can change.
+        self._original = json.dumps(keras.saving.serialize_keras_object(layer))
         self._places = tuple(replacements)
         exchange(layer, {id(found[at]): new for at, new in replacements.items()})
         self.layer = layer
@@ -58,18 +70,21 @@ class Exchanged(Model):
         self._build_shapes_dict = build_shapes(layer)
         self.built = True
 
-    def call(self, inputs: Tensor, *args: Any, **kwargs: Any) -> Any:
-        return self.layer(inputs, *args, **kwargs)
+    def compute_mask(self, *args: Any, **kwargs: Any) -> Any:
+        return self.layer.compute_mask(*args, **kwargs)
 
-    def compute_mask(self, inputs: Tensor, previous_mask: Any) -> Any:
-        return self.layer.compute_mask(inputs, previous_mask)
+    def compute_output_shape(self, *args: Any, **kwargs: Any) -> Any:
+        return self.layer.compute_output_shape(*args, **kwargs)
+
+    def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
+        return self.layer.compute_output_spec(*args, **kwargs)
 
     def get_config(self) -> dict[str, Any]:
         found = parts(self.layer)
         return {
             "name": self.name,
             "trainable": self.trainable,
-            "layer": dict(self._original),
+            "layer": json.loads(self._original),
             "replacements": {
                 at: keras.saving.serialize_keras_object(found[at])
                 for at in self._places

@@ -12,7 +12,7 @@ from dlrt._decomposed import is_separable, recomposed
 from dlrt._flops import Call, calls, flops_of
 from dlrt._rebuild import rebuild
 from dlrt._recurrent import closed, opened, types_of_products
-from dlrt._selection import LayerFilter, check_built, names_of_recurrent
+from dlrt._selection import LayerFilter, check_built, names_of_owners
 from dlrt.compression._allocation import ALLOCATIONS, OutOfBudget, Table, by_shares
 from dlrt.compression._allocation import within as within_error
 from dlrt.compression._budget import Budget, parsed
@@ -32,6 +32,7 @@ from dlrt.compression._structures import (
     Structure,
 )
 from dlrt.compression._tucker import Tucker
+from dlrt.layers import ProjectedRNN
 
 STRUCTURES: dict[str, type[Structure]] = {
     structure.name: structure
@@ -253,7 +254,7 @@ def _planned(
         applied.setdefault(id(call.layer), []).append(call)
     structure = STRUCTURES[method.structure]()
     chosen = selected(model, layers)
-    recurrent = names_of_recurrent(model)
+    recurrent = names_of_owners(model, ProjectedRNN)
     for layer in chosen:
         several = len({call.own_shape for call in applied[id(layer)]}) > 1
         if several and method.structure != "manifold" and id(layer) not in recurrent:

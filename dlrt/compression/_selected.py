@@ -1,13 +1,13 @@
 """Which layers of a model are compressed, and why the others are not."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 import keras
 import numpy as np
 
-from dlrt._families import family_of
-from dlrt._rebuild import layers_in
+from dlrt._families import family_of, stranger
+from dlrt._rebuild import layers_in, out_of_reach
 from dlrt._selection import LayerFilter, select
 from dlrt._within import is_container
 from dlrt.compression._structures import supports
@@ -25,7 +25,8 @@ def selected(model: keras.Model, layers: LayerFilter) -> list[Layer]:
     """
     if layers is None:
         found = {id(layer): layer for layer in layers_in(model)}.values()
-        chosen = [layer for layer in found if _obstacle(layer) is None]
+        far = out_of_reach(model)
+        chosen = [layer for layer in found if _obstacle(layer, far) is None]
     else:
         chosen = [layer for layer, _ in select(model, layers)]
         for layer in chosen:
@@ -37,7 +38,8 @@ def selected(model: keras.Model, layers: LayerFilter) -> list[Layer]:
     if not chosen:
         raise ValueError(
             "`layers` must select layers that can be compressed. Received: "
-            f"layers={layers!r}, which selects none of the model {model.name!r}"
+            f"layers={layers!r}, which selects none of the model {model.name!r}: "
+            f"{left_alone(model, ())}"
         )
     return chosen
 
@@ -45,7 +47,8 @@ def selected(model: keras.Model, layers: LayerFilter) -> list[Layer]:
 def left_alone(model: keras.Model, names: Sequence[str]) -> dict[str, str]:
     """The other layers with weights, by name, and why they stay what they are."""
     others = [x for x in layers_in(model) if x.weights and x.name not in names]
-    return {x.name: _obstacle(x) or "it was not selected" for x in others}
+    far = out_of_reach(model)
+    return {x.name: _obstacle(x, far) or "it was not selected" for x in others}
 
 
 def check_finite(model: keras.Model) -> None:
@@ -61,14 +64,23 @@ def check_finite(model: keras.Model) -> None:
             )
 
 
-def _obstacle(layer: Layer) -> str | None:
-    """Why a layer is not compressed by default."""
+def _obstacle(layer: Layer, far: Mapping[int, str]) -> str | None:
+    """Why a layer is not compressed by default.
+
+    Args:
+        layer: The layer.
+        far: What `out_of_reach` says.
+    """
+    if id(layer) in far:
+        return f"it {far[id(layer)]}"
     if is_container(layer):
         return "its own weights are not compressed"
     if type(layer) in RECURRENT:
         why_not = recurrent_obstacle(layer)
         return None if why_not is None else f"it {why_not}"
-    family = family_of(layer)
+    family, strange = family_of(layer), stranger(layer)
+    if strange is not None:
+        return f"it {strange}"
     if family is None or not supports(layer):
         return f"{type(layer).__name__} layers are not compressed"
     obstacle = family.obstacle(layer)
