@@ -331,9 +331,10 @@ def test_nested_and_shared_layers_are_reached():
     assert len(low_rank.weights) == 4 + 2
     assert len(dlrt.convert(with_shared_model(), rank=2).weights) == 4 + 2
     model = shared_across_models()
-    full = dlrt.convert(model, rank=20, **KEEP)
+    with pytest.warns(UserWarning, match=r"\['shared'\] are in several models"):
+        full = dlrt.convert(model, rank=20, **KEEP)
+        low_rank = dlrt.convert(model, rank=2)
     assert_close(outputs(full, inputs(5, 20)), outputs(model, inputs(5, 20)))
-    low_rank = dlrt.convert(model, rank=2)
     assert len(low_rank.weights) == 4 + 2
     assert low_rank.get_layer("shared") is low_rank.get_layer("inner").layers[1]
 
@@ -546,13 +547,22 @@ def test_kernel_constraint_is_refused():
 
 @pytest.mark.parametrize(
     "change",
-    [lambda m: dlrt.convert(m, rank=2), dlrt.to_dense, dlrt.merge],
-    ids=["convert", "to_dense", "merge"],
+    [
+        lambda m: dlrt.convert(m, rank=2),
+        dlrt.to_dense,
+        dlrt.merge,
+        lambda m: dlrt.compress(m, "svd", {"ratio": 2}),
+        dlrt.decompose,
+    ],
+    ids=["convert", "to_dense", "merge", "compress", "decompose"],
 )
 def test_models_that_can_not_be_taken_apart(change):
     unbuilt = keras.Sequential([keras.layers.Dense(20), keras.layers.Dense(2)])
     with pytest.raises(ValueError, match="`model` must be built"):
         change(unbuilt)
+    for model in (None, "x", 3):
+        with pytest.raises(TypeError, match=f"`model` must be.*Received: {model!r}"):
+            change(model)
 
 
 # EinsumDense, attention and embeddings
@@ -913,6 +923,72 @@ def test_constraints_of_all_kinds_are_refused():
         dlrt.convert(keras.Model(tokens, layer(tokens)), rank=2, **KEEP)
 
 
+@pytest.mark.parametrize(
+    "make, name",
+    [
+        (sequential, "first"),
+        (with_heads, "to_heads"),
+        (with_heads, "self"),
+        (with_embedding, "embedding"),
+        (convolutional, "causal"),
+    ],
+)
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_kernels_that_are_no_numbers_are_refused(make, name, value):
+    model = make()
+    weight = model.get_layer(name).weights[0]
+    weight.assign(np.full(weight.shape, value))
+    with pytest.raises(ValueError, match=f"'{name}' has a kernel.*no finite numbers"):
+        dlrt.convert(model, rank=2, layers=f"{name}|last")
+    assert set(low_rank_layers(dlrt.convert(model, rank=2, layers="last"))) == {"last"}
+
+
+class Renamed(keras.layers.Dense):
+    """Computes what its parent does."""
+
+    def __init__(self, units, note="", **kwargs):
+        super().__init__(units, activation="relu", **kwargs)
+        self.note = note
+
+    def get_config(self):
+        return {**super().get_config(), "note": self.note}
+
+
+class Doubled(keras.layers.Dense):
+    def call(self, inputs, training=None):
+        return 2 * super().call(inputs)
+
+
+class Positive(keras.layers.Dense):
+    @property
+    def kernel(self):
+        return ops.absolute(super().kernel)
+
+
+@pytest.mark.parametrize("kind, same", [(Renamed, 1), (Doubled, 0), (Positive, 0)])
+def test_subclasses_that_compute_something_else_are_left_alone(kind, same, recwarn):
+    first = kind(16, name="first")
+    last = keras.layers.Dense(16, name="last")
+    model = keras.Sequential(
+        [keras.Input((20,)), first, keras.layers.Dense(16, name="hidden"), last]
+    )
+    data = inputs(5, 20)
+    low_rank = dlrt.convert(model, rank=3)
+    assert set(low_rank_layers(low_rank)) == {"hidden", *(["first"] if same else [])}
+    why = f"is of type {kind.__name__}, a subclass of Dense that overrides"
+    assert [why in str(warning.message) for warning in recwarn] == [True] * (not same)
+    _, report = dlrt.compress(model, "svd", {"ratio": 1.3})
+    if same:
+        full = dlrt.convert(model, rank=16, layers=".*")
+        compressed, _ = dlrt.compress(model, "svd", {"error": 0})
+        for copy in (full, dlrt.to_dense(full), compressed, dlrt.decompose(model)):
+            assert_close(outputs(copy, data), outputs(model, data))
+    else:
+        assert why in report.left_alone["first"]
+        with pytest.raises(ValueError, match=why):
+            dlrt.convert(model, rank=2, layers="first")
+
+
 @pytest.mark.parametrize("name", ["self", *slow("to_heads", "last")])
 def test_quantised_layers_are_refused(name):
     model = with_heads()
@@ -920,10 +996,19 @@ def test_quantised_layers_are_refused(name):
     getattr(layer, "query_dense", layer).quantize("int8")
     with pytest.raises(ValueError, match=f"'{name}' is quantised.*Leave the layer out"):
         dlrt.convert(model, rank=2, **KEEP)
-    if name != "self":
-        # Keras can't copy attention with a quantised part.
-        low_rank = dlrt.convert(model, rank=2, layers="from_heads")
-        assert set(low_rank_layers(low_rank)) == {"from_heads"}
+    low_rank = dlrt.convert(model, rank=100, layers="from_heads")
+    assert set(low_rank_layers(low_rank)) == {"from_heads"}
+    data = data_for(model)
+    assert_close(outputs(low_rank, data), outputs(model, data), 1e-4)
+
+
+def test_a_model_without_any_other_layers_says_why():
+    x = keras.Input((20,))
+    layer = keras.layers.Dense(20, name="only")
+    model = keras.Model(x, layer(x))
+    layer.quantize("int8")
+    with pytest.raises(ValueError, match="selects none.*'only': 'it is quantised'"):
+        dlrt.compress(model, "svd", {"ratio": 2})
 
 
 def test_lora_is_part_of_the_kernel():
