@@ -68,6 +68,9 @@ class Adaptation(NamedTuple):
     ) -> None:
         """Finds new factors and slots of a layer, and assigns them.
 
+        Steps that are not finite, whose singular values tell nothing about the rank,
+        leave the rank and the bases. Coefficients become NaN, and so the next loss.
+
         Args:
             variables: `U`, `S` and `V`, which hold the stepped values.
             slots: The slots of the factors, in the order of `self.slots`.
@@ -83,7 +86,15 @@ class Adaptation(NamedTuple):
             if name in self.integrator.phases[self.phase].steps
         }
         values = list(map(value_of, slots))
-        factors, carried = self._adapted(stepped, values, old, rank, truncating)
+        if rank is None:
+            rank = linalg.basis_rank(old.u)
+        factors, carried = linalg.cond(
+            ops.all(
+                ops.stack([ops.all(ops.isfinite(each)) for each in stepped.values()])
+            ),
+            lambda: self._adapted(stepped, values, old, rank, truncating),
+            lambda: (_lost(old, rank), values),
+        )
         assign(variables, factors, old, updating)
         for slot, value in zip(slots, carried, strict=True):
             slot.assign(value)
@@ -93,13 +104,11 @@ class Adaptation(NamedTuple):
         stepped: dict[str, Tensor],
         slots: list[Tensor],
         old: Factors,
-        rank: Tensor | None,
+        rank: Tensor,
         truncating: Tensor,
     ) -> tuple[Factors, list[Tensor]]:
         """New factors and slots from the stepped values, by name; else as in `run`."""
         integrator = self.integrator
-        if rank is None:
-            rank = linalg.basis_rank(old.u)
         width: Tensor | int = old.s.shape[-1]
         if dynamic_shapes():
             width = rank if integrator.growth == 1 else linalg.basis_rank(old.u)
@@ -172,3 +181,13 @@ class Adaptation(NamedTuple):
             ]
 
         return linalg.cond(ops.not_equal(new_rank, rank), moved, stayed)
+
+
+def _lost(old: Factors, rank: Tensor) -> Factors:
+    """The bases at the rank that a step began with, and coefficients that are NaN."""
+    used = ops.arange(ops.shape(old.s)[0]) < rank
+    return Factors(
+        ops.where(used, old.u, 0.0),
+        ops.full_like(old.s, float("nan")),
+        ops.where(used, old.v, 0.0),
+    )

@@ -415,6 +415,31 @@ def test_augmented_ranks_stay_before_the_first_truncation():
     assert hidden(model)[0].rank == 6
 
 
+@pytest.mark.parametrize("integrator", ["parallel_bug", "augmented_bug"])
+def test_steps_that_are_not_finite_leave_the_ranks(integrator):
+    x, y = data()
+    model = network(rank=10, depth=1)
+    model.compile(
+        dlrt.optimizers.LowRank(keras.optimizers.Adam(1e-2), integrator, tolerance=0.3),
+        "mse",
+    )
+    targets = np.eye(CLASSES)[y]
+    model.fit(x, targets, batch_size=16, epochs=2, verbose=0)
+    (layer,) = hidden(model)
+    before = layer.factors
+    assert layer.rank < 10
+    targets[:] = np.nan
+    stop = keras.callbacks.TerminateOnNaN()
+    for callbacks in ([stop], []):
+        history = model.fit(x, targets, batch_size=16, verbose=0, callbacks=callbacks)
+        assert np.isnan(history.history["loss"]).all()
+        assert layer.capacity == layer.rank == before.u.shape[1]
+    u, s, v = layer.factors
+    np.testing.assert_array_equal(u, before.u)
+    np.testing.assert_array_equal(v, before.v)
+    assert np.isnan(s).all()
+
+
 @pytest.mark.parametrize("name", ["parallel_bug", *slow("kls", "augmented_bug")])
 def test_a_step_in_single_precision_agrees_with_double(name):
     x, y = data()
