@@ -11,7 +11,7 @@ from keras import ops
 from dlrt.layers._recording import Recording, recording
 from dlrt.optimizers import LowRank
 from dlrt.optimizers._augmented_gradients import augmented_gradients
-from dlrt.optimizers._layer_step import phase_gradients
+from dlrt.optimizers._phased_step import phased_step
 
 Tensor = Any
 
@@ -45,7 +45,11 @@ def train_step(
     if optimizer.integrator.growth > 1:
         probes = _probes(compute_loss, trainable, records)
     weights = model.trainable_variables
+    variables = [*weights, *model.optimizer.variables]
+    values = [*trainable, *optimizer_variables]
     first: Any = None
+    with keras.StatelessScope(list(zip(variables, values, strict=True))) as scope:
+        step = phased_step(model.optimizer, optimizer, weights)
     for index in range(len(optimizer.integrator.phases)):
         if index == 0 or probes is None:
             (_, (auxiliary, inputs)), (gradients, output_gradients) = differentiate(
@@ -61,11 +65,15 @@ def train_step(
                 gradients,
                 list(zip(records[-1].layers, inputs, output_gradients, strict=True)),
             )
-        stepped = phase_gradients(optimizer, index, weights, gradients)
-        with optimizer.phase(index):
-            trainable, optimizer_variables = model.optimizer.stateless_apply(
-                optimizer_variables, stepped, trainable
-            )
+        with scope:
+            step.apply(index, gradients)
+        trainable = [scope.get_current_value(weight) for weight in weights]
+    with scope:
+        step.finish()
+    trainable, optimizer_variables = (
+        [scope.get_current_value(variable) for variable in part]
+        for part in (weights, model.optimizer.variables)
+    )
     logs, metrics_variables = model._update_metrics_variables(
         metrics_variables, *first[:1], x, y, first[1], sample_weight
     )

@@ -9,7 +9,8 @@ from keras import tree
 from dlrt.layers._recording import recording
 from dlrt.optimizers import LowRank
 from dlrt.optimizers._augmented_gradients import Product, augmented_gradients
-from dlrt.optimizers._layer_step import phase_gradients, phase_variables
+from dlrt.optimizers._layer_step import phase_variables
+from dlrt.optimizers._phased_step import phased_step
 
 Tensor = Any
 
@@ -40,6 +41,7 @@ def train_step(model: keras.Model, optimizer: LowRank, data: Any) -> dict[str, A
     # Keras divides a replica's loss, so that gradients can be summed.
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
     model._loss_tracker.update_state(first.loss * replicas, sample_weight=batch)
+    step = phased_step(model.optimizer, optimizer, weights)
     for index in range(len(optimizer.integrator.phases)):
         if index == 0:
             gradients = first.gradients
@@ -51,9 +53,8 @@ def train_step(model: keras.Model, optimizer: LowRank, data: Any) -> dict[str, A
         else:
             later = _differentiate(model, optimizer, index, x, y, sample_weight)
             gradients = later.gradients
-        stepped = phase_gradients(optimizer, index, weights, gradients)
-        with optimizer.phase(index):
-            model.optimizer.apply(stepped, weights)
+        step.apply(index, gradients)
+    step.finish()
     return model.compute_metrics(x, y, first.prediction, sample_weight=sample_weight)
 
 

@@ -38,6 +38,11 @@ class LowRank(keras.optimizers.Optimizer):
     to the old bases, so that moments keep their meaning. Where the rank changes,
     moments are carried over to the new coordinates.
 
+    A step that is not finite makes coefficients NaN, as it does dense kernels, and
+    leaves adaptive ranks as they are. Within a `keras.optimizers.LossScaleOptimizer`,
+    which Keras wraps around under `mixed_float16`, it is left out: a step of several
+    gradients has one scale, and is taken whole or not at all.
+
     Args:
         inner_optimizer: A `keras.optimizers.Optimizer`. Schedules, clipping, weight
             decay and gradient accumulation are set there. Moving averages of the
