@@ -45,6 +45,12 @@ def train_step(
     if optimizer.integrator.growth > 1:
         probes = _probes(compute_loss, trainable, records)
     weights = model.trainable_variables
+    if len(weights) != len(optimizer._trainable_variables):
+        raise ValueError(
+            f"The optimizer is for {len(optimizer._trainable_variables)} variables, "
+            f"and {len(weights)} are trainable. Call `compile` with a new optimizer "
+            "after a change of `trainable`."
+        )
     variables = [*weights, *model.optimizer.variables]
     values = [*trainable, *optimizer_variables]
     first: Any = None

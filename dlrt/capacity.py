@@ -209,4 +209,7 @@ def _rounded_up(room: int) -> int:
 
 
 def _trained_layers(model: keras.Model) -> list[LowRankLayer]:
-    return [layer for layer in accounting.low_rank_layers(model) if layer.trainable]
+    trained = set(map(id, model.trainable_variables))
+    return [
+        layer for layer in accounting.low_rank_layers(model) if id(layer.s) in trained
+    ]

@@ -13,6 +13,7 @@ from dlrt import capacity
 from dlrt._compiled import OutdatedFunction
 from dlrt._shared_calls import shared_calls
 from dlrt.callbacks.adapt_capacity import AdaptCapacity
+from dlrt.layers._factor import Factor, refuse_step
 from dlrt.layers.low_rank_layer import make_room
 
 
@@ -87,12 +88,25 @@ class Model(keras.Model):
             super()._maybe_symbolic_build(iterator=iterator, data_batch=data_batch)
 
     def make_train_function(self, force: bool = False) -> Any:
+        if type(self).train_step is Model.train_step:
+            self._check_optimizer()
         settled = capacity.settle(self)
         reserved = capacity.reserve(self)
         capacity.mark(self)
         self._build_optimizer()
         outdated = isinstance(self.train_function, OutdatedFunction)
         return super().make_train_function(force or settled or reserved or outdated)
+
+    def _check_optimizer(self) -> None:
+        """Refuses an optimizer that can't step factors, ahead of its first step.
+
+        On JAX, an error within a step comes when Keras has taken the weights away.
+        """
+        other = getattr(self, "optimizer", None) is not None
+        if other and capacity.low_rank_optimizer(self) is None:
+            for variable in self.trainable_variables:
+                if isinstance(variable, Factor):
+                    refuse_step(variable)
 
     def _build_optimizer(self) -> None:
         """Makes the slots ahead of the first step.

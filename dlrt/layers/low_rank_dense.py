@@ -16,8 +16,8 @@ class LowRankDense(LowRankAffine):
 
     The kernel `W: (n, units)` is kept as `U: (n, r)`, `S: (r, r)` and `V: (units, r)`
     with orthonormal `U` and `V`, and never formed. Compile the model with
-    `dlrt.optimizers.LowRank`, which keeps it so; any other optimizer would treat the
-    Galerkin gradients of this layer as ordinary gradients, and refuses nothing.
+    `dlrt.optimizers.LowRank`, which keeps it so. A step of any other optimizer that has
+    this layer among its weights is an error.
 
     A layer costs less than a dense one below rank `n * units / (n + units)`.
 

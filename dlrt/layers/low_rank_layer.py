@@ -14,6 +14,7 @@ from dlrt._compiled import outdate, retire
 from dlrt._shapes import dynamic_shapes
 from dlrt._values import scope_of, value_of
 from dlrt.factors import Factors
+from dlrt.layers._factor import Factor
 from dlrt.layers._galerkin import (
     low_rank_lookup,
     low_rank_matmul,
@@ -34,8 +35,14 @@ class LowRankLayer(keras.layers.Layer):
 
     `W: (n, m)` is kept as `U: (n, r)`, `S: (r, r)` and `V: (m, r)` with orthonormal `U`
     and `V`, and never formed. Compile the model with `dlrt.optimizers.LowRank`, which
-    keeps it so; any other optimizer would treat the Galerkin gradients of these layers
-    as ordinary gradients, and refuses nothing.
+    keeps it so; a step of any other optimizer that has these layers among its weights
+    is an error, since their gradients are Galerkin gradients.
+
+    `trainable = False`, set before `compile`, freezes a layer: neither its factors nor
+    its rank change, and any optimizer may train the rest of the model. `trainable` of
+    `u`, `s` and `v` does the same for the kernel alone, and must be the same for all
+    three. Once a layer is trained again its slots start anew, with the new optimizer
+    that Keras asks for.
 
     A subclass calls `add_factors` in `build`, and multiplies by `multiply` or, where
     the rows of `W` are looked up, by `look_up`. One that multiplies in another way
@@ -242,7 +249,6 @@ class LowRankLayer(keras.layers.Layer):
                 variable.assign(value)
             return
         old = (self.u, self.s, self.v)
-        paths = [variable._path for variable in old]
         others = [
             variable
             for variable in self._trainable_variables + self._non_trainable_variables
@@ -253,8 +259,9 @@ class LowRankLayer(keras.layers.Layer):
         self._tracker.unlock()
         with scope_of(self.u):
             self._add_variables(capacity, [_constant(value) for value in padded])
-        for variable, path in zip((self.u, self.s, self.v), paths, strict=True):
-            variable._path = path
+        for variable, before in zip((self.u, self.s, self.v), old, strict=True):
+            variable._path = before._path
+            variable.trainable = before.trainable
         for variable in others:
             # Tracked last, so that the order of the weights stays the same.
             self._track_variable(variable)
@@ -312,14 +319,19 @@ class LowRankLayer(keras.layers.Layer):
         shapes = [(features, capacity), (capacity, capacity), (units, capacity)]
         penalty = None if self._factor_regularizer is None else self._kernel_penalty
         for name, shape, initializer in zip("usv", shapes, initializers, strict=True):
-            variable = self.add_weight(
-                name=name,
-                shape=shape,
-                initializer=initializer,
-                # One penalty a layer: it hangs on `s` and reads all three factors.
-                regularizer=penalty if name == "s" else None,
-            )
-            variable.low_rank_layer = weakref.ref(self)
+            # As `add_weight` makes variables of another class.
+            with keras.name_scope(self.name, caller=self):
+                variable = Factor(
+                    self,
+                    initializer=initializer,
+                    shape=shape,
+                    dtype=self.variable_dtype,
+                    name=name,
+                )
+            if name == "s":
+                # One penalty a layer, which reads all three factors.
+                variable.regularizer = penalty
+            self._track_variable(variable)
             setattr(self, name, variable)
 
     def _kernel_penalty(self, s: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from dlrt._checks import check_integer, check_share
 from dlrt._values import scope_of, value_of
 from dlrt.integrators import Integrator
 from dlrt.layers import LowRankLayer
+from dlrt.layers._factor import stepping_factors
 from dlrt.optimizers import _scaling, _slots
 from dlrt.optimizers._layer_step import (
     LayerStep,
@@ -184,6 +185,7 @@ class LowRank(keras.optimizers.Optimizer):
     def build(self, variables: list[keras.Variable]) -> None:
         if self.built:
             return
+        _check_whole(variables)
         for layer in layers_of(variables):
             if layer.tolerance is not None and not self.integrator.rank_adaptive:
                 raise ValueError(
@@ -260,6 +262,8 @@ class LowRank(keras.optimizers.Optimizer):
         if not self.built:
             with keras.name_scope(self.name):
                 self.build(variables)
+        self._check_variables_are_known(variables)
+        _check_whole(variables)
         phases = self.integrator.phases
         if self._phase is None and len(phases) > 1:
             raise ValueError(
@@ -287,7 +291,7 @@ class LowRank(keras.optimizers.Optimizer):
             updating = count % inner.gradient_accumulation_steps == 0
             truncating = ops.logical_and(truncating, updating)
         if pairs:
-            with shared_updates(inner):
+            with stepping_factors(), shared_updates(inner):
                 inner.apply([g for g, _ in pairs], [v for _, v in pairs])
             if not last:
                 # One step of the user's optimizer, whatever the number of phases.
@@ -433,3 +437,17 @@ def _optimizer(identifier: Any) -> keras.optimizers.Optimizer:
             f"configuration. Received: inner_optimizer={identifier!r}"
         )
     return optimizer
+
+
+def _check_whole(variables: list) -> None:
+    """Raises a ValueError if a low-rank layer is among variables in part."""
+    ids = set(map(id, variables))
+    for layer in layers_of(variables):
+        missing = [name for name in "usv" if id(getattr(layer, name)) not in ids]
+        if missing:
+            raise ValueError(
+                "`u`, `s` and `v` of a low-rank layer are trained together or not at "
+                f"all. Received: {', '.join(missing)} of layer {layer.name!r} not "
+                "among the trainable variables. Set `trainable` of the layer, or of "
+                "all three, before `compile`."
+            )
