@@ -36,9 +36,11 @@ def shared_updates(optimizer: keras.optimizers.Optimizer) -> Iterator[None]:
     be launched in each. (Measured: see `benchmarks/README.md`, "Transformers".)
 
     Only on TensorFlow, on one device, and for optimizers known to keep their slots in
-    lists and to ask nothing else of a variable; elsewhere nothing changes.
+    lists and to ask nothing else of a variable; elsewhere nothing changes. Outside of
+    traced functions it is Adam alone that is one operation, so that its steps are the
+    same there: a truncation makes much of what differs in the last digits.
     """
-    if not _applicable(optimizer):
+    if not (type(optimizer) in _SHAREABLE and _tracing.applicable()):
         yield
         return
     import tensorflow as tf
@@ -60,6 +62,9 @@ def shared_updates(optimizer: keras.optimizers.Optimizer) -> Iterator[None]:
             m, v = slots["_momentums"], slots["_velocities"]
             fused(gradient, rate, raw(variable), m, v)
             return
+        if not _tracing.tracing():
+            type(optimizer).update_step(optimizer, gradient, variable, learning_rate)
+            return
         key = (variable.shape, variable.dtype, tuple(slots))
         if key not in functions:
             functions[key] = _function(optimizer, list(slots))
@@ -72,14 +77,12 @@ def shared_updates(optimizer: keras.optimizers.Optimizer) -> Iterator[None]:
         del optimizer.__dict__["update_step"]
 
 
-def _applicable(optimizer: keras.optimizers.Optimizer) -> bool:
-    return type(optimizer) in _SHAREABLE and _tracing.tracing()
-
-
 def _fused_adam(optimizer: keras.optimizers.Optimizer) -> Callable | None:
     """Adam's update as the one operation that TensorFlow has for it.
 
-    It computes what Keras does, in the same order. `None` for other optimizers.
+    It computes what Keras does, in the same order, but takes `1 - beta_2` of the
+    rounded `beta_2`, which changes `v` by 1.3e-5 of it in single precision. `None` for
+    other optimizers.
     """
     adam = type(optimizer) in (keras.optimizers.Adam, keras.optimizers.AdamW)
     if not adam or optimizer.amsgrad:

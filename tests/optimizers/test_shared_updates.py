@@ -1,4 +1,4 @@
-"""A compiled step, whose updates share traces, equals one that runs eagerly."""
+"""A compiled step, whose updates share traces, equals one with the updates of Keras."""
 
 import keras
 import numpy as np
@@ -17,13 +17,19 @@ OPTIONS = {
 }
 
 
-def trained(optimizer, eagerly, layers=2):
+def by_keras(monkeypatch):
+    """Has eager steps make the updates as Keras does, also those of Adam."""
+    monkeypatch.setattr("dlrt.optimizers._shared_updates._fused_adam", lambda _: None)
+
+
+def trained(optimizer, eagerly, layers=2, **arguments):
     keras.utils.set_random_seed(1)
     inputs = x = keras.Input((6,))
     for _ in range(layers):
         x = dlrt.layers.LowRankDense(6, rank=2, activation="tanh")(x)
     model = dlrt.Model(inputs, keras.layers.Dense(3)(x))
-    model.compile(dlrt.optimizers.LowRank(optimizer), "mse", run_eagerly=eagerly)
+    optimizer = dlrt.optimizers.LowRank(optimizer, **arguments)
+    model.compile(optimizer, "mse", run_eagerly=eagerly)
     rng = np.random.default_rng(0)
     data = rng.normal(size=(32, 6)).astype("float32"), rng.normal(size=(32, 3))
     model.fit(*data, batch_size=8, epochs=2, shuffle=False, verbose=0)
@@ -32,14 +38,28 @@ def trained(optimizer, eagerly, layers=2):
 
 @pytest.mark.tensorflow_only
 @pytest.mark.parametrize("cls", [*QUICK, *slow(*REST)])
-def test_updates_are_those_of_the_optimizer(cls):
-    models = [
-        trained(cls(learning_rate=0.01, **OPTIONS.get(cls, {})), eagerly)
-        for eagerly in (False, True)
-    ]
+def test_updates_are_those_of_the_optimizer(cls, monkeypatch):
+    models = []
+    for eagerly in (False, True):
+        if eagerly:
+            by_keras(monkeypatch)
+        optimizer = cls(learning_rate=0.01, **OPTIONS.get(cls, {}))
+        models.append(trained(optimizer, eagerly))
     for compiled, eager in zip(*(model.weights for model in models), strict=True):
         np.testing.assert_allclose(compiled, eager, rtol=1e-3, atol=1e-5)
     assert all(np.isfinite(weight).all() for weight in models[0].get_weights())
+
+
+@pytest.mark.tensorflow_only
+def test_eager_steps_of_adam_are_compiled_ones_where_ranks_adapt():
+    """A truncation makes much of little: updates must not differ by rounding."""
+    compiled, eager = (
+        trained(keras.optimizers.Adam(0.05), eagerly, tolerance=0.6, min_rank=1)
+        for eagerly in (False, True)
+    )
+    assert compiled.layers[1].rank < 2
+    for one, other in zip(compiled.weights, eager.weights, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-7)
 
 
 @pytest.mark.tensorflow_only
@@ -52,10 +72,12 @@ def test_updates_are_those_of_the_optimizer(cls):
     ],
     ids=lambda options: "-".join(options) or "plain",
 )
-def test_adam_with_gradients_of_rows(options):
+def test_adam_with_gradients_of_rows(options, monkeypatch):
     tokens = np.random.default_rng(0).integers(0, 5, (32, 3))
     results = []
     for eagerly in (False, True):
+        if eagerly:
+            by_keras(monkeypatch)
         keras.utils.set_random_seed(1)
         inputs = keras.Input((3,), dtype="int32")
         x = keras.layers.Flatten()(keras.layers.Embedding(9, 4)(inputs))
