@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 import keras
 from keras.src.layers.rnn.conv_lstm import ConvLSTMCell  # not exported by Keras
 
-from dlrt._within import build_shapes, has_own_weights, is_container, is_graph, parts
+from dlrt._within import build_shapes, is_container, is_graph, own_variables, parts
 from dlrt.layers import (
     LowRankEmbedding,
     LowRankLayer,
@@ -199,7 +199,7 @@ def _within(container: Layer) -> Iterator[Call]:
     """The calls of layers within one of a user's class; itself if it has weights."""
     for part in (container, *parts(container).values()):
         if is_container(part):
-            if has_own_weights(part):
+            if own_variables(part):
                 yield Call(part, {})
         elif part.built:
             shapes = build_shapes(part)
