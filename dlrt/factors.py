@@ -79,6 +79,8 @@ class Factors(NamedTuple):
             check_share("tolerance", tolerance)
         matrix = _checked("matrix", matrix)
         shape = tuple(matrix.shape)
+        if 0 in shape:
+            raise ValueError(f"`matrix` must have entries. Received shape: {shape}")
         if rank is not None and None not in shape and rank > min(shape):
             raise ValueError(
                 f"`rank` must be at most min(n, m) = {min(shape)} for a matrix of "
@@ -115,7 +117,7 @@ def _checked(name: str, matrix: Any) -> Tensor:
         raise ValueError(
             f"`{name}` must be of a real floating dtype. Received: {name}.dtype={dtype}"
         )
-    if len(tensor.shape) != 2 or 0 in tensor.shape:
+    if len(tensor.shape) != 2:
         raise ValueError(
             f"`{name}` must be a matrix. Received: {name}.shape={tuple(tensor.shape)}"
         )

@@ -180,7 +180,7 @@ def _kept(factors: Factors, singular_values: Tensor, truncation: Truncation) -> 
 def _active(basis: Tensor, new: Complement | None) -> Tensor:
     """Ones for the directions of an augmented basis in use, zeros for the others."""
     active = used_columns(basis)
-    return active if new is None else ops.concatenate([active, new.active])
+    return active if new is None else ops.concatenate([active, new.active], axis=-1)
 
 
 def used_columns(basis: Tensor) -> Tensor:
