@@ -1,7 +1,9 @@
 # Sourced by the run scripts, not run by itself. Leaves in the environment
 #   PYTHON   the interpreter: the caller's $PYTHON, or .venv/bin/python, which is
 #            created from requirements.txt and kept up to date with it;
-#   root     the repository.
+#   root     the repository;
+#   help     not empty where the caller asks for --help: it installs nothing and needs
+#            no package, so PYTHON may be any supported one.
 # A script that needs more sets dlrt_extra before: cp for CP decompositions, translation
 # for the packages of the translation experiment, dev for these and the development tools.
 
@@ -24,12 +26,9 @@ environment_is_current() {
     fi | cmp -s - "$root/.venv/.dlrt-$dlrt_extra"
 }
 
-set_up_environment() {
+find_base() {
     for base in python3.11 python3 python3.12 python3.13 "$root/.venv/bin/python"; do
-        if "$base" -c "$supported" 2>/dev/null; then
-            "$base" "$root/run_scripts/_setup.py" "$dlrt_extra" || exit
-            return
-        fi
+        ! "$base" -c "$supported" 2>/dev/null || return 0
     done
     fail "No Python 3.11, 3.12 or 3.13 was found. Install one, or name one that has \
 the packages of requirements.txt: PYTHON=/path/to/python sh $0"
@@ -38,6 +37,7 @@ the packages of requirements.txt: PYTHON=/path/to/python sh $0"
 check_given_python() {
     "$PYTHON" -c "$supported" 2>/dev/null ||
         fail "\`PYTHON\` must be a Python 3.11, 3.12 or 3.13. Received: $PYTHON"
+    [ -z "$help" ] || return 0
     # A module has the name of its package, but for two.
     modules=$(sed -n 's/^pyyaml.*/yaml/p; t
         s/^pillow.*/PIL/p; t
@@ -58,15 +58,35 @@ sys.exit(" ".join(missing) if missing else 0)
 Received: $PYTHON"
 }
 
+# What stands at the top of the script.
+print_header() {
+    sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"
+}
+
+help=
+for word; do
+    case $word in -h | --help) help=yes ;; esac
+done
+if [ -n "$help" ] && [ "$dlrt_extra" = dev ]; then
+    print_header
+    exit
+fi
+
 if [ -n "${PYTHON:-}" ]; then
     case $PYTHON in
     /*) ;;
     */*) PYTHON=$PWD/$PYTHON ;;
     esac
     check_given_python
-else
-    environment_is_current || set_up_environment
+elif environment_is_current; then
     PYTHON=$root/.venv/bin/python
+else
+    find_base
+    PYTHON=$base
+    if [ -z "$help" ]; then
+        "$base" "$root/run_scripts/_setup.py" "$dlrt_extra" || exit
+        PYTHON=$root/.venv/bin/python
+    fi
 fi
 
 # The checkout is imported from any directory, and a folder of the caller's that
