@@ -47,9 +47,13 @@ def import_keras(devices: bool = True) -> None:
 
 @contextlib.contextmanager
 def warnings_as_lines() -> Iterator[None]:
-    """Prints warnings as a line each, not like accidents in a line of the source."""
+    """Prints warnings as a line each, not like accidents in a line of the source.
+
+    Of one with several lines it is the first, which says what to do.
+    """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         yield
     for warning in caught:
-        print(f"WARNING: {warning.message}", file=sys.stderr, flush=True)
+        line = str(warning.message).partition("\n")[0]
+        print(f"WARNING: {line}", file=sys.stderr, flush=True)

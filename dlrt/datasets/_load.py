@@ -21,6 +21,9 @@ from dlrt.datasets._keras_cache import CACHE_ENTRIES
 
 _NAMES = ("auto", "mnist", "fashion_mnist", "cifar10", "digits")
 _CIFAR10 = "cifar10"
+# What the images of a folder may take once they are scaled: float32, in colour.
+_MOST_BYTES = 2**35
+_PIXEL_BYTES = 12
 
 
 def load(
@@ -68,8 +71,9 @@ def load(
 
     Raises:
         ValueError: If `name` is neither a data set nor an existing folder,
-            `image_size` is no pair of positive integers or for no folder, or
-            `data_dir` or `DLRT_DATA_DIR` is not an existing directory.
+            `image_size` is no pair of positive integers, for no folder or so large
+            that images would take more than 32 GiB, or `data_dir` or
+            `DLRT_DATA_DIR` is not an existing directory.
         DatasetFileError: If a file in such a directory cannot be used; images with
             several frames, with values of 32 bits, or above the limit of Pillow,
             are among them. It is a `ValueError`, and no other place is searched
@@ -100,11 +104,10 @@ def load(
     except DatasetUnavailableError as error:
         warnings.warn(
             "MNIST could not be had. THE SMALL EMBEDDED DIGITS ARE USED INSTEAD: "
-            "results are not MNIST results and not comparable with them. "
-            f"To get MNIST, download {BASE_URL}mnist.npz into a directory and set "
-            f"the environment variable {ENVIRONMENT_VARIABLE} to it, or load it "
-            "once with a network connection. To use the digits without this "
-            f'warning, load "digits". Details: {error}',
+            "results are not MNIST results. Set the environment variable "
+            f"{ENVIRONMENT_VARIABLE} to a folder with mnist.npz, or load "
+            '"digits".\n'
+            f"mnist.npz is at {BASE_URL}mnist.npz. {error}",
             DatasetFallbackWarning,
             stacklevel=2,
         )
@@ -126,6 +129,8 @@ def _of_folder(
             f"Received: image_size={image_size!r}"
         )
     path = Path(name).expanduser()
+    if image_size is not None:
+        _check_memory(path, image_size)
     found = read_folder(path, image_size)
     return _of_class_folders(path.absolute().name, found, str(path))
 
@@ -133,6 +138,17 @@ def _of_folder(
 def _is_size(value: object) -> bool:
     pair = isinstance(value, tuple | list) and len(value) == 2
     return pair and all(type(n) is int and n > 0 for n in value)  # type: ignore[attr-defined]
+
+
+def _check_memory(folder: Path, image_size: tuple[int, int]) -> None:
+    count = sum(path.is_file() for path in folder.rglob("*"))
+    needed = count * image_size[0] * image_size[1] * _PIXEL_BYTES
+    if needed > _MOST_BYTES:
+        raise ValueError(
+            f"`image_size` must be smaller: images may take {_MOST_BYTES / 2**30:g} "
+            f"GiB, and the {count} files in {folder} would take up to "
+            f"{needed / 2**30:.3g}. Received: image_size={tuple(image_size)}"
+        )
 
 
 def _own_cifar10(directory: Path) -> ClassFolders | None:

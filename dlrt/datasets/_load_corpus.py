@@ -87,11 +87,10 @@ def load_corpus(
                 raise
             warnings.warn(
                 "The corpus pt_en could not be had. THE GENERATED PHRASES ARE USED "
-                "INSTEAD: results are not results on natural text and not comparable "
-                f"with them. To get pt_en, set the environment variable "
-                f"{ENVIRONMENT_VARIABLE} to a directory that has it. To use the "
-                'phrases without this warning, load "phrases". '
-                f"Details: {error}",
+                "INSTEAD: results are not results on natural text. Set the "
+                f"environment variable {ENVIRONMENT_VARIABLE} to a folder with pt_en, "
+                'or load "phrases".\n'
+                f"{error}",
                 DatasetFallbackWarning,
                 stacklevel=2,
             )

@@ -202,6 +202,11 @@ class TestFolders:
         with pytest.raises(ValueError, match="`image_size` must be a pair"):
             load(folder, image_size=size)
 
+    @pytest.mark.parametrize("size", [(99_999, 99_999), (1, 10**12)])
+    def test_image_size_that_takes_all_memory(self, folder, size):
+        with pytest.raises(ValueError, match="`image_size` must be smaller: .*32 GiB"):
+            load(folder, image_size=size)
+
     def test_image_size_without_folder(self):
         with pytest.raises(ValueError, match="`image_size` is for"):
             load("digits", image_size=(8, 8))
