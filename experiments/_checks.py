@@ -1,10 +1,29 @@
 """Checks of settings, with errors that name the option of the command line."""
 
 import math
+import os
 import re
 from collections.abc import Collection
+from pathlib import Path
 
+from experiments import names
+from experiments._log_format import LOGS, WRONG
 from experiments._settings import Settings
+
+# What backends count with, in 32 bits.
+MOST = 2**31 - 1
+# A sheet of Excel has 2**20 rows, and a run may have two phases.
+MOST_EPOCHS = 500_000
+# Of one network: 8 GiB in float32, beside gradients and moments of the same size.
+MOST_WEIGHTS = 2**31
+
+# What lies in the folder of the runs beside them. Some file systems don't tell upper
+# from lower case.
+_RESERVED = {
+    *("finishedtests", "finishedtestsfullset", WRONG.lower()),
+    *("figures", "checkpoints", LOGS.lower()),
+}
+_MOST_NAME_BYTES = 255
 
 
 def check_run(settings: Settings) -> None:
@@ -20,6 +39,38 @@ def check_run(settings: Settings) -> None:
         settings,
         "run_name",
         "be a folder's name of letters, digits and . _ + -",
+    )
+    if run_name is not None:
+        require(
+            len(os.fsencode(run_name)) <= _MOST_NAME_BYTES,
+            settings,
+            "run_name",
+            f"have at most {_MOST_NAME_BYTES} bytes",
+        )
+        require(
+            run_name.casefold() not in _RESERVED and not _is_test(run_name),
+            settings,
+            "run_name",
+            "be another name: this one is for a part of the archive of tests",
+        )
+
+
+def check_log_dir(path: Path) -> None:
+    """Raises `OSError` if runs can't be written to a folder, which may be new."""
+    above = path
+    while not os.path.exists(above) and above != above.parent:
+        above = above.parent
+    if not above.is_dir():
+        raise unwritable(path, f"{above} is a file")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise unwritable(path, f"{above} may not be written to")
+
+
+def unwritable(log_dir: Path, reason: str) -> OSError:
+    """The error for a folder of runs that can't be written to."""
+    return OSError(
+        f"`--log-dir` must be a folder that can be written to: {reason}. Received: "
+        f"--log-dir {log_dir}"
     )
 
 
@@ -41,11 +92,34 @@ def require(condition: bool, settings: Settings, name: str, allowed: str) -> Non
     )
 
 
-def at_least_one(settings: Settings, *names: str) -> None:
-    """Raises `ValueError` if one of some settings is below 1, unless it is `None`."""
-    for name in names:
+def at_least_one(settings: Settings, *counts: str) -> None:
+    """Raises `ValueError` if a setting is no number to count with, unless `None`."""
+    for name in counts:
         value = getattr(settings, name)
-        require(value is None or value >= 1, settings, name, "be at least 1")
+        if value is None:
+            continue
+        most = MOST_EPOCHS if name.endswith("epochs") else MOST
+        require(value >= 1, settings, name, "be at least 1")
+        require(value <= most, settings, name, f"be at most {most}")
+
+
+def few_weights(settings: Settings, count: int, *sizes: str) -> None:
+    """Raises `ValueError` if a network has too many weights.
+
+    Args:
+        settings: All settings.
+        count: Number of the weights.
+        sizes: Names of the settings that it follows from.
+    """
+    if count <= MOST_WEIGHTS:
+        return
+    allowed, needed = (f"{weights / 2**28:,.1f}" for weights in (MOST_WEIGHTS, count))
+    received = " ".join(f"{option(name)} {getattr(settings, name)}" for name in sizes)
+    raise ValueError(
+        f"{', '.join(f'`{option(name)}`' for name in sizes)} must be smaller: weights "
+        f"may take {allowed} GiB in float32, and these would take {needed}. "
+        f"Received: {received}"
+    )
 
 
 def positive(settings: Settings, name: str) -> None:
@@ -59,6 +133,14 @@ def one_of(settings: Settings, name: str, allowed: Collection[str]) -> None:
     """Raises `ValueError` unless a setting is one of some words."""
     valid = getattr(settings, name) in allowed
     require(valid, settings, name, f"be one of {', '.join(allowed)}")
+
+
+def _is_test(name: str) -> bool:
+    try:
+        names.parse(name)
+    except ValueError:
+        return False
+    return True
 
 
 def option(name: str) -> str:

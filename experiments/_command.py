@@ -5,12 +5,14 @@ Nothing here needs a backend: help and mistyped options don't wait for it to sta
 
 import argparse
 import contextlib
+import difflib
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from experiments import _quiet, _runs
 from experiments._finite import NonFiniteLoss
 from experiments._settings import Settings
 
@@ -28,8 +30,35 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**{"allow_abbrev": False, **settings})
 
+    def parse_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> argparse.Namespace:
+        given, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            hints = "".join(
+                suggestion(word.split("=")[0], self._flags(given))
+                for word in unknown
+                if word.startswith("-")
+            )
+            fail(f"unrecognized arguments: {' '.join(unknown)}.{hints}")
+        return given
+
+    def _flags(self, given: argparse.Namespace) -> Iterator[str]:
+        """The options of the parser, and of the subcommand that was chosen."""
+        for action in self._actions:
+            yield from action.option_strings
+            if isinstance(action.choices, Mapping):
+                chosen = getattr(given, action.dest)
+                yield from action.choices[chosen]._flags(given)
+
     def error(self, message: str) -> NoReturn:
         fail(message)
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """A question, after a space, for what is like a mistyped word; maybe none."""
+    like = difflib.get_close_matches(word, list(known), 1)
+    return f" Did you mean {like[0]}?" if like else ""
 
 
 def fail(message: str) -> NoReturn:
@@ -72,6 +101,8 @@ def input_errors() -> Iterator[None]:
         yield
     except (ValueError, OSError) as error:
         fail(str(error))
+    except MemoryError as error:
+        fail(f"There is not enough memory: {error}")
 
 
 @contextlib.contextmanager
@@ -103,6 +134,16 @@ def training_errors(directory: Path, rate: str) -> Iterator[None]:
         )
     except KeyboardInterrupt:
         raise KeyboardInterrupt(directory.name) from None
+
+
+def begin(settings: Settings) -> None:
+    """Starts Keras, if the run has a place.
+
+    Keras takes seconds to start; help, mistyped options and names don't wait for it.
+    """
+    with input_errors():
+        _runs.check(settings)
+    _quiet.import_keras()
 
 
 def run(

@@ -1,6 +1,7 @@
 """What an MNIST run can be told: settings, their defaults and their bounds."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from experiments import _truncation
 from experiments._checks import (
     at_least_one,
     check_run,
+    few_weights,
     one_of,
     option,
     positive,
@@ -88,6 +90,12 @@ class Config(Settings):
         return min(NUM_INPUTS, self.dim_layer)
 
     @property
+    def kernels(self) -> list[tuple[int, int]]:
+        """The shapes of the hidden layers' kernels."""
+        width = self.dim_layer
+        return [(NUM_INPUTS, width), *[(width, width)] * (NUM_HIDDEN - 1)]
+
+    @property
     def dense(self) -> bool:
         """Whether the network has no low-rank layers."""
         return self.subcommand == "dense-reference"
@@ -128,6 +136,18 @@ DEFAULTS = {
 }
 
 
+def weights(kernels: Sequence[tuple[int, int]], rank: int | None) -> int:
+    """Number of the weights in kernels, each with factors of a rank if these are fewer.
+
+    Args:
+        kernels: The shapes.
+        rank: The rank, `None` if they are dense.
+    """
+    return sum(
+        n * m if rank is None else min(n * m, rank * (n + m)) for n, m in kernels
+    )
+
+
 def truncation_schedule(config: Config, steps_per_epoch: int) -> dict[str, int | None]:
     """When the adaptive phase of a run truncates: arguments of `LowRank`."""
     stops = config.fine_tune_epochs is None
@@ -154,6 +174,8 @@ def resolve(subcommand: str, given: dict[str, Any]) -> Config:
     values = vars(DEFAULTS[subcommand]) | given
     config = Config(**values)
     _check(config)
+    penalised = config.regularizer != "none" or "regularizer_amount" not in given
+    require(penalised, config, "regularizer_amount", "come with `--regularizer`")
     if "start_rank" not in given and config.start_rank is not None:
         if config.load_model is not None and subcommand != "train-from-prune":
             values["start_rank"] = None
@@ -167,6 +189,11 @@ def resolve(subcommand: str, given: dict[str, Any]) -> Config:
         values["load_model"] = config.load_model.expanduser().absolute()
     config = Config(**values)
     _check_ranks(config)
+    # A rank that adapts may be that of the network that is loaded, or grow.
+    dense = config.dense or subcommand == "train-from-prune"
+    most = config.max_rank or config.full_rank
+    rank = most if config.tolerance else config.start_rank or most
+    few_weights(config, weights(config.kernels, None if dense else rank), "dim_layer")
     return config
 
 

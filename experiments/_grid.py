@@ -1,12 +1,14 @@
 """The grid of a sweep: its settings, and the networks that they stand for."""
 
 import itertools
+import math
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from experiments import names
-from experiments._config import DEFAULTS, NUM_INPUTS, Config, resolve
+from experiments._config import DEFAULTS, NUM_INPUTS, Config, resolve, weights
 from experiments.names import Name
 
 METHODS = ("reference", "dlrt", "adaptive")
@@ -17,9 +19,15 @@ _SUBCOMMANDS = {
 }
 # Of MNIST, without the sixth to validate with.
 _TRAIN_IMAGES = 50_000
+# Of what has several values: what dense and low-rank networks have in common.
+_SHARED = "epochs", "batch_size", "learning_rate", "optimizer", "dataset_size", "noise"
 # The names of tests have words for no others.
 OPTIMIZERS = ("adam", "sgd")
 REGULARIZERS = ("none", *names.REGULARIZERS)
+
+MOST_CELLS = 100_000
+# The options of single runs that have another name here.
+_OPTIONS = {"--dim-layer": "--dims", "--seed": "--runs", "--tolerance": "--tolerances"}
 
 
 @dataclass(frozen=True)
@@ -111,6 +119,11 @@ def cells(grid: Grid) -> tuple[list[Cell], list[str]]:
     Raises:
         ValueError: If a setting is outside of its bounds, or nothing is left.
     """
+    count = _count(grid)
+    if count > MOST_CELLS:
+        raise ValueError(
+            f"A grid must have at most {MOST_CELLS:,} networks. Received: {count:,}"
+        )
     found: dict[tuple[str, str], Cell] = {}
     too_narrow: dict[tuple[str, int], set[int]] = {}
     for method, shared in itertools.product(grid.methods, _combinations(grid)):
@@ -150,13 +163,9 @@ def units(cells: Iterable[Cell]) -> list[list[Cell]]:
 
 def parameters(config: Config) -> int:
     """Parameters of a network at its start, as counted for prediction."""
-    n, d = NUM_INPUTS, config.dim_layer
-    kernels = [(n, d), (d, d), (d, d), (d, d)]
+    d = config.dim_layer
     rank = None if config.dense else config.start_rank
-    weights = sum(
-        a * b if rank is None else min(a * b, rank * (a + b)) for a, b in kernels
-    )
-    return weights + 4 * d + 10 * d + 10
+    return weights(config.kernels, rank) + 4 * d + 10 * d + 10
 
 
 def flops(config: Config) -> float:
@@ -169,21 +178,25 @@ def train_images(config: Config) -> float:
     return _TRAIN_IMAGES * config.dataset_size
 
 
+def _count(grid: Grid) -> int:
+    """How many networks a grid has, with those that are left out."""
+    tests = {"reference": 1, "dlrt": len(grid.ranks), "adaptive": len(grid.tolerances)}
+    penalties = (
+        1 if regularizer == "none" else len(grid.regularizer_amount)
+        for regularizer in grid.regularizer
+    )
+    sizes = [len(getattr(grid, key)) for key in (*_SHARED, "runs", "dims")]
+    several = sum(penalties) * math.prod(sizes)
+    return several * sum(tests[method] for method in grid.methods)
+
+
 def _combinations(grid: Grid) -> Iterator[dict[str, Any]]:
     """What the names of all methods' tests have in common."""
-    keys = (
-        "epochs",
-        "batch_size",
-        "learning_rate",
-        "optimizer",
-        "dataset_size",
-        "noise",
-    )
-    for values in itertools.product(*(getattr(grid, key) for key in keys)):
+    for values in itertools.product(*(getattr(grid, key) for key in _SHARED)):
         for regularizer in grid.regularizer:
             amounts = grid.regularizer_amount if regularizer != "none" else (0.0,)
             for amount in amounts:
-                yield dict(zip(keys, values, strict=True)) | {
+                yield dict(zip(_SHARED, values, strict=True)) | {
                     "dims": (min(grid.dims), max(grid.dims) + 1),
                     "regularizer": regularizer,
                     "regularizer_amount": amount,
@@ -233,4 +246,10 @@ def _config(method: str, grid: Grid, name: Name, dim: int, rank: int | None) -> 
         given["start_rank"] = min(grid.start_rank, dim)
     if DEFAULTS[subcommand].integrator is not None:
         given["integrator"] = grid.integrator
-    return resolve(subcommand, given)
+    try:
+        return resolve(subcommand, given)
+    except ValueError as error:
+        message = str(error)
+        for single, several in _OPTIONS.items():
+            message = re.sub(rf"{single}\b(?!-)", several, message)
+        raise ValueError(message) from error

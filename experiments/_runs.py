@@ -1,4 +1,7 @@
-"""The folder of a run: its name, what is in it, and which one to continue."""
+"""The folder of a run: its name, what is in it, and which one to continue.
+
+Nothing here needs a backend until a log is read.
+"""
 
 import contextlib
 import os
@@ -9,8 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dlrt.callbacks import read_history
-from experiments._checks import option
+from experiments._checks import check_log_dir, option, unwritable
 from experiments._log_format import LOGS, equal, workbooks
 from experiments._settings import Settings
 
@@ -50,12 +52,30 @@ class Run:
 
         A continued log must be found even if the settings, and so the name, differ.
         """
-        existing = workbooks(self.directory / LOGS)
-        return existing[0] if existing else self.log(network)
+        proper = self.log(network)
+        existing = workbooks(proper.parent)
+        return existing[0] if existing and not proper.exists() else proper
 
     def log(self, network: str) -> Path:
         """The log of a network under its proper name."""
         return self.directory / LOGS / f"{network}.xlsx"
+
+
+def check(settings: Settings) -> None:
+    """Makes sure that a run has a place, as far as that is known before its data are.
+
+    Raises:
+        ValueError: If a run of the given name exists, or none to continue does.
+        OSError: If the folder of the runs can't be written to.
+    """
+    check_log_dir(settings.log_dir)
+    if settings.run_name is None:
+        return
+    if settings.resume:
+        if find(settings) is None:
+            raise missing(settings)
+    elif os.path.lexists(settings.log_dir / settings.run_name):
+        raise _taken(settings)
 
 
 def create(settings: Settings) -> Run:
@@ -73,28 +93,40 @@ def create(settings: Settings) -> Run:
             run.directory.mkdir()
         except FileExistsError as error:
             if not settings.log_dir.is_dir():
-                raise _unwritable(settings, "it is a file") from error
+                raise unwritable(settings.log_dir, "it is a file") from error
             if settings.run_name is not None:
-                raise ValueError(
-                    "`--run-name` must be new, or come with `--resume`. Received: "
-                    f"--run-name {settings.run_name}, which exists in "
-                    f"{settings.log_dir}"
-                ) from error
+                raise _taken(settings) from error
         except OSError as error:
-            raise _unwritable(settings, error.strerror or str(error)) from error
+            reason = error.strerror or str(error)
+            raise unwritable(settings.log_dir, reason) from error
         else:
             return run
     raise AssertionError("there is no end of numbers")
 
 
 def find(settings: Settings) -> Run | None:
-    """The run to continue: of that name, or the newest with the default name."""
+    """The run to continue: of that name, or the newest with the default name.
+
+    Raises:
+        ValueError: If its folder, or that of its log, is a link: what a run writes
+            stays in the folder of the runs.
+    """
     if settings.run_name is not None:
-        run = Run(settings.log_dir / settings.run_name)
-        return run if run.directory.is_dir() else None
-    pattern = re.compile(re.escape(settings.base_name) + r"(-[1-9]\d*)?")
-    runs = [run for run in _all(settings.log_dir) if pattern.fullmatch(run.name)]
-    return max(runs, key=_age, default=None)
+        named = Run(settings.log_dir / settings.run_name)
+        run = named if named.directory.is_dir() else None
+    else:
+        pattern = re.compile(re.escape(settings.base_name) + r"(-[1-9]\d*)?")
+        runs = [run for run in _all(settings.log_dir) if pattern.fullmatch(run.name)]
+        run = max(runs, key=_age, default=None)
+    if run is not None:
+        for path in (run.directory, run.directory / LOGS):
+            if path.is_symlink():
+                raise ValueError(
+                    "`--resume` follows no links; name the folder that they lead to "
+                    f"by `--log-dir` and `--run-name`. Received: {path}, which leads "
+                    f"to {path.resolve()}"
+                )
+    return run
 
 
 def missing(settings: Settings) -> ValueError:
@@ -119,6 +151,8 @@ def stored_configuration(
     Raises:
         ValueError: If the log can't be read, or the run was meant to be longer.
     """
+    from dlrt.callbacks import read_history
+
     workbook = run.workbook(settings.network)
     if not workbook.exists():
         return {}
@@ -148,6 +182,8 @@ def newest_finished(
         same: Names of the settings that must be equal.
         facts: What else the log must say.
     """
+    from dlrt.callbacks import read_history
+
     wanted = {name: settings.record().get(name) for name in same} | dict(facts or {})
     for run in newest_first(settings.log_dir):
         workbook = run.log(settings.network)
@@ -168,7 +204,7 @@ def removed_if_unusable(run: Run) -> Iterator[None]:
     """Leaves nothing behind of a run that can't be set up within this context."""
     try:
         yield
-    except (ValueError, OSError):
+    except BaseException:
         shutil.rmtree(run.directory, ignore_errors=True)
         raise
 
@@ -198,8 +234,8 @@ def _age(run: Run) -> tuple[int, int, str]:
     return max(times), len(run.name), run.name
 
 
-def _unwritable(settings: Settings, reason: str) -> OSError:
-    return OSError(
-        f"`--log-dir` must be a folder that can be written to: {reason}. Received: "
-        f"--log-dir {settings.log_dir}"
+def _taken(settings: Settings) -> ValueError:
+    return ValueError(
+        "`--run-name` must be new, or come with `--resume`. Received: --run-name "
+        f"{settings.run_name}, which exists in {settings.log_dir}"
     )

@@ -1,6 +1,7 @@
 """What the settings of every experiment offer."""
 
 import abc
+import re
 import sys
 from dataclasses import KW_ONLY, dataclass, fields
 from pathlib import Path
@@ -17,6 +18,9 @@ INTEGRATORS = (
 ADAPTIVE_INTEGRATORS = ("augmented_bug", "parallel_bug")
 
 LOG_DIR = Path(__file__).resolve().parents[1] / "history_logs"
+
+# Of a file system's 255, what leaves room for the words around it.
+_WORD_BYTES = 150
 
 # They say where a run is and how it shows, not what it computes.
 _NOT_RECORDED = ("run_name", "log_dir", "resume", "verbose")
@@ -64,6 +68,12 @@ class Settings(abc.ABC):
             name: str(value) if isinstance(value, Path) else value
             for name, value in values.items()
         }
+
+
+def word(name: str) -> str:
+    """The name or folder of a data set as a part of a file's name."""
+    text = re.sub(r"[^\w.+-]+", "_", name)
+    return text.encode()[:_WORD_BYTES].decode(errors="ignore")
 
 
 def verbosity(settings: Settings) -> int:

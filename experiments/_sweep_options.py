@@ -2,21 +2,24 @@
 
 import argparse
 import os
-import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from experiments import _sweep_file
 from experiments._command import Parser, fail
 from experiments._config import SCHEDULES
-from experiments._grid import METHODS, OPTIMIZERS, REGULARIZERS, Grid
+from experiments._grid import METHODS, MOST_CELLS, OPTIMIZERS, REGULARIZERS, Grid
 from experiments._options import size
 from experiments._settings import ADAPTIVE_INTEGRATORS, INTEGRATORS, LOG_DIR
 
 ENGINES = ("local", "ray")
+_NONE = {"none"}
 # A killed process costs at most so much of a run, and what is written costs a percent.
 CHECKPOINT_SECONDS = 20.0
+# Processes of one machine; each takes half a gigabyte of memory.
+_MOST_WORKERS = 1000
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,12 @@ def parse(arguments: Sequence[str]) -> Options:
     config = given.pop("config", None)
     try:
         words = ({} if config is None else _read(config)) | given
+        if "regularizer_amount" in words and {*words.get("regularizer", ())} <= _NONE:
+            amounts = ",".join(map(str, words["regularizer_amount"]))
+            raise ValueError(
+                "`--regularizer-amount` must come with `--regularizer`. Received: "
+                f"--regularizer-amount {amounts}"
+            )
         engine = {
             name: words.pop(name)
             for name in (*_ENGINE_READ, "dry_run")
@@ -69,8 +78,11 @@ def parse(arguments: Sequence[str]) -> Options:
         )
     except (ValueError, OSError) as error:
         fail(str(error))
-    if options.workers < 1:
-        fail(f"`--workers` must be at least 1. Received: --workers {options.workers}")
+    if not 1 <= options.workers <= _MOST_WORKERS:
+        fail(
+            f"`--workers` must be at least 1 and at most {_MOST_WORKERS}. "
+            f"Received: --workers {options.workers}"
+        )
     if not options.checkpoint_seconds > 0:
         fail(
             "`--checkpoint-seconds` must be above 0. Received: "
@@ -117,6 +129,11 @@ def whole_numbers(text: str) -> tuple[int, ...]:
             ) from None
         if not found:
             raise ValueError(f"the range {part} is empty; its end is not part of it")
+        # The length of a range is no number that Python has room for, always.
+        if (found.stop - found.start) // found.step >= MOST_CELLS:
+            raise ValueError(
+                f"the range {part} must have fewer than {MOST_CELLS:,} numbers"
+            )
         numbers |= set(found)
     return tuple(sorted(numbers))
 
@@ -161,36 +178,13 @@ def _read(path: Path) -> dict[str, Any]:
     Raises:
         ValueError: If the file or a setting in it is wrong.
     """
-    text = path.read_text(encoding="utf-8")
-    try:
-        if path.suffix == ".toml":
-            content = tomllib.loads(text)
-        elif path.suffix in (".yaml", ".yml"):
-            import yaml
-
-            content = yaml.safe_load(text)
-        else:
-            raise ValueError("its name must end in .toml, .yaml or .yml")
-        if not isinstance(content, dict):
-            raise ValueError("it must have names and values")
-    except Exception as error:
-        # YAML's and TOML's own errors have no base but this one.
-        reason = " ".join(str(error).split())
-        raise ValueError(f"`--config` can't be read: {reason}. File: {path}") from error
     readers = _READ | _ENGINE_READ
     settings = {}
-    for key, value in content.items():
-        name = str(key).replace("-", "_")
-        if name not in readers:
-            raise ValueError(
-                f"`--config` has an unknown setting in {path}: {key}. Allowed: "
-                f"{', '.join(readers)}"
-            )
-        words = value if isinstance(value, list) else [value]
+    for name, text in _sweep_file.read(path, readers).items():
         try:
-            settings[name] = readers[name](" ".join(map(str, words)))
+            settings[name] = readers[name](text)
         except ValueError as error:
-            raise ValueError(f"`{key}` in {path}: {error}") from error
+            raise ValueError(f"`{name}` in {path}: {error}") from error
     return settings
 
 

@@ -14,7 +14,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from experiments import _command, _quiet
+from experiments import _command
 from experiments.images import compression_options
 from experiments.images.compression import HOYER, CompressionConfig
 from experiments.images.config import Config
@@ -43,8 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(config: CompressionConfig) -> int:
-    # Keras takes seconds to start; help and mistyped options don't wait for it.
-    _quiet.import_keras()
+    _command.begin(config)
     from experiments.images import compressing, training
 
     with _command.input_errors():

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from experiments import _command, _options, _quiet
+from experiments import _command, _options
 from experiments._config import DEFAULTS, Config
 
 if TYPE_CHECKING:
@@ -35,8 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(config: Config) -> int:
-    # Keras takes seconds to start; help and mistyped options don't wait for it.
-    _quiet.import_keras()
+    _command.begin(config)
     from experiments import _data, _runs
 
     with _command.input_errors():

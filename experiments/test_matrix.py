@@ -9,9 +9,11 @@ wrong input, 4 when a file can't be written, 130 after Ctrl-C.
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from experiments import _command, _grid, _sweep_options
+from experiments._checks import check_log_dir
 from experiments._claims import Claims
 from experiments._grid import Cell
 from experiments._sweep_options import Options
@@ -40,14 +42,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _train(cells: Sequence[Cell], options: Options, words: Sequence[str]) -> int:
     from experiments import _engines, _quiet
 
+    with _command.input_errors():
+        check_log_dir(options.log_dir)
     _quiet.import_keras()
+    from dlrt import datasets
     from experiments import _plan
     from experiments._progress import Progress
 
-    units = _grid.units(cells)
     with _command.input_errors():
         Claims(options.log_dir).close()
         _plan.check(cells, options.log_dir)
+        # Known here, it is the same in all processes, and they warn of nothing.
+        with _quiet.warnings_as_lines():
+            dataset = datasets.load(options.grid.dataset).name
+    units = _grid.units(
+        replace(cell, config=replace(cell.config, dataset=dataset)) for cell in cells
+    )
     print(
         f"{len(cells)} networks in {len({cell.test for cell in cells})} tests, "
         f"in {options.log_dir}",

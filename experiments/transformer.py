@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
-from experiments import _command, _quiet
+from experiments import _command
 from experiments.translation import options
 from experiments.translation.config import Config
 
@@ -30,8 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(config: Config) -> int:
-    # Keras takes seconds to start; help and mistyped options don't wait for it.
-    _quiet.import_keras()
+    _command.begin(config)
     from experiments.translation import summary, text
     from experiments.translation.training import Training
 

@@ -12,14 +12,15 @@ import argparse
 import contextlib
 import os
 import sys
-import textwrap
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from experiments import _command, _quiet
+from experiments._checks import MOST, option
 from experiments._command import INTERRUPTED, UNWRITABLE
+from experiments.translation.config import MOST_BEAMS, MOST_TOKENS
 
 BEST = "best.keras"
 
@@ -78,11 +79,16 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
         "beginning is translated (default: as in the training)",
     )
     options = parser.parse_args(words)
-    for name, least in (("beams", 1), ("batch_size", 1), ("max_length", 2)):
+    for name, least, most in (
+        ("beams", 1, MOST_BEAMS),
+        ("batch_size", 1, MOST),
+        ("max_length", 2, MOST_TOKENS),
+    ):
         value = getattr(options, name)
-        if value is not None and value < least:
-            flag = f"--{name.replace('_', '-')}"
-            parser.error(f"`{flag}` must be at least {least}. Received: {value}")
+        if value is None or least <= value <= most:
+            continue
+        bound = f"least {least}" if value < least else f"most {most}"
+        parser.error(f"`{option(name)}` must be at {bound}. Received: {value}")
     return options
 
 
@@ -112,15 +118,10 @@ def _load(options: argparse.Namespace) -> Translate:
 def _load_model(path: Path) -> Any:
     import keras
 
-    try:
+    from experiments import _saved
+
+    with _saved.reading(path, "`--model` must be a saved network, but it", "--model"):
         return keras.saving.load_model(path, compile=False)
-    except Exception as error:
-        # A damaged file makes zip, HDF5 and JSON raise whatever they like.
-        reason = textwrap.shorten(f"{type(error).__name__}: {error}", 300)
-        raise ValueError(
-            f"`--model` must be a saved network, but it can't be read ({reason}). "
-            f"Received: {path}"
-        ) from error
 
 
 def _lines(descriptor: int) -> Iterator[list[bytes]]:

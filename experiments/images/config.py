@@ -4,13 +4,17 @@ The language model of compression runs is told the same, where that makes sense.
 """
 
 import math
-import re
 from dataclasses import dataclass
 from typing import Any
 
 from experiments._checks import at_least_one, check_run, one_of, positive, require
 from experiments._config import SCHEDULES
-from experiments._settings import ADAPTIVE_INTEGRATORS, INTEGRATORS, Settings
+from experiments._settings import (
+    ADAPTIVE_INTEGRATORS,
+    INTEGRATORS,
+    Settings,
+    word,
+)
 from experiments._tasks import IMAGES, WORDS, Task
 
 # Of MNIST's size unless they are folders.
@@ -132,12 +136,12 @@ class Config(Settings):
     @property
     def trained(self) -> str:
         """The network and its data set."""
-        return f"{self.architecture}-{_word(self.dataset)}"
+        return f"{self.architecture}-{word(self.dataset)}"
 
     @property
     def base_name(self) -> str:
         """The run's name, if it gets no other and is the first of its kind."""
-        parts = [self.architecture, self.subcommand, _word(self.dataset)]
+        parts = [self.architecture, self.subcommand, word(self.dataset)]
         if self.adaptive:
             parts.append(f"t{self.tolerance:g}")
         elif self.ranks is not None:
@@ -210,8 +214,11 @@ def check(config: Config) -> None:
         )
     else:
         leave_out(config, "vocabulary")
+    folder = config.image_size is None or config.dataset not in DATASETS
+    require(folder, config, "image_size", "come with a folder as `--dataset`")
     if config.tolerance is not None:
         require(0 < config.tolerance < 1, config, "tolerance", "lie in (0, 1)")
+    at_least_one(config, "max_rank", "vocabulary")
     if config.max_rank is not None:
         require(config.max_rank >= 2, config, "max_rank", "be at least 2")
     one_of(config, "optimizer", LEARNING_RATES)
@@ -240,8 +247,3 @@ def leave_out(config: Config, *names: str) -> None:
     for name in names:
         unset = getattr(config, name) is None
         require(unset, config, name, f"be left out with -n {config.architecture}")
-
-
-def _word(name: str) -> str:
-    """A name as a part of a file's name."""
-    return re.sub(r"[^\w.+-]+", "_", name)

@@ -7,6 +7,10 @@ from typing import Any
 import keras
 
 import dlrt
+from experiments._checks import MOST_WEIGHTS
+
+# With the 500 units of LeNet-5 they have the weights that a network may have.
+_MOST_FEATURES = MOST_WEIGHTS // 500
 
 
 class Layers:
@@ -53,7 +57,7 @@ def lenet5(make: Layers, x: Any, num_classes: int) -> Any:
     x = keras.layers.MaxPooling2D(name="pool_1")(x)
     x = make.conv(50, 5, activation="relu", name="conv_2")(x)
     x = keras.layers.MaxPooling2D(name="pool_2")(x)
-    x = keras.layers.Flatten(name="flatten")(x)
+    x = _flat(x)
     x = make.dense(500, activation="relu", name="dense_1")(x)
     return make.dense(num_classes, name="output")(x)
 
@@ -63,7 +67,7 @@ def cnn(make: Layers, x: Any, num_classes: int) -> Any:
     for number, filters in enumerate((32, 64, 128), start=1):
         x = _normalised(make, x, filters, 3, name=f"conv_{number}")
         x = keras.layers.MaxPooling2D(padding="same", name=f"pool_{number}")(x)
-    x = keras.layers.Flatten(name="flatten")(x)
+    x = _flat(x)
     x = make.dense(128, activation="relu", name="dense_1")(x)
     return make.dense(num_classes, name="output")(x)
 
@@ -74,14 +78,14 @@ def alexnet(make: Layers, x: Any, num_classes: int) -> Any:
     Krizhevsky et al., 2012, NeurIPS 25, in the sizes of 2014, arXiv:1404.5997.
     """
     x = _alexnet_features(make, x, pool=2)
-    x = keras.layers.Flatten(name="flatten")(x)
+    x = _flat(x)
     return make.dense(num_classes, name="output")(x)
 
 
 def alexnet_full(make: Layers, x: Any, num_classes: int) -> Any:
     """AlexNet for images of 224x224, with batch normalisation."""
     x = _alexnet_features(make, x, pool=3)
-    x = keras.layers.Flatten(name="flatten")(x)
+    x = _flat(x)
     for number in (1, 2):
         x = keras.layers.Dropout(0.5, name=f"dropout_{number}")(x)
         x = make.dense(4096, activation="relu", name=f"dense_{number}")(x)
@@ -99,6 +103,21 @@ def resnet20(make: Layers, x: Any, num_classes: int) -> Any:
 def resnet8(make: Layers, x: Any, num_classes: int) -> Any:
     """A light residual network: `resnet20` with one block a stage."""
     return _resnet(make, x, num_classes, blocks=1)
+
+
+def _flat(x: Any) -> Any:
+    """The features of images as the inputs of a dense layer.
+
+    Raises:
+        ValueError: If the layer would have more weights than there is memory for.
+    """
+    count = math.prod(x.shape[1:])
+    if count > _MOST_FEATURES:
+        raise ValueError(
+            "Images must be smaller, see `--image-size`: a dense layer would have "
+            f"{count:,} inputs, and may have {_MOST_FEATURES:,}"
+        )
+    return keras.layers.Flatten(name="flatten")(x)
 
 
 def _normalised(

@@ -1,18 +1,25 @@
 """What a transformer run can be told: settings, their defaults and their bounds."""
 
-import re
 from dataclasses import dataclass
 from typing import Any
 
 from experiments._checks import (
+    MOST,
     at_least_one,
     check_run,
+    few_weights,
     one_of,
     option,
     positive,
     require,
 )
-from experiments._settings import ADAPTIVE_INTEGRATORS, INTEGRATORS, Settings
+from experiments._config import weights
+from experiments._settings import (
+    ADAPTIVE_INTEGRATORS,
+    INTEGRATORS,
+    Settings,
+    word,
+)
 
 # Vaswani et al., 2017, arXiv:1706.03762, whose base model is the big one here.
 PRESETS = {
@@ -20,6 +27,11 @@ PRESETS = {
     "big": {"dim": 512, "layers": 6, "heads": 8, "feed_forward": 2048},
 }
 WARM_UP_STEPS = 4000
+# Every sentence of a text is kept in a row as long as that.
+MOST_TOKENS = 4096
+# Their hypotheses are kept for every sentence of a batch.
+MOST_BEAMS = 1000
+_MOST_LAYERS = 1000
 VOCAB_SIZE = 8000
 # The generated phrases have few words.
 PHRASES_VOCAB_SIZE = 1000
@@ -103,12 +115,12 @@ class Config(Settings):
     def network(self) -> str:
         """What is trained on what; the workbook has this name."""
         kind = "dense" if self.dense else "low-rank"
-        return f"{kind}-transformer-{self.layers}x{self.dim}-{_word(self.corpus)}"
+        return f"{kind}-transformer-{self.layers}x{self.dim}-{word(self.corpus)}"
 
     @property
     def base_name(self) -> str:
         """The run's name, if it gets no other and is the first of its kind."""
-        parts = ["transformer", self.subcommand, _word(self.corpus), f"d{self.dim}"]
+        parts = ["transformer", self.subcommand, word(self.corpus), f"d{self.dim}"]
         if self.adaptive:
             parts.append(f"t{self.tolerance:g}")
         elif self.rank is not None:
@@ -171,6 +183,9 @@ def resolve(subcommand: str, given: dict[str, Any]) -> Config:
         values["rank"] = min(config.rank, config.dim, config.max_rank or config.dim)
     config = Config(**values)
     _check_ranks(config)
+    sizes = "dim", "layers", "feed_forward", "vocab_size"
+    given_sizes = [name for name in sizes if getattr(config, name) is not None]
+    few_weights(config, _weights(config), *given_sizes)
     return config
 
 
@@ -188,7 +203,15 @@ def _check(config: Config) -> None:
         "warm_up_steps",
         "vocab_size",
         "beams",
+        "max_rank",
     )
+    for name, most in (
+        ("layers", _MOST_LAYERS),
+        ("beams", MOST_BEAMS),
+        ("max_length", MOST_TOKENS),
+        ("score_interval", MOST),
+    ):
+        require(getattr(config, name) <= most, config, name, f"be at most {most}")
     dim = config.dim
     require(dim % 2 == 0, config, "dim", "be even, for sines and cosines")
     require(
@@ -206,6 +229,24 @@ def _check(config: Config) -> None:
     if not config.dense:
         known = ADAPTIVE_INTEGRATORS if config.adaptive else INTEGRATORS
         one_of(config, "integrator", known)
+
+
+def _weights(config: Config) -> int:
+    """About how many weights a network has, once its ranks have grown."""
+    dim, hidden = config.dim, config.feed_forward
+    # Four projections of attention in each encoder layer, eight in each decoder layer.
+    block = [(dim, dim)] * 12 + [(dim, hidden), (hidden, dim)] * 2
+    words = (config.vocab_size or VOCAB_SIZE, dim)
+    grown = config.max_rank or dim
+    rank, embedding_rank = (
+        given and (grown if config.adaptive else given)
+        for given in (config.rank, config.embedding_rank)
+    )
+    return (
+        config.layers * weights(block, rank)
+        + weights([words], rank)
+        + weights([words] * 2, embedding_rank)
+    )
 
 
 def _check_ranks(config: Config) -> None:
@@ -226,8 +267,3 @@ def _check_ranks(config: Config) -> None:
                 f"`--max-rank` must be at least `{option(name)}`. Received: "
                 f"--max-rank {config.max_rank}, {option(name)} {rank}"
             )
-
-
-def _word(name: str) -> str:
-    """A name as a part of a file's name."""
-    return re.sub(r"[^\w.+-]+", "_", name)

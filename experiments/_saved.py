@@ -1,0 +1,91 @@
+"""The reading of saved networks and weights: what may be wrong with a file."""
+
+import contextlib
+import math
+import textwrap
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py  # type: ignore[import-untyped]
+
+# What a file may unpack to: Keras doesn't pack, and what people pack gets little
+# smaller, unless there is nothing in it.
+_MOST_EXPANSION = 20
+_ALWAYS_ALLOWED = 2**28
+_WEIGHTS = "model.weights.h5"
+
+
+class _Unusable(ValueError):
+    pass
+
+
+@contextlib.contextmanager
+def reading(path: Path, what: str, flag: str = "") -> Iterator[None]:
+    """Makes one error of whatever a damaged file raises while it is read.
+
+    A `.keras` or `.h5` file is looked at before.
+
+    Args:
+        path: The file, or a folder.
+        what: What can't be read, as the beginning of a sentence.
+        flag: Option that the path was given by.
+
+    Raises:
+        ValueError: If it can't be read.
+    """
+    try:
+        _check(path)
+        yield
+    except Exception as error:
+        # A damaged file makes zip, HDF5, JSON and NumPy raise whatever they like.
+        reason = f"{type(error).__name__}: {error}"
+        if isinstance(error, _Unusable):
+            reason = str(error)
+        raise ValueError(
+            f"{what} can't be read ({textwrap.shorten(reason, 300)}). "
+            f"Received: {f'{flag} {path}'.strip()}"
+        ) from error
+
+
+def _check(path: Path) -> None:
+    if path.is_dir():
+        if path.suffix == ".keras":
+            raise _Unusable("it is a folder")
+        return
+    if not path.exists():
+        raise _Unusable("there is no such file")
+    size = path.stat().st_size
+    if not size:
+        raise _Unusable("it is empty")
+    if path.suffix == ".h5":
+        _check_expansion(_unpacked(path), size)
+    elif path.suffix == ".keras":
+        if not zipfile.is_zipfile(path):
+            raise _Unusable("it is no .keras file, or only a part of one")
+        with zipfile.ZipFile(path) as archive:
+            _check_expansion(sum(member.file_size for member in archive.filelist), size)
+            if _WEIGHTS in archive.namelist():
+                with archive.open(_WEIGHTS) as weights:
+                    _check_expansion(_unpacked(weights), size)
+
+
+def _unpacked(file: Any) -> int:
+    """Number of bytes that the arrays in an HDF5 file are to have."""
+    counts = []
+
+    def count(_: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset):
+            counts.append(item.dtype.itemsize * math.prod(item.shape or ()))
+
+    with h5py.File(file, "r") as content:
+        content.visititems(count)
+    return sum(counts)
+
+
+def _check_expansion(unpacked: int, size: int) -> None:
+    if unpacked > max(_ALWAYS_ALLOWED, _MOST_EXPANSION * size):
+        raise _Unusable(
+            f"it has {size / 1e6:.3g} MB and would unpack to {unpacked / 1e6:.3g} MB"
+        )
