@@ -1,6 +1,7 @@
 """Training of the cells of a sweep: what one process does with a unit of them."""
 
 import contextlib
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -63,7 +64,20 @@ def train_unit(
     Raises:
         OSError: If a file can't be written.
     """
-    claims = _claims(root)
+    # Closing the file drops every claim of this process, so it trains one unit at a
+    # time.
+    with contextlib.closing(Claims(root)) as claims:
+        _train_unit(unit, root, interval, report, stopped, claims)
+
+
+def _train_unit(
+    unit: Sequence[Cell],
+    root: Path,
+    interval: float,
+    report: Report,
+    stopped: Stopped,
+    claims: Claims,
+) -> None:
     waiting = list(unit)
     trainer: _epochs.EpochTrainer | None = None
     busy: list[Cell] = []
@@ -107,11 +121,6 @@ def _loaded(
     return _data.prepare(dataset, val_size, seed, dataset_size, noise)
 
 
-@lru_cache(maxsize=1)
-def _claims(root: Path) -> Claims:
-    return Claims(root)
-
-
 def _trainer(unit: Sequence[Cell]) -> _epochs.EpochTrainer:
     classes = load_data(unit[0]).num_classes
     return _epochs.EpochTrainer([cell.config for cell in unit], classes)
@@ -128,20 +137,23 @@ def _train(
     """Trains a cell to its end, from its checkpoint if it has one."""
     data, config = load_data(cell), cell.config
     log = _log(places, cell, data)
+    # Rows are never overwritten. Those beyond the checkpoint, or of a run whose
+    # checkpoint is gone, stay while their epochs are trained once more.
+    logged = log.rows[-1]["epoch"] if log.rows else 0
     epoch = 0
-    if places.checkpoint.exists():
-        try:
-            model, state = _checkpoint.load(places.checkpoint)
-        except ValueError:
-            # A checkpoint is a convenience: without it the run begins again.
-            places.checkpoint.unlink()
-        else:
-            epoch = state.epoch
-            trainer.resume(model, config, data)
-    if epoch == 0:
+    try:
+        saved = _checkpoint.to_continue(places.checkpoint, log.rows, math.inf)
+    except ValueError:
+        # A checkpoint is a convenience: without it the training begins again.
+        saved = None
+    if saved is None:
         trainer.begin(config, data)
+    else:
+        model, state = saved
+        epoch = state.epoch
+        trainer.resume(model, config, data)
     log.on_train_begin()
-    log.on_epoch_begin(epoch)
+    log.on_epoch_begin(max(epoch, logged))
     report(Event(str(cell), "begin", epoch))
     adaptive = config.tolerance is not None
     facts = _epochs.facts(trainer.model)
@@ -152,8 +164,9 @@ def _train(
         try:
             require_finite(logs, epoch + 1, len(trainer))
         except NonFiniteLoss as error:
-            log.append(epoch + 1, time.perf_counter() - start, logs | facts)
-            log.flush()
+            if epoch >= logged:
+                log.append(epoch + 1, time.perf_counter() - start, logs | facts)
+                log.flush()
             places.reject(str(error))
             report(Event(str(cell), "wrong", unreported, str(error)))
             return
@@ -162,7 +175,8 @@ def _train(
         if adaptive:
             facts = _epochs.facts(trainer.model)
             facts |= singular_values(trainer.model)
-        log.append(epoch, time.perf_counter() - start, logs | facts)
+        if epoch > logged:
+            log.append(epoch, time.perf_counter() - start, logs | facts)
         if stopped() or time.monotonic() - saved > interval:
             log.flush()
             capacities = _checkpoint.capacities(trainer.model)

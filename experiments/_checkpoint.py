@@ -1,16 +1,19 @@
 """A run's models on disk: each file complete, or not there."""
 
 import json
-import textwrap
 import zipfile
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 
 import dlrt
 from dlrt import accounting
 from dlrt.callbacks import _atomic_file
+from experiments import _saved
+from experiments._log_format import RANK
 
 _STATE = "experiment.json"
 
@@ -55,19 +58,67 @@ def load(path: Path) -> tuple[keras.Model, State]:
     Raises:
         ValueError: If it is not a checkpoint of a run.
     """
-    try:
+    what = "`--resume` needs the run's last checkpoint, which"
+    with _saved.reading(path, what):
         with zipfile.ZipFile(path) as archive:
             state = State(**json.loads(archive.read(_STATE)))
         model = keras.saving.load_model(path)
-    except Exception as error:
-        # A damaged file makes zip, HDF5 and JSON raise whatever they like.
-        reason = textwrap.shorten(f"{type(error).__name__}: {error}", 300)
-        raise ValueError(
-            "`--resume` needs the run's last checkpoint, which can't be read "
-            f"({reason}). Received: {path}"
-        ) from error
-    dlrt.resize(model, state.capacities)
+        dlrt.resize(model, state.capacities)
     return model, state
+
+
+def to_continue(
+    path: Path, rows: Sequence[Mapping[str, Any]], most_behind: float = 1
+) -> tuple[keras.Model, State] | None:
+    """Reads what a run with a log goes on from; `None` if it has to begin.
+
+    Going on from anything else would write other rows over those of the log.
+
+    Args:
+        path: The last checkpoint.
+        rows: The rows of the log.
+        most_behind: How many epochs of the log may be without a checkpoint: a run that
+            is killed has logged one more than it has saved.
+
+    Raises:
+        ValueError: If the checkpoint is gone, can't be read or is not that of the log.
+    """
+    end = rows[-1]["epoch"] if rows else 0
+    if not rows and not path.exists():
+        return None
+    way_out = (
+        f"No log is overwritten: put the checkpoint back, or start another run without "
+        f"`--resume`, under another `--run-name`. Received: {path}"
+    )
+    if not path.exists():
+        raise ValueError(
+            "`--resume` needs the run's last checkpoint, which is gone; the log goes "
+            f"to epoch {end}. {way_out}"
+        )
+    model, state = load(path)
+    if not state.epoch <= end <= state.epoch + most_behind:
+        raise ValueError(
+            "`--resume` needs the checkpoint of the last epoch in the log, "
+            f"{end}, but finds that of epoch {state.epoch}. {way_out}"
+        )
+    for row in rows:
+        if row["epoch"] == state.epoch and not _is_of(model, row):
+            raise ValueError(
+                "`--resume` needs the checkpoint of the network in the log, but finds "
+                f"that of another one. {way_out}"
+            )
+    return model, state
+
+
+def _is_of(model: keras.Model, row: Mapping[str, Any]) -> bool:
+    """Whether a model has the ranks and the parameters that a log tells."""
+    found = {f"{RANK}{key}": rank for key, rank in accounting.ranks(model).items()}
+    found["parameters training"] = accounting.parameter_count(model, True)
+    return all(
+        found.get(key) == value
+        for key, value in row.items()
+        if value is not None and (key in found or key.startswith(RANK))
+    )
 
 
 def copy_state(

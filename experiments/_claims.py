@@ -16,8 +16,7 @@ _FILE = ".claims"
 class Claims:
     """The claims of this process on networks of an archive.
 
-    The system counts by process: there must be one object for an archive, and it
-    stays open.
+    The system counts by process: there must be one object for an archive at a time.
 
     Args:
         root: Folder of the archive.

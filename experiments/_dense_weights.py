@@ -1,7 +1,6 @@
 """Weights of a trained network, read from the formats that are in use."""
 
 import re
-import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +10,7 @@ import keras
 import numpy as np
 
 import dlrt
+from experiments import _saved
 
 FORMATS = "a .keras file, a .weights.h5 file or a folder of .npy files"
 
@@ -42,14 +42,8 @@ def read(path: Path, shapes: list[tuple[int, int]]) -> list[LayerWeights]:
         ValueError: If there is nothing at `path`, or not such a network.
     """
     reader = _reader(path)
-    try:
+    with _saved.reading(path, "`--load-model`", "--load-model"):
         layers = reader(path)
-    except Exception as error:
-        # A damaged file makes zip, HDF5, JSON and NumPy raise whatever they like.
-        reason = textwrap.shorten(f"{type(error).__name__}: {error}", 300)
-        raise ValueError(
-            f"`--load-model` can't be read ({reason}). Received: --load-model {path}"
-        ) from error
     found = [layer.kernel_shape for layer in layers]
     if found != shapes:
         raise ValueError(
@@ -140,7 +134,8 @@ def _read_folder(path: Path) -> list[LayerWeights]:
 
 
 def _read_array(path: Path) -> np.ndarray:
-    array = np.load(path, allow_pickle=False)
+    # The header of a file may promise more than it has; then it can't be mapped.
+    array = np.load(path, mmap_mode="r", allow_pickle=False)
     if array.dtype.kind not in "fiu":
         raise ValueError(f"{path.name} must hold numbers, but has {array.dtype}.")
     return array.astype("float32")

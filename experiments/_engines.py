@@ -59,6 +59,8 @@ def train_locally(
         OSError: If a file can't be written.
         WorkersDied: If processes die again and again.
     """
+    from experiments._cells import Event
+
     context = multiprocessing.get_context("spawn")
     events, stop = context.Queue(), context.Event()
     left = list(units)
@@ -89,6 +91,9 @@ def train_locally(
             pool.shutdown(cancel_futures=True)
             _drain(events, on_event)
         if left:
+            for unit in left:
+                for cell in unit:
+                    on_event(Event(str(cell), "stopped"))
             deaths += 1
             if deaths == _MOST_DEATHS:
                 raise WorkersDied(

@@ -100,16 +100,16 @@ class Training:
         self.run = run
         self.log = self._open_log(run, weights)
         _checkpoint.remove_leftovers(run.directory)
-        if run.last.exists():
-            self.model, self._state = _checkpoint.load(run.last)
-            optimizer = self.model.optimizer
-            self._compile()
-            _checkpoint.copy_state(optimizer, self.model.optimizer)
-        else:
-            # It was killed before there was anything to continue.
+        saved = _checkpoint.to_continue(run.last, self.log.rows)
+        if saved is None:
             self._start_at_zero(
                 _network.build(self.config, self.data.num_classes, weights)
             )
+            return
+        self.model, self._state = saved
+        optimizer = self.model.optimizer
+        self._compile()
+        _checkpoint.copy_state(optimizer, self.model.optimizer)
 
     def _open_log(self, run: Run, weights: Path | None) -> _callbacks.RunLog:
         log = _callbacks.RunLog(

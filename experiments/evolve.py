@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from experiments import _command, _quiet
+from experiments import _command
 from experiments._checks import at_least_one, check_run, positive, require
 from experiments._command import Parser
 from experiments._config import DATASETS
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 _MODULE = "experiments.evolve"
 # Those of the two convolutions and the dense layer at the start.
 _WIDTHS = 20, 50, 500
+# After so many epochs they stay as they are, or after all but one.
+_STOP = 4
 # No width falls below it; with all widths there, the network has this many parameters.
 _MIN_WIDTH = 2
 _LEAST_PARAMETERS = 382
@@ -70,7 +72,7 @@ class Config(Settings):
     epochs: int = 12
     max_parameters: int | None = 12_500
     max_memory: int | None = None
-    stop: int = 4
+    stop: int = _STOP
     threshold: float = 0.01
     samples: int = 2000
     batch_size: int = 128
@@ -125,7 +127,13 @@ def parse(arguments: Sequence[str]) -> Config:
         "--max-parameters",
         default="without bound",
     )
-    add("--stop", type=int, metavar="EPOCHS", help="after so many, widths stay")
+    add(
+        "--stop",
+        type=int,
+        metavar="EPOCHS",
+        default=f"{_STOP}, or one below --epochs",
+        help="after so many, widths stay",
+    )
     add("--threshold", type=float, help="relative singular value that is kept")
     add("--samples", type=int, metavar="N", help="images to measure the values on")
     add("--batch-size", type=int, metavar="N", help="images in a step")
@@ -139,6 +147,8 @@ def parse(arguments: Sequence[str]) -> Config:
     given = vars(parser.parse_args(arguments))
     if "max_memory" in given:
         given = {"max_parameters": None} | given
+    if "epochs" in given:
+        given = {"stop": max(1, min(_STOP, given["epochs"] - 1))} | given
     config = Config(**given)
     with _command.input_errors():
         _check(config)
@@ -165,22 +175,29 @@ def _check(config: Config) -> None:
     require(enough, config, "max_parameters", f"be at least {_LEAST_PARAMETERS}")
     positive(config, "learning_rate")
     require(0 <= config.threshold < 1, config, "threshold", "lie in [0, 1)")
-    require(config.stop < config.epochs, config, "stop", "be below --epochs")
+    enough = config.epochs >= 2
+    require(enough, config, "epochs", "be at least 2: after the first, widths stay")
+    below = f"be below --epochs {config.epochs}"
+    require(config.stop < config.epochs, config, "stop", below)
 
 
 def _run(config: Config) -> int:
-    # Keras takes seconds to start; help and mistyped options don't wait for it.
-    _quiet.import_keras()
+    _command.begin(config)
     from experiments import _data, _runs
 
     with _command.input_errors():
         data = _data.prepare(config.dataset, _VAL_SIZE, config.seed, 1.0, flat=False)
         config = replace(config, dataset=data.name)
         _check_memory(config, data.num_classes)
-        run = _runs.find(config) if config.resume else _runs.create(config)
-        if run is None:
+        if not config.resume:
+            run = _runs.create(config)
+            with _runs.removed_if_unusable(run):
+                log, model, epoch = _begin(config, data, run)
+        elif (found := _runs.find(config)) is None:
             raise _runs.missing(config)
-        log, model, epoch = _begin(config, data, run)
+        else:
+            run = found
+            log, model, epoch = _begin(config, data, run)
     print(f"evolve on {data.name}, in {run.directory}", flush=True)
     with _command.training_errors(run.directory, "--learning-rate"):
         _train(config, data, run, log, model, epoch)
@@ -215,13 +232,16 @@ def _begin(
         run.workbook(config.network), config.record(), resume=config.resume
     )
     log.open()
-    if run.last.exists():
-        model, state = _checkpoint.load(run.last)
+    _checkpoint.remove_leftovers(run.directory)
+    saved = _checkpoint.to_continue(run.last, log.rows)
+    if saved is not None:
+        model, state = saved
         return log, model, state.epoch
     keras.utils.set_random_seed(config.seed)
     model = build(data.num_classes)
     steps = -(-len(data.train[0]) // config.batch_size) * config.epochs
     _compile(model, config, steps)
+    _checkpoint.save(model, run.last, _checkpoint.State(0, 0, 0, {}))
     return log, model, 0
 
 

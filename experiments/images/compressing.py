@@ -9,7 +9,7 @@ import keras
 
 import dlrt
 from dlrt.callbacks import _atomic_file
-from experiments import _evaluation, _runs, _tasks
+from experiments import _evaluation, _runs, _saved, _tasks
 from experiments._data import Data
 from experiments._log_format import LAYERS, TESTS
 from experiments._runs import Run
@@ -46,13 +46,9 @@ def load_dense(path: Path, config: Config, data: Data) -> keras.Model:
         ValueError: If it can't be read, or is for other ones.
         OSError: If the words that it is for can't be read.
     """
-    try:
+    what = "`--load-model` must name a .keras file; this one"
+    with _saved.reading(path, what, "--load-model"):
         model = keras.saving.load_model(path, compile=False)
-    except (ValueError, OSError) as error:
-        raise ValueError(
-            f"`--load-model` must name a .keras file. Received: --load-model {path} "
-            f"({' '.join(str(error).split())})"
-        ) from error
     shapes = tuple(model.input_shape[1:]), model.output_shape[-1]
     wanted = data.train[0].shape[1:], data.num_classes
     if shapes != wanted:

@@ -136,11 +136,11 @@ class Training:
         _runs.stored_configuration(run, self.config, [_EPOCHS])
         self.log = self._open_log()
         _checkpoint.remove_leftovers(run.directory)
-        if not run.last.exists():
-            # It was killed before there was anything to continue.
+        saved = _checkpoint.to_continue(run.last, self.log.rows)
+        if saved is None:
             self._start_at_zero(self._build())
             return
-        self.model, state = _checkpoint.load(run.last)
+        self.model, state = saved
         self._epoch = state.epoch
         optimizer = self.model.optimizer
         self._compile()

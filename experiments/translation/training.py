@@ -65,20 +65,19 @@ class Training:
     def _continue(self, run: Run, corpus: Corpus) -> None:
         self.run = run
         stored = _runs.stored_configuration(run, self.config, [_EPOCHS])
-        # A run that was killed before there was anything to continue begins anew.
-        begun = run.last.exists()
         vocabularies = (
             load_translation(run.directory)[0]
-            if begun
+            if run.last.exists()
             else self._new_vocabularies(corpus)
         )
         self._prepare(corpus, vocabularies, stored)
         self.log = self._open_log()
         _checkpoint.remove_leftovers(run.directory)
-        if not begun:
+        saved = _checkpoint.to_continue(run.last, self.log.rows)
+        if saved is None:
             self._start_at_zero()
             return
-        self.model, state = _checkpoint.load(run.last)
+        self.model, state = saved
         self._epoch = state.epoch
         optimizer = self.model.optimizer
         self._compile()

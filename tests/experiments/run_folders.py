@@ -53,6 +53,22 @@ def failure(capsys, run, *arguments):
     return line
 
 
+def refused_without_checkpoint(capsys, run, directory, *words):
+    """A run to continue whose checkpoint is gone, or only a part of it is there."""
+    log, last = workbook(directory), directory / "last.keras"
+    before, whole = log.read_bytes(), last.read_bytes()
+    capsys.readouterr()
+    for content, part in ((None, "gone"), (b"", "empty"), (whole[:2000], "a part of")):
+        last.unlink()
+        if content is not None:
+            last.write_bytes(content)
+        line = failure(capsys, run, *words)
+        assert "--resume" in line and "last.keras" in line and part in line, line
+        assert log.read_bytes() == before
+        last.touch()
+    last.write_bytes(whole)
+
+
 def wait_for_an_epoch(directory, seconds=120):
     """Waits until a run has saved its first epoch."""
     deadline = time.monotonic() + seconds

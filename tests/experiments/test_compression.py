@@ -6,7 +6,13 @@ import sys
 import keras
 import numpy as np
 import pytest
-from run_folders import failure, interrupt_second_epoch, rows_of, workbook
+from run_folders import (
+    failure,
+    interrupt_second_epoch,
+    refused_without_checkpoint,
+    rows_of,
+    workbook,
+)
 
 import dlrt
 from dlrt.callbacks import read_history, read_table
@@ -166,13 +172,17 @@ class TestRuns:
         assert sizes[-1] < sizes[0]
 
     @pytest.mark.slow
-    def test_interrupted_run_ends_as_an_uninterrupted_one(self, logs, monkeypatch):
+    def test_interrupted_run_ends_as_an_uninterrupted_one(
+        self, logs, monkeypatch, capsys
+    ):
         settings = ("--method", "svd", "--train", "-e", 2, "--run-name")
         assert run(logs, *settings, "whole") == 0
         interrupt_second_epoch(monkeypatch)
         assert run(logs, *settings, "cut") == 130
         monkeypatch.undo()
         assert run(logs, *settings, "cut", "--resume") == 0
+        words = (logs, *settings, "cut", "--resume")
+        refused_without_checkpoint(capsys, run, logs / "cut", *words)
         expected, found = rows_of(logs / "whole"), rows_of(logs / "cut")
         assert [row["epoch"] for row in found] == [0, 1, 2]
         for row, wanted in zip(found, expected, strict=True):
@@ -245,6 +255,7 @@ class TestWrongInput:
             (("-l", "nowhere.keras"), "--load-model"),
             (("--dataset", "nowhere"), "`name` must be one of"),
             (("--image-size", "3"), "as 32x32"),
+            (("--image-size", "3x3"), "`--image-size` must come with a folder"),
         ],
     )
     def test_is_named(self, settings, part, logs, capsys):
@@ -264,6 +275,10 @@ class TestWrongInput:
         networks.build("cnn", (32, 32, 3), 10).save(tmp_path / "other.keras")
         line = failure(capsys, run, logs, "-l", tmp_path / "other.keras")
         assert "images of shape (28, 28, 1) in 10 classes" in line
+
+    def test_images_that_are_too_large(self):
+        with pytest.raises(ValueError, match="see `--image-size`.*51,005,000 inputs"):
+            networks.build("lenet5", (4052, 4052, 1), 10)
 
     def test_ranks_of_layers(self):
         config = compression_options.parse(["--ranks", "conv_1=8,conv_2=16x20"], "x")

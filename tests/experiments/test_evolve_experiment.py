@@ -4,7 +4,13 @@ import sys
 
 import keras
 import pytest
-from run_folders import ROOT, only_run, rows_of, workbook
+from run_folders import (
+    ROOT,
+    only_run,
+    refused_without_checkpoint,
+    rows_of,
+    workbook,
+)
 
 from dlrt.callbacks import read_history
 from experiments import evolve
@@ -61,6 +67,9 @@ def test_run_that_is_continued(tmp_path, small, capsys):
     assert again[-1]["loss"] == pytest.approx(whole[-1]["loss"], rel=1e-3)
     model = keras.saving.load_model(only_run(parts) / "last.keras")
     assert model.count_params() == again[-1]["parameters training"] <= 1500
+    refused_without_checkpoint(
+        capsys, run, only_run(parts), parts, *options, "--resume"
+    )
 
 
 def test_bound_of_memory(tmp_path, small, capsys):
@@ -73,6 +82,11 @@ def test_bound_of_memory(tmp_path, small, capsys):
     assert configuration["max_parameters"] is None
     assert rows[0]["memory"] > 8_000_000 >= rows[1]["memory"]
     assert f"{rows[0]['memory'] / 1e6:.1f} MB at the start" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("epochs, stop", [(2, 1), (4, 3), (5, 4), (100, 4)])
+def test_widths_stay_before_the_end(epochs, stop):
+    assert evolve.parse(["-e", str(epochs)]).stop == stop
 
 
 @pytest.mark.parametrize(
@@ -106,7 +120,9 @@ def test_script(tmp_path):
 @pytest.mark.parametrize(
     "options, message",
     [
-        (["--stop", "12"], "`--stop` must be below --epochs"),
+        (["--stop", "12"], "`--stop` must be below --epochs 12"),
+        (["-e", "3", "--stop", "3"], "`--stop` must be below --epochs 3"),
+        (["-e", "1"], "`--epochs` must be at least 2"),
         (["-p", "300"], "`--max-parameters` must be at least 382"),
         (["-m", "50 apples"], "must be a size above 0, as 20MB"),
         (["-m", "0"], "must be a size above 0"),

@@ -3,7 +3,14 @@
 import keras
 import numpy as np
 import pytest
-from run_folders import failure, interrupt_second_epoch, only_run, rows_of, workbook
+from run_folders import (
+    failure,
+    interrupt_second_epoch,
+    only_run,
+    refused_without_checkpoint,
+    rows_of,
+    workbook,
+)
 
 import dlrt
 from dlrt.callbacks import read_history
@@ -111,6 +118,8 @@ class TestRuns:
         assert len(rows_of(two / "run")) == 4
         line = failure(capsys, run, "rank-adaptive", two, *settings, "--resume")
         assert "--epochs" in line
+        words = ("rank-adaptive", two, "-e", 5, *settings[2:], "--resume")
+        refused_without_checkpoint(capsys, run, two / "run", *words)
 
 
 @pytest.mark.tensorflow_only

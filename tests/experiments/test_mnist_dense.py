@@ -14,6 +14,7 @@ from run_folders import (
     fill_disk,
     finish,
     only_run,
+    refused_without_checkpoint,
     rows_of,
     start,
     wait_for_an_epoch,
@@ -361,6 +362,19 @@ BAD_OPTIONS = [
     (("fixed-rank", "--dataset-size", "1.5"), ("--dataset-size", "1.5", "(0, 1]")),
     (("fixed-rank", "--noise", "1"), ("--noise", "[0, 1)")),
     (("fixed-rank", "--regularizer-amount", "-1"), ("--regularizer-amount",)),
+    (
+        ("fixed-rank", "--regularizer-amount", "5"),
+        ("`--regularizer-amount` must come",),
+    ),
+    (("dense-reference", "-d", "99999"), ("--dim-layer 99999", "8.0 GiB", "112.0")),
+    (("train-from-prune", "-d", "99999"), ("--dim-layer 99999", "8.0 GiB")),
+    (("fixed-rank", "-d", "9" * 30), ("--dim-layer", "at most 2147483647")),
+    (("fixed-rank", "-e", "9" * 30), ("--epochs", "at most 500000")),
+    (("fine-tune", "--fine-tune-epochs", "9" * 30), ("--fine-tune-epochs", "500000")),
+    (("fixed-rank", "--batch-size", "9" * 30), ("--batch-size", "at most")),
+    (("fixed-rank", "--run-name", "a" * 300), ("`--run-name`", "255 bytes")),
+    (("fixed-rank", "--resume", "--run-name", "no"), ("--resume", "Received: no")),
+    (("fixed-rank", "--epoch", "3"), ("--epoch 3. Did you mean --epochs?",)),
     (("fixed-rank", "--val-size", "0"), ("--val-size", "0")),
     (("fixed-rank", "--val-size", "1437"), ("val_size", "1437")),
     (("fixed-rank", "--seed", "-1"), ("--seed", "-1")),
@@ -457,9 +471,8 @@ class TestBadInput:
         assert rows[:2] == before
         assert len(rows) == 3
         assert configuration["epochs"] == 3
-        (logs / "run" / "last.keras").write_bytes(b"PK")
-        line = failure(capsys, run, "fixed-rank", logs, *resume, "-e", 4)
-        assert "last.keras" in line
+        words = ("fixed-rank", logs, *resume, "-e", 4)
+        refused_without_checkpoint(capsys, run, logs / "run", *words)
 
 
 class TestParts:
@@ -478,6 +491,11 @@ class TestParts:
             _options.parse([subcommand, "--help"])
         assert stop.value.code == 0
         assert "default: 500" in " ".join(capsys.readouterr().out.split())
+
+    def test_wide_networks_of_low_rank(self):
+        """Their factors are small, and only these are kept."""
+        config = _config.resolve("fixed-rank", {"dim_layer": 100_000})
+        assert config.dim_layer == 100_000
 
     def test_default_rank_fits_a_narrow_network(self):
         config = _config.resolve("rank-adaptive", {"dim_layer": 50})

@@ -5,14 +5,17 @@ import os
 import shlex
 import subprocess
 import sys
+import zipfile
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+import h5py
 import keras
 import numpy as np
 import pytest
 
+import dlrt
 from dlrt.callbacks import _workbook, read_history
 from experiments import (
     _callbacks,
@@ -21,8 +24,10 @@ from experiments import (
     _command,
     _run_options,
     _runs,
+    _saved,
     _settings,
 )
+from experiments._archive import Place
 from experiments._finite import NonFiniteLoss
 
 pytestmark = pytest.mark.tensorflow_only
@@ -35,6 +40,7 @@ class Translation(_settings.Settings):
     corpus: Path = Path("corpus") / "train.txt"
     optimizer: str = "adam"
     epochs: int = 4
+    batch_size: int = 8
     learning_rate: float = 0.5
 
     @property
@@ -65,7 +71,10 @@ def test_shared_modules_know_nothing_of_mnist():
         text=True,
         check=True,
     ).stdout
-    shared = {*modules.split(), "_settings", "_selection", "_log_format"}
+    shared = {
+        *modules.split(),
+        *"_quiet _settings _saved _selection _log_format".split(),
+    }
     assert out.strip() == str(sorted(f"experiments.{name}" for name in shared))
 
 
@@ -76,6 +85,7 @@ def test_record_says_what_is_computed_not_where(settings):
         "corpus": "corpus/train.txt",
         "optimizer": "adam",
         "epochs": 4,
+        "batch_size": 8,
         "learning_rate": 0.5,
         "seed": 7,
     }
@@ -89,7 +99,19 @@ def test_record_says_what_is_computed_not_where(settings):
         ({"seed": -1}, "`--seed` must lie .*Received: --seed -1"),
         ({"seed": 2**32}, "`--seed`"),
         ({"run_name": "a/b"}, "`--run-name` must be .*Received: --run-name a/b"),
+        ({"run_name": ".."}, "`--run-name` must be a folder's name"),
+        ({"run_name": 128 * "é"}, "`--run-name` must have at most 255 bytes"),
+        *(
+            ({"run_name": name}, "`--run-name` must be another name")
+            for name in (
+                *filter(None, Place),
+                *("figures", "FINISHEDtests", "historyLogs", "checkpoints"),
+                "DLRTTestDim1-301ep250batch256lr0-001Run0",
+            )
+        ),
         ({"epochs": 0}, "`--epochs` must be at least 1. Received: --epochs 0"),
+        ({"epochs": 10**23}, "`--epochs` must be at most 500000. Received: --epochs 1"),
+        ({"batch_size": 2**31}, "`--batch-size` must be at most 2147483647"),
         ({"learning_rate": float("inf")}, "`--learning-rate` must be a positive"),
         ({"learning_rate": 0.0}, "`--learning-rate` must be a positive"),
         ({"optimizer": "lion"}, "`--optimizer` must be one of adam, sgd.*lion"),
@@ -98,7 +120,7 @@ def test_record_says_what_is_computed_not_where(settings):
 def test_settings_out_of_bounds(settings, changes, message):
     def check(settings):
         _checks.check_run(settings)
-        _checks.at_least_one(settings, "epochs")
+        _checks.at_least_one(settings, "epochs", "batch_size")
         _checks.positive(settings, "learning_rate")
         _checks.one_of(settings, "optimizer", ("adam", "sgd"))
 
@@ -128,6 +150,14 @@ def test_options_of_a_run(settings, capsys):
         assert end.value.code == 2
         (line,) = capsys.readouterr().err.splitlines()
         assert line.startswith("error: ")
+    for word, meant in (
+        ("--epoch=9", "--epochs"),
+        ("--learning_rat", "--learning-rate"),
+    ):
+        with pytest.raises(SystemExit):
+            parser.parse_args(["low-rank", word])
+        line = capsys.readouterr().err
+        assert line == f"error: unrecognized arguments: {word}. Did you mean {meant}?\n"
     with pytest.raises(SystemExit):
         parser.parse_args(["low-rank", "--help"])
     text = " ".join(capsys.readouterr().out.split())
@@ -166,12 +196,13 @@ def test_a_run_goes_on_longer_not_shorter(settings):
         _runs.stored_configuration(run, replace(settings, epochs=3), ("epochs",))
 
 
-def test_nothing_stays_of_a_run_that_cannot_begin(settings):
+@pytest.mark.parametrize("error", [ValueError, TypeError, MemoryError])
+def test_nothing_stays_of_a_run_that_cannot_begin(settings, error):
     run = _runs.create(settings)
-    with pytest.raises(ValueError, match="corpus"):
+    with pytest.raises(error, match="corpus"):
         with _runs.removed_if_unusable(run):
             write_log(run, settings)
-            raise ValueError("the corpus is empty")
+            raise error("the corpus is empty")
     assert list(settings.log_dir.iterdir()) == []
 
 
@@ -196,6 +227,139 @@ def test_the_log_of_a_run_is_none_of_another_program(tmp_path):
     assert run.workbook("net") == logs / "net.xlsx"
     (logs / "other.xlsx").touch()
     assert run.workbook("net") == logs / "other.xlsx"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"resume": True}, "`--resume` needs a run"),
+        ({"run_name": "old"}, "`--run-name` must be new"),
+        ({"log_dir": Path("file")}, "`--log-dir` must be a folder.*file is a file"),
+        ({"log_dir": Path("file/logs")}, "`--log-dir` must be a folder.*file is a"),
+    ],
+)
+def test_a_run_without_a_place(settings, changes, message, monkeypatch):
+    """It is refused before anything takes time."""
+    monkeypatch.chdir(settings.log_dir.parent)
+    Path("file").touch()
+    _runs.create(replace(settings, run_name="old"))
+    settings = replace(settings, run_name="new")
+    _runs.check(settings)
+    assert not (settings.log_dir / "new").exists()
+    with pytest.raises((ValueError, OSError), match=message):
+        _runs.check(replace(settings, **changes))
+
+
+@pytest.mark.parametrize("part", ["", "historyLogs"])
+@pytest.mark.parametrize("name", [None, "low-rank-seed7"])
+def test_links_out_of_the_folder_of_the_runs(settings, tmp_path, part, name):
+    run = _runs.create(settings)
+    assert _runs.find(settings) == run
+    elsewhere = tmp_path / "elsewhere"
+    if part:
+        elsewhere.mkdir()
+    else:
+        run.directory.rename(elsewhere)
+    (run.directory / part).symlink_to(elsewhere)
+    with pytest.raises(ValueError, match=f"follows no links.*{elsewhere}"):
+        _runs.find(replace(settings, run_name=name, resume=True))
+
+
+def test_a_log_is_found_beside_others(settings):
+    run = _runs.create(settings)
+    write_log(run, settings)
+    path = run.workbook(settings.network)
+    path.with_name("a copy.xlsx").touch()
+    assert run.workbook(settings.network) == path
+
+
+def low_rank(rank=2, units=5):
+    model = dlrt.Model(
+        inputs := keras.Input((4,)),
+        dlrt.layers.LowRankDense(units, rank=rank, name="a")(inputs),
+    )
+    model.compile("sgd", "mse")
+    return model
+
+
+@pytest.mark.parametrize(
+    ("sizes", "epoch", "message"),
+    [
+        ({}, 1, "of the last epoch in the log, 3, but finds that of epoch 1"),
+        ({}, 4, "of the last epoch in the log, 3, but finds that of epoch 4"),
+        ({"rank": 3}, 3, "of the network in the log"),
+        ({"units": 6}, 2, "of the network in the log"),
+    ],
+)
+def test_a_checkpoint_of_something_else(settings, sizes, epoch, message):
+    run = _runs.create(settings)
+    log = _callbacks.RunLog(run.workbook(settings.network))
+    for number in (1, 2, 3):
+        log.append(number, 0.1, model=low_rank())
+    for kept in (2, 3):
+        state = _checkpoint.State(kept, 0, 0, {"a": 4})
+        _checkpoint.save(low_rank(), run.last, state)
+        assert _checkpoint.to_continue(run.last, log.rows)[1] == state
+    state = _checkpoint.State(epoch, 0, 0, {"a": 4})
+    _checkpoint.save(low_rank(**sizes), run.last, state)
+    with pytest.raises(ValueError, match=message):
+        _checkpoint.to_continue(run.last, log.rows)
+    with pytest.raises(ValueError, match="the log, 0"):
+        _checkpoint.to_continue(run.last, [])
+    run.last.unlink()
+    with pytest.raises(ValueError, match="is gone; the log goes to epoch 3"):
+        _checkpoint.to_continue(run.last, log.rows)
+    assert _checkpoint.to_continue(run.last, []) is None
+
+
+def zip_bomb(path):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        with archive.open("config.json", "w", force_zip64=True) as file:
+            for _ in range(300):
+                file.write(bytes(2**20))
+
+
+def array_bomb(path):
+    with h5py.File(path, "w") as file:
+        # Never written, it takes no room.
+        file.create_dataset("kernel", (10**6, 10**6), "float32")
+
+
+def array_bomb_in_zip(path):
+    array_bomb(path.with_suffix(".h5"))
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.write(path.with_suffix(".h5"), "model.weights.h5")
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "reason"),
+    [
+        ("a.keras", lambda path: None, "there is no such file"),
+        ("a.keras", Path.mkdir, "it is a folder"),
+        ("a.keras", Path.touch, "it is empty"),
+        ("a.h5", Path.touch, "it is empty"),
+        ("a.keras", lambda path: path.write_bytes(b"PK\x03\x04"), "a part of one"),
+        ("a.keras", zip_bomb, "would unpack to 315 MB"),
+        ("a.keras", array_bomb_in_zip, "would unpack to 4e.06 MB"),
+        ("a.h5", array_bomb, "would unpack to 4e.06 MB"),
+    ],
+)
+def test_files_that_no_network_is_read_from(tmp_path, name, make, reason):
+    path = tmp_path / name
+    make(path)
+    with pytest.raises(
+        ValueError, match=f"It can't be read .*{reason}.*--model {path}"
+    ):
+        with _saved.reading(path, "It", "--model"):
+            raise AssertionError("it has been read")
+
+
+def test_a_saved_network_is_read(tmp_path):
+    for name in ("a.keras", "a.weights.h5"):
+        model = low_rank()
+        (model.save if name == "a.keras" else model.save_weights)(tmp_path / name)
+        with _saved.reading(tmp_path / name, "It"):
+            model.load_weights(tmp_path / name)
 
 
 def test_leftovers_of_killed_writers(tmp_path):

@@ -4,6 +4,8 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,9 +13,13 @@ import numpy as np
 import pytest
 from conftest import slow
 
+from dlrt import datasets
 from dlrt.callbacks import read_history
+from dlrt.datasets import _load
 from experiments import (
+    _cells,
     _data,
+    _engines,
     _epochs,
     _evaluation,
     _grid,
@@ -22,8 +28,11 @@ from experiments import (
     names,
     test_matrix,
 )
+from experiments._cells import Event
 from experiments._claims import Claims
 from experiments._data import EVALUATION_BATCH, ShuffledBatches
+from experiments._places import Places
+from experiments._progress import Progress
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "TestDim4-13ep400batch256lr0-01Noise20Dataset50"
@@ -104,6 +113,12 @@ def leftovers(log_dir):
 )
 def test_whole_numbers(text, expected):
     assert _sweep_options.whole_numbers(text) == expected
+
+
+@pytest.mark.parametrize("end", [10**6, 10**30])
+def test_too_many_whole_numbers(end):
+    with pytest.raises(ValueError, match="fewer than 100,000"):
+        _sweep_options.whole_numbers(f"5,1-{end}")
 
 
 @pytest.mark.parametrize("text", ["a", "1-", "5:2", "3-3", "4-2", "1-5:0", "1.5", "-3"])
@@ -215,6 +230,9 @@ def compiled_network(config):
         ({"optimizer": ("lion",)}, "--optimizer.*lion"),
         ({"dims": ()}, "--dims.*empty"),
         ({"dims": (0, 1)}, "--dims"),
+        ({"dims": (10, 99_999)}, "`--dims` must be smaller: .*--dims 99999"),
+        ({"runs": (2**32,)}, "--runs"),
+        ({"dims": range(1, 999), "ranks": range(1, 999)}, "at most 100,000 networks"),
     ],
 )
 def test_bad_grids(settings, message):
@@ -224,7 +242,9 @@ def test_bad_grids(settings, message):
 
 def test_settings_from_files(tmp_path):
     toml = tmp_path / "sweep.toml"
-    toml.write_text('methods = ["dlrt"]\ndims = "1-4"\nranks = [1, 2]\nnoise = 0.2\n')
+    text = 'methods = ["dlrt"]\ndims = "1-4"\nranks = [1, 2]\nnoise = 0.2\n'
+    # Some editors put a mark in front.
+    toml.write_text(text, encoding="utf-8-sig")
     yaml = tmp_path / "sweep.yaml"
     yaml.write_text("methods: dlrt\ndims: [1, 2, 3]\nranks: 1,2\nnoise: [0.2]\n")
     options = [
@@ -247,12 +267,37 @@ def test_settings_from_files(tmp_path):
         ("sweep.yaml", "dims: [1, b]", "dims.*Received: b"),
         ("sweep.yaml", "x: !!python/object/apply:os.system [ls]", "can't be read"),
         ("sweep.json", "{}", "must end in"),
-        ("none.toml", None, "none.toml"),
+        ("none.toml", None, "`--config` can't be read: No such file.*none.toml"),
+        ("sweep.toml", b"\xff\xfee\0", "`--config` can't be read: it must be UTF-8"),
+        ("sweep.yaml", "epochs: 3\nepochs: 4", "a setting twice.*epochs"),
+        ("sweep.yaml", "batch-size: 3\nbatch_size: 4", "a setting twice.*batch_size"),
+        ("sweep.yaml", "epoch: 3", "epoch. Did you mean epochs"),
+        ("sweep.toml", "Learning-rate = 3", "Did you mean learning_rate"),
+        # What YAML has rules of its own for.
+        ("sweep.yaml", "epochs: 010", "without a zero in front.*Received: 010"),
+        ("sweep.yaml", "epochs: [20, 010]", "without a zero in front"),
+        ("sweep.yaml", "epochs: !!int '010'", "without a zero in front"),
+        ("sweep.yaml", "epochs: 0x10", "without a zero in front"),
+        ("sweep.yaml", "epochs: 0o10", "epochs.*Received: 0o10"),
+        ("sweep.yaml", "epochs: 1:30", "epochs.*Received: 1:30"),
+        ("sweep.yaml", "epochs: yes", "epochs.*Received: yes"),
+        ("sweep.yaml", "dataset: no", "--dataset no"),
+        ("sweep.yaml", "log_dir: ~", "log_dir must be a text"),
+        ("sweep.yaml", "runs: {a: 1}", "runs must be a text"),
+        ("sweep.toml", "dataset = true", "dataset must be a text"),
+        (
+            "sweep.yaml",
+            "regularizer-amount: 5",
+            "`--regularizer-amount` must come with",
+        ),
+        ("sweep.yaml", "dims: 1-1000000000", "fewer than 100,000 numbers"),
+        ("sweep.toml", "dims = '1-9'\nworkers = 100000", "`--workers`.*at most 1000"),
     ],
 )
 def test_bad_files(name, text, message, tmp_path, capsys):
     if text is not None:
-        (tmp_path / name).write_text(text)
+        content = text if isinstance(text, bytes) else text.encode()
+        (tmp_path / name).write_bytes(content)
     with pytest.raises(SystemExit) as exit:
         test_matrix.main(["--config", str(tmp_path / name)])
     assert exit.value.code == 2
@@ -272,6 +317,103 @@ def test_dry_run_trains_nothing(tmp_path, capsys):
 
 
 METHODS = ("reference", "dlrt", "adaptive")
+
+
+def test_rows_stay_where_a_checkpoint_is_lost(tmp_path):
+    """A log is never overwritten: what it has is trained again, and not logged."""
+    (cell, other), _ = cells_of(methods=("reference",), dims=(8, 9))
+
+    def train(cell, root, epochs):
+        """For so many epochs, and not longer."""
+        # It is asked once before the training, and twice an epoch.
+        left = iter([False] * 2 * epochs)
+        _cells.train_unit([cell], root, 0.0, lambda _: None, lambda: next(left, True))
+
+    train(cell, tmp_path / "whole", 3)
+    (whole,) = histories(tmp_path / "whole").values()
+    train(other, tmp_path / "other", 2)
+    train(cell, tmp_path, 2)
+    places = Places(tmp_path, cell)
+    before, _ = read_history(places.growing)
+    assert [row["epoch"] for row in before] == [1, 2]
+    others = Places(tmp_path / "other", other).checkpoint
+    for content in (None, b"", others.read_bytes()):
+        places.checkpoint.unlink()
+        if content is not None:
+            places.checkpoint.write_bytes(content)
+        train(cell, tmp_path, 1)
+        assert read_history(places.growing)[0] == before
+    train(cell, tmp_path, 3)
+    assert read_history(places.finished)[0][:2] == before
+    (found,) = histories(tmp_path).values()
+    assert found == whole
+    # The file of the claims is closed.
+    links = [
+        os.readlink(fd) for fd in Path("/proc/self/fd").iterdir() if fd.is_symlink()
+    ]
+    assert not any(link.endswith(".claims") for link in links)
+
+
+def test_processes_that_died_run_no_more(tmp_path, monkeypatch):
+    cells, _ = cells_of(dims=(8, 9))
+    deaths = iter([BrokenProcessPool(), None])
+    died = []
+
+    class Pool:
+        def __init__(self, *_):
+            self._death = next(deaths)
+
+        def submit(self, _, unit, *__):
+            future = Future()
+            for cell in unit:
+                progress(Event(str(cell), "begin"))
+            if self._death is None:
+                for cell in unit:
+                    progress(Event(str(cell), "finished", 3))
+                future.set_result(None)
+            else:
+                future.set_exception(self._death)
+            return future
+
+        def shutdown(self, **_):
+            died.append(progress.line())
+
+    monkeypatch.setattr(_engines, "ProcessPoolExecutor", Pool)
+
+    class Watched(Progress):
+        def __call__(self, event):
+            super().__call__(event)
+            assert len(self._running) <= len(cells)
+
+    progress = Watched(cells)
+    seen = []
+
+    def on_event(event):
+        progress(event)
+        seen.append(event)
+
+    units = _grid.units(cells)
+    _engines.train_locally(units, tmp_path, 1.0, 2, on_event)
+    assert {event.cell for event in seen if event.kind == "stopped"} == {
+        str(cell) for cell in cells
+    }
+    assert "running 4" in died[0] and "running 0" in died[1]
+
+
+def test_one_short_warning_of_another_data_set(tmp_path, monkeypatch, capsys):
+    def search(*_):
+        raise datasets.DatasetUnavailableError("MNIST is nowhere, see " + 40 * "here ")
+
+    found = []
+    monkeypatch.setattr(_load, "_search", search)
+    monkeypatch.setattr(
+        _engines, "train_locally", lambda units, *_: found.extend(units)
+    )
+    test_matrix.main(words(tmp_path, dataset="auto"))
+    assert {cell.config.dataset for unit in found for cell in unit} == {"digits"}
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("WARNING: MNIST could not be had.")
+    assert 'load "digits"' in line and len(line) < 220
 
 
 @pytest.mark.parametrize("method", [METHODS[0], *slow(*METHODS[1:])])

@@ -16,6 +16,7 @@ from run_folders import (
     finish,
     interrupt_second_epoch,
     only_run,
+    refused_without_checkpoint,
     rows_of,
     start,
     wait_for_an_epoch,
@@ -302,6 +303,8 @@ class TestContinuing:
             words = (*settings, "--resume", *change)
             line = failure(capsys, run, "fixed-rank", corpus, logs, *words)
             assert part in line
+        words = ("fixed-rank", corpus, logs, *settings, "-e", 4, "--resume")
+        refused_without_checkpoint(capsys, run, directory, *words)
         (directory / "source.spm").write_bytes(b"none")
         line = failure(capsys, run, "fixed-rank", corpus, logs, *settings, "--resume")
         assert "source.spm" in line
@@ -423,6 +426,13 @@ BAD_OPTIONS = [
     (("reference", "--seed", "-1"), ("--seed", "-1")),
     (("reference", "--run-name", "a/b"), ("--run-name", "a/b")),
     (("reference", "--corpus", "none-such"), ("none-such", "existing folder")),
+    (("reference", "--layers", "9999"), ("--layers", "at most 1000")),
+    (("reference", "--beams", "9999"), ("--beams", "at most 1000")),
+    (("reference", "--max-length", "9999"), ("--max-length", "at most 4096")),
+    (("reference", "--vocab-size", "9" * 30), ("--vocab-size", "at most")),
+    (("reference", "--score-interval", "9" * 30), ("--score-interval", "at most")),
+    (("reference", "--feed-forward", "9" * 9), ("--feed-forward 999999999", "GiB")),
+    (("fixed-rank", "--dim", "99998", "--heads", "2"), ("--dim 99998", "8.0 GiB")),
     (("reference", "--resume"), ("--resume", "transformer-reference-small-d16-seed0")),
     (("train-them-all",), ("train-them-all", "rank-adaptive")),
 ]
