@@ -82,15 +82,15 @@ def settings_of(
 ) -> CompressionConfig:
     """The settings that a network is trained with."""
     dataset, usual, usual_svd = NETWORKS[name]
-    return resolve(
+    settings = resolve(
         {
             "architecture": name,
             "dataset": dataset,
             "dense_epochs": epochs or usual,
-            "svd_epochs": svd_epochs or usual_svd,
             "log_dir": log_dir,
         }
     )
+    return replace(settings, svd_epochs=svd_epochs or usual_svd)
 
 
 def trained(

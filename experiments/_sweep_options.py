@@ -88,6 +88,11 @@ def parse(arguments: Sequence[str]) -> Options:
             "`--checkpoint-seconds` must be above 0. Received: "
             f"--checkpoint-seconds {options.checkpoint_seconds}"
         )
+    if "address" in engine and options.engine != "ray":
+        fail(
+            "`--address` must come with `--engine ray`. Received: --address "
+            f"{options.address}"
+        )
     if options.engine not in ENGINES:
         fail(
             f"`--engine` must be one of {', '.join(ENGINES)}. "

@@ -12,6 +12,7 @@ from experiments.images.config import (
     LANGUAGE_MODELS,
     Config,
     check,
+    check_momentum,
     leave_out,
     trained_alike,
 )
@@ -19,6 +20,7 @@ from experiments.images.config import (
 SUBCOMMAND = "compress"
 
 HOYER, CP = "hoyer", "cp"
+_HOYER_SETTINGS = ("svd_epochs", "sparsity", "orthogonality")
 METHODS = ("svd", "alds", "tucker", CP, "dlrt", HOYER)
 SCHEMES = ("pointwise", "separable", "grouped", "tucker", CP)
 SENSITIVITY = "sensitivity"
@@ -193,6 +195,14 @@ def resolve(given: dict[str, Any]) -> CompressionConfig:
     if reads_text:
         ignored = "val_size" in given
         require(not ignored, config, "val_size", "be left out with -n lstm")
+    check_momentum(config, given)
+    for option_of, used, names in (
+        ("--method hoyer", config.method == HOYER, _HOYER_SETTINGS),
+        ("--test", config.test, ("attack",)),
+    ):
+        for name in names:
+            allowed = used or name not in given
+            require(allowed, config, name, f"come with `{option_of}`")
     if config.load_model is not None:
         return replace(config, load_model=config.load_model.expanduser().absolute())
     return config

@@ -4,6 +4,7 @@ The language model of compression runs is told the same, where that makes sense.
 """
 
 import math
+from collections.abc import Container
 from dataclasses import dataclass
 from typing import Any
 
@@ -181,6 +182,7 @@ def resolve(subcommand: str, given: dict[str, Any]) -> Config:
     """
     config = Config(**trained_alike(vars(DEFAULTS[subcommand]), given))
     check(config)
+    check_momentum(config, given)
     return config
 
 
@@ -240,6 +242,12 @@ def check(config: Config) -> None:
     if config.integrator is not None:
         known = ADAPTIVE_INTEGRATORS if config.adaptive else INTEGRATORS
         one_of(config, "integrator", known)
+
+
+def check_momentum(config: Config, given: Container[str]) -> None:
+    """Raises `ValueError` if a momentum is given that the optimizer doesn't have."""
+    used = config.optimizer == "sgd" or "momentum" not in given
+    require(used, config, "momentum", "come with `--optimizer sgd`")
 
 
 def leave_out(config: Config, *names: str) -> None:

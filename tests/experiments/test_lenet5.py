@@ -138,6 +138,7 @@ class TestWrongInput:
             ("dense-reference", ("--val-size", "0"), "--val-size"),
             ("dense-reference", ("--dataset-size", "1.5"), "--dataset-size"),
             ("dense-reference", ("-e", "0"), "--epochs"),
+            ("dense-reference", ("--momentum", "0.9"), "come with `--optimizer sgd`"),
             ("dense-reference", ("--resume",), "needs a run to continue"),
         ],
     )

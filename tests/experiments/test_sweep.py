@@ -291,6 +291,7 @@ def test_settings_from_files(tmp_path):
             "`--regularizer-amount` must come with",
         ),
         ("sweep.yaml", "dims: 1-1000000000", "fewer than 100,000 numbers"),
+        ("sweep.toml", "address = 'auto'", "`--address` must come with `--engine ray`"),
         ("sweep.toml", "dims = '1-9'\nworkers = 100000", "`--workers`.*at most 1000"),
     ],
 )
