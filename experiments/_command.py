@@ -101,8 +101,10 @@ def input_errors() -> Iterator[None]:
         yield
     except (ValueError, OSError) as error:
         fail(str(error))
-    except MemoryError as error:
-        fail(f"There is not enough memory: {error}")
+    except Exception as error:
+        if not _lacks_memory(error):
+            raise
+        fail(f"There is not enough memory for these sizes. {error}")
 
 
 @contextlib.contextmanager
@@ -114,8 +116,8 @@ def training_errors(directory: Path, rate: str) -> Iterator[None]:
         rate: The option to lower when the loss stops being a number.
 
     Raises:
-        SystemExit: With status 3 when the loss stopped being a number, 4 when a file
-            can't be written.
+        SystemExit: With status 2 when a step takes more memory than there is, 3 when
+            the loss stopped being a number, 4 when a file can't be written.
         KeyboardInterrupt: With the name of the run, for `run`.
     """
     try:
@@ -134,6 +136,13 @@ def training_errors(directory: Path, rate: str) -> Iterator[None]:
         )
     except KeyboardInterrupt:
         raise KeyboardInterrupt(directory.name) from None
+    except Exception as error:
+        if not _lacks_memory(error):
+            raise
+        fail(
+            f"There is not enough memory for a step; try smaller sizes of batch and "
+            f"network. What there is of the run stays in {directory}"
+        )
 
 
 def begin(settings: Settings) -> None:
@@ -178,6 +187,15 @@ def command(module: str, words: Sequence[str]) -> str:
     """What to type to run a module with some words."""
     # Not every Python has Keras.
     return shlex.join([sys.executable, "-m", module, *words])
+
+
+def _lacks_memory(error: Exception) -> bool:
+    # TensorFlow's error has a name of its own, JAX's only a text.
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "ResourceExhaustedError"
+        or "RESOURCE_EXHAUSTED" in str(error)
+    )
 
 
 def _end(status: int, message: str) -> NoReturn:

@@ -9,6 +9,7 @@ import keras
 from dlrt.callbacks import _atomic_file
 from dlrt.datasets import Corpus
 from experiments import _callbacks, _checkpoint, _runs, _selection, _truncation
+from experiments._checks import MOST_WEIGHTS, option
 from experiments._runs import Run
 from experiments._settings import verbosity
 from experiments.translation import callbacks, network, text
@@ -99,6 +100,16 @@ class Training:
             batch_tokens=config.batch_tokens,
             steps_per_epoch=config.steps_per_epoch,
         )
+        largest = max(count * width for count, width in self._batches.shapes)
+        scores = largest * vocabularies.target.size
+        if scores > MOST_WEIGHTS:
+            size = "batch_size" if config.batch_tokens is None else "batch_tokens"
+            raise ValueError(
+                f"`{option(size)}` must be smaller: a batch would have {scores:,} "
+                f"scores, {largest:,} tokens with {vocabularies.target.size:,} each, "
+                f"and may have {MOST_WEIGHTS:,}. Received: {option(size)} "
+                f"{getattr(config, size)}"
+            )
         if config.warm_up_steps is None:
             # More epochs must not change the rate of those that have been.
             steps = config.epochs * len(self._batches)

@@ -379,6 +379,8 @@ def test_leftovers_of_killed_writers(tmp_path):
     [
         (NonFiniteLoss(2, 5, "The loss became nan"), 3, "nan at epoch 2, step 5."),
         (OSError(28, "No space left on device"), 4, "--resume continues"),
+        (MemoryError(), 2, "not enough memory"),
+        (RuntimeError("RESOURCE_EXHAUSTED: Out of memory"), 2, "not enough memory"),
     ],
 )
 def test_ends_of_training(settings, capsys, error, status, part):

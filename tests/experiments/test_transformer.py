@@ -28,7 +28,7 @@ from dlrt.callbacks import read_history, read_table
 from evaluation.collection import collect
 from evaluation.transformer_runs import networks
 from experiments import _truncation, transformer
-from experiments.translation import callbacks, config, options
+from experiments.translation import callbacks, config, options, training
 from experiments.translation.decoding import translate
 from experiments.translation.encoding import encode_pairs
 from experiments.translation.scores import score
@@ -465,6 +465,12 @@ class TestBadInput:
         assert "test.en" in line
         line = spoil("binary", lambda f: (f / "test.en").write_bytes(b"\xff\n" * 20))
         assert "UTF-8" in line
+        assert not logs.exists()
+
+    def test_batches_beyond_memory(self, corpus, logs, capsys, monkeypatch):
+        monkeypatch.setattr(training, "MOST_WEIGHTS", 1000)
+        line = failure(capsys, run, "reference", corpus, logs)
+        assert "`--batch-size` must be smaller" in line and "may have 1,000" in line
         assert not logs.exists()
 
     def test_runs_that_exist(self, corpus, logs, capsys):
