@@ -148,6 +148,15 @@ def weights(kernels: Sequence[tuple[int, int]], rank: int | None) -> int:
     )
 
 
+def weights_at_once(kernels: Sequence[tuple[int, int]], rank: int | None) -> int:
+    """Number of the weights that there must be memory for.
+
+    Whatever the ranks are, each dense kernel is made for a moment: Keras reads every
+    attribute of a layer that it saves.
+    """
+    return max(weights(kernels, rank), *(n * m for n, m in kernels))
+
+
 def truncation_schedule(config: Config, steps_per_epoch: int) -> dict[str, int | None]:
     """When the adaptive phase of a run truncates: arguments of `LowRank`."""
     stops = config.fine_tune_epochs is None
@@ -193,7 +202,8 @@ def resolve(subcommand: str, given: dict[str, Any]) -> Config:
     dense = config.dense or subcommand == "train-from-prune"
     most = config.max_rank or config.full_rank
     rank = most if config.tolerance else config.start_rank or most
-    few_weights(config, weights(config.kernels, None if dense else rank), "dim_layer")
+    count = weights_at_once(config.kernels, None if dense else rank)
+    few_weights(config, count, "dim_layer")
     return config
 
 

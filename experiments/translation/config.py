@@ -13,7 +13,7 @@ from experiments._checks import (
     positive,
     require,
 )
-from experiments._config import weights
+from experiments._config import weights, weights_at_once
 from experiments._settings import (
     ADAPTIVE_INTEGRATORS,
     INTEGRATORS,
@@ -243,8 +243,8 @@ def _weights(config: Config) -> int:
         for given in (config.rank, config.embedding_rank)
     )
     return (
-        config.layers * weights(block, rank)
-        + weights([words], rank)
+        (config.layers - 1) * weights(block, rank)
+        + weights_at_once([*block, words], rank)
         + weights([words] * 2, embedding_rank)
     )
 

@@ -493,9 +493,11 @@ class TestParts:
         assert "default: 500" in " ".join(capsys.readouterr().out.split())
 
     def test_wide_networks_of_low_rank(self):
-        """Their factors are small, and only these are kept."""
-        config = _config.resolve("fixed-rank", {"dim_layer": 100_000})
-        assert config.dim_layer == 100_000
+        """Their factors are small, but kernels are looked at when they are saved."""
+        config = _config.resolve("fixed-rank", {"dim_layer": 46_000})
+        assert config.dim_layer == 46_000
+        with pytest.raises(ValueError, match="`--dim-layer` must be smaller"):
+            _config.resolve("fixed-rank", {"dim_layer": 47_000})
 
     def test_default_rank_fits_a_narrow_network(self):
         config = _config.resolve("rank-adaptive", {"dim_layer": 50})
