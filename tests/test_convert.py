@@ -429,7 +429,7 @@ def test_converted_model_round_trips_through_a_file(tmp_path, model):
 
 
 @pytest.mark.parametrize("back", [dlrt.to_dense, dlrt.merge])
-@pytest.mark.parametrize("rank", [2, 100])
+@pytest.mark.parametrize("rank", [2, *slow(100)])
 def test_back_predicts_the_same(model, back, rank):
     low_rank = dlrt.convert(model, rank=rank, **KEEP)
     other = back(low_rank)

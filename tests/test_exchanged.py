@@ -256,8 +256,12 @@ def test_several_inputs_masks_and_attention(tmp_path):
 
 def test_flops_within_count_once():
     block = 16 * 12 + 12 * 14 + 14 * 16 + 16 * 16
-    assert accounting.flop_count(functional()) == 2 * (block + 16 * 3)
-    assert accounting.flop_count(subclassed(depth=2)) == 2 * (2 * block + 16 * 3)
+    # Scales of its own are no products of matrices, as far as dlrt can know.
+    with pytest.warns(UserWarning, match="'block' \\(Block\\)"):
+        assert accounting.flop_count(functional()) == 2 * (block + 16 * 3)
+    with pytest.warns(UserWarning, match="Block"):
+        found = accounting.flop_count(subclassed(depth=2))
+    assert found == 2 * (2 * block + 16 * 3)
 
 
 class TestErrors:
@@ -448,7 +452,7 @@ def values(outputs):
     return [ops.convert_to_numpy(y) for y in keras.tree.flatten(outputs)]
 
 
-@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize("dtype", ["float32", *slow("mixed_bfloat16")])
 @pytest.mark.parametrize("kind, call", CALLS.values(), ids=CALLS)
 def test_every_call_of_a_layer_works_on_its_copy(tmp_path, kind, call, dtype):
     layer = kind(name="block", dtype=dtype)
@@ -539,7 +543,7 @@ class Encoder(keras.layers.Layer):
         return self._hidden(x + self._self_attention(x, value=x))
 
 
-@pytest.mark.parametrize("layers", [None, "attention", ["attention"]])
+@pytest.mark.parametrize("layers", [None, *slow("attention", ["attention"])])
 def test_attention_of_a_class_of_ones_own(tmp_path, layers):
     x = keras.Input((5, 16))
     y = Attention(2, 8, name="outer")(Encoder()(x), x)

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from conftest import slow
 from keras import ops
 
 import dlrt
@@ -94,11 +95,15 @@ def conv():
     [
         (lambda: keras.layers.Dense(16), lora),
         (lambda: keras.layers.EinsumDense("ab,bc->ac", 16), lora),
-        (conv, lambda x: lora(x.layers[1])),
-        (Block, lambda x: lora(x.inside)),
+        *slow(
+            (conv, lambda x: lora(x.layers[1])),
+            (Block, lambda x: lora(x.inside)),
+        ),
         (Block, lambda x: lora(x.attention.query_dense)),
-        (Block, lambda x: x.inside.quantize("int8")),
-        (Block, lambda x: x.attention.value_dense.quantize("int8")),
+        *slow(
+            (Block, lambda x: x.inside.quantize("int8")),
+            (Block, lambda x: x.attention.value_dense.quantize("int8")),
+        ),
         (normalization, lambda x: None),
     ],
     ids=["dense", "einsum", "conv", "block", "attention", "int8", "int8-2", "adapted"],
@@ -221,11 +226,15 @@ def opaque():
     "change",
     [
         lambda model: dlrt.convert(model, rank=16, layers="hidden"),
-        lambda model: dlrt.compress(model, "svd", {"error": 0}, layers=["hidden"])[0],
-        lambda model: dlrt.compress(model, "svd", {"error": 0})[0],
-        dlrt.decompose,
-        dlrt.to_dense,
-        dlrt.merge,
+        *slow(
+            lambda model: dlrt.compress(model, "svd", {"error": 0}, layers=["hidden"])[
+                0
+            ],
+            lambda model: dlrt.compress(model, "svd", {"error": 0})[0],
+            dlrt.decompose,
+            dlrt.to_dense,
+            dlrt.merge,
+        ),
     ],
     ids=["convert", "compress", "compress all", "decompose", "to_dense", "merge"],
 )

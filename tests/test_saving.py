@@ -7,6 +7,7 @@ import sys
 import keras
 import numpy as np
 import pytest
+from conftest import SLOW, slow
 
 import dlrt
 
@@ -162,6 +163,7 @@ def test_weights_of_another_rank_can_be_loaded(tmp_path):
     assert np.isfinite(fit(other, 1)).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scaled", SCALED, ids=["plain", "scaled"])
 def test_weights_of_another_rank_in_a_trained_model(tmp_path, scaled):
     """Training goes on as where the weights come from, moments and all."""
@@ -189,10 +191,11 @@ def test_weights_of_another_rank_in_a_trained_model(tmp_path, scaled):
 @pytest.mark.parametrize(
     ("case", "kind"),
     [
-        pytest.param("augmented", dlrt.Model, marks=pytest.mark.tensorflow_only),
         ("adaptive", keras.Model),
-        ("settled", keras.Model),
-        ("adaptive", Late),
+        pytest.param(
+            "augmented", dlrt.Model, marks=[SLOW, pytest.mark.tensorflow_only]
+        ),
+        *slow(("settled", keras.Model), ("adaptive", Late)),
     ],
 )
 def test_backup_and_restore(tmp_path, case, kind):
@@ -287,10 +290,13 @@ def assert_works(*models):
 @pytest.mark.parametrize(
     ("kind", "ranks", "way"),
     [
-        *((keras.Model, (6, 2), way) for way in REPLACEMENTS),
+        (keras.Model, (6, 2), "load_weights"),
         (keras.Model, (2, 6), "load_weights"),
-        (Late, (2, 6), "load_weights"),
-        (dlrt.Model, (6, 2), "load_weights"),
+        *slow(
+            *((keras.Model, (6, 2), w) for w in REPLACEMENTS if w != "load_weights"),
+            (Late, (2, 6), "load_weights"),
+            (dlrt.Model, (6, 2), "load_weights"),
+        ),
     ],
 )
 def test_compiled_functions_follow_a_change_of_rank(tmp_path, kind, ranks, way):

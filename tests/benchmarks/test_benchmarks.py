@@ -9,6 +9,7 @@ import sys
 import keras
 import numpy as np
 import pytest
+from conftest import slow
 
 from benchmarks import __main__ as command
 from benchmarks import (
@@ -263,7 +264,7 @@ def test_wrong_words_end_with_one_line(
 
 
 @pytest.mark.tensorflow_only
-@pytest.mark.parametrize("module", ["benchmarks", "benchmarks.accuracy"])
+@pytest.mark.parametrize("module", ["benchmarks", *slow("benchmarks.accuracy")])
 def test_nothing_is_said_in_front(module):
     environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
     shown = subprocess.run(
@@ -299,6 +300,7 @@ def test_a_study_trains_what_it_has_not(tmp_path, monkeypatch):
     assert train("2") == [1, 2]
 
 
+@pytest.mark.slow
 def test_finetuning_starts_all_kinds_from_the_same_matrices(monkeypatch):
     monkeypatch.setattr(finetuning, "_FILTERS", (4,))
     random = np.random.default_rng(0)

@@ -70,10 +70,7 @@ def shared():
     return fill(keras.Model(x, inner(layer(layer(x)))))
 
 
-MODELS = [images, sentences, shared]
-
-
-@pytest.fixture(params=MODELS, ids=lambda make: make.__name__)
+@pytest.fixture(params=[images, *slow(sentences, shared)], ids=lambda x: x.__name__)
 def model(request):
     return request.param()
 
@@ -408,6 +405,7 @@ def test_channels_first_is_compressed_alike():
     assert reports[0] == reports[1]
 
 
+@pytest.mark.slow
 def test_compressed_models_train():
     keras.utils.set_random_seed(0)
     x = np.random.default_rng(0).normal(size=(64, 14, 12, 4)).astype("float32")

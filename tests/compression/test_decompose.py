@@ -487,6 +487,7 @@ def test_pruning_then_costs_little(trained, digits):
     assert keras_layers == {"keras"}
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow_only
 def test_one_call_decomposes_trains_prunes_and_fine_tunes(trained, digits):
     dense = trained[0]

@@ -8,6 +8,7 @@ from dataclasses import replace
 import keras
 import numpy as np
 import pytest
+from conftest import slow
 from run_folders import failure, interrupt_second_epoch, rows_of, workbook
 
 from dlrt.callbacks import read_history, read_table
@@ -182,8 +183,8 @@ class TestRuns:
     @pytest.mark.parametrize(
         ("method", "more"),
         [
-            ("alds", ("--allocation", "sensitivity")),
             ("dlrt", ("--train", "-e", 1)),
+            *slow(("alds", ("--allocation", "sensitivity"))),
         ],
     )
     def test_methods(self, method, more, folder):

@@ -270,6 +270,7 @@ class TestProcesses:
         monkeypatch.delenv("EPOCHS", raising=False)
 
     # How a run goes on is tested on the second backend without processes: LeNet-5's.
+    @pytest.mark.slow
     @pytest.mark.tensorflow_only
     def test_killed_run_resumes_as_if_uninterrupted(self, tmp_path):
         options = ("-s", 6, "--run-name", "run", "-e", 12)

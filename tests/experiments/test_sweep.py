@@ -569,6 +569,7 @@ def test_diverged_networks_are_set_aside(tmp_path, capfd):
     assert not leftovers(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow_only
 def test_other_settings_of_a_finished_test_are_refused(tmp_path, capsys):
     settings = {"methods": "dlrt", "epochs": 2, "dims": 12}

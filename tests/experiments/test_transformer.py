@@ -177,6 +177,7 @@ class TestRuns:
         assert written["epoch"] == 2
         assert written["test_chrf"] == pytest.approx(scores.chrf)
 
+    @pytest.mark.slow
     @pytest.mark.tensorflow_only
     def test_fixed_rank_with_other_settings(self, corpus, logs):
         status = run(

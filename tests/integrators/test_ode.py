@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from conftest import slow
 from problems import (
     ADAPTIVE,
     BUG,
@@ -70,9 +71,13 @@ def test_converges_with_first_order_at_least(name):
 @pytest.mark.parametrize("name", BUG)
 @pytest.mark.parametrize(
     "smallest, rank, steps",
-    [(None, 4, 10), (None, 16, 20), (None, 32, 20), (None, 32, 160), (1e-12, 32, 80)],
+    [
+        (None, 4, 10),
+        (None, 32, 20),
+        *slow((None, 16, 20), (None, 32, 160), (1e-12, 32, 80)),
+    ],
 )
-@pytest.mark.parametrize("kind", ["equation", "quadrature"])
+@pytest.mark.parametrize("kind", ["equation", *slow("quadrature")])
 def test_error_is_that_of_exact_decompositions(kind, name, smallest, rank, steps):
     problem = Rotation(DYADIC if smallest is None else np.geomspace(1.0, smallest, 32))
     start = factors_of(problem.solution(0.0), rank)

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from conftest import SLOW, slow
 
 import dlrt
 from dlrt.optimizers._phased_step import phased_step
@@ -36,7 +37,9 @@ def compiled(integrator, tolerance, eagerly=False, inner=None, **scaling):
     return model
 
 
-@pytest.mark.parametrize("integrator, tolerance", ADAPTIVE + FIXED)
+@pytest.mark.parametrize(
+    "integrator, tolerance", [FIXED[1], *slow(*ADAPTIVE, FIXED[0], FIXED[2])]
+)
 def test_steps_are_those_without_scaling(integrator, tolerance):
     x, y = data()
     scale = 2.0**10
@@ -59,7 +62,7 @@ def test_steps_are_those_without_scaling(integrator, tolerance):
 
 
 @pytest.mark.parametrize("bad", [0, 1])
-@pytest.mark.parametrize("integrator", ["augmented_bug", "kls"])
+@pytest.mark.parametrize("integrator", ["augmented_bug", *slow("kls")])
 def test_one_gradient_that_is_not_finite_undoes_the_whole_step(integrator, bad):
     x, y = data()
     tolerance = None if integrator == "kls" else 0.4
@@ -88,9 +91,11 @@ def test_one_gradient_that_is_not_finite_undoes_the_whole_step(integrator, bad):
 
 
 @pytest.mark.parametrize(
-    "eagerly", [False, pytest.param(True, marks=pytest.mark.tensorflow_only)]
+    "eagerly", [False, pytest.param(True, marks=[SLOW, pytest.mark.tensorflow_only])]
 )
-@pytest.mark.parametrize("integrator, tolerance", ADAPTIVE + FIXED[:1])
+@pytest.mark.parametrize(
+    "integrator, tolerance", [ADAPTIVE[1], *slow(ADAPTIVE[0], FIXED[0])]
+)
 def test_ranks_outlast_overflows_in_half_precision(integrator, tolerance, eagerly):
     x, y = data()
     keras.config.set_dtype_policy("mixed_float16")

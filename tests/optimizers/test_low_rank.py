@@ -415,7 +415,7 @@ def test_augmented_ranks_stay_before_the_first_truncation():
     assert hidden(model)[0].rank == 6
 
 
-@pytest.mark.parametrize("integrator", ["parallel_bug", "augmented_bug"])
+@pytest.mark.parametrize("integrator", ["augmented_bug", *slow("parallel_bug")])
 def test_steps_that_are_not_finite_leave_the_ranks(integrator):
     x, y = data()
     model = network(rank=10, depth=1)

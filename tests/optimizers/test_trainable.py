@@ -3,16 +3,15 @@
 import keras
 import numpy as np
 import pytest
+from conftest import slow
 
 import dlrt
 
 RANK = 6
 INTEGRATORS = [
     ("parallel_bug", None),
-    ("parallel_bug", 0.4),
-    ("augmented_bug", None),
     ("augmented_bug", 0.4),
-    ("kls", None),
+    *slow(("parallel_bug", 0.4), ("augmented_bug", None), ("kls", None)),
 ]
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 REFUSED = "'h0' can be trained by `dlrt.optimizers.LowRank` only"
