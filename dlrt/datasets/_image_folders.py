@@ -149,7 +149,12 @@ def _read(
         "images outside of class folders": found.outside,
         "images for validation": found.validation,
     }
-    remarks = [_counted(what, paths) for what, paths in left_out.items() if paths]
+    remarks = [
+        _counted(f"{what} left out", paths) for what, paths in left_out.items() if paths
+    ]
+    if found.within:
+        what = "folders within those of classes, all of whose images are of that class"
+        remarks.append(_counted(what, found.within))
     if found.tested_on is not None:
         remarks.append(f"the images in {found.tested_on} are taken for testing")
     arrays = RawArrays(x_train, y_train, x_test, y_test)
@@ -171,7 +176,7 @@ def _empty(
 def _counted(what: str, paths: Sequence[PurePosixPath]) -> str:
     shown = ", ".join(map(str, paths[:_SHOWN]))
     more = ", ..." if len(paths) > _SHOWN else ""
-    return f"{what} left out: {len(paths):,} ({shown}{more})"
+    return f"{what}: {len(paths):,} ({shown}{more})"
 
 
 def _stacked(images: list[np.ndarray], grey: bool) -> np.ndarray:

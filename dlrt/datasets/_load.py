@@ -50,11 +50,12 @@ def load(
 
     A folder holds images as `train/<class>/<image>` and `test/<class>/<image>`,
     or as `<class>/<image>`, of which every fifth of a class is for testing. The
-    parts may be called "Training" and "Testing" too, in any case, and lie within
-    the classes; one called "val", "valid" or "validation" is for testing where
-    there is no other for that. Images are upright as their EXIF tags say, on white
-    where they are transparent; those with 16 bits keep them. What is in the folder
-    besides is left out, with a warning that counts and names it.
+    parts may be called "Training" and "Testing" too, in any case, or "seg_train" and
+    "seg_test", and lie within the classes; one called "val", "valid", "validation"
+    or "dev" is for testing where there is no other for that. Images are upright as
+    their EXIF tags say, on white where they are transparent; those with 16 bits keep
+    them. What is in the folder besides is left out, and folders within those of
+    classes count as one, with a warning that counts and names them.
 
     Args:
         name: One of `"mnist"`, `"fashion_mnist"`, `"cifar10"`, `"digits"` and

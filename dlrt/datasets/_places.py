@@ -1,6 +1,7 @@
 """What images are for, by the folders that they are in."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -9,9 +10,10 @@ from dlrt.datasets._errors import DatasetFileError
 # What people call the folders of the parts, in lower case.
 _PARTS = {
     **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validation"), "validation"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "validation"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
+_WORD = re.compile("|".join(sorted(_PARTS, key=len, reverse=True)), re.IGNORECASE)
 # One image in five of each class, where there are no folders of parts.
 _TEST_INTERVAL = 5
 
@@ -40,19 +42,22 @@ class Places(NamedTuple):
         outside: Those that are in no folder of a class, or of no part.
         validation: Those of a validation part that is not used.
         tested_on: The name of a validation part that is used for testing.
+        within: Folders within those of classes, whose names say nothing.
     """
 
     used: list[Place]
     outside: list[PurePosixPath]
     validation: list[PurePosixPath]
     tested_on: str | None
+    within: list[PurePosixPath]
 
 
 def places(where: Path, paths: Sequence[PurePosixPath]) -> Places:
     """What images are for: `<part>/<class>/...`, `<class>/<part>/...`, `<class>/...`.
 
-    The names of parts are those of `_PARTS`, in any case. Folders that all images are
-    in say nothing.
+    The names of parts are those of `_PARTS`, in any case, with the same before and
+    after them: `seg_train` and `seg_test`. Folders that all images are in say nothing,
+    nor do those that repeat the name of the one that they are in.
 
     Args:
         where: What errors name.
@@ -61,29 +66,55 @@ def places(where: Path, paths: Sequence[PurePosixPath]) -> Places:
     Raises:
         DatasetFileError: If there are no images of a part, or two folders for one.
     """
-    folders = _without_common({path: path.parts[:-1] for path in paths})
+    folders = _without_common({path: _unrepeated(path) for path in paths})
     deep = [names for names in folders.values() if len(names) > 1]
-    if any(_part(names[0]) for names in deep):
-        return _in_parts(where, paths, folders)
-    if deep and all(_part(names[1]) for names in deep):
+    parts = _parts({names[0] for names in folders.values()})
+    if any(names[0] in parts for names in deep):
+        return _in_parts(where, paths, folders, parts)
+    inner = _parts({names[1] for names in deep})
+    if deep and all(names[1] in inner for names in deep):
         swapped = {path: (*names[1::-1], *names[2:]) for path, names in folders.items()}
-        return _in_parts(where, paths, swapped)
-    classes = {names[0] for names in folders.values()}
+        return _in_parts(where, paths, swapped, inner)
     # Unless they are folders of parts without folders of classes.
-    if not {"train", "test"} <= set(map(_part, classes)):
+    if not {"train", "test"} <= set(parts.values()):
         return _without_parts(where, paths, folders)
     raise _missing(where, ["train", "test"])
 
 
+def _parts(folders: Iterable[str]) -> dict[str, str]:
+    """The part that folders side by side are for, of those that are for one."""
+    found = [(name, match) for name in folders if (match := _WORD.search(name))]
+    kinds: dict[Folders, dict[str, str]] = {}
+    for name, match in found:
+        around = name[: match.start()].lower(), name[match.end() :].lower()
+        kinds.setdefault(around, {})[name] = _PARTS[match[0].lower()]
+    return {
+        name: part
+        for around, parts in kinds.items()
+        # A word in the name of a class means nothing.
+        if not any(around) or {"train"} < set(parts.values())
+        for name, part in parts.items()
+    }
+
+
+def _unrepeated(path: PurePosixPath) -> Folders:
+    names = path.parts[:-1]
+    return tuple(
+        name for name, outer in zip(names, ("", *names), strict=False) if name != outer
+    )
+
+
 def _in_parts(
-    where: Path, paths: Sequence[PurePosixPath], folders: dict[PurePosixPath, Folders]
+    where: Path,
+    paths: Sequence[PurePosixPath],
+    folders: dict[PurePosixPath, Folders],
+    parts: dict[str, str],
 ) -> Places:
     found: dict[str, set[str]] = {}
     classes = {}
     for path, names in folders.items():
-        part = _part(names[0])
-        if part is not None and len(names) > 1:
-            found.setdefault(part, set()).add(names[0])
+        if names[0] in parts and len(names) > 1:
+            found.setdefault(parts[names[0]], set()).add(names[0])
             classes[path] = names[1:]
     for part, names_of_part in found.items():
         if len(names_of_part) > 1:
@@ -108,6 +139,7 @@ def _in_parts(
         outside=[path for path in paths if path not in classes],
         validation=[place.path for place in used if place.part == "validation"],
         tested_on=tested_on,
+        within=_within(classes),
     )
 
 
@@ -124,11 +156,13 @@ def _without_parts(
     missing = [part for part in ("train", "test") if part not in found]
     if missing:
         raise _missing(where, missing)
-    return Places(used, [path for path in paths if path not in folders], [], None)
+    outside = [path for path in paths if path not in folders]
+    return Places(used, outside, [], None, _within(folders))
 
 
-def _part(name: str) -> str | None:
-    return _PARTS.get(name.lower())
+def _within(classes: dict[PurePosixPath, Folders]) -> list[PurePosixPath]:
+    """The folders of images that have that of their class above them."""
+    return sorted({path.parent for path, names in classes.items() if len(names) > 1})
 
 
 def _without_common(
@@ -140,7 +174,7 @@ def _without_common(
         first = {names[0] for names in folders.values()}
         if (
             len(first) != 1
-            or _part(*first)
+            or _parts(first)
             or all(len(n) == 1 for n in folders.values())
         ):
             return folders

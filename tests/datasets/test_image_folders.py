@@ -134,6 +134,9 @@ class TestFolders:
             ("pets/train/{}", "pets/test/{}"),
             ("training/images/{}", "testing/images/{}"),
             ("{}/train", "{}/test"),
+            ("training_set/{}", "test_set/{}"),
+            ("seg_train/seg_train/{}", "seg_test/seg_test/{}"),
+            ("TrainImages/{}", "testimages/{}"),
         ],
     )
     def test_folders_of_parts(self, folder, train, test):
@@ -158,7 +161,22 @@ class TestFolders:
         with pytest.warns(UserWarning, match="images in Valid are taken for testing"):
             assert len(load(folder).x_test) == 1
 
-    @pytest.mark.parametrize("folders", [("Training", "Testing"), ("train", "test")])
+    @pytest.mark.parametrize("names", [("bullet_train", "car"), ("testA", "training")])
+    def test_words_in_the_names_of_classes(self, tmp_path, names):
+        for name in names:
+            for index in range(5):
+                write_image(tmp_path / "all" / name / f"{index}.png", (0, 0, 0))
+        assert load(tmp_path / "all").class_names == names
+
+    def test_folders_within_those_of_classes_are_named(self, folder):
+        (folder / "train").rename(folder / "one")
+        (folder / "test").rename(folder / "other")
+        with pytest.warns(UserWarning, match=r"of that class: 6 \(one/cat, one/dog, "):
+            assert load(folder).class_names == ("one", "other")
+
+    @pytest.mark.parametrize(
+        "folders", [("Training", "Testing"), ("train", "test"), ("my_train", "my_test")]
+    )
     def test_parts_without_classes(self, tmp_path, folders):
         for name in folders:
             for index in range(5):
