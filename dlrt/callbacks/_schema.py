@@ -11,18 +11,23 @@ from dataclasses import dataclass
 from typing import Any
 
 import openpyxl
+from openpyxl.cell import Cell
 from openpyxl.worksheet.worksheet import Worksheet
 
 from dlrt.callbacks._cells import CellValue, decode, encode
+from dlrt.callbacks._settings import SESSION
 
 Row = dict[str, Any]
 
 HISTORY = "history"
 CONFIGURATION = "configuration"
 EPOCH = "epoch"
+KEY = "key"
 MISSING = "NA"
-# Number of the row with the names of columns.
+# Number of the row with the names of columns, unless people have put some above it.
 HEADER = 1
+# How many rows people may have put there.
+_MAX_ABOVE = 10
 
 FIRST = (EPOCH, "seconds")
 _LAST = ("parameters prediction", "parameters training", "compression", "learning rate")
@@ -36,15 +41,17 @@ class Table:
     Args:
         columns: The names of columns by their numbers.
         cells: The values, by the numbers of row and column.
+        header: Number of the row with the names.
     """
 
     columns: dict[int, Any]
     cells: dict[int, dict[int, Any]]
+    header: int = HEADER
 
     @property
     def end(self) -> int:
         """The number of the last row."""
-        return max(self.cells, default=HEADER)
+        return max(self.cells, default=self.header)
 
     def rows(self) -> list[list[Any]]:
         """The values, row by row."""
@@ -52,7 +59,7 @@ class Table:
 
     def holds(self, number: int, column: int, content: CellValue, value: Any) -> bool:
         """Whether a cell says the same as a value, or the content made of it."""
-        if number == HEADER:
+        if number == self.header:
             return True
         found = self.cells[number][column]
         if found is None:
@@ -62,9 +69,12 @@ class Table:
 
 def table_of(sheet: Worksheet) -> Table:
     """Finds the cells of a log in one of its sheets."""
-    (header,) = sheet.iter_rows(max_row=HEADER)
+    start = _start(sheet)
+    (header,) = sheet.iter_rows(
+        min_row=start.row, max_row=start.row, min_col=start.column
+    )
     names = {cell.column: cell.value for cell in header}
-    if header[0].font.b:
+    if start.font.b:
         names = {cell.column: cell.value for cell in header if cell.font.b}
     elif None in names.values():
         # Another program has left out what is bold.
@@ -74,14 +84,15 @@ def table_of(sheet: Worksheet) -> Table:
         names.popitem()
     cells = {}
     last = max(names, default=1)
-    rows = sheet.iter_rows(min_row=HEADER + 1, max_col=last, values_only=True)
-    for number, row in enumerate(rows, start=HEADER + 1):
+    rows = sheet.iter_rows(min_row=start.row + 1, max_col=last, values_only=True)
+    for number, row in enumerate(rows, start=start.row + 1):
         values = {column: row[column - 1] for column in names}
         if any(value is not None for value in values.values()):
             cells[number] = values
-    while cells and _is_remark(sheet.title, cells):
+    while cells and _is_remark(sheet.title, cells, start.row):
         cells.popitem()
-    return Table({column: decode(name) for column, name in names.items()}, cells)
+    columns = {column: decode(name) for column, name in names.items()}
+    return Table(columns, cells, start.row)
 
 
 def tables_of(workbook: openpyxl.Workbook) -> list[Worksheet]:
@@ -96,21 +107,40 @@ def tables_of(workbook: openpyxl.Workbook) -> list[Worksheet]:
     return [sheet for sheet in others if sheet["A1"].value == EPOCH]
 
 
+def _start(sheet: Worksheet) -> Cell:
+    """The cell with the name of the first column, or the one where it should be."""
+    name = KEY if sheet.title == CONFIGURATION else EPOCH
+    for row in sheet.iter_rows(max_row=HEADER + _MAX_ABOVE):
+        for cell in row:
+            if cell.value == name:
+                return cell
+    return sheet.cell(HEADER, 1)
+
+
 def _is_marked(sheet: Worksheet) -> bool:
     pane = sheet.sheet_view.pane
     still = pane is not None and pane.xSplit == pane.ySplit == 1
-    return still and bool(sheet["A1"].font.b)
+    start = _start(sheet)
+    if not (still and start.font.b):
+        return False
+    rows = sheet.iter_rows(min_row=start.row + 1, max_col=1, values_only=True)
+    first = [value for (value,) in rows if value is not None]
+    # Where epochs stand under another name, a sheet is damaged.
+    damaged = first != [] and all(isinstance(value, int) for value in first)
+    return start.value == EPOCH or damaged
 
 
-def _is_remark(title: str, cells: dict[int, dict[int, Any]]) -> bool:
+def _is_remark(title: str, cells: dict[int, dict[int, Any]], header: int) -> bool:
     """Whether the last row of a sheet is none of the log's."""
     number = max(cells)
     first, *others = cells[number].values()
     full = None not in others
     if title == CONFIGURATION:
-        return first is not None and not full
+        # The last key of the log's own is that of the session.
+        ended = any(SESSION in values.values() for values in list(cells.values())[:-1])
+        return first is not None and (ended or not full)
     epoch = isinstance(first, int) and not isinstance(first, bool)
-    below = number > HEADER + 1 and number - 1 not in cells
+    below = number - 1 not in (header, *cells)
     return not epoch and (below or not full)
 
 

@@ -74,6 +74,7 @@ class Sheet:
         self._order = order
         self._cell_value = cell
         self._found = found
+        self._header = HEADER if found is None else found.table.header
         self._widen = widen and found is None
         self._begin([])
 
@@ -106,10 +107,12 @@ class Sheet:
         for row in rows if self._widen else ():
             self._stretch(row)
         self._rows: list[Row] = []
-        self._number = HEADER
+        self._number = self._header
         self._growing = Growing()
         self._growing.write(self._head() if found is None else found.head)
-        self._write(HEADER, {name: name for name in self._columns})
+        for number in range(1, self._header):
+            self._write(number)
+        self._write(self._header, {name: name for name in self._columns})
 
     def _head(self) -> str:
         widths = (
@@ -167,7 +170,7 @@ class Sheet:
         return f'<row r="{number}"{said}>{texts}</row>' if texts or said else ""
 
     def _cell(self, number: int, column: int, value: Any) -> str:
-        header = number == HEADER
+        header = number == self._header
         content = encode(value) if header else self._cell_value(value)
         style = BOLD if header else ""
         found = self._found
@@ -175,8 +178,10 @@ class Sheet:
             text = found.own.get(number, {}).get(column)
             if text is not None and found.table.holds(number, column, content, value):
                 return text
-            place = (HEADER, 1) if header and text is None else (number, column)
-            style = found.styles.get(place[0], {}).get(place[1], "")
+            styles = found.styles.get(number, {})
+            # A new name looks like the first one.
+            place = min(styles, default=column) if header else column
+            style = styles.get(place, "")
         start = f'<c r="{get_column_letter(column)}{number}"'
         if style:
             start += f' s="{style}"'
@@ -232,9 +237,9 @@ def surroundings(content: bytes, table: Table) -> Surroundings:
             column = _column(reference) if reference else column + 1
             letter = get_column_letter(column)
             cell.setAttribute("r", f"{letter}{number}")
-            if column not in table.columns:
+            if column not in table.columns or number < table.header:
                 found.others.setdefault(number, {})[column] = cell.toxml()
-            elif number == HEADER or number in table.cells:
+            elif number == table.header or number in table.cells:
                 found.own.setdefault(number, {})[column] = cell.toxml()
                 style = cell.getAttribute("s")
                 found.styles.setdefault(number, {})[column] = style

@@ -16,8 +16,8 @@ from dlrt.callbacks._schema import (
     CONFIGURATION,
     EPOCH,
     FIRST,
-    HEADER,
     HISTORY,
+    KEY,
     Row,
     Table,
     order_columns,
@@ -29,7 +29,7 @@ from dlrt.callbacks._schema import (
 )
 from dlrt.callbacks._sheet import Sheet, Surroundings, surroundings
 
-_PAIR = ("key", "value")
+_PAIR = (KEY, "value")
 
 
 def read_history(path: str | os.PathLike[str]) -> tuple[list[Row], dict[str, Any]]:
@@ -102,7 +102,7 @@ def read_additions(path: str | os.PathLike[str]) -> list[tuple[str, ...]]:
         table = table_of(sheet) if sheet.title in own else Table({}, {})
         for cell in (cell for row in sheet.iter_rows() for cell in row):
             ours = cell.column in table.columns and (
-                cell.row == HEADER or cell.row in table.cells
+                cell.row == table.header or cell.row in table.cells
             )
             if cell.value is not None and not ours:
                 found.append((sheet.title, cell.coordinate, repr(cell.value)))

@@ -39,6 +39,12 @@ def add_sheets(workbook):
     notes["A1"] = "what I think"
     notes["A1"].font = Font(bold=True)
     notes["B7"] = "=2+3"
+    # It looks like a sheet of the log.
+    diary = workbook.create_sheet("Diary", 0)
+    diary.append(["day", "remark"])
+    diary.append(["Monday", "steep"])
+    diary["A1"].font = Font(bold=True)
+    diary.freeze_panes = "B2"
     other = workbook.create_sheet("by epoch")
     other.append(["epoch", "remark"])
     other.append(["3-5", "steep"])
@@ -46,7 +52,8 @@ def add_sheets(workbook):
 
 
 def check_sheets(workbook):
-    assert workbook.sheetnames[0] == "Notes"
+    assert workbook.sheetnames[:2] == ["Diary", "Notes"]
+    assert workbook["Diary"]["B2"].value == "steep"
     assert workbook["Notes"]["A1"].value == "what I think"
     assert workbook["Notes"]["B7"].value == "=2+3"
     assert workbook["by epoch"]["A2"].value == "3-5"
@@ -100,6 +107,23 @@ def check_in_between(workbook):
     assert workbook["samples"]["D2"].value == "funny"
 
 
+def add_in_front(workbook):
+    for name in ("history", "configuration", "samples"):
+        sheet = workbook[name]
+        sheet.insert_cols(1)
+        sheet.insert_rows(1, 2)
+        sheet["A1"] = "my run"
+        sheet["A3"] = "remark"
+        sheet["A3"].font = Font(bold=True)
+        sheet["A4"] = f"{name} in front"
+
+
+def check_in_front(workbook):
+    for name in ("history", "configuration", "samples"):
+        column = [workbook[name].cell(row, 1).value for row in range(1, 5)]
+        assert column == ["my run", None, "remark", f"{name} in front"]
+
+
 def add_below(workbook):
     history = workbook["history"]
     end = history.max_row
@@ -109,14 +133,16 @@ def add_below(workbook):
     history.cell(end + 4, 2, "and thanks")
     configuration = workbook["configuration"]
     configuration.cell(configuration.max_row + 2, 1, "a remark on all this")
+    configuration.append(["verdict", "a good one"])
 
 
 def check_below(workbook):
     history = workbook["history"]
     values = {c.value: c.coordinate for row in history.iter_rows() for c in row}
     assert {"the mean", "=AVERAGE(C2:C4)", "so long", "and thanks"} <= set(values)
-    column = [row[0] for row in workbook["configuration"].values]
-    assert "a remark on all this" in column
+    pairs = [row[:2] for row in workbook["configuration"].values]
+    assert ("a remark on all this", None) in pairs
+    assert ("verdict", "a good one") in pairs
 
 
 def add_looks(workbook):
@@ -141,12 +167,12 @@ def check_looks(workbook):
 
 
 def add_all(workbook):
-    for add, _ in ADDITIONS[:-2]:
+    for add, _ in ADDITIONS[:-3]:
         add(workbook)
 
 
 def check_all(workbook):
-    for _, check in ADDITIONS[:-2]:
+    for _, check in ADDITIONS[:-3]:
         check(workbook)
 
 
@@ -156,6 +182,7 @@ ADDITIONS = [
     (add_column, check_column),
     (add_looks, check_looks),
     (add_below, check_below),
+    (add_in_front, check_in_front),
     (add_in_between, check_in_between),
     (add_all, check_all),
 ]
