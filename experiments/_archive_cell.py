@@ -168,6 +168,8 @@ def _wrong_rank(
             continue
         if not name.dlrt:
             return f"{column} is {value}, and the name is that of a dense network"
+        if math.isfinite(value) and (value < 1 or value % 1):
+            return f"{column} is {value}, and must be a whole number of at least 1"
         if value > width:
             return f"{column} is {value}, above the width {width}"
         if rank is not None and value > rank:

@@ -34,8 +34,13 @@ TESTS = "tests.json"
 CONVERTED = "converted from"
 
 # What other programs leave beside files: locks of open workbooks, what folders look
-# like, earlier versions.
-_STRAY = re.compile(r"\..*|~.*|.*~|(eh)?thumbs\.db|desktop\.ini", re.IGNORECASE)
+# like, earlier versions, those on their way.
+_STRAY = re.compile(
+    r"[.~$].*|.*~|#.*#|.*\.(bak|tmp|part|crdownload|icloud|lnk|sb-.*)|icon\r|@eadir"
+    r"|(eh)?thumbs\.db(:.*)?|desktop\.ini|__macosx|lost\+found"
+    r"|system volume information",
+    re.IGNORECASE,
+)
 
 
 def is_stray(path: Path) -> bool:

@@ -6,7 +6,8 @@ else's. So are rows below its own that are no epochs.
 """
 
 import json
-from collections.abc import Iterable
+import re
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +33,9 @@ _MAX_ABOVE = 10
 FIRST = (EPOCH, "seconds")
 _LAST = ("parameters prediction", "parameters training", "compression", "learning rate")
 _RANK = "rank "
+# What programs call the copy of a sheet; the last of these may be a name of the log's
+# own, unless it is of its history.
+_COPIES = (r"(.+) \(\d+\)", r"(.+) Copy\d*", r"Copy of (.+)", rf"({HISTORY})_\d+")
 
 
 @dataclass(frozen=True)
@@ -101,10 +105,16 @@ def tables_of(workbook: openpyxl.Workbook) -> list[Worksheet]:
         sheet
         for sheet in workbook.worksheets
         if sheet.title not in (HISTORY, CONFIGURATION)
+        and not _is_copy(sheet.title, workbook.sheetnames)
     ]
     if _is_marked(workbook[HISTORY]):
         return [sheet for sheet in others if _is_marked(sheet)]
     return [sheet for sheet in others if sheet["A1"].value == EPOCH]
+
+
+def _is_copy(title: str, titles: Collection[str]) -> bool:
+    matches = (re.fullmatch(pattern, title) for pattern in _COPIES)
+    return any(match is not None and match[1] in titles for match in matches)
 
 
 def _start(sheet: Worksheet) -> Cell:

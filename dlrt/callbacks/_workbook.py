@@ -3,7 +3,7 @@
 import os
 import warnings
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -221,12 +221,16 @@ class Book:
 
     Args:
         path: One to begin with; what others have put into it is kept.
+        known: The names of the further sheets that the log has; defaults to all that
+            look like one of its own.
 
     Raises:
         ValueError: It is not a workbook of `HistoryLog`.
     """
 
-    def __init__(self, path: Path | None = None) -> None:
+    def __init__(
+        self, path: Path | None = None, known: Collection[str] | None = None
+    ) -> None:
         self._configuration: dict[str, Any] | None = None
         content = None if path is None else path.read_bytes()
         if path is None or content is None or is_own(content):
@@ -235,13 +239,13 @@ class Book:
             return
         workbook = _open(path)
         own = [HISTORY, CONFIGURATION, *(s.title for s in tables_of(workbook))]
+        tables = {name: table_of(workbook[name]) for name in own}
+        if known is not None:
+            own = [n for n in own if n in (*own[:2], *known) or not tables[n].cells]
         try:
             self._package = Package(content)
             self._sheets = {
-                name: _sheet(
-                    name,
-                    surroundings(self._package.text(name), table_of(workbook[name])),
-                )
+                name: _sheet(name, surroundings(self._package.text(name), tables[name]))
                 for name in own
             }
         except Exception as error:

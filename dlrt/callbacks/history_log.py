@@ -316,7 +316,7 @@ class HistoryLog(keras.callbacks.Callback):
             if _state(self.path) not in (None, self._seen):
                 # Somebody who looked at it may have saved it, and added something.
                 self._refuse_foreign_file()
-                self._book = Book(self.path)
+                self._book = Book(self.path, self._tables)
             content = self._book.content(rows, configuration, tables)
             _atomic_file.replace(self.path, content)
             self._remember()

@@ -14,6 +14,7 @@ from openpyxl.styles import Font, PatternFill
 from dlrt.callbacks import HistoryLog, _workbook, read_history, read_table
 
 SETTINGS = {"seed": 3, "rank": 4}
+HISTORY = "history"
 YELLOW = PatternFill("solid", start_color="FFFF00")
 
 
@@ -257,6 +258,40 @@ def test_what_is_dropped_by_a_continued_run_is_not_what_others_added(path):
     check_column(workbook)
     check_below(workbook)
     assert [row["epoch"] for row in read_history(path)[0]] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_copies_of_sheets_are_of_whoever_made_them(path, resume):
+    log = HistoryLog(path, SETTINGS)
+    append(log, 1, 2, 3)
+    workbook = openpyxl.load_workbook(path)
+    copies = {"history (2)": 4, "history_2": 4, "Copy of samples": 4, "samples (2)": 4}
+    for name in copies:
+        copy = workbook.copy_worksheet(workbook["samples" if "sa" in name else HISTORY])
+        copy.title = name
+        copy.freeze_panes = "B2"
+    workbook.save(path)
+    if resume:
+        log = HistoryLog(path, SETTINGS, resume=True)
+        log.on_train_begin()
+        log.on_epoch_begin(1)
+        append(log, 2, 3)
+    append(log, 4)
+    workbook = openpyxl.load_workbook(path)
+    assert {name: workbook[name].max_row for name in copies} == copies
+    assert _workbook.read_tables(path).keys() == {"samples"}
+
+
+def test_a_sheet_that_is_like_those_of_the_log_stays(path):
+    log = HistoryLog(path, SETTINGS)
+    append(log, 1)
+    workbook = openpyxl.load_workbook(path)
+    copy = workbook.copy_worksheet(workbook["samples"])
+    copy.title = "mine"
+    copy.freeze_panes = "B2"
+    workbook.save(path)
+    append(log, 2)
+    assert openpyxl.load_workbook(path)["mine"]["B2"].value == "sample 1"
 
 
 def test_a_value_that_somebody_changed_is_that_of_the_run_again(path):

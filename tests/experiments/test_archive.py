@@ -529,6 +529,9 @@ def test_validate_names_leftovers(root, capsys):
             "row 2: rank hidden_1 is 170, above the rank 20 of the name",
         ),
         (RANKS, 3, {"rank hidden_2": 5}, "rank hidden_2 is 5, above the rank 4"),
+        (RANKS, 3, {"rank hidden_2": -3}, "is -3, and must be a whole number"),
+        (RANKS, 3, {"rank hidden_2": 0}, "is 0, and must be"),
+        (RANKS, 3, {"rank hidden_2": 2.5}, "is 2.5, and must be"),
         (FULL, 3, {"rank hidden_1": 5}, "and the name is that of a dense network"),
         (SMALL, 5, {}, "row 5: epoch 4 is above the 3 of the name"),
     ],
@@ -585,7 +588,9 @@ def test_a_workbook_that_cannot_be_opened_ends_no_command(root, capsys, monkeypa
 
 STRAY = (
     *(".~lock.dim10.xlsx#", "~$dim10.xlsx", ".DS_Store", "Thumbs.db", "desktop.ini"),
-    *("._dim10.xlsx", "dim10.xlsx~", "~WRL0005.tmp"),
+    *("._dim10.xlsx", "dim10.xlsx~", "~WRL0005.tmp", "dim10.xlsx.bak", "Icon\r"),
+    *("#dim10.xlsx#", "dim10.xlsx.icloud", "dim10.xlsx.crdownload"),
+    *("@eaDir", "$RECYCLE.BIN", "lost+found"),
 )
 
 
