@@ -152,6 +152,12 @@ def _of_graph(model: keras.Model, inputs: Any = None) -> Iterator[Call]:
         inputs: Shapes that it is called with; defaults to those of its inputs.
     """
     graph = model._functional if isinstance(model, keras.Sequential) else model
+    if graph is None:
+        raise ValueError(
+            "A Sequential model has known shapes only where it begins with an Input, "
+            "and its layers can tell the shapes of their outputs. Received: "
+            f"{model.name!r}"
+        )
     actual = {}
     if inputs is not None and _shapes(inputs) != [x.shape for x in graph.inputs]:
         actual = _tensors(graph, inputs)

@@ -60,7 +60,10 @@ def conversions(folder: Path) -> Iterator[Conversion | str | ValueError | Refusa
     name = names.parse(modern)
     target = folder.parent / modern / LOGS
     found: dict[str, list[Path]] = {}
-    for source in _logs(folder):
+    logs = _logs(folder)
+    if not logs:
+        yield ValueError(f"there is no .csv or .xlsx file. Received: {folder}")
+    for source in logs:
         try:
             found.setdefault(_stem(source, name), []).append(source)
         except ValueError as error:
@@ -87,7 +90,7 @@ def _logs(folder: Path) -> list[Path]:
         path
         for place in places
         for path in sorted(place.glob("*"))
-        if path.suffix in (".csv", ".xlsx") and not is_stray(path)
+        if path.suffix.lower() in (".csv", ".xlsx") and not is_stray(path)
     ]
 
 
@@ -132,7 +135,7 @@ def _final_first(sources: list[Path]) -> list[Path]:
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
-    if path.suffix == ".xlsx":
+    if path.suffix.lower() == ".xlsx":
         return read_history(path)[0]
     try:
         return _old_csv.read(path)
@@ -145,7 +148,7 @@ def _rows(path: Path) -> list[dict[str, Any]]:
 
 def _check_done(source: Path, goal: Path) -> None:
     """Raises `Refusal` unless the new log has been made from the old one."""
-    if source.suffix == ".csv":
+    if source.suffix.lower() == ".csv":
         done = read_history(goal)[1].get(CONVERTED) == source.name
     else:
         done = goal.read_bytes() == source.read_bytes()
@@ -154,7 +157,7 @@ def _check_done(source: Path, goal: Path) -> None:
 
 
 def _content(path: Path, name: Name, stem: str) -> bytes:
-    if path.suffix == ".xlsx":
+    if path.suffix.lower() == ".xlsx":
         return path.read_bytes()
     width, rank = names.position(stem, name)
     configuration = _archive_cell.settings(name, width, rank) | {CONVERTED: path.name}

@@ -353,3 +353,8 @@ def test_models_of_unknown_order_are_refused():
 
     with pytest.raises(ValueError, match="Only Sequential and functional.*Subclass"):
         accounting.flop_count(Subclass())
+
+
+def test_sequential_models_of_unknown_shapes_are_refused():
+    with pytest.raises(ValueError, match="begins with an Input.*Received: 'plain'"):
+        accounting.flop_count(keras.Sequential([LAYERS.Dense(3)], name="plain"))

@@ -132,7 +132,9 @@ def _temporary(path: Path) -> Iterator[tuple[Path, Path]]:
         reason = error.strerror or str(error)
         raise OSError(error.errno, reason, str(path)) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        # A failed write says why it failed.
+        with contextlib.suppress(OSError):
+            temporary.unlink()
 
 
 def _write_and_sync(path: Path, content: bytes) -> None:

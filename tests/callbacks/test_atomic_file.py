@@ -116,3 +116,10 @@ def test_nothing_stays_of_a_failed_write(tmp_path, monkeypatch, write):
         write(path, b"new")
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["out.csv"]
+
+
+@EVERY
+def test_a_name_that_is_too_long_is_named(tmp_path, write):
+    path = tmp_path / f"{'a' * 240}.xlsx"
+    with pytest.raises(OSError, match=r"File name too long: '.*/a+\.xlsx'"):
+        write(path, b"new")

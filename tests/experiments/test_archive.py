@@ -1107,6 +1107,17 @@ def test_convert_goes_on_behind_what_it_refuses(root, capsys):
     }
 
 
+def test_convert_leaves_nothing_out_in_silence(root, capsys):
+    log = write_old(root)
+    log.rename(log.with_suffix(".CSV"))
+    assert run(root, "convert", OLD_NAME) == 0
+    assert len(read_history(root / SMALL / "historyLogs" / "dim8.xlsx")[0]) == 3
+    log.with_suffix(".CSV").rename(log.with_suffix(".txt"))
+    assert run(root, "convert", OLD_NAME) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == f"error: there is no .csv or .xlsx file. Received: {log.parents[1]}"
+
+
 @pytest.mark.parametrize("final", ["history_final_", "log2"])
 def test_convert_takes_the_final_log_of_a_network(root, capsys, final):
     for name, lines in (("history_001_", 3), ("history_002_", 2), (final, 4)):
