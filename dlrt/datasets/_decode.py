@@ -19,6 +19,7 @@ _FORMATS = (
 _WHITE = (255, 255, 255, 255)
 # Of TIFF files.
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0
+_SAMPLE_FORMAT, _SIGNED = 339, 2
 
 Size = tuple[int, int]
 
@@ -106,8 +107,11 @@ def _plain(image: Any) -> Any:
 
 def _levels(image: Any) -> tuple[int, int] | None:
     """The values of black and white in an image with more than 8 bits."""
+    tags = getattr(image, "tag_v2", {})
+    short = 32 not in tags.get(_BITS_PER_SAMPLE, ())
+    if short and _SIGNED in tags.get(_SAMPLE_FORMAT, ()):
+        raise ValueError("it has signed values, whose black and white are not known")
     if image.mode.startswith("I;16"):
-        tags = getattr(image, "tag_v2", {})
         (bits, *_) = tags.get(_BITS_PER_SAMPLE, (16,))
         levels = 0, 2**bits - 1
         return levels[::-1] if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO else levels

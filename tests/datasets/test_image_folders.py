@@ -356,6 +356,12 @@ def test_refused_images(tmp_path, monkeypatch, image, name, message):
         first_pixel(tmp_path, image, name, **frames)
 
 
+def test_signed_values_are_refused(tmp_path):
+    image = Image.new("L", (6, 4))
+    with pytest.raises(DatasetFileError, match=r"1\.tif: .*signed values"):
+        first_pixel(tmp_path, image, "1.tif", tiffinfo={339: 2})
+
+
 def write_archive(path, folder):
     with tarfile.open(path, "w:gz") as archive:
         archive.add(folder, "cifar10")
