@@ -166,13 +166,10 @@ def convolutional():
 
 
 MODELS = [
-    sequential,
-    branched,
-    nested,
-    shared,
     with_heads,
     with_embedding,
     convolutional,
+    *slow(sequential, branched, nested, shared),
 ]
 
 

@@ -64,7 +64,7 @@ def shared():
     return fill(keras.Model(x, keras.layers.GRU(3)(inner(layer(layer(y))))))
 
 
-MODELS = [images, sequences, shared]
+MODELS = [images, *slow(sequences, shared)]
 
 
 @pytest.fixture(params=MODELS, ids=lambda make: make.__name__)

@@ -1,12 +1,14 @@
 import keras
 import numpy as np
 import pytest
+from conftest import slow
 from keras import ops
 
 import dlrt
 from dlrt import accounting
 
 STRUCTURES = ("pointwise", "separable", "grouped", "tucker", "cp", "manifold")
+QUICK = [*STRUCTURES[2:4], *slow(*STRUCTURES[:2], *STRUCTURES[4:])]
 
 
 def array(values):
@@ -32,7 +34,7 @@ def nothing(model):
     pass
 
 
-@pytest.mark.parametrize("structure", STRUCTURES)
+@pytest.mark.parametrize("structure", QUICK)
 @pytest.mark.parametrize("budget", [{"ratio": 2}, {"error": 0.6}], ids=str)
 def test_without_training_it_is_as_at_once(structure, budget):
     model = network()
@@ -70,7 +72,7 @@ def test_training_follows_each_layer():
         np.testing.assert_array_equal(old, new)
 
 
-@pytest.mark.parametrize("structure", STRUCTURES)
+@pytest.mark.parametrize("structure", QUICK)
 def test_layers_are_decomposed_as_they_are_after_training(structure):
     """Training replaces the last kernel by one of low rank."""
     rng = np.random.default_rng(0)

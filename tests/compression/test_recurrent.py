@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from conftest import slow
 from keras import layers, ops
 
 import dlrt
@@ -10,6 +11,7 @@ from dlrt import accounting
 from dlrt.layers import ProjectedRNN
 
 STRUCTURES = ("pointwise", "manifold", "separable", "grouped", "tucker", "cp")
+QUICK = [*STRUCTURES[:2], *slow(*STRUCTURES[2:])]
 LENGTH = 6
 
 
@@ -67,7 +69,7 @@ def types_of(model):
 PLAIN = [layers.LSTM, layers.GRU, layers.SimpleRNN, layers.Dense]
 
 
-@pytest.mark.parametrize("structure", STRUCTURES)
+@pytest.mark.parametrize("structure", QUICK)
 def test_full_ranks_reproduce_the_model(structure):
     model = stacked()
     ranks = {name: min(shape) for name, shape in KERNELS.items()}
@@ -89,7 +91,7 @@ def test_the_whole_budget_is_the_model(method):
 
 
 @pytest.mark.parametrize("method", ["svd", "alds", "tucker", "cp"])
-@pytest.mark.parametrize("kind", ["parameters", "flops"])
+@pytest.mark.parametrize("kind", ["flops", *slow("parameters")])
 def test_budgets_are_kept(method, kind):
     model = stacked(LENGTH)
     count = {

@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 import pytest
+from conftest import slow
 from keras import ops
 
 import dlrt
@@ -43,7 +44,7 @@ def ranks(report):
     return {row.name: row.ranks[0] for row in report.layers}
 
 
-@pytest.mark.parametrize("structure", STRUCTURES)
+@pytest.mark.parametrize("structure", [*STRUCTURES[:2], *slow(*STRUCTURES[2:])])
 def test_layers_that_matter_get_the_rank(structure):
     model = two_branches()
     smaller, report = compressed(model, data=data_for(model), structure=structure)

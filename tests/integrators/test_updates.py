@@ -131,7 +131,7 @@ def test_step_at_fixed_rank(name, size, start):
 @both_shapes
 @pytest.mark.parametrize("name", ADAPTIVE)
 @pytest.mark.parametrize("tolerance", [1e-12, 0.02, 0.2, 0.6])
-@pytest.mark.parametrize("columns", [3, 6])
+@pytest.mark.parametrize("columns", [6, *slow(3)])
 def test_step_with_truncation(name, tolerance, columns, start):
     g = field_for(start, 0.1)
     whole = reference(name, start, g)
@@ -366,7 +366,7 @@ def test_matrices_updated_together_equal_those_updated_alone(name, large):
 
 
 @pytest.mark.parametrize("name", GEOMETRIC)
-@pytest.mark.parametrize("kind", ["rotation", "permutation", "flip"])
+@pytest.mark.parametrize("kind", ["rotation", *slow("permutation", "flip")])
 def test_the_gauge_of_the_factors_does_not_matter(name, kind, start):
     p, q = {
         "rotation": (orthogonal(3, seed=40), orthogonal(3, seed=41)),
@@ -436,7 +436,7 @@ def test_parallel_bug_is_near_the_best_from_a_singular_start(values, left, right
 
 
 @pytest.mark.parametrize("name", GEOMETRIC)
-@pytest.mark.parametrize("shape, rank", [((4, 7), 4), ((5, 5), 4)])
+@pytest.mark.parametrize("shape, rank", [((4, 7), 4), *slow(((5, 5), 4))])
 def test_ranks_near_the_full_one(name, shape, rank):
     # Fewer than `rank` new directions exist; at full rank there is no error at all.
     start = random_factors(*shape, rank)
