@@ -124,8 +124,9 @@ def truncate(
         factors: The old factors, of one rank.
         news: What `factors.u` and `factors.v` are augmented by, or `None`.
         cores: Coefficients in the augmented bases.
-        truncation: The rule for the rank, or `None` for `width`.
-        width: The rank to keep. Defaults to the width of `factors`.
+        truncation: The rule for the rank, or `None` for that of the old factors.
+        width: Width of the old factors before they were augmented. Defaults to that of
+            `factors`.
     """
     old = ops.shape(factors[0].s)[-1]
     number = len(factors)
@@ -133,8 +134,11 @@ def truncate(
     bases = [each.u for each in factors] + [each.v for each in factors]
     added = [left for left, _ in pairs] + [right for _, right in pairs]
     p, singular_values, qh = linalg.svd(ops.stack(cores))
-    kept = None
-    if truncation is not None:
+    if truncation is None:
+        width = old if width is None else width
+        # Columns of zeros are room that the old bases have beyond their rank.
+        kept = ops.stack([used_columns(each.u[..., :width]) for each in factors] * 2)
+    else:
         kept = ops.stack(
             [
                 _kept(each, values, truncation)
@@ -145,8 +149,6 @@ def truncate(
             * 2
         )
         width = ops.shape(kept)[-1]
-    elif width is None:
-        width = old
     # Singular vectors of value zero may lie in directions that are not in use.
     active = ops.stack(list(map(_active, bases, added)))
     subspaces = ops.concatenate([p, transpose(qh)], axis=0)[..., :width]

@@ -280,6 +280,24 @@ class Capacities(keras.callbacks.Callback):
         self.seen.append(hidden(self.model)[0].capacity)
 
 
+@pytest.mark.parametrize(
+    "integrator",
+    ["parallel_bug", "augmented_bug", *slow("kls", "projector_splitting")],
+)
+@pytest.mark.parametrize("room", [RANK + 1, FEATURES + 2])
+def test_a_fixed_rank_does_not_fill_the_room_beside_it(integrator, room):
+    x, y = data(8)
+    # Large steps, whose truncation is an SVD.
+    inner = keras.optimizers.SGD(3.0)
+    model = compiled(inner, network(depth=1), integrator=integrator)
+    (layer,) = hidden(model)
+    layer.set_factors(layer.factors, capacity=room)
+    model.run_eagerly = True
+    model.fit(x, y, epochs=2, verbose=0)
+    assert layer.rank == RANK
+    assert_orthonormal(model)
+
+
 @pytest.mark.parametrize("worth", [0, *slow(10**6)])
 def test_variables_shrink_in_mid_run_where_it_pays(worth, monkeypatch):
     monkeypatch.setattr(dlrt.capacity, "_WORTH_A_MOVE", worth)
