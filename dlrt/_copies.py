@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras.src.utils.tracking import DotNotTrackScope  # not exported by Keras
 
-from dlrt._within import build_shapes, is_graph, own_variables
+from dlrt._within import build_shapes, has_build, is_graph, own_variables
 
 Layer: TypeAlias = keras.layers.Layer
 
@@ -48,8 +48,7 @@ def make_like(new: Layer, layer: Layer) -> None:
 
 def build_like(new: Layer, layer: Layer) -> None:
     """Builds a layer, and those within, as far as another one is."""
-    has_build = not getattr(new.build, "_is_default", False)
-    if layer.built and not new.built and has_build:
+    if layer.built and not new.built and has_build(new):
         if isinstance(new, keras.Model):
             # Its `build_from_config` hides errors.
             build_by_shapes(new, layer)

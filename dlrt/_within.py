@@ -93,6 +93,11 @@ def own_variables(layer: Layer) -> list[keras.Variable]:
     return [*layer._trainable_variables, *layer._non_trainable_variables]
 
 
+def has_build(layer: Layer) -> bool:
+    """Whether a layer has a `build` of its own, and not that of every layer."""
+    return not getattr(layer.build, "_is_default", False)
+
+
 def build_shapes(layer: Layer) -> dict[str, Any]:
     """The shapes that a layer was built with, by the names that `build` has for them.
 

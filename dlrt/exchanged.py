@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from dlrt._within import build_shapes, exchange, parts
+from dlrt._within import build_shapes, exchange, has_build, is_container, parts
 from dlrt.model import Model
 
 
@@ -63,6 +63,11 @@ class Exchanged(Model):
         # As text, which nobody who makes a layer of it can change.
         self._original = json.dumps(keras.saving.serialize_keras_object(layer))
         self._places = tuple(replacements)
+        self._build_configs = {
+            at: part.get_build_config()
+            for at, part in found.items()
+            if is_container(part) and part.built and has_build(part)
+        }
         exchange(layer, {id(found[at]): new for at, new in replacements.items()})
         self.layer = layer
         self.supports_masking = layer.supports_masking
@@ -89,6 +94,7 @@ class Exchanged(Model):
                 at: keras.saving.serialize_keras_object(found[at])
                 for at in self._places
             },
+            "build_configs": dict(self._build_configs),
         }
 
     @classmethod
@@ -100,5 +106,10 @@ class Exchanged(Model):
 
         config = dict(config)
         layer = made(config.pop("layer"))
+        found = parts(layer)
+        for at, build_config in config.pop("build_configs", {}).items():
+            # Later they would build what is put in the places within them once more.
+            if not found[at].built:
+                found[at].build_from_config(build_config)
         new = {at: made(it) for at, it in config.pop("replacements").items()}
         return cls(layer, new, **config)

@@ -254,6 +254,28 @@ def test_several_inputs_masks_and_attention(tmp_path):
         np.testing.assert_allclose(got, expected, atol=1e-4)
 
 
+@keras.saving.register_keras_serializable("tests")
+class Unbuilding(keras.layers.Layer):
+    """Has no `build`, but a layer within that has one."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.block = Block()
+
+    def call(self, x):
+        return self.block(x)
+
+
+def test_what_layers_within_build_is_in_the_file(tmp_path):
+    inputs = keras.Input((16,))
+    model = dlrt.convert(keras.Model(inputs, Unbuilding()(inputs)), rank=2)
+    assert dlrt.accounting.low_rank_layers(model)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    x = np.ones((2, 16), "float32")
+    np.testing.assert_array_equal(loaded(x), model(x))
+
+
 def test_flops_within_count_once():
     block = 16 * 12 + 12 * 14 + 14 * 16 + 16 * 16
     # Scales of its own are no products of matrices, as far as dlrt can know.
