@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from dlrt._rebuild import Replacement, layers_in, out_of_reach, rebuild
-from dlrt._selection import LayerFilter
+from dlrt._selection import LayerFilter, check_filter
 from dlrt.layers import ProjectedRNN
 from dlrt.layers.projected_rnn import RECURRENT, obstacle
 
@@ -37,6 +37,7 @@ def opened(model: keras.Model, layers: LayerFilter) -> tuple[keras.Model, LayerF
     Raises:
         ValueError: If a selected layer can't be opened.
     """
+    check_filter(layers)
     if not (layers is None or isinstance(layers, str) or callable(layers)):
         layers = list(layers)
     found = {id(x): x for x in layers_in(model) if type(x) in RECURRENT}

@@ -1,5 +1,6 @@
 """Which layers of a model are to be replaced."""
 
+import contextlib
 import re
 from collections.abc import Callable, Iterable
 from typing import TypeAlias
@@ -33,6 +34,7 @@ def select(model: keras.Model, layers: LayerFilter) -> list[Candidate]:
     Raises:
         ValueError: If one of them has no low-rank form.
     """
+    check_filter(layers)
     found = candidates(model)
     far = out_of_reach(model)
     owners = names_of_owners(model, (ProjectedRNN, keras.layers.MultiHeadAttention))
@@ -64,6 +66,22 @@ def select(model: keras.Model, layers: LayerFilter) -> list[Candidate]:
                 f"Layer {layer.name!r} {obstacle}. Leave the layer out with `layers`."
             )
     return chosen
+
+
+def check_filter(layers: object) -> None:
+    """Raises a ValueError unless `layers` can select layers."""
+    if layers is None or callable(layers):
+        return
+    if isinstance(layers, str):
+        with contextlib.suppress(re.error):
+            re.compile(layers)
+            return
+    elif isinstance(layers, Iterable):
+        return
+    raise ValueError(
+        "`layers` must be a regular expression, names of layers or a function of a "
+        f"layer. Received: layers={layers!r}"
+    )
 
 
 def _default(found: list[Candidate]) -> list[Candidate]:

@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeAlias
 import keras
 import numpy as np
 
-from dlrt._checks import check_positive_integer
+from dlrt._checks import check_positive_integer, check_share
 from dlrt._decomposed import composed, is_decomposed, recomposed
 from dlrt._families import family_of_low_rank
 from dlrt._rebuild import Replacement, rebuild
@@ -170,10 +170,8 @@ class _Amount(NamedTuple):
         if self.rank is not None:
             check_positive_integer("rank", self.rank)
         for name in ("tolerance", "ratio"):
-            if name in given and not 0 < given[name] < 1:
-                raise ValueError(
-                    f"`{name}` must lie in (0, 1). Received: {name}={given[name]}"
-                )
+            if name in given:
+                check_share(name, given[name])
 
     def of(self, matrix: np.ndarray) -> Factors:
         if self.tolerance is not None:

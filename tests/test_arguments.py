@@ -20,6 +20,10 @@ def model():
     return keras.Sequential([keras.Input((4,)), layer])
 
 
+def dense():
+    return keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+
+
 def layer():
     return model().layers[0]
 
@@ -78,6 +82,22 @@ CASES = [
             accounting.compression,
         )
     ),
+    *(
+        (name, lambda value, name=name: dlrt.convert(dense(), **{name: value}), values)
+        for name, values in {
+            "rank": [*INTEGERS[1:], 0],
+            "tolerance": [*OPTIONAL, 0, 1],
+            "ratio": [*OPTIONAL, 0, 1],
+        }.items()
+    ),
+    *(
+        ("layers", function, [0, 1.5, True, "("])
+        for function in (
+            lambda value: dlrt.convert(dense(), rank=1, layers=value),
+            lambda value: dlrt.compress(dense(), "svd", {"ratio": 2}, layers=value),
+            lambda value: dlrt.decompose(dense(), layers=value),
+        )
+    ),
     ("matrix", lambda value: dlrt.Factors.from_dense(value, 1), [
         *ANYTHING, np.ones(3), np.ones((0, 2)),
     ]),
@@ -128,3 +148,9 @@ def test_factors_of_a_layer_that_is_not_built():
         layer.set_factors(FACTORS)
     with pytest.raises(ValueError, match="'h', which is not"):
         _ = layer.factors
+
+
+def test_weights_that_are_no_matrices():
+    network = model()
+    with pytest.raises(ValueError, match="shape"):
+        network.set_weights([np.zeros(3)] * len(network.weights))

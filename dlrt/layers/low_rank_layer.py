@@ -370,7 +370,11 @@ def make_room(owner: keras.layers.Layer, weights: list[Any]) -> list[Any]:
             factors = layer.u, layer.s, layer.v
             where = [position[id(factor)] for factor in factors]
             given = [np.asarray(weights[index]) for index in where]
-            if any(a.shape != b.shape for a, b in zip(given, factors, strict=True)):
+            # Keras refuses what is no matrix.
+            matrices = all(array.ndim == 2 for array in given)
+            if matrices and any(
+                a.shape != b.shape for a, b in zip(given, factors, strict=True)
+            ):
                 layer.set_factors(_without_padding(*given))
                 for index, value in zip(where, layer.factors, strict=True):
                     weights[index] = value
