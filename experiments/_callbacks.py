@@ -184,6 +184,7 @@ class Checkpoint(keras.callbacks.Callback):
             self._phase,
             self._phase_start,
             _checkpoint.capacities(self.model),
+            _loss(logs),
         )
         _checkpoint.save(self.model, self._last, state)
 
@@ -197,8 +198,13 @@ class LastCheckpoint(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         room = _checkpoint.capacities(self.model)
-        state = _checkpoint.State(epoch + 1, 0, 0, room)
+        state = _checkpoint.State(epoch + 1, 0, 0, room, _loss(logs))
         _checkpoint.save(self.model, self._path, state)
+
+
+def _loss(logs: Mapping[str, Any] | None) -> float | None:
+    loss = (logs or {}).get("loss")
+    return None if loss is None else float(loss)
 
 
 class StopWhenSettled(keras.callbacks.Callback):

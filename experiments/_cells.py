@@ -184,7 +184,7 @@ def _train(
             _checkpoint.save(
                 trainer.model,
                 places.checkpoint,
-                _checkpoint.State(epoch, 0, 0, capacities),
+                _checkpoint.State(epoch, 0, 0, capacities, float(logs["loss"])),
             )
             saved = time.monotonic()
             if stopped() and epoch < config.epochs:

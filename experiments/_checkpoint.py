@@ -13,7 +13,7 @@ import dlrt
 from dlrt import accounting
 from dlrt.callbacks import _atomic_file
 from experiments import _saved
-from experiments._log_format import RANK
+from experiments._log_format import RANK, equal
 
 _STATE = "experiment.json"
 
@@ -28,12 +28,15 @@ class State:
         phase_start: Number of epochs that had been finished when it began.
         capacities: Room of every low-rank layer, which bounds its rank until the
             next epoch.
+        loss: The loss that the log has of the last finished epoch, if it has one:
+            another run at the same epoch has another.
     """
 
     epoch: int
     phase: int
     phase_start: int
     capacities: dict[str, int]
+    loss: float | None = None
 
 
 def capacities(model: keras.Model) -> dict[str, int]:
@@ -102,20 +105,23 @@ def to_continue(
             f"{end}, but finds that of epoch {state.epoch}. {way_out}"
         )
     for row in rows:
-        if row["epoch"] == state.epoch and not _is_of(model, row):
+        if row["epoch"] == state.epoch and not _is_of(model, state, row):
             raise ValueError(
-                "`--resume` needs the checkpoint of the network in the log, but finds "
-                f"that of another one. {way_out}"
+                "`--resume` needs the checkpoint of the run in the log, but finds that "
+                f"of another one. {way_out}"
             )
     return model, state
 
 
-def _is_of(model: keras.Model, row: Mapping[str, Any]) -> bool:
-    """Whether a model has the ranks and the parameters that a log tells."""
-    found = {f"{RANK}{key}": rank for key, rank in accounting.ranks(model).items()}
+def _is_of(model: keras.Model, state: State, row: Mapping[str, Any]) -> bool:
+    """Whether a checkpoint has the ranks, parameters and loss that a log tells."""
+    ranks = accounting.ranks(model)
+    found: dict[str, Any] = {f"{RANK}{key}": rank for key, rank in ranks.items()}
     found["parameters training"] = accounting.parameter_count(model, True)
+    if state.loss is not None:
+        found["loss"] = state.loss
     return all(
-        found.get(key) == value
+        equal(found.get(key), value)
         for key, value in row.items()
         if value is not None and (key in found or key.startswith(RANK))
     )

@@ -109,7 +109,7 @@ def find(settings: Settings) -> Run | None:
 
     Raises:
         ValueError: If its folder, or that of its log, is a link: what a run writes
-            stays in the folder of the runs.
+            stays in the folder of the runs. Or if it has models, but no log.
     """
     if settings.run_name is not None:
         named = Run(settings.log_dir / settings.run_name)
@@ -126,6 +126,15 @@ def find(settings: Settings) -> Run | None:
                     f"by `--log-dir` and `--run-name`. Received: {path}, which leads "
                     f"to {path.resolve()}"
                 )
+        # A run opens its log before it saves anything.
+        models = (run.last, run.best, run.best_adaptive)
+        log = run.workbook(settings.network)
+        if not log.exists() and any(path.exists() for path in models):
+            raise ValueError(
+                "`--resume` needs the run's log, which is gone; its models are left as "
+                "they are. Put the log back, or start another run without `--resume`, "
+                f"under another `--run-name`. Received: {log}"
+            )
     return run
 
 

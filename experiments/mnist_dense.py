@@ -68,19 +68,20 @@ def _dense_weights(config: Config, data: "Data") -> Path:
     """The newest dense network that suits a pruned one, trained first if need be."""
     from experiments import _dense_runs, _runs
 
-    with _command.input_errors():
-        found = None if config.resume else _dense_runs.newest(config)
-    if found is not None:
-        print(f"Dense weights: {found.best}", flush=True)
-        return found.best
     changes = {
         name: getattr(DEFAULTS["dense-reference"], name)
         for name in ("subcommand", "start_rank", "integrator", "train", "run_name")
     }
     dense = replace(config, **changes)
-    # A run that was stopped while its dense network was trained has no folder yet.
-    if config.resume and (config.run_name is not None or _runs.find(dense) is None):
-        _command.fail(str(_runs.missing(config)))
+    with _command.input_errors():
+        found = None if config.resume else _dense_runs.newest(config)
+        # A run that was stopped while its dense network was trained has no folder yet.
+        named = config.run_name is not None
+        if config.resume and (named or _runs.find(dense) is None):
+            raise _runs.missing(config)
+    if found is not None:
+        print(f"Dense weights: {found.best}", flush=True)
+        return found.best
     print("There is no dense network to prune yet; one is trained first.", flush=True)
     try:
         training = _train(dense, data, None)

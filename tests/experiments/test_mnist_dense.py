@@ -516,6 +516,9 @@ class TestParts:
         assert names == [base, f"{base}-2", f"{base}-3"]
         other = _config.resolve("fixed-rank", {"log_dir": logs, "seed": 11})
         _runs.create(other)
+        log = _runs.Run(logs / f"{base}-2").log(config.network)
+        log.parent.mkdir()
+        log.touch()
         (logs / f"{base}-2" / "last.keras").touch()
         assert _runs.find(config).name == f"{base}-2"
 

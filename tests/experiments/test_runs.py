@@ -175,6 +175,7 @@ def test_runs_are_found_again(settings):
     first, second = _runs.create(settings), _runs.create(settings)
     assert [first.name, second.name] == ["low-rank-seed7", "low-rank-seed7-2"]
     _runs.create(replace(settings, seed=70))
+    write_log(first, settings)
     first.last.touch()
     assert _runs.find(settings) == first
     assert _runs.newest_first(settings.log_dir)[0].name == "low-rank-seed7"
@@ -265,6 +266,16 @@ def test_links_out_of_the_folder_of_the_runs(settings, tmp_path, part, name):
         _runs.find(replace(settings, run_name=name, resume=True))
 
 
+@pytest.mark.parametrize("model", ["last", "best", "best_adaptive"])
+@pytest.mark.parametrize("name", [None, "low-rank-seed7"])
+def test_a_run_that_has_lost_its_log_is_not_begun_again(settings, model, name):
+    run = _runs.create(settings)
+    getattr(run, model).touch()
+    with pytest.raises(ValueError, match="needs the run's log, which is gone.*xlsx"):
+        _runs.find(replace(settings, run_name=name, resume=True))
+    assert len(list(run.directory.iterdir())) == 1
+
+
 def test_a_log_is_found_beside_others(settings):
     run = _runs.create(settings)
     write_log(run, settings)
@@ -283,24 +294,25 @@ def low_rank(rank=2, units=5):
 
 
 @pytest.mark.parametrize(
-    ("sizes", "epoch", "message"),
+    ("sizes", "loss", "epoch", "message"),
     [
-        ({}, 1, "of the last epoch in the log, 3, but finds that of epoch 1"),
-        ({}, 4, "of the last epoch in the log, 3, but finds that of epoch 4"),
-        ({"rank": 3}, 3, "of the network in the log"),
-        ({"units": 6}, 2, "of the network in the log"),
+        ({}, None, 1, "of the last epoch in the log, 3, but finds that of epoch 1"),
+        ({}, None, 4, "of the last epoch in the log, 3, but finds that of epoch 4"),
+        ({"rank": 3}, None, 3, "of the run in the log"),
+        ({"units": 6}, None, 2, "of the run in the log"),
+        ({}, 0.25, 3, "of the run in the log"),
     ],
 )
-def test_a_checkpoint_of_something_else(settings, sizes, epoch, message):
+def test_a_checkpoint_of_something_else(settings, sizes, loss, epoch, message):
     run = _runs.create(settings)
     log = _callbacks.RunLog(run.workbook(settings.network))
     for number in (1, 2, 3):
-        log.append(number, 0.1, model=low_rank())
-    for kept in (2, 3):
-        state = _checkpoint.State(kept, 0, 0, {"a": 4})
+        log.append(number, 0.1, {"loss": 1 / 3}, low_rank())
+    for kept, its_loss in ((2, None), (3, 1 / 3)):
+        state = _checkpoint.State(kept, 0, 0, {"a": 4}, its_loss)
         _checkpoint.save(low_rank(), run.last, state)
         assert _checkpoint.to_continue(run.last, log.rows)[1] == state
-    state = _checkpoint.State(epoch, 0, 0, {"a": 4})
+    state = _checkpoint.State(epoch, 0, 0, {"a": 4}, loss)
     _checkpoint.save(low_rank(**sizes), run.last, state)
     with pytest.raises(ValueError, match=message):
         _checkpoint.to_continue(run.last, log.rows)
