@@ -25,6 +25,11 @@ _RESERVED = {
 }
 _MOST_NAME_BYTES = 255
 
+# What `dlrt.datasets` knows by name. Its own errors come late, and don't name the
+# option.
+_IMAGES = ("auto", "mnist", "fashion_mnist", "cifar10", "digits")
+_TEXTS = ("auto", "pt_en", "ted", "phrases")
+
 
 def check_run(settings: Settings) -> None:
     """Checks the settings that all experiments share.
@@ -53,6 +58,21 @@ def check_run(settings: Settings) -> None:
             "run_name",
             "be another name: this one is for a part of the archive of tests",
         )
+
+
+def check_sources(settings: Settings) -> None:
+    """Raises `ValueError` if what a run is to read is nowhere, as far as is known."""
+    for name in ("dataset", "corpus"):
+        source = getattr(settings, name, "auto")
+        reads_text = name == "corpus" or getattr(settings, "reads_text", False)
+        known = _TEXTS if reads_text else _IMAGES
+        found = source in known or os.path.exists(source)
+        allowed = f"be one of {', '.join(known)} or a path that exists"
+        require(found, settings, name, allowed)
+    weights = getattr(settings, "load_model", None)
+    # A run that is continued has taken them already.
+    found = weights is None or settings.resume or weights.exists()
+    require(found, settings, "load_model", "name a file or folder that exists")
 
 
 def check_log_dir(path: Path) -> None:

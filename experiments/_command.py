@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from experiments import _quiet, _runs
+from experiments._checks import check_sources
 from experiments._finite import NonFiniteLoss
 from experiments._settings import Settings
 
@@ -146,12 +147,13 @@ def training_errors(directory: Path, rate: str) -> Iterator[None]:
 
 
 def begin(settings: Settings) -> None:
-    """Starts Keras, if the run has a place.
+    """Starts Keras, if the run has a place and what it is to read is there.
 
     Keras takes seconds to start; help, mistyped options and names don't wait for it.
     """
     with input_errors():
         _runs.check(settings)
+        check_sources(settings)
     _quiet.import_keras()
 
 

@@ -257,7 +257,7 @@ class TestWrongInput:
             (("--attack", "0.2"), "`--attack` must come with `--test`"),
             (("--momentum", "0.5"), "`--momentum` must come with `--optimizer sgd`"),
             (("-l", "nowhere.keras"), "--load-model"),
-            (("--dataset", "nowhere"), "`name` must be one of"),
+            (("--dataset", "nowhere"), "`--dataset` must be one of"),
             (("--image-size", "3"), "as 32x32"),
             (("--image-size", "3x3"), "`--image-size` must come with a folder"),
         ],

@@ -236,7 +236,7 @@ class TestWrongInput:
             (("--val-size", "0.1"), "`--val-size` must be left out with -n lstm"),
             (("--vocabulary", "2"), "`--vocabulary` must be at least 3"),
             (("-n", "cnn", "--vocabulary", "9"), "must be left out with -n cnn"),
-            (("--dataset", "nowhere"), "path of an existing file or folder"),
+            (("--dataset", "nowhere"), "or a path that exists"),
             (("--dataset-size", "0.1"), "at least 35 words in each part"),
         ],
     )

@@ -393,7 +393,7 @@ BAD_OPTIONS = [
     (("fixed-rank", "--resume"), ("--resume", "fixed-rank-digits-d24-r20-seed0")),
     (("train-from-prune", "--resume"), ("--resume", "train-from-prune")),
     (("fixed-rank", "-l", "missing.keras"), ("--load-model", "missing.keras")),
-    (("fixed-rank", "-l", "missing.txt"), ("--load-model", ".weights.h5")),
+    (("fixed-rank", "-l", "missing.txt"), ("--load-model", "that exists")),
 ]
 
 

@@ -251,6 +251,32 @@ def test_a_run_without_a_place(settings, changes, message, monkeypatch):
         _runs.check(replace(settings, **changes))
 
 
+@dataclass(frozen=True)
+class Images(Translation):
+    dataset: str = "auto"
+    load_model: Path | None = None
+    reads_text: bool = False
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "rule"),
+    [
+        ("dataset", "minst", "be one of auto, mnist, .* or a path that exists"),
+        ("dataset", "", "be one of"),
+        ("dataset", "pt_en", "be one of"),
+        ("corpus", "mnist", "be one of auto, pt_en, ted, phrases or a path"),
+        ("load_model", Path("nosuch.keras"), "name a file or folder that exists"),
+    ],
+)
+def test_what_a_run_reads_is_looked_for_first(tmp_path, name, value, rule):
+    settings = Images("low-rank", corpus=tmp_path, load_model=tmp_path)
+    for there in ("auto", "cifar10", str(tmp_path)):
+        _checks.check_sources(replace(settings, dataset=there))
+    _checks.check_sources(replace(settings, dataset="pt_en", reads_text=True))
+    with pytest.raises(ValueError, match=f"`{_checks.option(name)}` must {rule}"):
+        _checks.check_sources(replace(settings, **{name: value}))
+
+
 @pytest.mark.parametrize("part", ["", "historyLogs"])
 @pytest.mark.parametrize("name", [None, "low-rank-seed7"])
 def test_links_out_of_the_folder_of_the_runs(settings, tmp_path, part, name):

@@ -426,7 +426,7 @@ BAD_OPTIONS = [
     (("reference", "--beams", "0"), ("--beams", "at least 1")),
     (("reference", "--seed", "-1"), ("--seed", "-1")),
     (("reference", "--run-name", "a/b"), ("--run-name", "a/b")),
-    (("reference", "--corpus", "none-such"), ("none-such", "existing folder")),
+    (("reference", "--corpus", "none-such"), ("none-such", "a path that exists")),
     (("reference", "--layers", "9999"), ("--layers", "at most 1000")),
     (("reference", "--beams", "9999"), ("--beams", "at most 1000")),
     (("reference", "--max-length", "9999"), ("--max-length", "at most 4096")),
