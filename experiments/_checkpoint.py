@@ -64,6 +64,8 @@ def load(path: Path) -> tuple[keras.Model, State]:
     what = "`--resume` needs the run's last checkpoint, which"
     with _saved.reading(path, what):
         with zipfile.ZipFile(path) as archive:
+            if _STATE not in archive.namelist():
+                raise _saved.Unusable("it does not say at which epoch it was saved")
             state = State(**json.loads(archive.read(_STATE)))
         model = keras.saving.load_model(path)
         dlrt.resize(model, state.capacities)

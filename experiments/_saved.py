@@ -17,8 +17,8 @@ _ALWAYS_ALLOWED = 2**28
 _WEIGHTS = "model.weights.h5"
 
 
-class _Unusable(ValueError):
-    pass
+class Unusable(ValueError):
+    """What is wrong with a file, said as the end of "it can't be read"."""
 
 
 @contextlib.contextmanager
@@ -41,7 +41,7 @@ def reading(path: Path, what: str, flag: str = "") -> Iterator[None]:
     except Exception as error:
         # A damaged file makes zip, HDF5, JSON and NumPy raise whatever they like.
         reason = f"{type(error).__name__}: {error}"
-        if isinstance(error, _Unusable):
+        if isinstance(error, Unusable):
             reason = str(error)
         raise ValueError(
             f"{what} can't be read ({textwrap.shorten(reason, 300)}). "
@@ -52,18 +52,18 @@ def reading(path: Path, what: str, flag: str = "") -> Iterator[None]:
 def _check(path: Path) -> None:
     if path.is_dir():
         if path.suffix == ".keras":
-            raise _Unusable("it is a folder")
+            raise Unusable("it is a folder")
         return
     if not path.exists():
-        raise _Unusable("there is no such file")
+        raise Unusable("there is no such file")
     size = path.stat().st_size
     if not size:
-        raise _Unusable("it is empty")
+        raise Unusable("it is empty")
     if path.suffix == ".h5":
         _check_expansion(_unpacked(path), size)
     elif path.suffix == ".keras":
         if not zipfile.is_zipfile(path):
-            raise _Unusable("it is no .keras file, or only a part of one")
+            raise Unusable("it is no .keras file, or only a part of one")
         with zipfile.ZipFile(path) as archive:
             _check_expansion(sum(member.file_size for member in archive.filelist), size)
             if _WEIGHTS in archive.namelist():
@@ -86,6 +86,6 @@ def _unpacked(file: Any) -> int:
 
 def _check_expansion(unpacked: int, size: int) -> None:
     if unpacked > max(_ALWAYS_ALLOWED, _MOST_EXPANSION * size):
-        raise _Unusable(
+        raise Unusable(
             f"it has {size / 1e6:.3g} MB and would unpack to {unpacked / 1e6:.3g} MB"
         )

@@ -8,6 +8,7 @@ from typing import Any
 from experiments._command import suggestion
 
 _TAG = "tag:yaml.org,2002:"
+_EMPTY = "it must have names and values"
 _SCALARS = ("str", "int", "float", "bool", "timestamp")
 
 
@@ -54,14 +55,19 @@ def _pairs(path: Path) -> list[tuple[str, str]]:
         raise ValueError("its name must end in .toml, .yaml or .yml")
     if path.suffix == ".toml":
         content = tomllib.loads(text)
+        if not content:
+            raise ValueError(_EMPTY)
         return [(key, _from_toml(key, value)) for key, value in content.items()]
     # Not what YAML makes of texts, but the texts: to YAML 010 is 8, and 1:30 is 90.
     import yaml
 
     root = yaml.compose(text, Loader=yaml.SafeLoader)
     if not isinstance(root, yaml.MappingNode):
-        raise ValueError("it must have names and values")
-    return [(str(key.value), _from_yaml(key.value, node)) for key, node in root.value]
+        raise ValueError(_EMPTY)
+    for key, _ in root.value:
+        if not isinstance(key, yaml.ScalarNode):
+            raise ValueError("its names must be texts")
+    return [(key.value, _from_yaml(key.value, node)) for key, node in root.value]
 
 
 def _from_toml(key: str, value: Any) -> str:

@@ -31,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _sweep_options.parse(words)
     with _command.input_errors():
         cells, skipped = _grid.cells(options.grid)
+        check_log_dir(options.log_dir)
     for line in skipped:
         print(f"left out: {line}", file=sys.stderr)
     if options.dry_run:
@@ -42,8 +43,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _train(cells: Sequence[Cell], options: Options, words: Sequence[str]) -> int:
     from experiments import _engines, _quiet
 
-    with _command.input_errors():
-        check_log_dir(options.log_dir)
     _quiet.import_keras()
     from dlrt import datasets
     from experiments import _plan

@@ -344,6 +344,9 @@ def test_a_checkpoint_of_something_else(settings, sizes, loss, epoch, message):
         _checkpoint.to_continue(run.last, log.rows)
     with pytest.raises(ValueError, match="the log, 0"):
         _checkpoint.to_continue(run.last, [])
+    _checkpoint.save(low_rank(), run.last)
+    with pytest.raises(ValueError, match="does not say at which epoch"):
+        _checkpoint.to_continue(run.last, log.rows)
     run.last.unlink()
     with pytest.raises(ValueError, match="is gone; the log goes to epoch 3"):
         _checkpoint.to_continue(run.last, log.rows)

@@ -285,6 +285,8 @@ def test_settings_from_files(tmp_path):
         ("sweep.yaml", "log_dir: ~", "log_dir must be a text"),
         ("sweep.yaml", "runs: {a: 1}", "runs must be a text"),
         ("sweep.toml", "dataset = true", "dataset must be a text"),
+        ("sweep.toml", "# nothing", "it must have names and values"),
+        ("sweep.yaml", "? [a, b]\n: 1", "its names must be texts"),
         (
             "sweep.yaml",
             "regularizer-amount: 5",
@@ -309,6 +311,11 @@ def test_bad_files(name, text, message, tmp_path, capsys):
 
 def test_dry_run_trains_nothing(tmp_path, capsys):
     log_dir = tmp_path / "logs"
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(SystemExit):
+        test_matrix.main([*words(file), "--dry-run"])
+    assert "`--log-dir` must be a folder" in capsys.readouterr().err
     assert test_matrix.main([*words(log_dir, runs="0-2"), "--dry-run"]) == 0
     out = capsys.readouterr().out.splitlines()
     assert not log_dir.exists()
