@@ -138,6 +138,9 @@ def training_errors(directory: Path, rate: str) -> Iterator[None]:
     except KeyboardInterrupt:
         raise KeyboardInterrupt(directory.name) from None
     except Exception as error:
+        if isinstance(error.__context__, KeyboardInterrupt):
+            # TensorFlow makes a SystemError of one that comes while it reads a list.
+            raise KeyboardInterrupt(directory.name) from None
         if not _lacks_memory(error):
             raise
         fail(

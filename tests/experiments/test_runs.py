@@ -353,6 +353,15 @@ def test_a_checkpoint_of_something_else(settings, sizes, loss, epoch, message):
     assert _checkpoint.to_continue(run.last, []) is None
 
 
+def test_an_interrupt_that_tensorflow_makes_another_error_of(tmp_path):
+    with pytest.raises(KeyboardInterrupt, match=tmp_path.name):
+        with _command.training_errors(tmp_path, "--lr"):
+            try:
+                raise KeyboardInterrupt
+            except KeyboardInterrupt:
+                raise SystemError("bad argument to internal function")  # noqa: B904
+
+
 def zip_bomb(path):
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         with archive.open("config.json", "w", force_zip64=True) as file:
