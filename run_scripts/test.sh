@@ -47,18 +47,18 @@ run_in_parallel() {
     run_pytest "$@" -n auto --maxprocesses 8 --dist worksteal
 }
 
+all=
+[ $# -eq 0 ] || all=yes
 # Every part runs, so that one look shows all that is wrong.
 failed=
 sh run_scripts/lint.sh || failed="$failed lint"
-if [ "${1:-}" = --all ]; then
-    # TensorFlow keeps what it has compiled: a process for half of all tests grew to
-    # 10 GB.
-    run_in_parallel tensorflow --all --ignore tests/experiments ||
-        failed="$failed tensorflow"
-    run_in_parallel tensorflow --all tests/experiments || failed="$failed experiments"
+# TensorFlow keeps what it has compiled: a process for half of all tests grew to 10 GB.
+run_in_parallel tensorflow ${all:+--all} --ignore tests/experiments ||
+    failed="$failed tensorflow"
+run_in_parallel tensorflow ${all:+--all} tests/experiments || failed="$failed experiments"
+if [ -n "$all" ]; then
     run_in_parallel jax --all || failed="$failed jax"
 else
-    run_in_parallel tensorflow || failed="$failed tensorflow"
     # Where the backends differ, and one look at the rest.
     run_in_parallel jax tests/test_linalg.py tests/test_factors.py tests/test_saving.py \
         tests/integrators tests/layers tests/optimizers tests/regularizers \
