@@ -109,11 +109,12 @@ def compact_trained(optimizer: LowRank, variables: list) -> None:
     if any(layer.u._value is None for layer in layers):
         # On JAX, a step that failed has consumed the values; its error is on the way.
         return
+    models = {id(m): m for layer in layers for m in layer.outermost_models()}
     for layer in layers:
         layer.keeps_room = False
-        for model in layer.outermost_models():
-            if low_rank_optimizer(model) is optimizer:
-                compact(model)
+    for model in models.values():
+        if low_rank_optimizer(model) is optimizer:
+            compact(model)
     if keras.backend.backend() == "jax":
         # Compiled functions get the variables handed in, and notice their new shapes.
         _resize_layers([(layer, layer.rank) for layer in layers])

@@ -2,8 +2,10 @@
 
 import math
 from collections.abc import Mapping
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any, NamedTuple
+
+from dlrt._checks import is_number
 
 _KINDS = ("parameters", "flops", "ratio", "error", "ranks")
 
@@ -46,8 +48,7 @@ def parsed(budget: Mapping[str, Any], parameters: int) -> Budget:
             budget,
         )
     else:
-        number = isinstance(amount, Real) and not isinstance(amount, bool)
-        _check(number and math.isfinite(amount), "be a number", budget)
+        _check(is_number(amount) and math.isfinite(amount), "be a number", budget)
     if kind in ("parameters", "flops"):
         _check(_is_whole(amount) and amount > 0, "be a positive integer", budget)
     if kind == "ratio":

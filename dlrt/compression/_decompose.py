@@ -1,11 +1,11 @@
 """Models whose kernels are trained as singular vectors and values."""
 
-from numbers import Real
 from typing import Any, TypeAlias
 
 import keras
 import numpy as np
 
+from dlrt._checks import is_number
 from dlrt._decomposed import DECOMPOSABLE, recomposed, row_of
 from dlrt._rebuild import Replacement, rebuild
 from dlrt._recurrent import closed, opened
@@ -73,7 +73,7 @@ def decompose(
             f"structure={structure!r}"
         )
     checked_amount(orthogonality, "orthogonality")
-    if isinstance(sparsity, Real) and not isinstance(sparsity, bool):
+    if is_number(sparsity):
         regularizer: Any = Hoyer(checked_amount(float(sparsity), "sparsity"))
     else:
         regularizer = keras.regularizers.get(sparsity)
