@@ -17,6 +17,7 @@ import pytest
 
 import dlrt
 from dlrt.callbacks import _workbook, read_history
+from dlrt.datasets import _load, _load_corpus
 from experiments import (
     _callbacks,
     _checkpoint,
@@ -351,6 +352,12 @@ def test_a_checkpoint_of_something_else(settings, sizes, loss, epoch, message):
     with pytest.raises(ValueError, match="is gone; the log goes to epoch 3"):
         _checkpoint.to_continue(run.last, log.rows)
     assert _checkpoint.to_continue(run.last, []) is None
+
+
+def test_names_of_data_are_those_of_the_library():
+    """They are written twice, since the library waits for Keras."""
+    assert _checks._IMAGES == _load._NAMES
+    assert _checks._TEXTS == _load_corpus.NAMES
 
 
 def test_an_interrupt_that_tensorflow_makes_another_error_of(tmp_path):
