@@ -20,24 +20,24 @@ import os
 import platform
 from pathlib import Path
 
-from experiments import _quiet
+from experiments.cli import quiet
 
-_quiet.import_keras()
+quiet.import_keras()
 
 import keras  # noqa: E402
 import numpy as np  # noqa: E402
 
 import dlrt  # noqa: E402
 from benchmarks import (  # noqa: E402
-    _adaptive,
-    _clock,
-    _memory,
-    _options,
-    _profile,
-    _report,
+    adaptive_runs,
+    common_options,
+    memory,
+    profile,
+    rendering,
+    timing,
 )
-from benchmarks._floor import Machine  # noqa: E402
-from benchmarks._networks import (  # noqa: E402
+from benchmarks.floor import Machine  # noqa: E402
+from benchmarks.networks import (  # noqa: E402
     DENSE,
     INPUTS,
     KINDS,
@@ -46,9 +46,9 @@ from benchmarks._networks import (  # noqa: E402
     images,
     network,
 )
-from benchmarks._report import Row  # noqa: E402
-from dlrt.callbacks import _atomic_file, _environment  # noqa: E402
-from experiments._command import Parser, input_errors  # noqa: E402
+from benchmarks.rendering import Row  # noqa: E402
+from dlrt.history import atomic_file, environment  # noqa: E402
+from experiments.cli.command import Parser, input_errors  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -84,18 +84,18 @@ TRAINING_QUICK = {
 LARGE, LARGE_QUICK = Case(5120, 20), Case(2048, 20)
 
 ADAPTIVE = [
-    _adaptive.Settings(Case(500, 100), 0.2, 25),
-    _adaptive.Settings(Case(5120, 150), 0.4, 12, min_rank=20),
+    adaptive_runs.Settings(Case(500, 100), 0.2, 25),
+    adaptive_runs.Settings(Case(5120, 150), 0.4, 12, min_rank=20),
 ]
-ADAPTIVE_QUICK = [_adaptive.Settings(Case(500, 50), 0.4, 5, number=5120)]
+ADAPTIVE_QUICK = [adaptive_runs.Settings(Case(500, 50), 0.4, 5, number=5120)]
 
 
 def measure_training(
     case: Case, kinds: tuple[str, ...], rounds: int, turn: float
 ) -> list[Row]:
     """The training step of several kinds."""
-    runs = {kind: _clock.training_run(network(kind, case), case) for kind in kinds}
-    seconds = _clock.in_turns(runs, rounds, turn)
+    runs = {kind: timing.training_run(network(kind, case), case) for kind in kinds}
+    seconds = timing.in_turns(runs, rounds, turn)
     machine = Machine()
     floors = {
         kind: 1e3 * machine.floor(kind, case)
@@ -103,7 +103,7 @@ def measure_training(
         if kind in kinds
     }
     samples = {kind: 1e3 * values for kind, values in seconds.items()}
-    return _report.rows_of(case.training, case, samples, "ms", floors)
+    return rendering.rows_of(case.training, case, samples, "ms", floors)
 
 
 def measure_prediction(case: Case, rounds: int, turn: float) -> list[Row]:
@@ -119,25 +119,25 @@ def measure_prediction(case: Case, rounds: int, turn: float) -> list[Row]:
     x, _ = images(case.batch)
     expected = np.asarray(low_rank(x))
     error = np.linalg.norm(np.asarray(merged(x)) - expected) / np.linalg.norm(expected)
-    runs = {kind: _clock.prediction_run(model, case) for kind, model in models.items()}
-    seconds = _clock.in_turns(runs, rounds, turn)
+    runs = {kind: timing.prediction_run(model, case) for kind, model in models.items()}
+    seconds = timing.in_turns(runs, rounds, turn)
     samples = {kind: 1e3 * values for kind, values in seconds.items()}
     notes = {"merged": f"differs from low-rank by {error:.1e} (relative)"}
-    return _report.rows_of("prediction", case, samples, "ms", notes=notes)
+    return rendering.rows_of("prediction", case, samples, "ms", notes=notes)
 
 
 def measure_memory(case: Case, kinds: tuple[str, ...]) -> list[Row]:
     """Peak memory of training over that of a process that trains next to nothing."""
     samples = {
-        kind: np.array([_memory.peak_of_training(kind, case) / 2**20]) for kind in kinds
+        kind: np.array([memory.peak_of_training(kind, case) / 2**20]) for kind in kinds
     }
-    return _report.rows_of("memory", case, samples, "MiB")
+    return rendering.rows_of("memory", case, samples, "MiB")
 
 
-def measure_adaptive(settings: _adaptive.Settings, rounds: int) -> list[Row]:
+def measure_adaptive(settings: adaptive_runs.Settings, rounds: int) -> list[Row]:
     """A whole adaptive run, and the steps at the ranks that it has found."""
     case = settings.case
-    outcome = _adaptive.run(settings, rounds)
+    outcome = adaptive_runs.run(settings, rounds)
     ratio = np.median(outcome.adaptive) / np.median(outcome.fixed)
     parts = ", ".join(
         f"{name} {getattr(outcome, name):.1f} s"
@@ -150,7 +150,7 @@ def measure_adaptive(settings: _adaptive.Settings, rounds: int) -> list[Row]:
         f"{outcome.moves} moves, {outcome.overhead:.1%} of the time",
     }
     samples = {"adaptive": 1e3 * outcome.adaptive, "fixed": 1e3 * outcome.fixed}
-    return _report.rows_of("adaptive", case, samples, "ms", notes=notes)
+    return rendering.rows_of("adaptive", case, samples, "ms", notes=notes)
 
 
 class Report:
@@ -161,10 +161,10 @@ class Report:
         self._csv = directory / f"{name}.csv"
         self._figure = directory / f"{name}.png"
         for path in (self._csv, self._figure):
-            _atomic_file.check(path)
-        self._rows = _report.read(self._csv)
+            atomic_file.check(path)
+        self._rows = rendering.read(self._csv)
         self._done = set(self._rows) if resume else set()
-        facts = _environment.describe()
+        facts = environment.describe()
         self._context = {
             **{key: facts[key] for key in ("backend", "backend version")},
             "keras version": facts["keras version"],
@@ -183,27 +183,27 @@ class Report:
         first = rows[0]
         print(
             f"\n{first.measurement}: width {first.width}, rank {first.rank}, "
-            f"batch {first.batch}\n\n{_report.table(rows)}",
+            f"batch {first.batch}\n\n{rendering.table(rows)}",
             flush=True,
         )
         self._rows |= {row.key: row for row in rows}
-        _report.write(self._csv, self._rows, self._context)
+        rendering.write(self._csv, self._rows, self._context)
 
     def close(self) -> None:
         rows = list(self._rows.values())
         for kind in (TWO_FACTOR, _FIXED):
             points = [
                 point
-                for point in _report.line(rows, kind, "width", rank=20)
+                for point in rendering.line(rows, kind, "width", rank=20)
                 if point[0] >= 1024
             ]
             if len(points) > 2:
-                print(f"\n{kind}: time ~ width^{_report.slope(points):.2f}", end="")
+                print(f"\n{kind}: time ~ width^{rendering.slope(points):.2f}", end="")
         title = ", ".join(
             f"{self._context[key]}" for key in ("backend", "machine", "device")
         )
         cores = f"{self._context['cores']} cores, batch 256"
-        drawn = _report.draw(rows, self._figure, f"{title}, {cores}")
+        drawn = rendering.draw(rows, self._figure, f"{title}, {cores}")
         print(f"\n\nwritten: {self._csv}{f', {self._figure}' if drawn else ''}")
 
 
@@ -226,23 +226,23 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--quick", action="store_true", help="smaller and fewer cases")
     parser.add_argument("--resume", action="store_true", help="skip what is in the CSV")
-    width = _options.whole(1, _MOST_WIDTH)
+    width = common_options.whole(1, _MOST_WIDTH)
     parser.add_argument(
         "--rounds",
-        type=_options.whole(1, _options.MOST_ROUNDS),
+        type=common_options.whole(1, common_options.MOST_ROUNDS),
         help="turns of each network (default 6)",
     )
     parser.add_argument("--width", type=width, help="only this width, with --rank")
     parser.add_argument("--rank", type=width, help="only this rank, with --width")
     parser.add_argument(
         "--batch",
-        type=_options.whole(1, _MOST_IMAGES),
+        type=common_options.whole(1, _MOST_IMAGES),
         default=256,
         help="with --width, --rank",
     )
     parser.add_argument(
         "--steps-per-execution",
-        type=_options.whole(1, _MOST_IMAGES),
+        type=common_options.whole(1, _MOST_IMAGES),
         default=1,
         help="with --width, --rank: training steps in a call, as in `compile`",
     )
@@ -250,7 +250,7 @@ def _arguments() -> argparse.Namespace:
         "--kinds", nargs="+", choices=KINDS, help="with --width, --rank: of `training`"
     )
     parser.add_argument(
-        "--output", type=_options.folder, help="folder of the CSV and the figure"
+        "--output", type=common_options.folder, help="folder of the CSV and the figure"
     )
     arguments = parser.parse_args()
     unknown = set(arguments.measurements) - {*MEASUREMENTS, PROFILE}
@@ -323,10 +323,10 @@ def main() -> None:
                 report.add(measure_adaptive(settings, rounds))
     if PROFILE in wanted:
         columns = {
-            kind: _profile.operations(network(kind, large), large)
+            kind: profile.operations(network(kind, large), large)
             for kind in arguments.kinds or _FEW
         }
-        print(f"\nprofile: {large}\n\n{_profile.table(columns)}", flush=True)
+        print(f"\nprofile: {large}\n\n{profile.table(columns)}", flush=True)
     report.close()
 
 

@@ -17,15 +17,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments import _quiet
+from experiments.cli import quiet
 
-_quiet.import_keras(devices=False)
+quiet.import_keras(devices=False)
 
-from benchmarks import _csv, _options  # noqa: E402
-from benchmarks._studies import RESULTS, ROOT, train  # noqa: E402
-from dlrt.callbacks import _atomic_file, read_history  # noqa: E402
-from experiments import _published  # noqa: E402
-from experiments._command import Parser  # noqa: E402
+from benchmarks import common_options, csv_files  # noqa: E402
+from benchmarks.studies import RESULTS, ROOT, train  # noqa: E402
+from dlrt.callbacks import read_history  # noqa: E402
+from dlrt.history import atomic_file  # noqa: E402
+from experiments.cli.command import Parser  # noqa: E402
+from experiments.mnist import published_results  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -248,16 +249,18 @@ class Curve(NamedTuple):
 
 def _of_width(width: int, label: str) -> Curve:
     points = [
-        Point(ranks, _published.low_rank_parameters(width, ranks), accuracy)
-        for ranks, accuracy in _published.LOW_RANK[width]
+        Point(ranks, published_results.low_rank_parameters(width, ranks), accuracy)
+        for ranks, accuracy in published_results.LOW_RANK[width]
     ]
     network = f"four hidden layers of width {width}"
-    return Curve(label, network, points, "up to 350", _published.DENSE[width], 250)
+    return Curve(
+        label, network, points, "up to 350", published_results.DENSE[width], 250
+    )
 
 
 def _of_lenet5(label: str) -> Curve:
-    points = [Point(*point) for point in _published.LENET5]
-    return Curve(label, "LeNet-5", points, "120", _published.LENET5_DENSE, 120)
+    points = [Point(*point) for point in published_results.LENET5]
+    return Curve(label, "LeNet-5", points, "120", published_results.LENET5_DENSE, 120)
 
 
 # Studies with a figure.
@@ -321,7 +324,7 @@ def draw(study: str, results: list[dict[str, Any]]) -> None:
     axes.set_title(f"MNIST, {curve.network}")
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")
-    with _atomic_file.replacing(RESULTS / f"{study}.png") as temporary:
+    with atomic_file.replacing(RESULTS / f"{study}.png") as temporary:
         figure.savefig(temporary, dpi=160)
     pyplot.close(figure)
 
@@ -352,7 +355,7 @@ def write_results(study: str, results: list[dict[str, Any]]) -> list[dict[str, A
     rows |= {(row["setting"], row["seed"]): row for row in results}
     wanted = [(s.label, seed) for s in STUDIES[study] for seed in range(s.seeds)]
     kept = [rows[key] for key in wanted if key in rows]
-    _csv.write(RESULTS / f"{study}.csv", kept)
+    csv_files.write(RESULTS / f"{study}.csv", kept)
     return kept
 
 
@@ -371,7 +374,7 @@ def main() -> None:
     parser.add_argument("studies", nargs="+", choices=STUDIES)
     parser.add_argument(
         "--seeds",
-        type=_options.whole(0, _options.MOST_SEED),
+        type=common_options.whole(0, common_options.MOST_SEED),
         nargs="+",
         default=[0, 1, 2],
         help="only these seeds",
@@ -381,10 +384,12 @@ def main() -> None:
         "--report-only", action="store_true", help="report results that are there"
     )
     parser.add_argument(
-        "--jobs", type=_options.whole(1, 1024), default=2, help="runs at a time"
+        "--jobs", type=common_options.whole(1, 1024), default=2, help="runs at a time"
     )
     parser.add_argument(
-        "--log-dir", type=_options.folder, default=ROOT / "history_logs" / "accuracy"
+        "--log-dir",
+        type=common_options.folder,
+        default=ROOT / "history_logs" / "accuracy",
     )
     arguments = parser.parse_args()
     RESULTS.mkdir(exist_ok=True)

@@ -17,23 +17,23 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments import _quiet
+from experiments.cli import quiet
 
-_quiet.import_keras()
+quiet.import_keras()
 
 import keras  # noqa: E402
 import numpy as np  # noqa: E402
 
 import dlrt  # noqa: E402
-from benchmarks import _csv, _options  # noqa: E402
-from benchmarks._studies import RESULTS, ROOT  # noqa: E402
-from dlrt.callbacks import _atomic_file  # noqa: E402
-from experiments import _runs  # noqa: E402
-from experiments._command import Parser, input_errors  # noqa: E402
-from experiments._data import Data  # noqa: E402
+from benchmarks import common_options, csv_files  # noqa: E402
+from benchmarks.studies import RESULTS, ROOT  # noqa: E402
+from dlrt.history import atomic_file  # noqa: E402
+from experiments.cli.command import Parser, input_errors  # noqa: E402
 from experiments.images import compressing, measuring, training  # noqa: E402
 from experiments.images.compression import HOYER, CompressionConfig, resolve  # noqa: E402
 from experiments.images.config import Config  # noqa: E402
+from experiments.runs import folders  # noqa: E402
+from experiments.runs.image_data import Data  # noqa: E402
 
 RATIOS = (2, 4, 8)
 
@@ -99,7 +99,7 @@ def trained(
     """The best network of a run, trained first if need be."""
     run = compressing.newest(config, data)
     if run is None:
-        resumed = replace(config, resume=_runs.find(config) is not None)
+        resumed = replace(config, resume=folders.find(config) is not None)
         setup = training.Training(resumed, data, start)
         setup.train()
         run = setup.run
@@ -217,7 +217,7 @@ def draw(name: str, rows: list[dict[str, Any]], path: Path) -> None:
         panel.grid(alpha=0.3)
     axes[0, 0].legend(fontsize="small")
     figure.suptitle(f"{name}, compressed without retraining")
-    with _atomic_file.replacing(path) as temporary:
+    with atomic_file.replacing(path) as temporary:
         figure.savefig(temporary, dpi=140)
     pyplot.close(figure)
 
@@ -246,7 +246,7 @@ def draw_spectra(name: str, networks: dict[str, keras.Model], path: Path) -> Non
     panels[0].set_ylabel("singular value by the largest")
     panels[-1].legend(fontsize="x-small", ncols=2)
     figure.suptitle(f"Kernels of {name}")
-    with _atomic_file.replacing(path) as temporary:
+    with atomic_file.replacing(path) as temporary:
         figure.savefig(temporary, dpi=140)
     pyplot.close(figure)
 
@@ -266,19 +266,21 @@ def main() -> None:
     )
     parser.add_argument("networks", nargs="+", choices=NETWORKS)
     parser.add_argument(
-        "--ratios", type=_options.above(1, 1e6), nargs="+", default=RATIOS
+        "--ratios", type=common_options.above(1, 1e6), nargs="+", default=RATIOS
     )
-    epochs = _options.whole(1, 10**6)
+    epochs = common_options.whole(1, 10**6)
     parser.add_argument("--epochs", type=epochs, help="of the dense network")
     parser.add_argument("--svd-epochs", type=epochs, help="of its singular values")
     parser.add_argument(
         "--attacked",
-        type=_options.whole(1, 10**9),
+        type=common_options.whole(1, 10**9),
         default=2000,
         help="test images to attack",
     )
     parser.add_argument(
-        "--log-dir", type=_options.folder, default=ROOT / "history_logs" / "compression"
+        "--log-dir",
+        type=common_options.folder,
+        default=ROOT / "history_logs" / "compression",
     )
     given = parser.parse_args()
     for name in given.networks:
@@ -293,7 +295,7 @@ def main() -> None:
         directory = RESULTS / f"compression-{name}"
         directory.mkdir(parents=True, exist_ok=True)
         rows = compare(model, decomposed, data, given.ratios, given.attacked)
-        _csv.write(directory / "compression.csv", rows)
+        csv_files.write(directory / "compression.csv", rows)
         draw(name, rows, directory / "compression.png")
         spectra = {"dense": model, "trained for hoyer": dlrt.to_dense(decomposed)}
         draw_spectra(name, spectra, directory / "spectra.png")

@@ -14,17 +14,17 @@ medians, and are written to `results/convolutions-<backend>.csv`.
 import argparse
 from typing import Any
 
-from experiments import _quiet
+from experiments.cli import quiet
 
-_quiet.import_keras()
+quiet.import_keras()
 
 import keras  # noqa: E402
 import numpy as np  # noqa: E402
 
 import dlrt  # noqa: E402
-from benchmarks import _clock, _csv, _options  # noqa: E402
+from benchmarks import common_options, csv_files, timing  # noqa: E402
 from benchmarks.__main__ import RESULTS  # noqa: E402
-from experiments._command import Parser  # noqa: E402
+from experiments.cli.command import Parser  # noqa: E402
 
 DENSE, TWO_FACTOR, FIXED, ADAPTIVE = KINDS = (
     "dense",
@@ -74,15 +74,15 @@ def compiled(kind: str, rank: int) -> keras.Model:
     return model
 
 
-def training_run(model: keras.Model) -> _clock.Run:
+def training_run(model: keras.Model) -> timing.Run:
     """A function that fits a model for a number of steps."""
     rng = np.random.default_rng(0)
-    count = _BATCH * (_clock.MOST_BATCHES + _clock.WARM_UP)
+    count = _BATCH * (timing.MOST_BATCHES + timing.WARM_UP)
     x = rng.random((count, _SIZE, _SIZE, 3), dtype="float32")
     y = rng.integers(0, _CLASSES, count)
 
     def run(steps: int) -> np.ndarray:
-        clock, end = _clock.BatchClock(), _BATCH * (steps + _clock.WARM_UP)
+        clock, end = timing.BatchClock(), _BATCH * (steps + timing.WARM_UP)
         model.fit(x[:end], y[:end], _BATCH, verbose=0, callbacks=[clock])
         return clock.seconds
 
@@ -96,7 +96,7 @@ def measure(ranks: list[int], rounds: int, turn: float) -> list[dict[str, Any]]:
     runs = {name: training_run(model) for name, model in models.items()}
     medians = {
         name: float(np.median(seconds))
-        for name, seconds in _clock.in_turns(runs, rounds, turn).items()
+        for name, seconds in timing.in_turns(runs, rounds, turn).items()
     }
     return [
         {
@@ -123,13 +123,16 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "--ranks", type=_options.whole(1, max(_FILTERS)), nargs="+", default=[8, 32]
+        "--ranks",
+        type=common_options.whole(1, max(_FILTERS)),
+        nargs="+",
+        default=[8, 32],
     )
-    _options.add_turns(parser, rounds=3, seconds=8.0)
+    common_options.add_turns(parser, rounds=3, seconds=8.0)
     arguments = parser.parse_args()
     rows = measure(arguments.ranks, arguments.rounds, arguments.turn)
-    print(_csv.text(rows))
-    _csv.write(RESULTS / f"convolutions-{keras.backend.backend()}.csv", rows)
+    print(csv_files.text(rows))
+    csv_files.write(RESULTS / f"convolutions-{keras.backend.backend()}.csv", rows)
 
 
 if __name__ == "__main__":

@@ -17,16 +17,16 @@ import argparse
 import time
 from dataclasses import dataclass
 
-from experiments import _quiet
+from experiments.cli import quiet
 
-_quiet.import_keras()
+quiet.import_keras()
 
 import keras  # noqa: E402
 import numpy as np  # noqa: E402
 
-from benchmarks import _options  # noqa: E402
+from benchmarks import common_options  # noqa: E402
 from dlrt.datasets import load_corpus  # noqa: E402
-from experiments._command import Parser, input_errors  # noqa: E402
+from experiments.cli.command import Parser, input_errors  # noqa: E402
 from experiments.translation import decoding, encoding, network  # noqa: E402
 from experiments.translation.batches import source_batches  # noqa: E402
 from experiments.translation.search import GreedySearch  # noqa: E402
@@ -153,7 +153,7 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--corpus", default="auto", help="see `dlrt.datasets`")
-    count = _options.whole(1, 10**6)
+    count = common_options.whole(1, 10**6)
     parser.add_argument("--sentences", type=count, default=1000)
     parser.add_argument("--batch-size", type=count, default=64)
     parser.add_argument("--vocab-size", type=count, default=8000)

@@ -13,17 +13,17 @@ are written to `results/finetuning.csv`.
 import argparse
 from typing import Any
 
-from experiments import _quiet
+from experiments.cli import quiet
 
-_quiet.import_keras()
+quiet.import_keras()
 
 import keras  # noqa: E402
 
 import dlrt  # noqa: E402
-from benchmarks import _csv, _options  # noqa: E402
-from benchmarks._studies import RESULTS  # noqa: E402
+from benchmarks import common_options, csv_files  # noqa: E402
+from benchmarks.studies import RESULTS  # noqa: E402
 from dlrt.datasets import Dataset, load  # noqa: E402
-from experiments._command import Parser, input_errors  # noqa: E402
+from experiments.cli.command import Parser, input_errors  # noqa: E402
 
 _FILTERS = (32, 64, 64)
 _BATCH, _TRAINED, _TESTED, _EPOCHS = 64, 4000, 2000, 6
@@ -90,17 +90,19 @@ def main() -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--rank", type=_options.whole(1, min(_FILTERS)), default=3)
     parser.add_argument(
-        "--rates", type=_options.above(0, 1), nargs="+", default=[1e-4, 3e-4]
+        "--rank", type=common_options.whole(1, min(_FILTERS)), default=3
     )
-    parser.add_argument("--epochs", type=_options.whole(1, 10**6), default=2)
+    parser.add_argument(
+        "--rates", type=common_options.above(0, 1), nargs="+", default=[1e-4, 3e-4]
+    )
+    parser.add_argument("--epochs", type=common_options.whole(1, 10**6), default=2)
     arguments = parser.parse_args()
     with input_errors():
         data = load("mnist")
     rows = measure(data, arguments.rank, arguments.rates, arguments.epochs)
-    print(_csv.text(rows))
-    _csv.write(RESULTS / "finetuning.csv", rows)
+    print(csv_files.text(rows))
+    csv_files.write(RESULTS / "finetuning.csv", rows)
 
 
 if __name__ == "__main__":

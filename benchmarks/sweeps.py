@@ -19,17 +19,18 @@ import tempfile
 import time
 from pathlib import Path
 
-from experiments import _quiet
+from experiments.cli import quiet
 
-_quiet.import_keras(devices=False)
+quiet.import_keras(devices=False)
 
-from benchmarks import _csv, _options  # noqa: E402
-from benchmarks._studies import RESULTS  # noqa: E402
-from dlrt.callbacks import _atomic_file, read_history  # noqa: E402
-from experiments import _grid  # noqa: E402
-from experiments._command import Parser, input_errors  # noqa: E402
-from experiments._grid import Cell, Grid  # noqa: E402
-from experiments._sweep_options import cores, whole_numbers  # noqa: E402
+from benchmarks import common_options, csv_files  # noqa: E402
+from benchmarks.studies import RESULTS  # noqa: E402
+from dlrt.callbacks import read_history  # noqa: E402
+from dlrt.history import atomic_file  # noqa: E402
+from experiments.cli.command import Parser, input_errors  # noqa: E402
+from experiments.sweep import grid  # noqa: E402
+from experiments.sweep.grid import Cell, Grid  # noqa: E402
+from experiments.sweep.sweep_options import cores, whole_numbers  # noqa: E402
 
 PLAIN, AS_RUNS = "fit", "fit as the MNIST runs"
 
@@ -38,26 +39,27 @@ def train_by_fit(
     cells: list[Cell], plain: bool
 ) -> tuple[float, dict[str, list[float]]]:
     """Seconds of one `fit` for each cell, and the test losses that they end with."""
-    _quiet.import_keras()
-    from experiments import _data, _evaluation, _network
-    from experiments._data import EVALUATION_BATCH, ShuffledBatches
+    quiet.import_keras()
+    from experiments.mnist import network
+    from experiments.runs import image_data, scoring
+    from experiments.runs.image_data import EVALUATION_BATCH, ShuffledBatches
 
     losses, seconds = {}, 0.0
     for cell in cells:
         config = cell.config
-        data = _data.load(config)
+        data = image_data.load(config)
         start = time.perf_counter()
-        model = _network.build(config, data.num_classes, None)
+        model = network.build(config, data.num_classes, None)
         batches = ShuffledBatches(*data.train, config.batch_size, config.seed)
         adaptive = config.tolerance is not None
-        _network.compile_model(model, config, config.epochs, len(batches), adaptive)
+        network.compile_model(model, config, config.epochs, len(batches), adaptive)
         common = {
             "epochs": config.epochs,
             "validation_data": data.val,
             "validation_batch_size": EVALUATION_BATCH,
             "verbose": 0,
         }
-        evaluation = _evaluation.TestEvaluation(data.test)
+        evaluation = scoring.TestEvaluation(data.test)
         if plain:
             model.steps_per_execution = 1
             history = model.fit(
@@ -126,12 +128,15 @@ def main() -> None:
     parser.add_argument("--runs", default="0-3", help="seeds")
     parser.add_argument(
         "--epochs",
-        type=_options.whole(1, 10**6),
+        type=common_options.whole(1, 10**6),
         default=50,
         help="epochs of a network",
     )
     parser.add_argument(
-        "--output", type=_options.folder, default=RESULTS, help="folder of the CSV"
+        "--output",
+        type=common_options.folder,
+        default=RESULTS,
+        help="folder of the CSV",
     )
     arguments = parser.parse_args()
     words = [
@@ -144,10 +149,10 @@ def main() -> None:
             name: whole_numbers(getattr(arguments, name))
             for name in ("dims", "ranks", "runs")
         }
-        cells, _ = _grid.cells(Grid(epochs=(arguments.epochs,), **numbers))
+        cells, _ = grid.cells(Grid(epochs=(arguments.epochs,), **numbers))
         arguments.output.mkdir(parents=True, exist_ok=True)
         path = arguments.output / "sweeps.csv"
-        _atomic_file.check(path)
+        atomic_file.check(path)
     print(f"{len(cells)} networks, {arguments.epochs} epochs each", flush=True)
     measured: dict[str, tuple[float, dict[str, list[float]]]] = {}
     for name in (PLAIN, AS_RUNS):
@@ -162,7 +167,7 @@ def main() -> None:
     print()
     for line in (list(rows[0]), ["---"] * len(rows[0]), *(r.values() for r in rows)):
         print(f"| {' | '.join(line)} |")
-    _csv.write(path, rows)
+    csv_files.write(path, rows)
 
 
 def rows_of(

@@ -16,17 +16,17 @@ import multiprocessing
 import time
 from typing import Any
 
-from experiments import _quiet
+from experiments.cli import quiet
 
-_quiet.import_keras()
+quiet.import_keras()
 
 import keras  # noqa: E402
 import numpy as np  # noqa: E402
 
 import dlrt  # noqa: E402
-from benchmarks import _clock, _csv, _options  # noqa: E402
+from benchmarks import common_options, csv_files, timing  # noqa: E402
 from benchmarks.__main__ import RESULTS  # noqa: E402
-from experiments._command import Parser  # noqa: E402
+from experiments.cli.command import Parser  # noqa: E402
 from experiments.translation import network  # noqa: E402
 
 DENSE, FIXED, ADAPTIVE = KINDS = ("dense", "fixed", "adaptive")
@@ -76,12 +76,12 @@ def tokens(steps: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
     return {network.SOURCE: source, network.TARGET: target}, following
 
 
-def training_run(model: keras.Model) -> _clock.Run:
+def training_run(model: keras.Model) -> timing.Run:
     """A function that fits a model for a number of steps."""
-    x, y = tokens(_clock.MOST_BATCHES + _clock.WARM_UP)
+    x, y = tokens(timing.MOST_BATCHES + timing.WARM_UP)
 
     def run(steps: int) -> np.ndarray:
-        clock, end = _clock.BatchClock(), _BATCH * (steps + _clock.WARM_UP)
+        clock, end = timing.BatchClock(), _BATCH * (steps + timing.WARM_UP)
         part = {name: values[:end] for name, values in x.items()}
         model.fit(part, y[:end], _BATCH, verbose=0, callbacks=[clock])
         return clock.seconds
@@ -106,7 +106,7 @@ def measure(size: str, kinds: list[str], rounds: int, turn: float) -> list[Row]:
     runs = {kind: training_run(model) for kind, model in models.items()}
     medians = {
         kind: float(np.median(seconds))
-        for kind, seconds in _clock.in_turns(runs, rounds, turn).items()
+        for kind, seconds in timing.in_turns(runs, rounds, turn).items()
     }
 
     def ratio(kind: str, to: str) -> float | None:
@@ -135,7 +135,7 @@ def main() -> None:
     )
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
-    _options.add_turns(parser, rounds=4, seconds=20.0)
+    common_options.add_turns(parser, rounds=4, seconds=20.0)
     arguments = parser.parse_args()
     rows: list[Row] = []
     for size in arguments.sizes:
@@ -153,7 +153,7 @@ def main() -> None:
             )
             print("| " + " | ".join(cells) + " |", flush=True)
     if set(arguments.sizes) == set(SIZES) and set(arguments.kinds) == set(KINDS):
-        _csv.write(RESULTS / f"transformers-{keras.backend.backend()}.csv", rows)
+        csv_files.write(RESULTS / f"transformers-{keras.backend.backend()}.csv", rows)
 
 
 if __name__ == "__main__":

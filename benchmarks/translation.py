@@ -15,9 +15,9 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from benchmarks import _options
-from benchmarks._studies import RESULTS, ROOT, train
-from experiments._command import Parser
+from benchmarks import common_options
+from benchmarks.studies import RESULTS, ROOT, train
+from experiments.cli.command import Parser
 
 
 @dataclass(frozen=True)
@@ -80,29 +80,31 @@ def main() -> None:
     parser.add_argument("study", choices=STUDIES)
     parser.add_argument(
         "--seeds",
-        type=_options.whole(0, _options.MOST_SEED),
+        type=common_options.whole(0, common_options.MOST_SEED),
         nargs="+",
         help="only these seeds",
     )
     parser.add_argument(
         "--minutes",
-        type=_options.above(0, _options.MOST_SECONDS),
+        type=common_options.above(0, common_options.MOST_SECONDS),
         help="time of training of each run, without validation",
     )
     parser.add_argument(
         "--jobs",
-        type=_options.whole(1, 1024),
+        type=common_options.whole(1, 1024),
         help="runs at a time (default: 2; of equal time all networks, so that none has "
         "the machine to itself)",
     )
     parser.add_argument(
         "--threads",
-        type=_options.whole(1, 1024),
+        type=common_options.whole(1, 1024),
         default=1,
         help="threads of each run",
     )
     parser.add_argument(
-        "--log-dir", type=_options.folder, default=ROOT / "history_logs" / "translation"
+        "--log-dir",
+        type=common_options.folder,
+        default=ROOT / "history_logs" / "translation",
     )
     given = parser.parse_args()
     study = STUDIES[given.study]

@@ -12,16 +12,16 @@ from dlrt import layers as layers
 from dlrt import linalg as linalg
 from dlrt import optimizers as optimizers
 from dlrt import regularizers as regularizers
-from dlrt.capacity import compact as compact
-from dlrt.capacity import resize as resize
 from dlrt.compression import compress as compress
 from dlrt.compression import decompose as decompose
-from dlrt.convert import convert as convert
-from dlrt.convert import merge as merge
-from dlrt.convert import to_dense as to_dense
-from dlrt.export import export as export
 from dlrt.factors import Factors as Factors
-from dlrt.model import Model as Model
+from dlrt.surgery.convert import convert as convert
+from dlrt.surgery.convert import merge as merge
+from dlrt.surgery.convert import to_dense as to_dense
+from dlrt.surgery.export import export as export
+from dlrt.training.capacity import compact as compact
+from dlrt.training.capacity import resize as resize
+from dlrt.training.model import Model as Model
 
 try:
     __version__ = metadata.version("dlrt")

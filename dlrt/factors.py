@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from dlrt import linalg
-from dlrt._checks import check_positive_integer, check_share
+from dlrt.checks import check_positive_integer, check_share
 
 Tensor = Any
 

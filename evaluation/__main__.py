@@ -12,9 +12,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from experiments import _quiet
-from experiments._command import Parser
-from experiments._settings import LOG_DIR
+from experiments.cli import quiet
+from experiments.cli.command import Parser
+from experiments.cli.settings import LOG_DIR
 
 if TYPE_CHECKING:
     from evaluation.collection import Collection
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     given = parser.parse_args(arguments)
     # Keras takes seconds to start; help and mistyped options don't wait for it.
-    _quiet.import_keras()
+    quiet.import_keras()
     from evaluation.collection import collect
     from evaluation.series import uneven
 
@@ -65,10 +65,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _check_output(given: argparse.Namespace) -> None:
     """Raises an `OSError` if what is written has no room, before logs are read."""
-    from dlrt.callbacks import _atomic_file
+    from dlrt.history import atomic_file
 
     if given.run is _report:
-        _atomic_file.check(given.output)
+        atomic_file.check(given.output)
     elif given.output.exists() and not given.output.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, "it must be a folder")
 

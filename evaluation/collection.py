@@ -8,7 +8,7 @@ from pathlib import Path
 from evaluation import images, transformers
 from evaluation.logs import LOGS, REASON, WRONG, Log, Unusable
 from evaluation.reading import SUFFIXES, read
-from experiments._log_format import is_stray
+from experiments.runs.log_format import is_stray
 
 
 @dataclass(frozen=True)

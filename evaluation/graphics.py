@@ -15,16 +15,11 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from evaluation import (
-    _graphics_manifold,
-    _graphics_network,
-    _graphics_style,
-    _graphics_svd,
-)
-from evaluation._graphics_network import Layer
-from experiments import _quiet
-from experiments._command import Parser, fail
-from experiments._settings import LOG_DIR
+from evaluation import graphics_manifold, graphics_network, graphics_style, graphics_svd
+from evaluation.graphics_network import Layer
+from experiments.cli import quiet
+from experiments.cli.command import Parser, fail
+from experiments.cli.settings import LOG_DIR
 
 OUTPUT = LOG_DIR / "graphics"
 # The sizes of a hidden layer of the MNIST runs.
@@ -49,16 +44,16 @@ def draw_all(
     Raises:
         ValueError: If the matrix is none, or the tolerance out of bounds.
     """
-    truncation = _graphics_svd.truncate(weights, tolerance)
+    truncation = graphics_svd.truncate(weights, tolerance)
     graphics: dict[str, Callable[[], Figure]] = {
-        "network": partial(_graphics_network.draw, layer),
-        "svd": partial(_graphics_svd.draw, truncation),
-        "manifold": _graphics_manifold.draw,
+        "network": partial(graphics_network.draw, layer),
+        "svd": partial(graphics_svd.draw, truncation),
+        "manifold": graphics_manifold.draw,
     }
     return [
         path
         for name, draw in graphics.items()
-        for path in _graphics_style.save(draw, output / name)
+        for path in graphics_style.save(draw, output / name)
     ]
 
 
@@ -74,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         layer = Layer(*given.layer)
         weights = _weights(given.weights)
-        _quiet.import_keras()
+        quiet.import_keras()
         for path in draw_all(given.output, layer, weights, given.tolerance):
             print(path)
     except (ValueError, OSError) as error:
@@ -92,8 +87,8 @@ def _weights(path: Path | None) -> np.ndarray:
             raise _no_matrix(path, "it holds something else")
         return matrix
     # The backend takes seconds to start, and so does the training.
-    _quiet.import_keras()
-    from evaluation._graphics_weights import trained_kernel
+    quiet.import_keras()
+    from evaluation.graphics_weights import trained_kernel
 
     return trained_kernel()
 

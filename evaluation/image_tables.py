@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from evaluation._table import Table, known, last_epochs, span
+from evaluation.cells import Table, known, last_epochs, span
 from evaluation.collection import Collection
 from evaluation.image_runs import (
     COMPRESSED,

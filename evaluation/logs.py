@@ -7,20 +7,20 @@ from typing import Any
 
 import numpy as np
 
-from experiments import _log_format, names
-from experiments._log_format import equal
+from experiments.runs import log_format, names
+from experiments.runs.log_format import equal
 
-LOGS = _log_format.LOGS
-METRICS = _log_format.METRICS
-PARAMETERS = _log_format.PARAMETERS
-RANK = _log_format.RANK
-SPECTRUM = _log_format.SPECTRUM
-WIDTH = _log_format.WIDTH
-LAYERS = _log_format.LAYERS
-TESTS = _log_format.TESTS
+LOGS = log_format.LOGS
+METRICS = log_format.METRICS
+PARAMETERS = log_format.PARAMETERS
+RANK = log_format.RANK
+SPECTRUM = log_format.SPECTRUM
+WIDTH = log_format.WIDTH
+LAYERS = log_format.LAYERS
+TESTS = log_format.TESTS
 # Where sweeps put the logs of failed trainings, and what they say about them.
-WRONG = _log_format.WRONG
-REASON = _log_format.REASON
+WRONG = log_format.WRONG
+REASON = log_format.REASON
 
 
 class Unusable(ValueError):
@@ -220,7 +220,7 @@ def network(
     }
     _compare(configuration, said | {"dim_layer": width}, test)
     # A converted log says nothing but what its name does.
-    converted = _log_format.CONVERTED in configuration
+    converted = log_format.CONVERTED in configuration
     low_rank = configuration.get("start_rank") is not None
     if configuration and not converted and low_rank != name.dlrt:
         kind = "a dense" if name.dlrt else "a low-rank"

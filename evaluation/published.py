@@ -10,7 +10,7 @@ from evaluation import style
 from evaluation.logs import PARAMETERS
 from evaluation.series import Cell, Key, count_note, labels, words
 from evaluation.statistics import finals, summarise
-from experiments import _published
+from experiments.mnist import published_results
 
 # Published with MNIST as it is: all images, no noise.
 _MARKERS = {500: "s", 784: "D"}
@@ -37,12 +37,12 @@ def accuracy_against_parameters(cells: dict[Key, Cell]) -> Figure:
     figure, axes = style.new(1, 1, (7.2, 5.4))
     panel = axes[0, 0]
     legend = {}
-    for width, points in _published.LOW_RANK.items():
+    for width, points in published_results.LOW_RANK.items():
         look = {"color": style.GREY, "marker": _MARKERS[width], "ms": 5, "lw": 1}
-        x = [_published.low_rank_parameters(width, ranks) for ranks, _ in points]
+        x = [published_results.low_rank_parameters(width, ranks) for ranks, _ in points]
         panel.plot(x, [accuracy for _, accuracy in points], ls=":", mfc="none", **look)
-        dense = _published.dense_parameters(width)
-        panel.plot(dense, _published.DENSE[width], ls="", **look)
+        dense = published_results.dense_parameters(width)
+        panel.plot(dense, published_results.DENSE[width], ls="", **look)
         name = f"original, width {width} (filled: dense)"
         legend[name] = Line2D([], [], ls=":", mfc="none", **look)
     for number, (label, group) in enumerate(_lines(cells), start=1):

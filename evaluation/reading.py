@@ -21,8 +21,9 @@ from evaluation.logs import (
     Unusable,
     network,
 )
-from experiments import _old_csv, _published
-from experiments._log_format import CONVERTED, expected_epochs
+from experiments.archive import old_csv
+from experiments.mnist import published_results
+from experiments.runs.log_format import CONVERTED, expected_epochs
 
 SUFFIXES = (".xlsx", ".csv")
 
@@ -125,8 +126,8 @@ def _read_workbook(path: Path) -> tuple[list[Row], dict[str, Any]]:
 
 def _read_original(path: Path) -> list[Row]:
     try:
-        return _old_csv.read(path)
-    except _old_csv.NoLog as error:
+        return old_csv.read(path)
+    except old_csv.NoLog as error:
         raise Unusable(str(error), error.line) from error
 
 
@@ -193,10 +194,12 @@ def _parameters(
 ) -> np.ndarray:
     """Parameters for prediction, which the original's files don't tell."""
     if not low_rank:
-        return np.full(epochs, _published.dense_parameters(width))
-    names = [f"{RANK}hidden_{layer + 1}" for layer in range(_published.NUM_HIDDEN)]
+        return np.full(epochs, published_results.dense_parameters(width))
+    names = [
+        f"{RANK}hidden_{layer + 1}" for layer in range(published_results.NUM_HIDDEN)
+    ]
     ranks = [columns.get(name) for name in names]
     if any(rank is None or np.isnan(rank).any() for rank in ranks):
         return np.full(epochs, np.nan)
     counts = zip(*ranks, strict=True)
-    return np.array([_published.low_rank_parameters(width, r) for r in counts])
+    return np.array([published_results.low_rank_parameters(width, r) for r in counts])

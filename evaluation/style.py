@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 
-from dlrt.callbacks import _atomic_file
+from dlrt.history import atomic_file
 
 # Colours of Okabe and Ito that colour-blind readers tell apart, without the yellow that
 # is too light for lines; markers and dashes tell the lines apart in grey.
@@ -158,7 +158,7 @@ def save(
     """Writes a figure in some formats, and returns the files."""
     paths = [directory / f"{name}.{format}" for format in formats]
     for path in paths:
-        _atomic_file.check(path)
+        atomic_file.check(path)
     for path in paths:
         replace(path, encode(figure, path.suffix[1:]))
     return paths
@@ -167,4 +167,4 @@ def save(
 def replace(path: Path, content: bytes) -> None:
     """Writes a file that appears under its name as a whole, and its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    _atomic_file.replace(path, content)
+    atomic_file.replace(path, content)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from evaluation import image_tables, transformer_tables
-from evaluation._table import Table, known, last_epochs, span
+from evaluation.cells import Table, known, last_epochs, span
 from evaluation.collection import Collection
 from evaluation.logs import METRICS, PARAMETERS, Log
 from evaluation.series import AXES, Cell, cells_of, labels, series_over

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from evaluation._table import Table, known, last_epochs
+from evaluation.cells import Table, known, last_epochs
 from evaluation.collection import Collection
 from evaluation.logs import PARAMETERS, Log
 from evaluation.statistics import summarise

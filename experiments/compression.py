@@ -14,7 +14,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from experiments import _command
+from experiments.cli import command
 from experiments.images import compression_options
 from experiments.images.compression import HOYER, CompressionConfig
 from experiments.images.config import Config
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     import keras
 
-    from experiments._data import Data
     from experiments.images.compressing import Compressing
+    from experiments.runs.image_data import Data
 
 _MODULE = "experiments.compression"
 
@@ -37,16 +37,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: With status 2 after wrong input, which one line on stderr names.
     """
-    words = _command.words_of(arguments)
+    words = command.words_of(arguments)
     config = compression_options.parse(words, f"python -m {_MODULE}")
-    return _command.run(_MODULE, words, config, partial(_run, config))
+    return command.run(_MODULE, words, config, partial(_run, config))
 
 
 def _run(config: CompressionConfig) -> int:
-    _command.begin(config)
+    command.begin(config)
     from experiments.images import compressing, training
 
-    with _command.input_errors():
+    with command.input_errors():
         data = training.load(config)
         config = replace(config, dataset=data.name)
         target = data
@@ -54,12 +54,12 @@ def _run(config: CompressionConfig) -> int:
             target = training.load(replace(config, dataset=config.transfer))
     dense = _dense(config, data)
     trained = dense if config.method != HOYER else _decomposed(config, data, dense)
-    with _command.input_errors():
+    with command.input_errors():
         compressed = compressing.Compressing(config, data, target, dense, trained)
     directory = compressed.run.directory
     print(f"{config.method} on {config.network}, in {directory}", flush=True)
     print(compressed.report, flush=True)
-    with _command.training_errors(directory, "--learning-rate"):
+    with command.training_errors(directory, "--learning-rate"):
         compressed.finish()
     _print_summary(compressed)
     return 0
@@ -72,7 +72,7 @@ def _dense(config: CompressionConfig, data: "Data") -> "keras.Model":
     if path is None:
         dense = replace(config.dense_run(), dataset=data.name)
         path = _trained(dense, data, partial(training.build, dense, data))
-    with _command.input_errors():
+    with command.input_errors():
         return compressing.load_dense(path, config, data)
 
 
@@ -84,7 +84,7 @@ def _decomposed(
 
     settings = replace(config.svd_run(), dataset=data.name)
     path = _trained(settings, data, partial(compressing.decomposed, settings, dense))
-    with _command.input_errors():
+    with command.input_errors():
         return compressing.load_dense(path, config, data)
 
 
@@ -100,10 +100,10 @@ def _trained(
         print(f"{config.kind} network: {found.best}", flush=True)
         return found.best
     print(f"There is no such {config.kind} network; it is trained first.", flush=True)
-    with _command.input_errors():
+    with command.input_errors():
         training = Training(config, data, start)
     try:
-        with _command.training_errors(training.run.directory, "--learning-rate"):
+        with command.training_errors(training.run.directory, "--learning-rate"):
             training.train()
     except KeyboardInterrupt:
         raise KeyboardInterrupt from None
@@ -111,10 +111,10 @@ def _trained(
 
 
 def _print_summary(compressed: "Compressing") -> None:
-    from experiments import _summary
+    from experiments.runs import summary
 
     training, config = compressed.training, compressed.config
-    lines = _summary.lines(
+    lines = summary.lines(
         compressed.run,
         config.network,
         config.kind if config.train else None,

@@ -15,19 +15,19 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from experiments import _command
-from experiments._checks import at_least_one, check_run, positive, require
-from experiments._command import Parser
-from experiments._config import DATASETS
-from experiments._run_options import RunOptions
-from experiments._settings import Settings, verbosity
+from experiments.cli import command
+from experiments.cli.checks import at_least_one, check_run, positive, require
+from experiments.cli.command import Parser
+from experiments.cli.run_options import RunOptions
+from experiments.cli.settings import Settings, verbosity
+from experiments.mnist.config import DATASETS
 
 if TYPE_CHECKING:
     import keras
 
     from dlrt.callbacks import HistoryLog
-    from experiments._data import Data
-    from experiments._runs import Run
+    from experiments.runs.folders import Run
+    from experiments.runs.image_data import Data
 
 _MODULE = "experiments.evolve"
 # Those of the two convolutions and the dense layer at the start.
@@ -98,9 +98,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: With status 2 after wrong input, which one line on stderr names.
     """
-    words = _command.words_of(arguments)
+    words = command.words_of(arguments)
     config = parse(words)
-    return _command.run(_MODULE, words, config, partial(_run, config))
+    return command.run(_MODULE, words, config, partial(_run, config))
 
 
 def parse(arguments: Sequence[str]) -> Config:
@@ -150,7 +150,7 @@ def parse(arguments: Sequence[str]) -> Config:
     if "epochs" in given:
         given = {"stop": max(1, min(_STOP, given["epochs"] - 1))} | given
     config = Config(**given)
-    with _command.input_errors():
+    with command.input_errors():
         _check(config)
     return config
 
@@ -182,24 +182,26 @@ def _check(config: Config) -> None:
 
 
 def _run(config: Config) -> int:
-    _command.begin(config)
-    from experiments import _data, _runs
+    command.begin(config)
+    from experiments.runs import folders, image_data
 
-    with _command.input_errors():
-        data = _data.prepare(config.dataset, _VAL_SIZE, config.seed, 1.0, flat=False)
+    with command.input_errors():
+        data = image_data.prepare(
+            config.dataset, _VAL_SIZE, config.seed, 1.0, flat=False
+        )
         config = replace(config, dataset=data.name)
         _check_memory(config, data.num_classes)
         if not config.resume:
-            run = _runs.create(config)
-            with _runs.removed_if_unusable(run):
+            run = folders.create(config)
+            with folders.removed_if_unusable(run):
                 log, model, epoch = _begin(config, data, run)
-        elif (found := _runs.find(config)) is None:
-            raise _runs.missing(config)
+        elif (found := folders.find(config)) is None:
+            raise folders.missing(config)
         else:
             run = found
             log, model, epoch = _begin(config, data, run)
     print(f"evolve on {data.name}, in {run.directory}", flush=True)
-    with _command.training_errors(run.directory, "--learning-rate"):
+    with command.training_errors(run.directory, "--learning-rate"):
         _train(config, data, run, log, model, epoch)
     print("\n".join(["", *_summary(log, model), ""]), flush=True)
     return 0
@@ -226,14 +228,14 @@ def _begin(
     import keras
 
     from dlrt.callbacks import HistoryLog
-    from experiments import _checkpoint
+    from experiments.runs import checkpoints
 
     log = HistoryLog(
         run.workbook(config.network), config.record(), resume=config.resume
     )
     log.open()
-    _checkpoint.remove_leftovers(run.directory)
-    saved = _checkpoint.to_continue(run.last, log.rows)
+    checkpoints.remove_leftovers(run.directory)
+    saved = checkpoints.to_continue(run.last, log.rows)
     if saved is not None:
         model, state = saved
         return log, model, state.epoch
@@ -241,7 +243,7 @@ def _begin(
     model = build(data.num_classes)
     steps = -(-len(data.train[0]) // config.batch_size) * config.epochs
     _compile(model, config, steps)
-    _checkpoint.save(model, run.last, _checkpoint.State(0, 0, 0, {}))
+    checkpoints.save(model, run.last, checkpoints.State(0, 0, 0, {}))
     return log, model, 0
 
 
@@ -287,9 +289,9 @@ def _train(
     epoch: int,
 ) -> None:
     import dlrt
-    from experiments import _callbacks, _data, _evaluation
+    from experiments.runs import image_data, run_callbacks, scoring
 
-    batches = _data.ShuffledBatches(*data.train, config.batch_size, config.seed)
+    batches = image_data.ShuffledBatches(*data.train, config.batch_size, config.seed)
     evolve = dlrt.callbacks.Evolve(
         data.train[0][: config.samples],
         threshold=config.threshold,
@@ -305,18 +307,18 @@ def _train(
         epochs=config.epochs,
         initial_epoch=epoch,
         validation_data=data.val,
-        validation_batch_size=_data.EVALUATION_BATCH,
+        validation_batch_size=image_data.EVALUATION_BATCH,
         # The data set shuffles by itself; Keras would shuffle its batches.
         shuffle=False,
         verbose=verbosity(config),
         callbacks=[
             batches.follow(),
             evolve,
-            _callbacks.StopAtNonFinite(),
-            _callbacks.StepLines(verbosity(config)),
-            _evaluation.TestEvaluation(data.test),
+            run_callbacks.StopAtNonFinite(),
+            run_callbacks.StepLines(verbosity(config)),
+            scoring.TestEvaluation(data.test),
             log,
-            _callbacks.LastCheckpoint(run.last),
+            run_callbacks.LastCheckpoint(run.last),
         ],
     )
 

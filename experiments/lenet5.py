@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
-from experiments import _command
+from experiments.cli import command
 from experiments.images import options
 from experiments.images.config import Config
 
@@ -24,24 +24,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: With status 2 after wrong input, which one line on stderr names.
     """
-    words = _command.words_of(arguments)
+    words = command.words_of(arguments)
     config = options.parse(words, f"python -m {_MODULE}", "lenet5")
-    return _command.run(_MODULE, words, config, partial(_run, config))
+    return command.run(_MODULE, words, config, partial(_run, config))
 
 
 def _run(config: Config) -> int:
-    _command.begin(config)
-    from experiments import _summary
+    command.begin(config)
     from experiments.images import training
+    from experiments.runs import summary
 
-    with _command.input_errors():
+    with command.input_errors():
         data = training.load(config)
         run = training.Training(replace(config, dataset=data.name), data)
     directory = run.run.directory
     print(f"LeNet-5, {config.subcommand} on {data.name}, in {directory}", flush=True)
-    with _command.training_errors(directory, "--learning-rate"):
+    with command.training_errors(directory, "--learning-rate"):
         run.train()
-    lines = _summary.lines(
+    lines = summary.lines(
         run.run, run.config.network, run.config.kind, run.first_selected_epoch
     )
     print("\n".join(["", *lines, ""]), flush=True)

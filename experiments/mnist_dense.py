@@ -13,12 +13,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from experiments import _command, _options
-from experiments._config import DEFAULTS, Config
+from experiments.cli import command
+from experiments.mnist import options
+from experiments.mnist.config import DEFAULTS, Config
 
 if TYPE_CHECKING:
-    from experiments._data import Data
-    from experiments._training import Training
+    from experiments.mnist.training import Training
+    from experiments.runs.image_data import Data
 
 _MODULE = "experiments.mnist_dense"
 
@@ -29,19 +30,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: With status 2 after wrong input, which one line on stderr names.
     """
-    words = _command.words_of(arguments)
-    config = _options.parse(words)
-    return _command.run(_MODULE, words, config, partial(_run, config))
+    words = command.words_of(arguments)
+    config = options.parse(words)
+    return command.run(_MODULE, words, config, partial(_run, config))
 
 
 def _run(config: Config) -> int:
-    _command.begin(config)
-    from experiments import _data, _runs
+    command.begin(config)
+    from experiments.runs import folders, image_data
 
-    with _command.input_errors():
-        data = _data.load(config)
+    with command.input_errors():
+        data = image_data.load(config)
         config = replace(config, dataset=data.name)
-        run = _runs.find(config) if config.resume else None
+        run = folders.find(config) if config.resume else None
     weights = config.load_model
     # The log of a run that is continued tells which weights it began with.
     if config.subcommand == "train-from-prune" and weights is None and run is None:
@@ -53,32 +54,33 @@ def _run(config: Config) -> int:
 
 
 def _train(config: Config, data: "Data", weights: Path | None) -> "Training":
-    from experiments._training import Training
+    from experiments.mnist.training import Training
 
-    with _command.input_errors():
+    with command.input_errors():
         training = Training(config, data, weights)
     directory = training.run.directory
     print(f"{config.subcommand} on {data.name}, in {directory}", flush=True)
-    with _command.training_errors(directory, "--learning-rate"):
+    with command.training_errors(directory, "--learning-rate"):
         training.train()
     return training
 
 
 def _dense_weights(config: Config, data: "Data") -> Path:
     """The newest dense network that suits a pruned one, trained first if need be."""
-    from experiments import _dense_runs, _runs
+    from experiments.mnist import dense_runs
+    from experiments.runs import folders
 
     changes = {
         name: getattr(DEFAULTS["dense-reference"], name)
         for name in ("subcommand", "start_rank", "integrator", "train", "run_name")
     }
     dense = replace(config, **changes)
-    with _command.input_errors():
-        found = None if config.resume else _dense_runs.newest(config)
+    with command.input_errors():
+        found = None if config.resume else dense_runs.newest(config)
         # A run that was stopped while its dense network was trained has no folder yet.
         named = config.run_name is not None
-        if config.resume and (named or _runs.find(dense) is None):
-            raise _runs.missing(config)
+        if config.resume and (named or folders.find(dense) is None):
+            raise folders.missing(config)
     if found is not None:
         print(f"Dense weights: {found.best}", flush=True)
         return found.best
@@ -92,11 +94,11 @@ def _dense_weights(config: Config, data: "Data") -> Path:
 
 
 def _print_summary(training: "Training") -> None:
-    from experiments import _summary
+    from experiments.runs import summary
 
     config = training.config
     phase = training.phases[-1].name if config.train else None
-    lines = _summary.lines(
+    lines = summary.lines(
         training.run, config.network, phase, training.first_selected_epoch
     )
     print("\n".join(["", *lines, ""]), flush=True)

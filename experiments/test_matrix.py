@@ -12,11 +12,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from experiments import _command, _grid, _sweep_options
-from experiments._checks import check_log_dir
-from experiments._claims import Claims
-from experiments._grid import Cell
-from experiments._sweep_options import Options
+from experiments.cli import command
+from experiments.cli.checks import check_log_dir
+from experiments.sweep import grid, sweep_options
+from experiments.sweep.claims import Claims
+from experiments.sweep.grid import Cell
+from experiments.sweep.sweep_options import Options
 
 _MODULE = "experiments.test_matrix"
 
@@ -27,10 +28,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: With status 2 after wrong input, which one line on stderr names.
     """
-    words = _command.words_of(arguments)
-    options = _sweep_options.parse(words)
-    with _command.input_errors():
-        cells, skipped = _grid.cells(options.grid)
+    words = command.words_of(arguments)
+    options = sweep_options.parse(words)
+    with command.input_errors():
+        cells, skipped = grid.cells(options.grid)
         check_log_dir(options.log_dir)
     for line in skipped:
         print(f"left out: {line}", file=sys.stderr)
@@ -41,20 +42,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _train(cells: Sequence[Cell], options: Options, words: Sequence[str]) -> int:
-    from experiments import _engines, _quiet
+    from experiments.cli import quiet
+    from experiments.sweep import engines
 
-    _quiet.import_keras()
+    quiet.import_keras()
     from dlrt import datasets
-    from experiments import _plan
-    from experiments._progress import Progress
+    from experiments.sweep import plan
+    from experiments.sweep.progress import Progress
 
-    with _command.input_errors():
+    with command.input_errors():
         Claims(options.log_dir).close()
-        _plan.check(cells, options.log_dir)
+        plan.check(cells, options.log_dir)
         # Known here, it is the same in all processes, and they warn of nothing.
-        with _quiet.warnings_as_lines():
+        with quiet.warnings_as_lines():
             dataset = datasets.load(options.grid.dataset).name
-    units = _grid.units(
+    units = grid.units(
         replace(cell, config=replace(cell.config, dataset=dataset)) for cell in cells
     )
     print(
@@ -67,32 +69,32 @@ def _train(cells: Sequence[Cell], options: Options, words: Sequence[str]) -> int
         try:
             common = units, options.log_dir, options.checkpoint_seconds
             if options.engine == "ray":
-                _engines.train_on_ray(*common, options.address, progress)
+                engines.train_on_ray(*common, options.address, progress)
             else:
-                _engines.train_locally(*common, options.workers, progress)
+                engines.train_locally(*common, options.workers, progress)
         except KeyboardInterrupt:
-            status = _command.INTERRUPTED
+            status = command.INTERRUPTED
         except (ModuleNotFoundError, ConnectionError) as error:
-            _command.fail(str(error))
-        except (OSError, _engines.WorkersDied) as error:
+            command.fail(str(error))
+        except (OSError, engines.WorkersDied) as error:
             print(f"\nerror: {error}", file=sys.stderr)
-            status = _command.UNWRITABLE
+            status = command.UNWRITABLE
     for cell, reason in progress.wrong.items():
         print(f"failed: {cell}: {reason}", file=sys.stderr)
     print(progress.line(), flush=True)
     if status:
-        same = _command.command(_MODULE, words)
+        same = command.command(_MODULE, words)
         print(f"\nContinue with the same command: {same}", file=sys.stderr)
-    return status or (_command.FAILED if progress.wrong else 0)
+    return status or (command.FAILED if progress.wrong else 0)
 
 
 def _print_plan(cells: Sequence[Cell], options: Options) -> None:
-    from experiments import _quiet
+    from experiments.cli import quiet
 
-    _quiet.import_keras()
-    from experiments import _plan
+    quiet.import_keras()
+    from experiments.sweep import plan
 
-    for line in _plan.lines(cells, Path(options.log_dir), options.workers):
+    for line in plan.lines(cells, Path(options.log_dir), options.workers):
         print(line)
 
 

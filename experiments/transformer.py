@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
-from experiments import _command
+from experiments.cli import command
 from experiments.translation import options
 from experiments.translation.config import Config
 
@@ -24,26 +24,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: With status 2 after wrong input, which one line on stderr names.
     """
-    words = _command.words_of(arguments)
+    words = command.words_of(arguments)
     config = options.parse(words)
-    return _command.run(_MODULE, words, config, partial(_run, config))
+    return command.run(_MODULE, words, config, partial(_run, config))
 
 
 def _run(config: Config) -> int:
-    _command.begin(config)
+    command.begin(config)
     from experiments.translation import summary, text
     from experiments.translation.training import Training
 
     try:
-        with _command.input_errors():
+        with command.input_errors():
             corpus = text.load(config.corpus)
             training = Training(replace(config, corpus=corpus.name), corpus)
     except ImportError as error:
         # The packages of the extra are asked for here first.
-        _command.fail(str(error))
+        command.fail(str(error))
     directory = training.run.directory
     print(f"{config.subcommand} on {corpus.name}, in {directory}", flush=True)
-    with _command.training_errors(directory, "--learning-rate-factor"):
+    with command.training_errors(directory, "--learning-rate-factor"):
         training.train()
     print("\n".join(["", *summary.lines(training), ""]), flush=True)
     return 0

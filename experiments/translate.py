@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments import _command, _quiet
-from experiments._checks import MOST, option
-from experiments._command import INTERRUPTED, UNWRITABLE
+from experiments.cli import command, quiet
+from experiments.cli.checks import MOST, option
+from experiments.cli.command import INTERRUPTED, UNWRITABLE
 from experiments.translation.config import MOST_BEAMS, MOST_TOKENS
 
 BEST = "best.keras"
@@ -36,9 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0 stands for success, 2 for wrong input, 4 if the translation can't be written, and
     130 after Ctrl-C. What was translated before an error has been written.
     """
-    options = _parse(_command.words_of(arguments))
+    options = _parse(command.words_of(arguments))
     try:
-        with _command.input_errors():
+        with command.input_errors():
             translator = _load(options)
             translated = _translated(_lines(sys.stdin.fileno()), translator)
             return _write(translated)
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parse(words: Sequence[str]) -> argparse.Namespace:
-    parser = _command.Parser(
+    parser = command.Parser(
         prog="python -m experiments.translate",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -99,7 +99,7 @@ def _load(options: argparse.Namespace) -> Translate:
             f"`--model` must be a folder with {BEST}, or a .keras file. "
             f"Received: {options.model}"
         )
-    _quiet.import_keras()
+    quiet.import_keras()
     from experiments.translation import saved
     from experiments.translation.decoding import Translator
 
@@ -118,9 +118,11 @@ def _load(options: argparse.Namespace) -> Translate:
 def _load_model(path: Path) -> Any:
     import keras
 
-    from experiments import _saved
+    from experiments.runs import saved_files
 
-    with _saved.reading(path, "`--model` must be a saved network, but it", "--model"):
+    with saved_files.reading(
+        path, "`--model` must be a saved network, but it", "--model"
+    ):
         return keras.saving.load_model(path, compile=False)
 
 

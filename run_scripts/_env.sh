@@ -46,7 +46,7 @@ check_given_python() {
     cp) modules="$modules tensorly" ;;
     translation) modules="$modules sacrebleu sentencepiece" ;;
     dev) modules="$modules sacrebleu sentencepiece ai_edge_litert jax mypy onnxruntime \
-pytest ruff tensorly tf2onnx xdist" ;;
+pytest ruff tensorly tf2onnx xdist hypothesis importlinter" ;;
     esac
     # One word a module is what the loop in Python expects.
     # shellcheck disable=SC2086

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Checks formatting, lint rules and types; --fix repairs what can be repaired.
+# Checks formatting, lint rules, types and imports; --fix repairs what can be repaired.
 set -eu
 dlrt_extra=dev
 . "$(dirname -- "$0")/_env.sh"
@@ -18,4 +18,6 @@ status=0
 "$PYTHON" -m ruff check . || status=1
 "$PYTHON" -m ruff format --check . || status=1
 "$PYTHON" -m mypy || status=1
+"$PYTHON" -c "from importlinter.cli import lint_imports_command as lint; lint()" ||
+    status=1
 exit "$status"

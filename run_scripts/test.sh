@@ -61,7 +61,7 @@ if [ -n "$all" ]; then
 else
     # Where the backends differ, and one look at the rest.
     run_in_parallel jax tests/test_linalg.py tests/test_factors.py tests/test_saving.py \
-        tests/integrators tests/layers tests/optimizers tests/regularizers \
+        tests/integrators tests/layers tests/training tests/regularizers \
         tests/test_examples.py::test_readme tests/experiments/test_lenet5.py ||
         failed="$failed jax"
 fi

@@ -19,7 +19,7 @@ PAGES = [README, *sorted(ROOT.glob("[a-z]*/README.md"))]
 MODULES = sorted(
     module.name
     for module in pkgutil.walk_packages(dlrt.__path__, "dlrt.")
-    if not module.name.startswith("dlrt._train_step_")
+    if not module.name.startswith("dlrt.training._train_step_")
 )
 NAMES = {"dlrt": dlrt, "keras": keras, "np": np}
 

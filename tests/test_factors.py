@@ -1,12 +1,9 @@
 import numpy as np
 import pytest
+from helpers import array
 from keras import ops
 
 from dlrt import Factors
-
-
-def array(values):
-    return np.asarray(ops.convert_to_numpy(values))
 
 
 def dense(factors):

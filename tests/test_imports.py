@@ -36,3 +36,25 @@ def test_packages_use_only_those_below(package):
     }
     assert {item for item in found if item[1] not in ALLOWED[package]} == set()
     assert {name for _, name in found} == ALLOWED[package]
+
+
+def private_imports(path):
+    """The private modules of other packages that a module imports."""
+    own = path.relative_to(ROOT).parent.parts
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            for alias in node.names:
+                parts = (*node.module.split("."), alias.name)
+                private = [i for i, part in enumerate(parts) if part.startswith("_")]
+                if parts[0] in ALLOWED and private and parts[: private[0]] != own:
+                    yield ".".join(parts)
+
+
+@pytest.mark.parametrize("package", ALLOWED)
+def test_private_modules_are_those_of_their_package(package):
+    found = {
+        (str(path.relative_to(ROOT)), name)
+        for path in (ROOT / package).rglob("*.py")
+        for name in private_imports(path)
+    }
+    assert found == set()

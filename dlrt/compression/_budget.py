@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from numbers import Integral
 from typing import Any, NamedTuple
 
-from dlrt._checks import is_number
+from dlrt.checks import is_number
 
 _KINDS = ("parameters", "flops", "ratio", "error", "ranks")
 
@@ -23,7 +23,7 @@ class Budget(NamedTuple):
     amount: Any
 
 
-def parsed(budget: Mapping[str, Any], parameters: int) -> Budget:
+def parse_budget(budget: Mapping[str, Any], parameters: int) -> Budget:
     """The budget that a user has given.
 
     Args:

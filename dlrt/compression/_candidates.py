@@ -8,10 +8,10 @@ import keras
 import numpy as np
 
 from dlrt import accounting
-from dlrt._rebuild import Replacement
 from dlrt.compression._allocation import Table, undominated
 from dlrt.compression._report import LayerReport
 from dlrt.compression._structures import Choice, Structure
+from dlrt.surgery.rebuild import Replacement
 
 Layer: TypeAlias = keras.layers.Layer
 

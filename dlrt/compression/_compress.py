@@ -8,20 +8,16 @@ import keras
 import numpy as np
 
 from dlrt import accounting
-from dlrt._decomposed import is_separable, recomposed
-from dlrt._flops import Call, calls, flops_of
-from dlrt._rebuild import rebuild
-from dlrt._recurrent import closed, opened, types_of_products
-from dlrt._selection import LayerFilter, check_built, names_of_owners
+from dlrt.accounting.flops import Call, calls, flops_of
 from dlrt.compression._allocation import ALLOCATIONS, OutOfBudget, Table, by_shares
 from dlrt.compression._allocation import within as within_error
-from dlrt.compression._budget import Budget, parsed
+from dlrt.compression._budget import Budget, parse_budget
 from dlrt.compression._candidates import Candidate
 from dlrt.compression._cp import CP
 from dlrt.compression._decompose import decompose
 from dlrt.compression._one_by_one import replaced_one_by_one
 from dlrt.compression._report import Report
-from dlrt.compression._selected import check_finite, left_alone, selected
+from dlrt.compression._selected import check_finite, explain_left_alone, select_layers
 from dlrt.compression._sensitivity import Sensitivity, ranks_of
 from dlrt.compression._structures import (
     Choice,
@@ -33,6 +29,14 @@ from dlrt.compression._structures import (
 )
 from dlrt.compression._tucker import Tucker
 from dlrt.layers import ProjectedRNN
+from dlrt.surgery.decomposed import is_separable, recompose
+from dlrt.surgery.rebuild import rebuild
+from dlrt.surgery.recurrent import (
+    project_recurrent,
+    restore_recurrent,
+    types_of_products,
+)
+from dlrt.surgery.selection import LayerFilter, check_built, names_of_owners
 
 STRUCTURES: dict[str, type[Structure]] = {
     structure.name: structure
@@ -128,9 +132,9 @@ def compress(
 
     `Dense`, `EinsumDense`, `Conv1D`, `Conv2D` and `Embedding` layers are compressed,
     also within layers and models of your own classes, if the configuration of these is
-    enough to copy them: they become a `dlrt.exchanged.Exchanged`. The report names the
-    others that have weights. A layer stays what it is where its factors would cost
-    more. Factors have no regularizer of the kernel.
+    enough to copy them: they become a `dlrt.surgery.exchanged.Exchanged`. The report
+    names the others that have weights. A layer stays what it is where its factors would
+    cost more. Factors have no regularizer of the kernel.
 
     Args:
         model: A built Keras model; it is not changed.
@@ -191,8 +195,8 @@ def compress(
     check_finite(model)
     if method == "hoyer" and structure is None and _has_separable(model):
         chosen_method = chosen_method._replace(structure="separable")
-    composed = recomposed(model)
-    wanted = parsed(budget, accounting.parameter_count(composed))
+    composed = recompose(model)
+    wanted = parse_budget(budget, accounting.parameter_count(composed))
     if wanted.kind == "ranks" and layers is None:
         layers = list(wanted.amount)
     whole, plan = _planned(composed, layers, chosen_method, wanted, data, model)
@@ -210,12 +214,12 @@ def compress(
             if choice is not None
         }
         changed = rebuild(whole, lambda layer: replacements.get(id(layer)))
-    smaller = closed(changed)
+    smaller = restore_recurrent(changed)
     names = [candidate.layer.name for candidate, _ in plan]
     flops = flops_of(smaller)
     report = Report(
         layers=tuple(candidate.report(choice) for candidate, choice in plan),
-        left_alone=left_alone(whole, names),
+        left_alone=explain_left_alone(whole, names),
         parameters_before=accounting.parameter_count(whole),
         parameters=accounting.parameter_count(smaller),
         flops_before=flops_of(whole).total,
@@ -248,12 +252,12 @@ def _planned(
     Returns:
         A copy of the model that has these layers, or itself, and the plan.
     """
-    model, layers = opened(model, layers)
+    model, layers = project_recurrent(model, layers)
     applied: dict[int, list[Call]] = {}
     for call in calls(model):
         applied.setdefault(id(call.layer), []).append(call)
     structure = STRUCTURES[method.structure]()
-    chosen = selected(model, layers)
+    chosen = select_layers(model, layers)
     recurrent = names_of_owners(model, ProjectedRNN)
     for layer in chosen:
         several = len({call.own_shape for call in applied[id(layer)]}) > 1
@@ -293,7 +297,7 @@ def _trained(
         decomposed = rebuild(model, lambda layer: None)
     train(decomposed)
     check_finite(decomposed)
-    return recomposed(decomposed)
+    return recompose(decomposed)
 
 
 def _has_separable(model: keras.Model) -> bool:

@@ -5,8 +5,6 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
-from dlrt._rebuild import Replacement
-from dlrt._replacements import POINTWISE, in_a_row, inner_conv, last_conv
 from dlrt.compression._canonical import Canonical, OrthogonalTerms, canonical
 from dlrt.compression._structures import (
     Choice,
@@ -16,6 +14,8 @@ from dlrt.compression._structures import (
     input_positions,
     tails,
 )
+from dlrt.surgery.rebuild import Replacement
+from dlrt.surgery.replacements import POINTWISE, chain_layers, inner_conv, last_conv
 
 # Of the decompositions that errors are estimated from: sweeps, and flops of each.
 _TRIAL_SWEEPS = 10
@@ -84,7 +84,7 @@ class CP(Spatial):
             *(_depthwise_kernel(layer, axis, spatial[axis]) for axis in kept),
             last.T.reshape(*point, *last.T.shape),
         ]
-        return in_a_row(layer, layers, kernels)
+        return chain_layers(layer, layers, kernels)
 
     def _of(self, layer: Layer) -> "_Decompositions":
         # It keeps the layer, so that no other one can get its id.

@@ -5,15 +5,15 @@ from typing import Any, TypeAlias
 import keras
 import numpy as np
 
-from dlrt._checks import is_number
-from dlrt._decomposed import DECOMPOSABLE, recomposed, row_of
-from dlrt._rebuild import Replacement, rebuild
-from dlrt._recurrent import closed, opened
-from dlrt._selection import LayerFilter, check_built
-from dlrt.compression._selected import check_finite, selected
+from dlrt.checks import is_number
+from dlrt.compression._selected import check_finite, select_layers
 from dlrt.compression._structures import Folded, Pointwise, Separable
 from dlrt.regularizers import Hoyer
-from dlrt.regularizers._amount import checked_amount
+from dlrt.regularizers.amount import checked_amount
+from dlrt.surgery.decomposed import DECOMPOSABLE, recompose, row_of
+from dlrt.surgery.rebuild import Replacement, rebuild
+from dlrt.surgery.recurrent import project_recurrent, restore_recurrent
+from dlrt.surgery.selection import LayerFilter, check_built
 
 Layer: TypeAlias = keras.layers.Layer
 
@@ -79,8 +79,8 @@ def decompose(
         regularizer = keras.regularizers.get(sparsity)
     check_built(model)
     check_finite(model)
-    model, layers = opened(recomposed(model), layers)
-    chosen = selected(model, layers)
+    model, layers = project_recurrent(recompose(model), layers)
+    chosen = select_layers(model, layers)
     for layer in chosen:
         if not isinstance(layer, DECOMPOSABLE):
             raise ValueError(
@@ -95,7 +95,7 @@ def decompose(
         folding = FOLDINGS[structure].for_layer(layer)
         return _decomposed(layer, folding, orthogonality, regularizer)
 
-    return closed(rebuild(model, replace))
+    return restore_recurrent(rebuild(model, replace))
 
 
 def _decomposed(

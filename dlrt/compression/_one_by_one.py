@@ -6,10 +6,10 @@ from typing import Any, TypeAlias
 
 import keras
 
-from dlrt._rebuild import Replacement, copied, layers_in, rebuild
 from dlrt.compression._candidates import Candidate
 from dlrt.compression._structures import Choice
 from dlrt.layers import ProjectedRNN
+from dlrt.surgery.rebuild import Replacement, copy_layer, layers_in, rebuild
 
 Layer: TypeAlias = keras.layers.Layer
 
@@ -75,7 +75,7 @@ def _with_one_replaced(
             return replacement
         if isinstance(layer, (keras.Model, ProjectedRNN)):
             return None
-        made = copied(layer)
+        made = copy_layer(layer)
         copies[id(layer)] = made.layer
         return made
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 
-from dlrt._flops import written
+from dlrt.accounting.flops import written
 
 
 @dataclass(frozen=True)

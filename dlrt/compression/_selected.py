@@ -6,18 +6,18 @@ from typing import TypeAlias
 import keras
 import numpy as np
 
-from dlrt._families import family_of, stranger
-from dlrt._rebuild import layers_in, out_of_reach
-from dlrt._selection import LayerFilter, select
-from dlrt._within import is_container
+from dlrt.backend.structure import is_container
 from dlrt.compression._structures import supports
 from dlrt.layers.projected_rnn import RECURRENT
 from dlrt.layers.projected_rnn import obstacle as recurrent_obstacle
+from dlrt.surgery.families import family_of, stranger
+from dlrt.surgery.rebuild import layers_in, out_of_reach
+from dlrt.surgery.selection import LayerFilter, select
 
 Layer: TypeAlias = keras.layers.Layer
 
 
-def selected(model: keras.Model, layers: LayerFilter) -> list[Layer]:
+def select_layers(model: keras.Model, layers: LayerFilter) -> list[Layer]:
     """The layers that may be compressed, in order.
 
     Raises:
@@ -39,12 +39,12 @@ def selected(model: keras.Model, layers: LayerFilter) -> list[Layer]:
         raise ValueError(
             "`layers` must select layers that can be compressed. Received: "
             f"layers={layers!r}, which selects none of the model {model.name!r}: "
-            f"{left_alone(model, ())}"
+            f"{explain_left_alone(model, ())}"
         )
     return chosen
 
 
-def left_alone(model: keras.Model, names: Sequence[str]) -> dict[str, str]:
+def explain_left_alone(model: keras.Model, names: Sequence[str]) -> dict[str, str]:
     """The other layers with weights, by name, and why they stay what they are."""
     others = [x for x in layers_in(model) if x.weights and x.name not in names]
     far = out_of_reach(model)

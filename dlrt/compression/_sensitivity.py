@@ -9,10 +9,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from dlrt._rebuild import rebuild
-from dlrt._within import is_graph
+from dlrt.backend.structure import is_graph
 from dlrt.compression._candidates import Candidate
 from dlrt.compression._structures import Choice
+from dlrt.surgery.rebuild import rebuild
 
 _BATCH_SIZE = 256
 

@@ -7,21 +7,21 @@ from typing import Any, ClassVar, NamedTuple, TypeAlias
 import keras
 import numpy as np
 
-from dlrt._families import OneKernel, family_of
-from dlrt._rebuild import Replacement
-from dlrt._replacements import (
+from dlrt.accounting import known_size, positions
+from dlrt.compression._spectral import balanced_factors, best_factors, singular_values
+from dlrt.factors import Factors
+from dlrt.surgery.families import OneKernel, family_of
+from dlrt.surgery.rebuild import Replacement
+from dlrt.surgery.replacements import (
     POINTWISE,
     bias_of,
+    chain_layers,
     first_of_pair,
-    in_a_row,
     inner_conv,
     last_conv,
     pair_config,
     second_of_pair,
 )
-from dlrt.accounting import known_size, positions
-from dlrt.compression._spectral import balanced_factors, best_factors, singular_values
-from dlrt.factors import Factors
 
 Layer: TypeAlias = keras.layers.Layer
 Shape = tuple[int | None, ...]
@@ -249,7 +249,7 @@ class Separable(Folded):
             k.reshape(1, wide, channels, rank),
             np.transpose(vt.reshape(rank, high, 1, filters), (1, 2, 0, 3)),
         ]
-        return in_a_row(layer, layers, kernels)
+        return chain_layers(layer, layers, kernels)
 
 
 class Grouped(Pointwise):
@@ -410,4 +410,4 @@ def _grouped_dense(layer: Layer, pairs: list[Pair]) -> Replacement:
         ),
     ]
     kernels = [np.stack([k for k, _ in pairs]), np.stack([vt for _, vt in pairs])]
-    return in_a_row(layer, layers, kernels)
+    return chain_layers(layer, layers, kernels)

@@ -4,8 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dlrt._rebuild import Replacement
-from dlrt._replacements import POINTWISE, in_a_row, inner_conv, last_conv
 from dlrt.accounting import known_size, positions
 from dlrt.compression._spectral import singular_values
 from dlrt.compression._structures import (
@@ -16,6 +14,8 @@ from dlrt.compression._structures import (
     input_positions,
     tails,
 )
+from dlrt.surgery.rebuild import Replacement
+from dlrt.surgery.replacements import POINTWISE, chain_layers, inner_conv, last_conv
 
 # Ranks of the input channels that are tried, evenly spread where there are more.
 _MOST_INPUT_RANKS = 48
@@ -66,7 +66,7 @@ class Tucker(Spatial):
         ]
         point = (1,) * len(layer.kernel_size)
         kernels = [p.reshape(*point, *p.shape), core, q.T.reshape(*point, *q.T.shape)]
-        return in_a_row(layer, layers, kernels)
+        return chain_layers(layer, layers, kernels)
 
 
 class _Decomposition:

@@ -1,19 +1,8 @@
 """The loaded corpus, as `load_corpus` returns it."""
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
-
-class SentencePair(NamedTuple):
-    """A sentence and its translation.
-
-    Args:
-        source: The sentence to translate.
-        target: The same in the other language.
-    """
-
-    source: str
-    target: str
+from dlrt.phrases.sentence_pair import SentencePair as SentencePair
 
 
 @dataclass(frozen=True)

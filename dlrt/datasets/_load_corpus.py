@@ -6,11 +6,11 @@ import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
+from dlrt import phrases
 from dlrt.datasets._corpus import Corpus
 from dlrt.datasets._data_dir import ENVIRONMENT_VARIABLE, own_directory
 from dlrt.datasets._errors import DatasetFallbackWarning, DatasetUnavailableError
 from dlrt.datasets._parallel_text import PARTS, ParallelText, read_folder
-from dlrt.datasets._phrases import load_phrases
 from dlrt.datasets._ted import load_ted
 
 NAMES = ("auto", "pt_en", "ted", "phrases")
@@ -77,7 +77,7 @@ def load_corpus(
     if isinstance(name, str) and name in NAMES:
         _check_named(name, source_language, target_language)
         if name == "phrases":
-            return load_phrases()
+            return _load_phrases()
         if name == "ted":
             return _corpus(name, "tensorflow-datasets", load_ted())
         try:
@@ -94,7 +94,7 @@ def load_corpus(
                 DatasetFallbackWarning,
                 stacklevel=2,
             )
-            return load_phrases()
+            return _load_phrases()
         parts = read_folder(folder, source_language, target_language)
         return _corpus("pt_en", ENVIRONMENT_VARIABLE, parts)
 
@@ -164,3 +164,9 @@ def _corpus(name: str, source: str, parts: Mapping[str, ParallelText]) -> Corpus
             stacklevel=3,
         )
     return Corpus(name, source, **{part: parts[part].pairs for part in PARTS})
+
+
+def _load_phrases() -> Corpus:
+    """The corpus that comes with the package."""
+    train, validation, test = map(tuple, phrases.generate_parts())
+    return Corpus("phrases", "embedded", train, validation, test)

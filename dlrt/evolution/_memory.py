@@ -6,12 +6,12 @@ from typing import Any, NamedTuple
 import keras
 from keras.src.utils.dtype_utils import dtype_size  # not exported by Keras
 
-from dlrt._checks import check_positive_integer
 from dlrt.accounting import known_size
+from dlrt.checks import check_positive_integer
 from dlrt.evolution import _allocation
 from dlrt.evolution._allocation import Term
 from dlrt.evolution._widths import Width, all_nodes, find, nested, terms
-from dlrt.optimizers import _slots
+from dlrt.training import optimizer_slots
 
 # They make nothing new of their input.
 _VIEWS = (keras.layers.Flatten, keras.layers.Identity, keras.layers.Reshape)
@@ -113,7 +113,7 @@ def _of_slots(model: keras.Model, weights: dict[int, Term]) -> Iterator[Term]:
             "`model.optimizer.build(model.trainable_variables)`. Received: "
             f"model={model.name!r} with an optimizer that isn't"
         )
-    for _, slots in _slots.slot_lists(optimizer):
+    for _, slots in optimizer_slots.slot_lists(optimizer):
         for weight, slot in zip(optimizer._trainable_variables, slots, strict=True):
             if slot is None:
                 continue

@@ -7,10 +7,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from dlrt import capacity
 from dlrt.evolution._channels import Reading, correction, new_columns
 from dlrt.evolution._widths import Layer, Layout, Part, Width, all_nodes
-from dlrt.optimizers import _slots
+from dlrt.training import capacity, optimizer_slots
 
 
 class Surgery:
@@ -135,7 +134,7 @@ class Surgery:
         old = optimizer._trainable_variables
         owners = {
             id(slot): self._changes.get(id(old[index]))
-            for _, slots in _slots.slot_lists(optimizer)
+            for _, slots in optimizer_slots.slot_lists(optimizer)
             for index, slot in enumerate(slots)
         }
 
@@ -150,9 +149,9 @@ class Surgery:
             self._changes[id(v)].part.variable if id(v) in self._changes else v
             for v in old
         ]
-        _slots.rebuild(optimizer, variables, carried)
+        optimizer_slots.rebuild(optimizer, variables, carried)
         for wrapper in wrappers:
-            _slots.follow(wrapper, variables)
+            optimizer_slots.follow(wrapper, variables)
 
 
 class _Change:

@@ -10,8 +10,8 @@ from typing import Any
 
 from keras import ops
 
-from dlrt._autodiff import vector_jacobian
-from dlrt._shapes import as_rows, cropped, with_shape
+from dlrt.backend.autodiff import vector_jacobian
+from dlrt.backend.shapes import as_rows, cropped, with_shape
 from dlrt.linalg import basis_rank, polar_factor, svd, transpose
 
 Tensor = Any

@@ -7,10 +7,10 @@ import keras
 import numpy as np
 from keras import ops
 
-from dlrt._shapes import as_rows
+from dlrt.backend.shapes import as_rows
 from dlrt.layers._galerkin import low_rank_convolution
-from dlrt.layers._recording import record_product
 from dlrt.layers.low_rank_affine import LowRankAffine
+from dlrt.layers.recording import record_product
 
 Tensor = Any
 
@@ -109,7 +109,7 @@ class LowRankConv(LowRankAffine):
 
     def unfold(self, kernel: np.ndarray) -> np.ndarray:
         """The matrix `(n, filters)` that a kernel stands for."""
-        return unfolded(kernel)
+        return unfold_filters(kernel)
 
     def fold(self, matrix: Tensor) -> Tensor:
         """The kernel with the columns of a matrix `(n, q)` as filters."""
@@ -250,6 +250,6 @@ class LowRankConv2D(LowRankConv):
     keras_type = keras.layers.Conv2D
 
 
-def unfolded(kernel: np.ndarray) -> np.ndarray:
+def unfold_filters(kernel: np.ndarray) -> np.ndarray:
     """The matrix `(n, filters)` that the kernel of a convolution stands for."""
     return kernel.reshape(-1, kernel.shape[-1])

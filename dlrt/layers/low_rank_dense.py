@@ -4,7 +4,7 @@ from typing import Any
 
 import keras
 
-from dlrt._checks import check_positive_integer
+from dlrt.checks import check_positive_integer
 from dlrt.layers.low_rank_affine import LowRankAffine
 
 Tensor = Any

@@ -124,7 +124,7 @@ class LowRankEinsumDense(LowRankAffine):
 
     def unfold(self, kernel: np.ndarray) -> np.ndarray:
         """The matrix `(n, m)` that a kernel of the equation stands for."""
-        return unfolded(self.equation, kernel)
+        return unfold_kernel(self.equation, kernel)
 
     def fold(self, matrix: Tensor) -> Tensor:
         """The kernel of the equation that a matrix `(n, m)` stands for."""
@@ -214,7 +214,7 @@ def is_matrix_product(equation: str) -> bool:
     return not (x & kernel & y or x - kernel - y) and bool(x & kernel and kernel & y)
 
 
-def unfolded(equation: str, kernel: np.ndarray) -> np.ndarray:
+def unfold_kernel(equation: str, kernel: np.ndarray) -> np.ndarray:
     """The matrix `(n, m)` that a kernel of an equation stands for."""
     _, axes, y = axes_of(equation)
     rows = [i for i, axis in enumerate(axes) if axis not in y]

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import initializers, ops, regularizers
 
-from dlrt._checks import check_positive_integer
+from dlrt.checks import check_positive_integer
 from dlrt.layers.low_rank_layer import LowRankLayer, refuse_constraint
 
 Tensor = Any

@@ -9,12 +9,11 @@ import numpy as np
 from keras import ops, regularizers
 from keras.src.backend.common import global_state  # who calls, not exported by Keras
 
-from dlrt._checks import check_positive_integer, check_share
-from dlrt._compiled import outdate, retire
-from dlrt._shapes import dynamic_shapes
-from dlrt._values import scope_of, value_of
+from dlrt.backend.compiled import outdate, retire
+from dlrt.backend.shapes import dynamic_shapes
+from dlrt.backend.values import scope_of, value_of
+from dlrt.checks import check_positive_integer, check_share
 from dlrt.factors import Factors
-from dlrt.layers._factor import Factor
 from dlrt.layers._galerkin import (
     low_rank_lookup,
     low_rank_matmul,
@@ -22,7 +21,8 @@ from dlrt.layers._galerkin import (
     schatten_penalty,
 )
 from dlrt.layers._initializers import Unfold, factor_initializers
-from dlrt.layers._recording import record_other_use, record_product
+from dlrt.layers.factor import Factor
+from dlrt.layers.recording import record_other_use, record_product
 
 Tensor = Any
 

@@ -1,3 +1,3 @@
 """Optimizers that step low-rank layers along their manifold."""
 
-from dlrt.optimizers.low_rank import LowRank as LowRank
+from dlrt.training.optimizer import LowRank as LowRank

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from dlrt.regularizers._amount import checked_amount
+from dlrt.regularizers.amount import checked_amount
 
 Tensor = Any
 

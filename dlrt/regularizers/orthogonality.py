@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from dlrt import linalg
-from dlrt.regularizers._amount import checked_amount
+from dlrt.regularizers.amount import checked_amount
 
 Tensor = Any
 

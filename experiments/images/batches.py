@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from experiments._data import ShuffledBatches
+from experiments.runs.image_data import ShuffledBatches
 
 # Pixels that an image is shifted by, at most: He et al., 2016, arXiv:1512.03385,
 # section 4.2.

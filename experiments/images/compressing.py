@@ -8,11 +8,7 @@ from typing import Any
 import keras
 
 import dlrt
-from dlrt.callbacks import _atomic_file
-from experiments import _evaluation, _runs, _saved, _tasks
-from experiments._data import Data
-from experiments._log_format import LAYERS, TESTS
-from experiments._runs import Run
+from dlrt.history import atomic_file
 from experiments.images import measuring, training
 from experiments.images.compression import (
     SENSITIVITY,
@@ -21,6 +17,10 @@ from experiments.images.compression import (
 )
 from experiments.images.config import Config
 from experiments.images.training import Training
+from experiments.runs import folders, saved_files, scoring, tasks
+from experiments.runs.folders import Run
+from experiments.runs.image_data import Data
+from experiments.runs.log_format import LAYERS, TESTS
 from experiments.words.text import WordData
 
 # What the log calls the network before it is trained on.
@@ -36,7 +36,7 @@ _LATENCY_BATCH = 64
 
 def newest(config: Config, data: Data) -> Run | None:
     """The newest finished run that trains a network with these settings and words."""
-    return _runs.newest_finished(config, _SAME, data.facts)
+    return folders.newest_finished(config, _SAME, data.facts)
 
 
 def load_dense(path: Path, config: Config, data: Data) -> keras.Model:
@@ -47,7 +47,7 @@ def load_dense(path: Path, config: Config, data: Data) -> keras.Model:
         OSError: If the words that it is for can't be read.
     """
     what = "`--load-model` must name a .keras file; this one"
-    with _saved.reading(path, what, "--load-model"):
+    with saved_files.reading(path, what, "--load-model"):
         model = keras.saving.load_model(path, compile=False)
     shapes = tuple(model.input_shape[1:]), model.output_shape[-1]
     wanted = data.train[0].shape[1:], data.num_classes
@@ -161,7 +161,7 @@ class Compressing:
             networks["fine-tuned"] = keras.saving.load_model(self.run.best)
         self.tests = {name: self._measured(networks[name], name) for name in networks}
         content = json.dumps(self.tests, indent=2) + "\n"
-        _atomic_file.replace(self.run.directory / TESTS, content.encode())
+        atomic_file.replace(self.run.directory / TESTS, content.encode())
 
     def _measured(self, model: keras.Model, name: str) -> dict[str, Any]:
         own = name == "dense"
@@ -171,9 +171,7 @@ class Compressing:
             loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
             metrics=training.metrics(self.config),
         )
-        found = _evaluation.evaluate(
-            model, (x, y), "test_", self._data.evaluation_batch
-        )
+        found = scoring.evaluate(model, (x, y), "test_", self._data.evaluation_batch)
         results: dict[str, Any] = {
             "parameters": dlrt.accounting.parameter_count(model),
             "flops": dlrt.accounting.flop_count(model),
@@ -181,7 +179,7 @@ class Compressing:
         }
         if self.config.reads_text:
             crossentropy = found["test_crossentropy"]
-            results["test_perplexity"] = _tasks.perplexity(crossentropy)
+            results["test_perplexity"] = tasks.perplexity(crossentropy)
         else:
             epsilon = self.config.attack
             attacked = measuring.accuracy_under_attack(model, x, y, epsilon)

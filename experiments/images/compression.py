@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from experiments._checks import at_least_one, one_of, option, require
+from experiments.cli.checks import at_least_one, one_of, option, require
 from experiments.images.config import (
     LANGUAGE_MODELS,
     Config,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments._command import Parser, input_errors
+from experiments.cli.command import Parser, input_errors
 from experiments.images.compression import (
     ALLOCATIONS,
     DEFAULTS,

@@ -8,15 +8,10 @@ from collections.abc import Container
 from dataclasses import dataclass
 from typing import Any
 
-from experiments._checks import at_least_one, check_run, one_of, positive, require
-from experiments._config import SCHEDULES
-from experiments._settings import (
-    ADAPTIVE_INTEGRATORS,
-    INTEGRATORS,
-    Settings,
-    word,
-)
-from experiments._tasks import IMAGES, WORDS, Task
+from experiments.cli.checks import at_least_one, check_run, one_of, positive, require
+from experiments.cli.settings import ADAPTIVE_INTEGRATORS, INTEGRATORS, Settings, word
+from experiments.mnist.config import SCHEDULES
+from experiments.runs.tasks import IMAGES, WORDS, Task
 
 # Of MNIST's size unless they are folders.
 DATASETS = ("auto", "mnist", "fashion_mnist", "digits", "cifar10")
@@ -71,7 +66,7 @@ class Config(Settings):
             optimizer in `LEARNING_RATES`.
         momentum: Momentum of SGD.
         weight_decay: Factor of half the squared norm of all kernels in the loss.
-        schedule: A name of `experiments._config.SCHEDULES`.
+        schedule: A name of `experiments.mnist.config.SCHEDULES`.
         vocabulary: Of language models: number of words to know, at most.
         augment: Whether to shift and mirror training images; `None`: those in colour.
         dataset: A data set's name or folder; the real name once the data are loaded.

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from dlrt._autodiff import vector_jacobian
+from dlrt.backend.autodiff import vector_jacobian
 
 _CALLS = 15
 _ATTACK_BATCH = 500

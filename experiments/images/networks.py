@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 import dlrt
-from experiments._checks import MOST_WEIGHTS
+from experiments.cli.checks import MOST_WEIGHTS
 
 # With the 500 units of LeNet-5 they have the weights that a network may have.
 _MOST_FEATURES = MOST_WEIGHTS // 500

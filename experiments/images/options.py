@@ -3,10 +3,9 @@
 import argparse
 from collections.abc import Sequence
 
-from experiments import _options, _run_options
-from experiments._command import Parser
-from experiments._config import SCHEDULES
-from experiments._run_options import RunOptions
+from experiments.cli import run_options
+from experiments.cli.command import Parser
+from experiments.cli.run_options import RunOptions
 from experiments.images.config import (
     DATASETS,
     DEFAULTS,
@@ -14,6 +13,8 @@ from experiments.images.config import (
     Config,
     resolve,
 )
+from experiments.mnist import options
+from experiments.mnist.config import SCHEDULES
 
 _DESCRIPTIONS = {
     "dense-reference": "Trains the dense network that the others are compared with.",
@@ -35,7 +36,7 @@ def parse(arguments: Sequence[str], prog: str, architecture: str) -> Config:
             status 0 after the help.
     """
     parser = Parser(prog=prog, description=f"Trains {architecture} on images.")
-    return _run_options.parse(
+    return run_options.parse(
         arguments,
         parser,
         _DESCRIPTIONS,
@@ -128,7 +129,7 @@ class ImageOptions(RunOptions):
         )
         self.add(
             "--augment",
-            type=_options.zero_or_one,
+            type=options.zero_or_one,
             metavar="{0,1}",
             default="1 for images in colour",
             help="1: shift and mirror training images at random",
@@ -138,7 +139,7 @@ class ImageOptions(RunOptions):
         )
         self.add(
             "--val-size",
-            type=_options.size,
+            type=options.size,
             metavar="SIZE",
             default="a sixth, 10000 for mnist",
             help="number or share of the training images to validate with",

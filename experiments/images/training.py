@@ -8,23 +8,23 @@ from typing import Any
 import keras
 
 import dlrt
-from experiments import (
-    _callbacks,
-    _checkpoint,
-    _data,
-    _evaluation,
-    _optimizers,
-    _runs,
-    _truncation,
-)
-from experiments._data import Data, ShuffledBatches
-from experiments._finite import require_finite
-from experiments._network import steps_per_execution
-from experiments._runs import Run
-from experiments._settings import verbosity
+from experiments.cli.settings import verbosity
 from experiments.images import networks
 from experiments.images.batches import AugmentedBatches
 from experiments.images.config import Config
+from experiments.mnist.network import steps_per_execution
+from experiments.runs import (
+    checkpoints,
+    folders,
+    image_data,
+    optimizers,
+    run_callbacks,
+    scoring,
+    truncation,
+)
+from experiments.runs.finite import require_finite
+from experiments.runs.folders import Run
+from experiments.runs.image_data import Data, ShuffledBatches
 from experiments.words import network, text
 
 # What a continued run may change: how long it goes on.
@@ -41,7 +41,7 @@ def load(config: Config) -> Data:
     """
     if config.reads_text:
         return text.load(config.dataset, config.vocabulary, config.dataset_size)
-    return _data.prepare(
+    return image_data.prepare(
         config.dataset,
         config.val_size,
         config.seed,
@@ -116,27 +116,27 @@ class Training:
         augment = coloured if config.augment is None else config.augment
         batches = AugmentedBatches if augment else ShuffledBatches
         self._batches = batches(*data.train, config.batch_size, config.seed)
-        run = _runs.find(config) if config.resume else None
+        run = folders.find(config) if config.resume else None
         if run is not None:
             self._continue(run)
         elif config.resume:
-            raise _runs.missing(config)
+            raise folders.missing(config)
         else:
             self._begin()
 
     def _begin(self) -> None:
         model = self._build()
-        self.run = _runs.create(self.config)
-        with _runs.removed_if_unusable(self.run):
+        self.run = folders.create(self.config)
+        with folders.removed_if_unusable(self.run):
             self.log = self._open_log()
             self._start_at_zero(model)
 
     def _continue(self, run: Run) -> None:
         self.run = run
-        _runs.stored_configuration(run, self.config, [_EPOCHS])
+        folders.stored_configuration(run, self.config, [_EPOCHS])
         self.log = self._open_log()
-        _checkpoint.remove_leftovers(run.directory)
-        saved = _checkpoint.to_continue(run.last, self.log.rows)
+        checkpoints.remove_leftovers(run.directory)
+        saved = checkpoints.to_continue(run.last, self.log.rows)
         if saved is None:
             self._start_at_zero(self._build())
             return
@@ -144,10 +144,10 @@ class Training:
         self._epoch = state.epoch
         optimizer = self.model.optimizer
         self._compile()
-        _checkpoint.copy_state(optimizer, self.model.optimizer)
+        checkpoints.copy_state(optimizer, self.model.optimizer)
 
-    def _open_log(self) -> _callbacks.RunLog:
-        log = _callbacks.RunLog(
+    def _open_log(self) -> run_callbacks.RunLog:
+        log = run_callbacks.RunLog(
             self.run.workbook(self.config.network),
             self._configuration(),
             resume=self.config.resume,
@@ -170,14 +170,14 @@ class Training:
 
     @property
     def _schedule(self) -> dict[str, int | None]:
-        return _truncation.schedule(self.config.epochs, len(self._batches))
+        return truncation.schedule(self.config.epochs, len(self._batches))
 
     @property
     def first_selected_epoch(self) -> int:
         """The first epoch whose model may be the best."""
         if not self.config.adaptive:
             return 1
-        return _truncation.first_selected_epoch(self.config.epochs, len(self._batches))
+        return truncation.first_selected_epoch(self.config.epochs, len(self._batches))
 
     def _start_at_zero(self, model: keras.Model) -> None:
         if isinstance(self.data, text.WordData):
@@ -185,12 +185,12 @@ class Training:
         self.model = model
         self._epoch = 0
         self._compile()
-        state = _checkpoint.State(0, 0, 0, _checkpoint.capacities(model))
-        _checkpoint.save(model, self.run.last, state)
+        state = checkpoints.State(0, 0, 0, checkpoints.capacities(model))
+        checkpoints.save(model, self.run.last, state)
 
     def _compile(self) -> None:
         config, steps = self.config, len(self._batches)
-        optimizer = _optimizers.low_rank(
+        optimizer = optimizers.low_rank(
             _optimizer(config, config.epochs * steps),
             config,
             self._schedule if config.adaptive else None,
@@ -209,7 +209,7 @@ class Training:
         logs: dict[str, float] = {}
         for prefix in ("", "val_", "test_"):
             part = getattr(self.data, prefix.removesuffix("_") or "train")
-            logs |= _evaluation.evaluate(
+            logs |= scoring.evaluate(
                 self.model, part, prefix, self.data.evaluation_batch
             )
         require_finite(logs, 0, 0)
@@ -237,13 +237,13 @@ class Training:
             verbose=verbosity(self.config),
             callbacks=[
                 self._batches.follow(),
-                _callbacks.SeedDropout(self.config.seed),
-                _callbacks.StopAtNonFinite(),
-                _callbacks.StepLines(verbosity(self.config)),
-                _evaluation.TestEvaluation(self.data.test, evaluation_batch),
+                run_callbacks.SeedDropout(self.config.seed),
+                run_callbacks.StopAtNonFinite(),
+                run_callbacks.StepLines(verbosity(self.config)),
+                scoring.TestEvaluation(self.data.test, evaluation_batch),
                 dlrt.callbacks.RankLog(self._dense_parameters),
                 self.log,
-                _callbacks.Checkpoint(
+                run_callbacks.Checkpoint(
                     self.run.last,
                     self.run.best,
                     self.log,

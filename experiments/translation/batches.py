@@ -121,7 +121,7 @@ class PaddedBatches(keras.utils.PyDataset):
         """These batches in the form that the backend trains on fastest.
 
         On TensorFlow that is a data set that doesn't tune itself, as in
-        `experiments._data.ShuffledBatches.for_fit`, and that doesn't go through Python.
+        `ShuffledBatches.for_fit`, and that doesn't go through Python.
         """
         if keras.backend.backend() != "tensorflow":
             return self

@@ -7,8 +7,8 @@ from typing import Any
 import keras
 
 from dlrt.datasets import SentencePair
-from experiments import _selection
-from experiments._callbacks import RunLog
+from experiments.runs import selection
+from experiments.runs.run_callbacks import RunLog
 from experiments.translation.batches import PaddedBatches
 from experiments.translation.scores import score
 
@@ -23,7 +23,7 @@ TRANSLATIONS = "translations"
 Translate = Callable[[Sequence[str]], list[str]]
 
 
-def validation_loss(row: _selection.Row) -> float:
+def validation_loss(row: selection.Row) -> float:
     """The score that transformers are selected by: higher is better."""
     return -row["val_loss"]
 
@@ -76,7 +76,7 @@ class Speed(keras.callbacks.Callback):
         logs[SPEED] = tokens / self._seconds
 
 
-def training_seconds(rows: Sequence[_selection.Row]) -> float:
+def training_seconds(rows: Sequence[selection.Row]) -> float:
     """The time of training that the rows of a log tell of."""
     return sum(row[TRAINING_SECONDS] for row in rows)
 

@@ -2,7 +2,7 @@
 
 import keras
 
-from experiments import _optimizers, _truncation
+from experiments.runs import optimizers, truncation
 from experiments.translation.config import WARM_UP_STEPS, Config
 from experiments.translation.network import WarmUp
 
@@ -20,8 +20,8 @@ def compile_model(model: keras.Model, config: Config, steps_per_epoch: int) -> N
     """
     schedule = None
     if config.adaptive:
-        schedule = _truncation.schedule(config.epochs, steps_per_epoch)
-    optimizer = _optimizers.low_rank(
+        schedule = truncation.schedule(config.epochs, steps_per_epoch)
+    optimizer = optimizers.low_rank(
         keras.optimizers.Adam(
             learning_rate(config), beta_1=0.9, beta_2=0.98, epsilon=1e-9
         ),

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from experiments._checks import (
+from experiments.cli.checks import (
     MOST,
     at_least_one,
     check_run,
@@ -13,13 +13,8 @@ from experiments._checks import (
     positive,
     require,
 )
-from experiments._config import weights, weights_at_once
-from experiments._settings import (
-    ADAPTIVE_INTEGRATORS,
-    INTEGRATORS,
-    Settings,
-    word,
-)
+from experiments.cli.settings import ADAPTIVE_INTEGRATORS, INTEGRATORS, Settings, word
+from experiments.mnist.config import weights, weights_at_once
 
 # Vaswani et al., 2017, arXiv:1706.03762, whose base model is the big one here.
 PRESETS = {

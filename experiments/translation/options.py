@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from experiments import _run_options
-from experiments._command import Parser
-from experiments._run_options import RunOptions
+from experiments.cli import run_options
+from experiments.cli.command import Parser
+from experiments.cli.run_options import RunOptions
 from experiments.translation.config import (
     DEFAULTS,
     PHRASES_VOCAB_SIZE,
@@ -33,7 +33,7 @@ def parse(arguments: Sequence[str]) -> Config:
         prog="python -m experiments.transformer",
         description="Trains transformers that translate.",
     )
-    return _run_options.parse(
+    return run_options.parse(
         arguments,
         parser,
         _DESCRIPTIONS,

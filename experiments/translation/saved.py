@@ -5,7 +5,7 @@ from pathlib import Path
 
 import keras
 
-from dlrt.callbacks import _atomic_file
+from dlrt.history import atomic_file
 from experiments.translation.tokenizers import Vocabularies, load_vocabularies
 
 _NAME = "translation.json"
@@ -24,7 +24,7 @@ def save_translation(
     vocabularies.save(directory)
     content = {"max_length": max_length, "fingerprints": vocabularies.fingerprints}
     text = json.dumps(content, indent=2) + "\n"
-    _atomic_file.replace(Path(directory) / _NAME, text.encode())
+    atomic_file.replace(Path(directory) / _NAME, text.encode())
 
 
 def load_translation(directory: Path) -> tuple[Vocabularies, int]:

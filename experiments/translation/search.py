@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from dlrt._shapes import dynamic_shapes
+from dlrt.backend.shapes import dynamic_shapes
 from experiments.translation import network
 from experiments.translation.tokenizers import END, PADDING, START
 

@@ -3,7 +3,7 @@
 import statistics
 from typing import Any
 
-from experiments import _selection
+from experiments.runs import selection
 from experiments.translation import callbacks
 from experiments.translation.training import Training
 
@@ -37,7 +37,7 @@ def _results(training: Training) -> dict[str, str]:
         "test": f"BLEU {scores[callbacks.BLEU]:.2f}, "
         f"chrF {scores[callbacks.CHRF]:.2f}, {_search(scores['beams'])}",
     }
-    ranks = _selection.ranks(row)
+    ranks = selection.ranks(row)
     if ranks:
         facts["ranks"] = f"{min(ranks)} to {max(ranks)}"
     facts["parameters"] = (

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dlrt.datasets import Corpus, load_corpus
-from experiments import _quiet
+from experiments.cli import quiet
 from experiments.translation.encoding import EncodedPairs, encode_pairs
 from experiments.translation.scores import score
 from experiments.translation.tokenizers import Vocabularies
@@ -55,7 +55,7 @@ def load(name: str) -> Corpus:
         ValueError: If there is no such corpus, or a file of it is wrong.
         OSError: If it can't be had.
     """
-    with _quiet.warnings_as_lines():
+    with quiet.warnings_as_lines():
         return load_corpus(name)
 
 

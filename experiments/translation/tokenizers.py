@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from dlrt.callbacks import _atomic_file
+from dlrt.history import atomic_file
 
 PADDING, START, END, UNKNOWN = SPECIAL = range(4)
 
@@ -94,7 +94,7 @@ class Tokenizer:
 
     def save(self, path: Path) -> None:
         """Writes the model, in the place of an earlier one."""
-        _atomic_file.replace(Path(path), self.model)
+        atomic_file.replace(Path(path), self.model)
 
 
 def _processor(model: bytes):

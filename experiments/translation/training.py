@@ -6,12 +6,12 @@ from typing import Any
 
 import keras
 
-from dlrt.callbacks import _atomic_file
 from dlrt.datasets import Corpus
-from experiments import _callbacks, _checkpoint, _runs, _selection, _truncation
-from experiments._checks import MOST_WEIGHTS, option
-from experiments._runs import Run
-from experiments._settings import verbosity
+from dlrt.history import atomic_file
+from experiments.cli.checks import MOST_WEIGHTS, option
+from experiments.cli.settings import verbosity
+from experiments.runs import checkpoints, folders, run_callbacks, selection, truncation
+from experiments.runs.folders import Run
 from experiments.translation import callbacks, network, text
 from experiments.translation.batches import EvaluationBatches, TrainingBatches
 from experiments.translation.compiling import compile_model
@@ -48,24 +48,24 @@ class Training:
         if config.vocab_size is None:
             config = replace(config, vocab_size=default_vocab_size(corpus.name))
         self.config = config
-        run = _runs.find(config) if config.resume else None
+        run = folders.find(config) if config.resume else None
         if run is not None:
             self._continue(run, corpus)
         elif config.resume:
-            raise _runs.missing(config)
+            raise folders.missing(config)
         else:
             self._begin(corpus)
 
     def _begin(self, corpus: Corpus) -> None:
         self._prepare(corpus, self._new_vocabularies(corpus), stored={})
-        self.run = _runs.create(self.config)
-        with _runs.removed_if_unusable(self.run):
+        self.run = folders.create(self.config)
+        with folders.removed_if_unusable(self.run):
             self.log = self._open_log()
             self._start_at_zero()
 
     def _continue(self, run: Run, corpus: Corpus) -> None:
         self.run = run
-        stored = _runs.stored_configuration(run, self.config, [_EPOCHS])
+        stored = folders.stored_configuration(run, self.config, [_EPOCHS])
         vocabularies = (
             load_translation(run.directory)[0]
             if run.last.exists()
@@ -73,8 +73,8 @@ class Training:
         )
         self._prepare(corpus, vocabularies, stored)
         self.log = self._open_log()
-        _checkpoint.remove_leftovers(run.directory)
-        saved = _checkpoint.to_continue(run.last, self.log.rows)
+        checkpoints.remove_leftovers(run.directory)
+        saved = checkpoints.to_continue(run.last, self.log.rows)
         if saved is None:
             self._start_at_zero()
             return
@@ -82,7 +82,7 @@ class Training:
         self._epoch = state.epoch
         optimizer = self.model.optimizer
         self._compile()
-        _checkpoint.copy_state(optimizer, self.model.optimizer)
+        checkpoints.copy_state(optimizer, self.model.optimizer)
 
     def _new_vocabularies(self, corpus: Corpus) -> Vocabularies:
         return train_vocabularies(corpus.train, self.config.vocab_size)
@@ -139,7 +139,7 @@ class Training:
             "batch_shapes": len(self._batches.shapes),
         }
         if config.adaptive:
-            configuration[_TRUNCATION] = _truncation.schedule(config.epochs, steps)
+            configuration[_TRUNCATION] = truncation.schedule(config.epochs, steps)
         return configuration
 
     def _start_at_zero(self) -> None:
@@ -162,8 +162,8 @@ class Training:
         self._epoch = 0
         self._compile()
         save_translation(self.run.directory, vocabularies, config.max_length)
-        state = _checkpoint.State(0, 0, 0, _checkpoint.capacities(self.model))
-        _checkpoint.save(self.model, self.run.last, state)
+        state = checkpoints.State(0, 0, 0, checkpoints.capacities(self.model))
+        checkpoints.save(self.model, self.run.last, state)
 
     def _compile(self) -> None:
         compile_model(self.model, self.config, len(self._batches))
@@ -197,7 +197,7 @@ class Training:
     def _fit(self) -> None:
         config, corpus = self.config, self.text.corpus
         stop = [] if config.minutes is None else [self._stop_in_time(config.minutes)]
-        lines = _callbacks.StepLines(verbosity(config))
+        lines = run_callbacks.StepLines(verbosity(config))
         self.model.fit(
             self._batches.for_fit(),
             epochs=config.epochs,
@@ -208,9 +208,9 @@ class Training:
             verbose=verbosity(config),
             callbacks=[
                 self._batches.follow(),
-                _callbacks.SeedDropout(config.seed),
+                run_callbacks.SeedDropout(config.seed),
                 callbacks.Speed(self._batches),
-                _callbacks.StopAtNonFinite(),
+                run_callbacks.StopAtNonFinite(),
                 lines,
                 *stop,
                 callbacks.Translations(
@@ -223,7 +223,7 @@ class Training:
                     lines.say,
                 ),
                 self.log,
-                _callbacks.Checkpoint(
+                run_callbacks.Checkpoint(
                     self.run.last, self.run.best, self.log, callbacks.validation_loss
                 ),
             ],
@@ -233,9 +233,9 @@ class Training:
         return callbacks.StopInTime(self.log, minutes)
 
     @property
-    def best(self) -> _selection.Row:
+    def best(self) -> selection.Row:
         """The row of the best epoch in the log."""
-        best = _selection.best_row(self.log.rows, callbacks.validation_loss)
+        best = selection.best_row(self.log.rows, callbacks.validation_loss)
         if best is None:
             raise ValueError(f"the log must have rows. Received: {self.log.path}")
         return best
@@ -248,10 +248,10 @@ class Training:
         if beams > 1 or None in scores.values():
             model = keras.saving.load_model(self.run.best)
             test = self.text.corpus.test
-            lines = _callbacks.StepLines(verbosity(self.config))
+            lines = run_callbacks.StepLines(verbosity(self.config))
             lines.say(f"translating {len(test)} test sentences, {beams} beams")
             translations = self._translator(model, beams)([s for s, _ in test])
             scores = callbacks.test_scores(translations, test)
         self.scores = {"epoch": best["epoch"], "beams": beams, **scores}
         content = json.dumps(self.scores, indent=2) + "\n"
-        _atomic_file.replace(self.run.directory / "scores.json", content.encode())
+        atomic_file.replace(self.run.directory / "scores.json", content.encode())

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from dlrt.datasets import load_text
-from experiments import _quiet
-from experiments._data import Data
+from experiments.cli import quiet
+from experiments.runs.image_data import Data
 from experiments.words.vocabulary import Vocabulary
 
 # Words that a network reads in a row, from the zero state: Zaremba et al., 2014,
@@ -47,7 +47,7 @@ def load(name: str, vocabulary_size: int, share: float = 1.0) -> WordData:
             few words for a chunk.
         OSError: If it can't be had.
     """
-    with _quiet.warnings_as_lines():
+    with quiet.warnings_as_lines():
         text = load_text(name)
     train, val, test = (
         lines[: max(1, round(share * len(lines)))]

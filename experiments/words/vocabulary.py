@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dlrt.callbacks import _atomic_file
+from dlrt.history import atomic_file
 
 UNKNOWN, END = SPECIAL = ("<unk>", "<eos>")
 FILE = "vocabulary.txt"
@@ -76,7 +76,7 @@ class Vocabulary:
         Raises:
             OSError: If it can't be written.
         """
-        _atomic_file.replace(directory / FILE, self._content)
+        atomic_file.replace(directory / FILE, self._content)
 
     def check_model(self, path: Path) -> None:
         """Makes sure that a model was trained on these words, if it has a list of them.

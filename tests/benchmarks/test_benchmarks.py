@@ -13,24 +13,24 @@ from conftest import slow
 
 from benchmarks import __main__ as command
 from benchmarks import (
-    _adaptive,
-    _clock,
-    _csv,
-    _floor,
-    _memory,
-    _profile,
-    _report,
-    _studies,
     accuracy,
+    adaptive_runs,
     compression,
     convolutions,
+    csv_files,
     decoding,
     finetuning,
+    floor,
+    memory,
+    profile,
+    rendering,
+    studies,
     sweeps,
+    timing,
     transformers,
     translation,
 )
-from benchmarks._networks import DENSE, TWO_FACTOR, Case, network
+from benchmarks.networks import DENSE, TWO_FACTOR, Case, network
 from dlrt.callbacks import read_history
 from dlrt.datasets import Dataset
 
@@ -71,7 +71,7 @@ def test_training_and_prediction(tmp_path, monkeypatch, capsys):
 def test_results_follow_links_and_take_the_place_of_no_pipe(tmp_path):
     target, link = tmp_path / "target.csv", tmp_path / "link.csv"
     link.symlink_to(target)
-    _csv.write(link, [{"kind": "dense, or so", "value": 1}])
+    csv_files.write(link, [{"kind": "dense, or so", "value": 1}])
     assert link.is_symlink()
     assert target.read_text() == 'kind,value\n"dense, or so",1\n'
     os.mkfifo(tmp_path / "timings.png")
@@ -111,13 +111,13 @@ def test_convolutions(tmp_path, monkeypatch, capsys):
 def test_memory_of_a_process():
     # The weights of the dense network alone, with Adam's slots and the gradient.
     least = 4 * 4 * 3 * 1024**2
-    assert _memory.peak_of_training(DENSE, Case(1024, 3, 8)) > least
+    assert memory.peak_of_training(DENSE, Case(1024, 3, 8)) > least
 
 
 @pytest.mark.slow
 def test_adaptive_run():
-    settings = _adaptive.Settings(Case(16, 8, 32), 0.5, 3, number=160)
-    outcome = _adaptive.run(settings, rounds=1, dataset="digits")
+    settings = adaptive_runs.Settings(Case(16, 8, 32), 0.5, 3, number=160)
+    outcome = adaptive_runs.run(settings, rounds=1, dataset="digits")
     assert max(outcome.ranks) < 8
     parts = outcome.compiling + outcome.retracing + outcome.resizing
     assert 0 < parts < outcome.total
@@ -127,19 +127,19 @@ def test_adaptive_run():
 @pytest.mark.tensorflow_only
 def test_profile():
     case = Case(16, 3, 8)
-    found = _profile.operations(network(TWO_FACTOR, case), case)
+    found = profile.operations(network(TWO_FACTOR, case), case)
     # Two factors forward and back for four layers, and the classes.
     products = sum(count for kind, (_, count) in found.items() if "MatMul" in kind)
     assert products == 4 * 6 - 1 + 3
     assert all(milliseconds > 0 for milliseconds, _ in found.values())
-    lines = _profile.table({TWO_FACTOR: found, "none": {}}, lines=2).splitlines()
+    lines = profile.table({TWO_FACTOR: found, "none": {}}, lines=2).splitlines()
     assert len(lines) == 6 and lines[0] == "| operation | two-factor | none |"
 
 
 def test_several_steps_a_call():
     case = Case(16, 3, 8, steps_per_execution=4)
     model = network("parallel_bug", case)
-    seconds = _clock.training_run(model, case)(6)
+    seconds = timing.training_run(model, case)(6)
     # Two calls, after two for warming up; a figure is that of a single step.
     assert seconds.shape == (2,) and (seconds > 0).all()
     assert int(model.optimizer.iterations) == 4 * 4
@@ -149,26 +149,28 @@ def test_several_steps_a_call():
 def test_floor_counts():
     case = Case(1000, 10, 100)
     dense = 100 * (4 * 784e3 + 6 * 3 * 1e6 + 6 * 1000 * 10)
-    assert _floor.training_flops(DENSE, case) == dense
+    assert floor.training_flops(DENSE, case) == dense
     factors = 100 * 10 * (4 * 784 + 6 * 1000 + 3 * 6 * 2000 + 6 * 1000)
-    assert _floor.training_flops(TWO_FACTOR, case) == factors
+    assert floor.training_flops(TWO_FACTOR, case) == factors
     retraction = 10 * 10**2 * (1784 + 3 * 2000)
-    assert _floor.training_flops("parallel_bug", case) == factors + retraction
-    assert _floor.optimizer_bytes(TWO_FACTOR, case) == 28 * (10 * 7784 + 10000)
+    assert floor.training_flops("parallel_bug", case) == factors + retraction
+    assert floor.optimizer_bytes(TWO_FACTOR, case) == 28 * (10 * 7784 + 10000)
 
 
 def test_slope_and_figure(tmp_path):
     rows = [
-        _report.Row("training", width, 20, 256, kind, width**1.5, 0, 0, "ms", floor=1.0)
+        rendering.Row(
+            "training", width, 20, 256, kind, width**1.5, 0, 0, "ms", floor=1.0
+        )
         for width in (10, 20, 40)
         for kind in (TWO_FACTOR, "parallel_bug", DENSE)
     ]
-    points = _report.line(rows, "parallel_bug", "width", rank=20)
+    points = rendering.line(rows, "parallel_bug", "width", rank=20)
     assert [width for width, _ in points] == [10, 20, 40]
-    np.testing.assert_allclose(_report.slope(points), 1.5)
-    assert _report.draw(rows, tmp_path / "figure.png", "title")
+    np.testing.assert_allclose(rendering.slope(points), 1.5)
+    assert rendering.draw(rows, tmp_path / "figure.png", "title")
     assert (tmp_path / "figure.png").stat().st_size > 1000
-    assert not _report.draw(rows[:1], tmp_path / "none.png", "title")
+    assert not rendering.draw(rows[:1], tmp_path / "none.png", "title")
 
 
 SIZE = "--width 10 --rank"
@@ -287,7 +289,7 @@ def test_unknown_kind():
 def test_a_study_trains_what_it_has_not(tmp_path, monkeypatch):
     def train(epochs):
         options = ["dense-reference", "--dataset", "digits", "-d", "8", "-e", epochs]
-        path = _studies.train("experiments.mnist_dense", options, "run", tmp_path)
+        path = studies.train("experiments.mnist_dense", options, "run", tmp_path)
         return [row["epoch"] for row in read_history(path)[0]]
 
     assert train("1") == [1]

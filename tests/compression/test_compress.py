@@ -2,19 +2,15 @@ import keras
 import numpy as np
 import pytest
 from conftest import slow
-from keras import ops
+from helpers import array
 
 import dlrt
 from dlrt import accounting
-from dlrt._rebuild import rebuild
 from dlrt.compression import _compress
+from dlrt.surgery.rebuild import rebuild
 
 STRUCTURES = ("pointwise", "separable", "grouped", "tucker", "cp", "manifold")
 ALLOCATIONS = ("ratio", "error")
-
-
-def array(values):
-    return np.asarray(ops.convert_to_numpy(values))
 
 
 def fill(model):

@@ -3,14 +3,10 @@ import sys
 import keras
 import numpy as np
 import pytest
-from keras import ops
+from helpers import array
 
 import dlrt
 from dlrt import accounting
-
-
-def array(values):
-    return np.asarray(ops.convert_to_numpy(values))
 
 
 def model_of(layer, shape):

@@ -2,20 +2,16 @@ import keras
 import numpy as np
 import pytest
 from conftest import slow
-from keras import ops
+from helpers import array
 
 import dlrt
 import dlrt.datasets
 from dlrt import accounting
-from dlrt._decomposed import DECOMPOSABLE, is_decomposed
 from dlrt.regularizers import Hoyer
+from dlrt.surgery.decomposed import DECOMPOSABLE, is_decomposed
 
 STRUCTURES = ("pointwise", "separable")
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-
-
-def array(values):
-    return np.asarray(ops.convert_to_numpy(values))
 
 
 def fill(model):

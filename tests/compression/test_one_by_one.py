@@ -2,17 +2,13 @@ import keras
 import numpy as np
 import pytest
 from conftest import slow
-from keras import ops
+from helpers import array
 
 import dlrt
 from dlrt import accounting
 
 STRUCTURES = ("pointwise", "separable", "grouped", "tucker", "cp", "manifold")
 QUICK = [*STRUCTURES[2:4], *slow(*STRUCTURES[:2], *STRUCTURES[4:])]
-
-
-def array(values):
-    return np.asarray(ops.convert_to_numpy(values))
 
 
 def network():

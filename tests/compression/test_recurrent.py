@@ -4,7 +4,8 @@ import keras
 import numpy as np
 import pytest
 from conftest import slow
-from keras import layers, ops
+from helpers import array
+from keras import layers
 
 import dlrt
 from dlrt import accounting
@@ -13,10 +14,6 @@ from dlrt.layers import ProjectedRNN
 STRUCTURES = ("pointwise", "manifold", "separable", "grouped", "tucker", "cp")
 QUICK = [*STRUCTURES[:2], *slow(*STRUCTURES[2:])]
 LENGTH = 6
-
-
-def array(values):
-    return np.asarray(ops.convert_to_numpy(values))
 
 
 def fill(model):

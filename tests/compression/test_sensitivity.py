@@ -2,6 +2,7 @@ import keras
 import numpy as np
 import pytest
 from conftest import slow
+from helpers import array
 from keras import ops
 
 import dlrt
@@ -10,10 +11,6 @@ from dlrt.compression._sensitivity import ranks_of
 from dlrt.compression._structures import Choice
 
 STRUCTURES = ("pointwise", "separable", "grouped", "tucker", "cp", "manifold")
-
-
-def array(values):
-    return np.asarray(ops.convert_to_numpy(values))
 
 
 def two_branches(second=0.0, regularizer=None):

@@ -17,7 +17,6 @@ from dlrt.datasets import (
     SentencePair,
     load_corpus,
 )
-from dlrt.datasets._phrases import load_phrases
 from dlrt.datasets._ted import decode_pairs
 
 pytestmark = pytest.mark.tensorflow_only
@@ -49,7 +48,7 @@ def folder(tmp_path: Path) -> Path:
 
 @functools.cache
 def phrases() -> Corpus:
-    return load_phrases()
+    return load_corpus("phrases")
 
 
 def write(folder: Path, **changes: str | bytes) -> None:

@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 
-from dlrt.callbacks._workbook import render
-from experiments import names
+from dlrt.history.workbook import render
+from experiments.runs import names
 
 IMAGES = 4_000
 

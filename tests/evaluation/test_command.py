@@ -18,7 +18,7 @@ from synthetic import configuration_of, rows_of, write, write_cell, write_sweep
 from evaluation import __main__ as command
 from evaluation import tables
 from evaluation.collection import collect
-from experiments import names
+from experiments.runs import names
 
 pytestmark = pytest.mark.tensorflow_only
 

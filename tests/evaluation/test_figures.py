@@ -18,7 +18,7 @@ from evaluation.collection import collect
 from evaluation.figures import KINDS, Options, plan
 from evaluation.series import cells_of, count_note, labels, series_over, uneven
 from evaluation.statistics import over_runs, over_sizes
-from experiments import names
+from experiments.runs import names
 
 pytestmark = pytest.mark.tensorflow_only
 

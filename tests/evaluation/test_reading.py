@@ -18,7 +18,8 @@ from synthetic import (
 from evaluation.collection import collect, find
 from evaluation.logs import Unusable
 from evaluation.reading import read
-from experiments import archive, names
+from experiments.archive import command as archive
+from experiments.runs import names
 
 pytestmark = pytest.mark.tensorflow_only
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dlrt.callbacks import read_history
-from experiments import _callbacks
+from experiments.runs import run_callbacks
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -78,14 +78,14 @@ def wait_for_an_epoch(directory, seconds=120):
 
 def interrupt_second_epoch(monkeypatch):
     """Stops runs after the row of the second epoch and before its checkpoint."""
-    saved = _callbacks.Checkpoint.on_epoch_end
+    saved = run_callbacks.Checkpoint.on_epoch_end
 
     def interrupt(self, epoch, logs=None):
         if epoch == 1:
             raise KeyboardInterrupt
         saved(self, epoch, logs)
 
-    monkeypatch.setattr(_callbacks.Checkpoint, "on_epoch_end", interrupt)
+    monkeypatch.setattr(run_callbacks.Checkpoint, "on_epoch_end", interrupt)
 
 
 def fill_disk(module, words, directory):

@@ -11,21 +11,16 @@ from pathlib import Path
 import openpyxl
 import pytest
 
-from dlrt.callbacks import _workbook, read_history
-from experiments import (
-    _archive,
-    _archive_cell,
-    _archive_table,
-    _log_format,
-    _old_csv,
-    _old_names,
-    archive,
-    names,
-)
-from experiments._archive import Place
-from experiments._archive_cell import State
-from experiments._archive_moves import Refusal
-from experiments._log_format import METRICS
+from dlrt.callbacks import read_history
+from dlrt.history import workbook as _workbook
+from experiments.archive import archived_cells, archived_tests, old_csv, old_names
+from experiments.archive import command as archive
+from experiments.archive import table as _archive_table
+from experiments.archive.archived_cells import State
+from experiments.archive.archived_tests import Place
+from experiments.archive.moves import Refusal
+from experiments.runs import log_format, names
+from experiments.runs.log_format import METRICS
 
 pytestmark = pytest.mark.tensorflow_only
 
@@ -53,7 +48,7 @@ def rows_of(name, epochs=EPOCHS, **changes):
 
 
 def settings(name, stem):
-    return _archive_cell.settings(name, *names.position(stem, name))
+    return archived_cells.settings(name, *names.position(stem, name))
 
 
 def write(
@@ -98,14 +93,15 @@ def problems(root, capsys):
 def claimed(folder):
     """Another process has claimed a cell, as one that trains it does."""
     code = (
-        "import sys; from pathlib import Path; from experiments._claims import Claims;"
+        "import sys; from pathlib import Path;"
+        "from experiments.sweep.claims import Claims;"
         "claims = Claims(Path(sys.argv[1]));"
         "print(claims.take(sys.argv[2]), flush=True);"
         "sys.stdin.read()"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", code, folder.parent, f"{folder.name}/dim8"],
-        cwd=Path(archive.__file__).parents[1],
+        cwd=Path(archive.__file__).parents[2],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -135,8 +131,8 @@ def old(path):
     ],
 )
 def test_settings_are_compared_with_the_digits_of_a_workbook(one, other, same):
-    assert _log_format.equal(one, other) is same
-    assert _log_format.equal(other, one) is same
+    assert log_format.equal(one, other) is same
+    assert log_format.equal(other, one) is same
 
 
 @pytest.mark.parametrize(
@@ -145,12 +141,12 @@ def test_settings_are_compared_with_the_digits_of_a_workbook(one, other, same):
 def test_a_finished_test_goes_to_the_place_of_its_kind(root, text, place):
     path = write(root / text, "dim8")
     content = path.read_bytes()
-    assert _archive.place_of(names.parse(text)) == place
-    target = _archive.finish(root, root / text)
+    assert archived_tests.place_of(names.parse(text)) == place
+    target = archived_tests.finish(root, root / text)
     assert target == root / place / text
     assert (target / "historyLogs" / "dim8.xlsx").read_bytes() == content
     assert not (root / text).exists()
-    assert _archive.finish(root, target) == target
+    assert archived_tests.finish(root, target) == target
 
 
 @pytest.mark.parametrize("epochs", [0, 2, 4])
@@ -158,27 +154,27 @@ def test_a_test_that_is_not_finished_stays(root, epochs):
     write(root / SMALL, "dim8")
     write(root / SMALL, "dim9", epochs=epochs)
     with pytest.raises(ValueError, match="finished.*unfinished"):
-        _archive.finish(root, root / SMALL)
+        archived_tests.finish(root, root / SMALL)
     assert (root / SMALL).is_dir()
 
 
 def test_a_test_without_a_workbook_is_not_finished(root):
     (root / SMALL).mkdir(parents=True)
     with pytest.raises(ValueError, match="unfinished"):
-        _archive.finish(root, root / SMALL)
+        archived_tests.finish(root, root / SMALL)
 
 
 def test_a_diverged_test_is_not_finished(root):
     write(root / SMALL, "dim8", loss=float("nan"))
     with pytest.raises(ValueError, match="diverged"):
-        _archive.finish(root, root / SMALL)
+        archived_tests.finish(root, root / SMALL)
 
 
 def test_cells_are_added_to_a_finished_test(root):
     write(root / SMALL, "dim8")
-    target = _archive.finish(root, root / SMALL)
+    target = archived_tests.finish(root, root / SMALL)
     write(root / SMALL, "dim9")
-    assert _archive.finish(root, root / SMALL) == target
+    assert archived_tests.finish(root, root / SMALL) == target
     workbooks = sorted(path.name for path in (target / "historyLogs").iterdir())
     assert workbooks == ["dim8.xlsx", "dim9.xlsx"]
     assert not (root / SMALL).exists()
@@ -187,12 +183,12 @@ def test_cells_are_added_to_a_finished_test(root):
 def test_the_same_cell_twice_is_one(root):
     tables = sample((1, 3))
     write(root / SMALL, "dim8", tables=tables)
-    target = _archive.finish(root, root / SMALL)
+    target = archived_tests.finish(root, root / SMALL)
     # The same log, written at another time.
     rows, stored = read_history(target / "historyLogs" / "dim8.xlsx")
     again = write(root / SMALL, "dim8", rows, configuration=stored, tables=tables)
     assert read_history(again) == (rows, stored)
-    _archive.finish(root, root / SMALL)
+    archived_tests.finish(root, root / SMALL)
     assert not (root / SMALL).exists()
 
 
@@ -201,7 +197,7 @@ def test_the_same_cell_twice_is_one(root):
 )
 def test_a_cell_with_other_content_is_never_overwritten(root, changes):
     write(root / SMALL, "dim8", tables=sample((1, 3), "one book"))
-    target = _archive.finish(root, root / SMALL)
+    target = archived_tests.finish(root, root / SMALL)
     first = (target / "historyLogs" / "dim8.xlsx").read_bytes()
     second = write(
         root / SMALL, "dim8", **{"tables": sample((1, 3), "one book"), **changes}
@@ -209,7 +205,7 @@ def test_a_cell_with_other_content_is_never_overwritten(root, changes):
     content = second.read_bytes()
     write(root / SMALL, "dim9")
     with pytest.raises(Refusal) as error:
-        _archive.finish(root, root / SMALL)
+        archived_tests.finish(root, root / SMALL)
     assert str(second) in str(error.value)
     assert str(target / "historyLogs" / "dim8.xlsx") in str(error.value)
     assert (target / "historyLogs" / "dim8.xlsx").read_bytes() == first
@@ -226,8 +222,8 @@ def test_files_are_moved_one_by_one_between_file_systems(root, monkeypatch):
     (root / SMALL / "checkpoints" / "dim9.keras").write_bytes(b"state")
     monkeypatch.setattr(os, "rename", elsewhere)
     monkeypatch.setattr(os, "link", elsewhere)
-    monkeypatch.setattr(_archive._atomic_file.os, "link", elsewhere)
-    target = _archive.finish(root, root / SMALL)
+    monkeypatch.setattr(archived_tests.atomic_file.os, "link", elsewhere)
+    target = archived_tests.finish(root, root / SMALL)
     assert read_history(target / "historyLogs" / "dim8.xlsx")[0]
     assert (target / "checkpoints" / "dim9.keras").read_bytes() == b"state"
     assert not (root / SMALL).exists()
@@ -236,12 +232,12 @@ def test_files_are_moved_one_by_one_between_file_systems(root, monkeypatch):
 def test_a_failed_test_is_kept_with_its_reason(root):
     for number in (1, 2):
         write(root / SMALL, "dim8", loss=float("inf"))
-        target = _archive.reject(root, root / SMALL, f"diverged {number} times")
+        target = archived_tests.reject(root, root / SMALL, f"diverged {number} times")
         reason = (target / "reason.txt").read_text()
         assert reason == f"diverged {number} times\n"
         assert not (root / SMALL).exists()
     assert sorted(os.listdir(root / "wrongTests")) == [SMALL, f"{SMALL}.2"]
-    assert {test.name for test in _archive.tests(root)} == {names.parse(SMALL)}
+    assert {test.name for test in archived_tests.tests(root)} == {names.parse(SMALL)}
 
 
 def test_all_tests_are_found_and_single_runs_are_none(root):
@@ -257,7 +253,7 @@ def test_all_tests_are_found_and_single_runs_are_none(root):
     single.mkdir(parents=True)
     (single / "low-rank-4x24-digits.xlsx").touch()
     (root / "README.md").touch()
-    found = [(test.place, test.folder.name) for test in _archive.tests(root)]
+    found = [(test.place, test.folder.name) for test in archived_tests.tests(root)]
     assert found == [
         (Place.ACTIVE, SMALL),
         (Place.ACTIVE, "strange"),
@@ -269,7 +265,7 @@ def test_all_tests_are_found_and_single_runs_are_none(root):
 def _finish_at_once(root, folder, barrier, results):
     barrier.wait(60)
     try:
-        results.put(("moved", str(_archive.finish(root, folder))))
+        results.put(("moved", str(archived_tests.finish(root, folder))))
     except Refusal as error:
         results.put(("refused", str(error)))
     except Exception as error:
@@ -306,7 +302,7 @@ def test_a_lost_race_is_reported(root, monkeypatch):
 
     monkeypatch.setattr(os, "rename", late)
     with pytest.raises(Refusal, match="another process"):
-        _archive.finish(root, root / SMALL)
+        archived_tests.finish(root, root / SMALL)
 
 
 # list
@@ -577,7 +573,7 @@ def test_a_workbook_that_cannot_be_opened_ends_no_command(root, capsys, monkeypa
 
     write(root / SMALL, "dim8")
     write(root / SMALL, "dim9", epochs=4)
-    monkeypatch.setattr(_archive_cell, "read_history", refuse)
+    monkeypatch.setattr(archived_cells, "read_history", refuse)
     first, second = problems(root, capsys)
     assert "dim8.xlsx: it can't be read: Permission denied" in first
     assert "dim9.xlsx, row 5: epoch 4" in second
@@ -726,7 +722,7 @@ def test_a_finished_test_that_people_wrote_into_is_finished(root, capsys):
     # The same cell without it says less, and none of both takes the other's place.
     other = write(root / SMALL, "dim8")
     with pytest.raises(Refusal, match="these files differ"):
-        _archive.finish(root, root / SMALL)
+        archived_tests.finish(root, root / SMALL)
     assert other.exists()
 
 
@@ -987,8 +983,8 @@ def test_rename_and_merge_refuse_a_test_in_use(root, capsys):
     ],
 )
 def test_an_old_name_in_the_present_grammar(text, modern):
-    assert _old_names.modern(text) == modern
-    assert _old_names.modern(modern) == modern
+    assert old_names.modern(text) == modern
+    assert old_names.modern(modern) == modern
 
 
 @pytest.mark.parametrize(
@@ -1006,7 +1002,7 @@ def test_an_old_name_in_the_present_grammar(text, modern):
 )
 def test_a_text_without_meaning_has_no_modern_name(text):
     with pytest.raises(ValueError, match="Received"):
-        _old_names.modern(text)
+        old_names.modern(text)
 
 
 OLD_NAME = "dlrt_rank4-5_test_dim8-11_ep3_batch256_lr1e-3_noise0.2_dataset0.1_run2"
@@ -1061,7 +1057,7 @@ def test_convert_writes_a_test_beside_old_logs(root, capsys):
     shown = capsys.readouterr().out.splitlines()
     assert len(shown) == 2 and all("is there already" in line for line in shown)
     assert (logs / "dim8.xlsx").read_bytes() == content
-    cells = _archive.ArchivedTest(root / SMALL, Place.ACTIVE).cells()
+    cells = archived_tests.ArchivedTest(root / SMALL, Place.ACTIVE).cells()
     assert [cell.state for cell in cells] == [State.FINISHED, State.DIVERGED]
 
 
@@ -1140,9 +1136,9 @@ def test_convert_takes_the_final_log_of_a_network(root, capsys, final):
 
 def test_old_logs_with_one_rank_more_than_their_first_line_names(root):
     path = write_old(root, text=OLD_LOG.replace(";4\n", ";4;5\n"))
-    assert [row["rank hidden_3"] for row in _old_csv.read(path)] == [5, 5, 5]
+    assert [row["rank hidden_3"] for row in old_csv.read(path)] == [5, 5, 5]
     path = write_old(root, text=OLD_LOG.replace("2;4\n", "2;4;5\n"))
-    assert [row["rank hidden_3"] for row in _old_csv.read(path)] == [None, None, 5]
+    assert [row["rank hidden_3"] for row in old_csv.read(path)] == [None, None, 5]
 
 
 @pytest.mark.parametrize(
@@ -1154,13 +1150,13 @@ def test_old_logs_with_one_rank_more_than_their_first_line_names(root):
 )
 def test_the_unit_of_accuracies_is_that_of_most(root, accuracies, shares):
     path = write_old(root, text="\n".join(["acc_test", *accuracies]))
-    found = [row["test_accuracy"] for row in _old_csv.read(path)]
+    found = [row["test_accuracy"] for row in old_csv.read(path)]
     assert found == pytest.approx(shares, rel=1e-12)
 
 
 def test_a_last_line_that_was_cut_off_is_left_out(root):
     path = write_old(root, text=OLD_LOG + "1.0;0.9;1.0")
-    assert [row["epoch"] for row in _old_csv.read(path)] == [1, 2, 3]
+    assert [row["epoch"] for row in old_csv.read(path)] == [1, 2, 3]
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,11 @@ from conftest import slow
 from run_folders import failure, interrupt_second_epoch, rows_of, workbook
 
 from dlrt.callbacks import read_history, read_table
-from experiments import _tasks, compression
-from experiments._data import Data
+from experiments import compression
 from experiments.images import compressing, compression_options
 from experiments.images.config import NETWORKS
+from experiments.runs import tasks
+from experiments.runs.image_data import Data
 from experiments.words import network, text
 from experiments.words.network import build
 from experiments.words.vocabulary import Vocabulary, words_of
@@ -158,7 +159,7 @@ class TestRuns:
         rows = rows_of(folder / "runs" / DENSE)
         assert [row["epoch"] for row in rows] == [1, 2, 3, 4]
         assert rows[-1]["test_accuracy"] > 0.75
-        assert _tasks.perplexity(rows[-1]["test_crossentropy"]) < 3
+        assert tasks.perplexity(rows[-1]["test_crossentropy"]) < 3
 
     def test_tests(self, folder):
         tests = json.loads((folder / "runs" / NAME / "tests.json").read_text())
@@ -274,5 +275,5 @@ def test_defaults():
 
 
 def test_perplexity_is_a_number_whatever_the_loss():
-    assert _tasks.perplexity(math.log(50)) == pytest.approx(50)
-    assert _tasks.perplexity(1e6) == pytest.approx(1e300)
+    assert tasks.perplexity(math.log(50)) == pytest.approx(50)
+    assert tasks.perplexity(1e6) == pytest.approx(1e300)

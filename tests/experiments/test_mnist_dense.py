@@ -23,16 +23,12 @@ from run_folders import (
 
 import dlrt
 from dlrt.callbacks import read_history
-from experiments import (
-    _callbacks,
-    _config,
-    _dense_runs,
-    _options,
-    _runs,
-    _selection,
-    mnist_dense,
-)
-from experiments._data import ShuffledBatches
+from experiments import mnist_dense
+from experiments.mnist import config as _config
+from experiments.mnist import dense_runs
+from experiments.mnist import options as _options
+from experiments.runs import folders, run_callbacks, selection
+from experiments.runs.image_data import ShuffledBatches
 
 WIDTH = 24
 SMALL = ("--dataset", "digits", "-d", str(WIDTH), "--batch-size", "256")
@@ -172,7 +168,7 @@ class TestRuns:
         assert status == 0
         directory = only_run(logs)
         rows = rows_of(directory)
-        ranks = [_selection.ranks(row) for row in rows]
+        ranks = [selection.ranks(row) for row in rows]
         assert max(ranks[-1]) < 16
         for row in rows:
             values = row["singular values/hidden_2"]
@@ -205,12 +201,12 @@ class TestRuns:
         assert rows[1]["rank hidden_1"] == 6
         # A second one finds it, unless it was trained on other images.
         config = _options.parse(["train-from-prune", *SMALL, "--log-dir", str(logs)])
-        assert _dense_runs.newest(config).directory == dense
+        assert dense_runs.newest(config).directory == dense
         for options in (("--seed", "1"), ("--dataset-size", "0.5"), ("-d", "25")):
             other = _options.parse(
                 ["train-from-prune", *SMALL, "--log-dir", str(logs), *options]
             )
-            assert _dense_runs.newest(other) is None
+            assert dense_runs.newest(other) is None
 
     @pytest.mark.tensorflow_only
     def test_low_rank_model_is_loaded_at_its_ranks(self, logs, tmp_path):
@@ -219,7 +215,7 @@ class TestRuns:
         assert run("fixed-rank", logs, "-l", best, "-a", 0, "--run-name", "again") == 0
         (before,), (after,) = rows_of(logs / "first"), rows_of(logs / "again")
         assert after["phase"] == "loaded"
-        assert _selection.ranks(after) == [4] * 4
+        assert selection.ranks(after) == [4] * 4
         for name in ("val_loss", "val_accuracy", "test_loss", "test_accuracy"):
             assert after[name] == pytest.approx(before[name], rel=1e-5)
 
@@ -238,15 +234,15 @@ class TestFineTune:
         phases = [row["phase"] for row in expected]
         adaptive = phases.count("adaptive")
         assert phases == ["adaptive"] * adaptive + ["fixed"] * 2
-        assert _selection.ranks(expected[adaptive]) == _selection.ranks(
+        assert selection.ranks(expected[adaptive]) == selection.ranks(
             expected[adaptive - 1]
         )
-        assert _selection.ranks(expected[0]) != _selection.ranks(expected[-1])
+        assert selection.ranks(expected[0]) != selection.ranks(expected[-1])
         # The second phase has a learning rate of its own.
         assert expected[adaptive]["learning rate"] == pytest.approx(5e-4, rel=1e-3)
         assert (tmp_path / "a" / "run" / "best-adaptive.keras").exists()
 
-        saved = _callbacks.Checkpoint.on_epoch_end
+        saved = run_callbacks.Checkpoint.on_epoch_end
         # Stopped after a row was written and before its checkpoint, in each phase.
         for stop in (2, adaptive):
 
@@ -255,7 +251,7 @@ class TestFineTune:
                     raise KeyboardInterrupt
                 saved(self, epoch, logs)
 
-            monkeypatch.setattr(_callbacks.Checkpoint, "on_epoch_end", interrupt)
+            monkeypatch.setattr(run_callbacks.Checkpoint, "on_epoch_end", interrupt)
             resume = () if stop == 2 else ("--resume",)
             assert run("fine-tune", tmp_path / "b", *self.options, *resume) == 130
             assert "--resume" in capsys.readouterr().err
@@ -511,16 +507,16 @@ class TestParts:
 
     def test_names_are_claimed_once(self, logs):
         config = _config.resolve("fixed-rank", {"log_dir": logs})
-        names = [_runs.create(config).name for _ in range(3)]
+        names = [folders.create(config).name for _ in range(3)]
         base = config.base_name
         assert names == [base, f"{base}-2", f"{base}-3"]
         other = _config.resolve("fixed-rank", {"log_dir": logs, "seed": 11})
-        _runs.create(other)
-        log = _runs.Run(logs / f"{base}-2").log(config.network)
+        folders.create(other)
+        log = folders.Run(logs / f"{base}-2").log(config.network)
         log.parent.mkdir()
         log.touch()
         (logs / f"{base}-2" / "last.keras").touch()
-        assert _runs.find(config).name == f"{base}-2"
+        assert folders.find(config).name == f"{base}-2"
 
     def test_batches_depend_on_seed_and_epoch_only(self):
         x = np.arange(10.0)[:, None]
@@ -551,19 +547,19 @@ class TestParts:
                 for epoch, rank in enumerate(ranks, start=1)
             ]
 
-        assert not _selection.settled([], 3, 2)
-        assert not _selection.settled(rows(9, 4, 4, 4), 3, 2)
-        assert _selection.settled(rows(9, 4, 4, 4, 4), 3, 2)
-        assert not _selection.settled(rows(9, 4, 4, 4, 3), 3, 2)
+        assert not selection.has_settled([], 3, 2)
+        assert not selection.has_settled(rows(9, 4, 4, 4), 3, 2)
+        assert selection.has_settled(rows(9, 4, 4, 4, 4), 3, 2)
+        assert not selection.has_settled(rows(9, 4, 4, 4, 3), 3, 2)
         # Before the first truncation ranks say nothing.
-        assert not _selection.settled(rows(9, 9, 9), 2, 2)
-        assert _selection.settled(rows(9, 9, 9), 2, 1)
+        assert not selection.has_settled(rows(9, 9, 9), 2, 2)
+        assert selection.has_settled(rows(9, 9, 9), 2, 1)
 
     def test_best_is_the_first_of_equals(self):
-        score = _selection.validation_accuracy
+        score = selection.validation_accuracy
         rows = [{"epoch": i, "val_accuracy": a} for i, a in enumerate((0.1, 0.3, 0.3))]
-        assert _selection.best_row(rows, score)["epoch"] == 1
-        assert _selection.best_row([], score) is None
+        assert selection.best_row(rows, score)["epoch"] == 1
+        assert selection.best_row([], score) is None
 
     @pytest.mark.tensorflow_only
     def test_checkpoint_holds_its_state(self, logs):

@@ -4,8 +4,8 @@ import random
 import numpy as np
 import pytest
 
-from experiments import names
-from experiments.names import Name
+from experiments.runs import names
+from experiments.runs.names import Name
 
 pytestmark = pytest.mark.tensorflow_only
 

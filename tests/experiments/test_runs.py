@@ -16,20 +16,15 @@ import numpy as np
 import pytest
 
 import dlrt
-from dlrt.callbacks import _workbook, read_history
+from dlrt.callbacks import read_history
 from dlrt.datasets import _load, _load_corpus
-from experiments import (
-    _callbacks,
-    _checkpoint,
-    _checks,
-    _command,
-    _run_options,
-    _runs,
-    _saved,
-    _settings,
-)
-from experiments._archive import Place
-from experiments._finite import NonFiniteLoss
+from dlrt.history import workbook
+from experiments.archive.archived_tests import Place
+from experiments.cli import checks, run_options
+from experiments.cli import command as _command
+from experiments.cli import settings as _settings
+from experiments.runs import checkpoints, folders, run_callbacks, saved_files
+from experiments.runs.finite import NonFiniteLoss
 
 pytestmark = pytest.mark.tensorflow_only
 
@@ -60,7 +55,7 @@ def settings(tmp_path):
 
 @pytest.mark.slow
 def test_shared_modules_know_nothing_of_mnist():
-    modules = "_callbacks _checkpoint _checks _command _finite _run_options _runs"
+    modules = "_callbacks checkpoints checks _command _finite run_options folders"
     code = (
         f"import sys; from experiments import {', '.join(modules.split())}, _settings;"
         "print(sorted(m for m in sys.modules if m.startswith('experiments._')))"
@@ -74,7 +69,7 @@ def test_shared_modules_know_nothing_of_mnist():
     ).stdout
     shared = {
         *modules.split(),
-        *"_quiet _settings _saved _selection _log_format".split(),
+        *"_quiet _settings saved_files _selection _log_format".split(),
     }
     assert out.strip() == str(sorted(f"experiments.{name}" for name in shared))
 
@@ -120,10 +115,10 @@ def test_record_says_what_is_computed_not_where(settings):
 )
 def test_settings_out_of_bounds(settings, changes, message):
     def check(settings):
-        _checks.check_run(settings)
-        _checks.at_least_one(settings, "epochs", "batch_size")
-        _checks.positive(settings, "learning_rate")
-        _checks.one_of(settings, "optimizer", ("adam", "sgd"))
+        checks.check_run(settings)
+        checks.at_least_one(settings, "epochs", "batch_size")
+        checks.positive(settings, "learning_rate")
+        checks.one_of(settings, "optimizer", ("adam", "sgd"))
 
     check(settings)
     with pytest.raises(ValueError, match=message):
@@ -137,7 +132,7 @@ def test_options_of_a_run(settings, capsys):
         {"low-rank": "Trains at 5 % of the weights."},
         argument_default=argparse.SUPPRESS,
     )
-    options = _run_options.RunOptions(subparsers["low-rank"], settings)
+    options = run_options.RunOptions(subparsers["low-rank"], settings)
     options.add("-e", "--epochs", type=int, help="epochs")
     options.add("--learning-rate", type=float, help="100 % of it")
     options.add_run("weights and batches")
@@ -169,40 +164,40 @@ def test_options_of_a_run(settings, capsys):
 def write_log(run, settings):
     path = run.workbook(settings.network)
     path.parent.mkdir()
-    path.write_bytes(_workbook.render([{"epoch": 1}], settings.record()))
+    path.write_bytes(workbook.render([{"epoch": 1}], settings.record()))
 
 
 def test_runs_are_found_again(settings):
-    first, second = _runs.create(settings), _runs.create(settings)
+    first, second = folders.create(settings), folders.create(settings)
     assert [first.name, second.name] == ["low-rank-seed7", "low-rank-seed7-2"]
-    _runs.create(replace(settings, seed=70))
+    folders.create(replace(settings, seed=70))
     write_log(first, settings)
     first.last.touch()
-    assert _runs.find(settings) == first
-    assert _runs.newest_first(settings.log_dir)[0].name == "low-rank-seed7"
+    assert folders.find(settings) == first
+    assert folders.newest_first(settings.log_dir)[0].name == "low-rank-seed7"
     named = replace(settings, run_name="mine")
-    assert _runs.find(named) is None
-    assert "Received: mine" in str(_runs.missing(named))
-    _runs.create(named)
+    assert folders.find(named) is None
+    assert "Received: mine" in str(folders.missing(named))
+    folders.create(named)
     with pytest.raises(ValueError, match="`--run-name` must be new"):
-        _runs.create(named)
+        folders.create(named)
 
 
 def test_a_run_goes_on_longer_not_shorter(settings):
-    run = _runs.create(settings)
-    assert _runs.stored_configuration(run, settings, ("epochs",)) == {}
+    run = folders.create(settings)
+    assert folders.stored_configuration(run, settings, ("epochs",)) == {}
     write_log(run, settings)
     longer = replace(settings, epochs=9)
-    assert _runs.stored_configuration(run, longer, ("epochs",))["epochs"] == 4
+    assert folders.stored_configuration(run, longer, ("epochs",))["epochs"] == 4
     with pytest.raises(ValueError, match="`--epochs` may be raised.*--epochs 3"):
-        _runs.stored_configuration(run, replace(settings, epochs=3), ("epochs",))
+        folders.stored_configuration(run, replace(settings, epochs=3), ("epochs",))
 
 
 @pytest.mark.parametrize("error", [ValueError, TypeError, MemoryError])
 def test_nothing_stays_of_a_run_that_cannot_begin(settings, error):
-    run = _runs.create(settings)
+    run = folders.create(settings)
     with pytest.raises(error, match="corpus"):
-        with _runs.removed_if_unusable(run):
+        with folders.removed_if_unusable(run):
             write_log(run, settings)
             raise error("the corpus is empty")
     assert list(settings.log_dir.iterdir()) == []
@@ -213,15 +208,15 @@ def test_a_linked_checkpoint_is_written_in_its_place(tmp_path):
     target, link = tmp_path / "disk" / "last.keras", tmp_path / "last.keras"
     target.parent.mkdir()
     link.symlink_to(target)
-    state = _checkpoint.State(3, 0, 0, {})
-    _checkpoint.save(model, link, state)
+    state = checkpoints.State(3, 0, 0, {})
+    checkpoints.save(model, link, state)
     assert link.is_symlink()
     assert os.listdir(target.parent) == ["last.keras"]
-    assert _checkpoint.load(target)[1] == state
+    assert checkpoints.load(target)[1] == state
 
 
 def test_the_log_of_a_run_is_none_of_another_program(tmp_path):
-    run = _runs.Run(tmp_path)
+    run = folders.Run(tmp_path)
     logs = tmp_path / "historyLogs"
     logs.mkdir()
     for name in ("._net.xlsx", "~$net.xlsx", ".~lock.net.xlsx#", ".DS_Store"):
@@ -244,12 +239,12 @@ def test_a_run_without_a_place(settings, changes, message, monkeypatch):
     """It is refused before anything takes time."""
     monkeypatch.chdir(settings.log_dir.parent)
     Path("file").touch()
-    _runs.create(replace(settings, run_name="old"))
+    folders.create(replace(settings, run_name="old"))
     settings = replace(settings, run_name="new")
-    _runs.check(settings)
+    folders.check(settings)
     assert not (settings.log_dir / "new").exists()
     with pytest.raises((ValueError, OSError), match=message):
-        _runs.check(replace(settings, **changes))
+        folders.check(replace(settings, **changes))
 
 
 @dataclass(frozen=True)
@@ -272,17 +267,17 @@ class Images(Translation):
 def test_what_a_run_reads_is_looked_for_first(tmp_path, name, value, rule):
     settings = Images("low-rank", corpus=tmp_path, load_model=tmp_path)
     for there in ("auto", "cifar10", str(tmp_path)):
-        _checks.check_sources(replace(settings, dataset=there))
-    _checks.check_sources(replace(settings, dataset="pt_en", reads_text=True))
-    with pytest.raises(ValueError, match=f"`{_checks.option(name)}` must {rule}"):
-        _checks.check_sources(replace(settings, **{name: value}))
+        checks.check_sources(replace(settings, dataset=there))
+    checks.check_sources(replace(settings, dataset="pt_en", reads_text=True))
+    with pytest.raises(ValueError, match=f"`{checks.option(name)}` must {rule}"):
+        checks.check_sources(replace(settings, **{name: value}))
 
 
 @pytest.mark.parametrize("part", ["", "historyLogs"])
 @pytest.mark.parametrize("name", [None, "low-rank-seed7"])
 def test_links_out_of_the_folder_of_the_runs(settings, tmp_path, part, name):
-    run = _runs.create(settings)
-    assert _runs.find(settings) == run
+    run = folders.create(settings)
+    assert folders.find(settings) == run
     elsewhere = tmp_path / "elsewhere"
     if part:
         elsewhere.mkdir()
@@ -290,21 +285,21 @@ def test_links_out_of_the_folder_of_the_runs(settings, tmp_path, part, name):
         run.directory.rename(elsewhere)
     (run.directory / part).symlink_to(elsewhere)
     with pytest.raises(ValueError, match=f"follows no links.*{elsewhere}"):
-        _runs.find(replace(settings, run_name=name, resume=True))
+        folders.find(replace(settings, run_name=name, resume=True))
 
 
 @pytest.mark.parametrize("model", ["last", "best", "best_adaptive"])
 @pytest.mark.parametrize("name", [None, "low-rank-seed7"])
 def test_a_run_that_has_lost_its_log_is_not_begun_again(settings, model, name):
-    run = _runs.create(settings)
+    run = folders.create(settings)
     getattr(run, model).touch()
     with pytest.raises(ValueError, match="needs the run's log, which is gone.*xlsx"):
-        _runs.find(replace(settings, run_name=name, resume=True))
+        folders.find(replace(settings, run_name=name, resume=True))
     assert len(list(run.directory.iterdir())) == 1
 
 
 def test_a_log_is_found_beside_others(settings):
-    run = _runs.create(settings)
+    run = folders.create(settings)
     write_log(run, settings)
     path = run.workbook(settings.network)
     path.with_name("a copy.xlsx").touch()
@@ -331,33 +326,33 @@ def low_rank(rank=2, units=5):
     ],
 )
 def test_a_checkpoint_of_something_else(settings, sizes, loss, epoch, message):
-    run = _runs.create(settings)
-    log = _callbacks.RunLog(run.workbook(settings.network))
+    run = folders.create(settings)
+    log = run_callbacks.RunLog(run.workbook(settings.network))
     for number in (1, 2, 3):
         log.append(number, 0.1, {"loss": 1 / 3}, low_rank())
     for kept, its_loss in ((2, None), (3, 1 / 3)):
-        state = _checkpoint.State(kept, 0, 0, {"a": 4}, its_loss)
-        _checkpoint.save(low_rank(), run.last, state)
-        assert _checkpoint.to_continue(run.last, log.rows)[1] == state
-    state = _checkpoint.State(epoch, 0, 0, {"a": 4}, loss)
-    _checkpoint.save(low_rank(**sizes), run.last, state)
+        state = checkpoints.State(kept, 0, 0, {"a": 4}, its_loss)
+        checkpoints.save(low_rank(), run.last, state)
+        assert checkpoints.to_continue(run.last, log.rows)[1] == state
+    state = checkpoints.State(epoch, 0, 0, {"a": 4}, loss)
+    checkpoints.save(low_rank(**sizes), run.last, state)
     with pytest.raises(ValueError, match=message):
-        _checkpoint.to_continue(run.last, log.rows)
+        checkpoints.to_continue(run.last, log.rows)
     with pytest.raises(ValueError, match="the log, 0"):
-        _checkpoint.to_continue(run.last, [])
-    _checkpoint.save(low_rank(), run.last)
+        checkpoints.to_continue(run.last, [])
+    checkpoints.save(low_rank(), run.last)
     with pytest.raises(ValueError, match="does not say at which epoch"):
-        _checkpoint.to_continue(run.last, log.rows)
+        checkpoints.to_continue(run.last, log.rows)
     run.last.unlink()
     with pytest.raises(ValueError, match="is gone; the log goes to epoch 3"):
-        _checkpoint.to_continue(run.last, log.rows)
-    assert _checkpoint.to_continue(run.last, []) is None
+        checkpoints.to_continue(run.last, log.rows)
+    assert checkpoints.to_continue(run.last, []) is None
 
 
 def test_names_of_data_are_those_of_the_library():
     """They are written twice, since the library waits for Keras."""
-    assert _checks._IMAGES == _load._NAMES
-    assert _checks._TEXTS == _load_corpus.NAMES
+    assert checks._IMAGES == _load._NAMES
+    assert checks._TEXTS == _load_corpus.NAMES
 
 
 def test_an_interrupt_that_tensorflow_makes_another_error_of(tmp_path):
@@ -407,7 +402,7 @@ def test_files_that_no_network_is_read_from(tmp_path, name, make, reason):
     with pytest.raises(
         ValueError, match=f"It can't be read .*{reason}.*--model {path}"
     ):
-        with _saved.reading(path, "It", "--model"):
+        with saved_files.reading(path, "It", "--model"):
             raise AssertionError("it has been read")
 
 
@@ -415,7 +410,7 @@ def test_a_saved_network_is_read(tmp_path):
     for name in ("a.keras", "a.weights.h5"):
         model = low_rank()
         (model.save if name == "a.keras" else model.save_weights)(tmp_path / name)
-        with _saved.reading(tmp_path / name, "It"):
+        with saved_files.reading(tmp_path / name, "It"):
             model.load_weights(tmp_path / name)
 
 
@@ -424,11 +419,11 @@ def test_leftovers_of_killed_writers(tmp_path):
     names = [f".dim1.{rest}", f".dim12.{rest}", ".dim1.mine.tmp.keras", "dim1.keras"]
     for name in names:
         (tmp_path / name).touch()
-    _checkpoint.remove_leftovers(tmp_path, "dim1")
+    checkpoints.remove_leftovers(tmp_path, "dim1")
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names[1:])
-    _checkpoint.remove_leftovers(tmp_path)
+    checkpoints.remove_leftovers(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names[2:])
-    _checkpoint.remove_leftovers(tmp_path / "none")
+    checkpoints.remove_leftovers(tmp_path / "none")
 
 
 @pytest.mark.parametrize(
@@ -476,16 +471,16 @@ def test_an_interrupted_run_says_how_to_continue(settings, capsys, changes, word
 
 
 def test_best_epoch_by_the_smallest_loss(settings):
-    run = _runs.create(settings)
+    run = folders.create(settings)
     keras.utils.set_random_seed(0)
     x = np.random.default_rng(0).normal(size=(32, 3)).astype("float32")
     # With other labels to validate with, training makes the model worse in the end.
     y, other = x.sum(axis=1, keepdims=True), -x.sum(axis=1, keepdims=True)
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
     model.compile(keras.optimizers.SGD(0.1), "mse")
-    log = _callbacks.RunLog(run.workbook(settings.network), settings.record())
+    log = run_callbacks.RunLog(run.workbook(settings.network), settings.record())
     log.open()
-    checkpoint = _callbacks.Checkpoint(
+    checkpoint = run_callbacks.Checkpoint(
         run.last, run.best, log, lambda row: -row["val_loss"]
     )
     model.fit(
@@ -494,13 +489,13 @@ def test_best_epoch_by_the_smallest_loss(settings):
         epochs=settings.epochs,
         validation_data=(x, other),
         verbose=0,
-        callbacks=[_callbacks.StopAtNonFinite(), log, checkpoint],
+        callbacks=[run_callbacks.StopAtNonFinite(), log, checkpoint],
     )
     losses = [row["val_loss"] for row in read_history(log.path)[0]]
     assert len(losses) == settings.epochs and min(losses) < losses[-1]
     best = keras.saving.load_model(run.best)
     assert best.evaluate(x, other, verbose=0) == pytest.approx(min(losses), rel=1e-5)
-    last, state = _checkpoint.load(run.last)
+    last, state = checkpoints.load(run.last)
     assert last.evaluate(x, other, verbose=0) == pytest.approx(losses[-1], rel=1e-5)
     assert (state.epoch, state.phase, state.phase_start) == (settings.epochs, 0, 0)
 
@@ -512,7 +507,7 @@ def test_weights_that_the_last_step_made_infinite(dtype):
     x, y = np.full((4, 3), 100.0, "float32"), np.ones((4, 1), "float32")
     message = "weight .*/kernel became NaN or infinite at epoch 1, step 1"
     with pytest.raises(NonFiniteLoss, match=message):
-        model.fit(x, y, verbose=0, callbacks=[_callbacks.StopAtNonFinite()])
+        model.fit(x, y, verbose=0, callbacks=[run_callbacks.StopAtNonFinite()])
 
 
 @pytest.mark.parametrize(("verbose", "seconds"), [(2, 0), (2, 60), (1, 0), (0, 0)])
@@ -520,7 +515,7 @@ def test_a_long_epoch_has_lines_where_there_is_no_bar(capsys, verbose, seconds):
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     model.compile("sgd", "mse")
     x, y = np.ones((6, 2)), np.ones((6, 1))
-    lines = _callbacks.StepLines(verbose, seconds)
+    lines = run_callbacks.StepLines(verbose, seconds)
     model.fit(x, y, 2, 1, 0, callbacks=[lines], validation_data=(x, y))
     shown = capsys.readouterr().out.splitlines()
     if verbose != 2 or seconds:

@@ -16,23 +16,17 @@ from conftest import slow
 from dlrt import datasets
 from dlrt.callbacks import read_history
 from dlrt.datasets import _load
-from experiments import (
-    _cells,
-    _data,
-    _engines,
-    _epochs,
-    _evaluation,
-    _grid,
-    _network,
-    _sweep_options,
-    names,
-    test_matrix,
-)
-from experiments._cells import Event
-from experiments._claims import Claims
-from experiments._data import EVALUATION_BATCH, ShuffledBatches
-from experiments._places import Places
-from experiments._progress import Progress
+from experiments import test_matrix
+from experiments.mnist import compiled_epochs, network
+from experiments.runs import image_data, names, scoring
+from experiments.runs.image_data import EVALUATION_BATCH, ShuffledBatches
+from experiments.sweep import cells as _cells
+from experiments.sweep import engines, sweep_options
+from experiments.sweep import grid as _grid
+from experiments.sweep.cells import Event
+from experiments.sweep.claims import Claims
+from experiments.sweep.places import Places
+from experiments.sweep.progress import Progress
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "TestDim4-13ep400batch256lr0-01Noise20Dataset50"
@@ -112,19 +106,19 @@ def leftovers(log_dir):
     ],
 )
 def test_whole_numbers(text, expected):
-    assert _sweep_options.whole_numbers(text) == expected
+    assert sweep_options.whole_numbers(text) == expected
 
 
 @pytest.mark.parametrize("end", [10**6, 10**30])
 def test_too_many_whole_numbers(end):
     with pytest.raises(ValueError, match="fewer than 100,000"):
-        _sweep_options.whole_numbers(f"5,1-{end}")
+        sweep_options.whole_numbers(f"5,1-{end}")
 
 
 @pytest.mark.parametrize("text", ["a", "1-", "5:2", "3-3", "4-2", "1-5:0", "1.5", "-3"])
 def test_bad_whole_numbers(text):
     with pytest.raises(ValueError, match="whole numbers|is empty"):
-        _sweep_options.whole_numbers(text)
+        sweep_options.whole_numbers(text)
 
 
 def cells_of(**settings):
@@ -192,7 +186,7 @@ def test_parameters_are_those_of_the_network():
     for method, rank in (("reference", None), ("dlrt", 3), ("dlrt", 14)):
         cells, _ = cells_of(methods=(method,), dims=(15,), ranks=(rank or 1,))
         config = cells[0].config
-        counted = _epochs.facts(compiled_network(config))["parameters"]
+        counted = compiled_epochs.facts(compiled_network(config))["parameters"]
         assert _grid.parameters(config) == counted
 
 
@@ -201,7 +195,7 @@ def test_full_regularizer_counts_all_weights():
         dims=(6,), ranks=(2,), regularizer=("full",), regularizer_amount=(0.5,)
     )
     for cell in cells:
-        model = _network.build(cell.config, 10, None)
+        model = network.build(cell.config, 10, None)
         for layer in model.layers[1:]:
             layer.bias.assign(np.full(layer.bias.shape, 0.25))
         squares = sum(
@@ -212,8 +206,8 @@ def test_full_regularizer_counts_all_weights():
 
 
 def compiled_network(config):
-    model = _network.build(config, 10, None)
-    _network.compile_model(model, config, 1, 1, config.tolerance is not None)
+    model = network.build(config, 10, None)
+    network.compile_model(model, config, 1, 1, config.tolerance is not None)
     return model
 
 
@@ -248,7 +242,7 @@ def test_settings_from_files(tmp_path):
     yaml = tmp_path / "sweep.yaml"
     yaml.write_text("methods: dlrt\ndims: [1, 2, 3]\nranks: 1,2\nnoise: [0.2]\n")
     options = [
-        _sweep_options.parse(["--config", str(path), "--runs", "0-2", "--noise", "0.1"])
+        sweep_options.parse(["--config", str(path), "--runs", "0-2", "--noise", "0.1"])
         for path in (toml, yaml)
     ]
     assert options[0] == options[1]
@@ -386,7 +380,7 @@ def test_processes_that_died_run_no_more(tmp_path, monkeypatch):
         def shutdown(self, **_):
             died.append(progress.line())
 
-    monkeypatch.setattr(_engines, "ProcessPoolExecutor", Pool)
+    monkeypatch.setattr(engines, "ProcessPoolExecutor", Pool)
 
     class Watched(Progress):
         def __call__(self, event):
@@ -401,7 +395,7 @@ def test_processes_that_died_run_no_more(tmp_path, monkeypatch):
         seen.append(event)
 
     units = _grid.units(cells)
-    _engines.train_locally(units, tmp_path, 1.0, 2, on_event)
+    engines.train_locally(units, tmp_path, 1.0, 2, on_event)
     assert {event.cell for event in seen if event.kind == "stopped"} == {
         str(cell) for cell in cells
     }
@@ -414,9 +408,7 @@ def test_one_short_warning_of_another_data_set(tmp_path, monkeypatch, capsys):
 
     found = []
     monkeypatch.setattr(_load, "_search", search)
-    monkeypatch.setattr(
-        _engines, "train_locally", lambda units, *_: found.extend(units)
-    )
+    monkeypatch.setattr(engines, "train_locally", lambda units, *_: found.extend(units))
     test_matrix.main(words(tmp_path, dataset="auto"))
     assert {cell.config.dataset for unit in found for cell in unit} == {"digits"}
     (line,) = capsys.readouterr().err.splitlines()
@@ -430,17 +422,17 @@ def test_networks_are_those_of_separate_fits(method):
         methods=(method,), dims=(20,), ranks=(4,), runs=(0, 1), noise=(0.2,)
     )
     configs = [cell.config for cell in cells]
-    trainer = _epochs.EpochTrainer(configs, 10)
+    trainer = compiled_epochs.EpochTrainer(configs, 10)
     for config in configs:
-        data = _data.load(replace(config, dataset_size=1.0))
+        data = image_data.load(replace(config, dataset_size=1.0))
         trainer.begin(replace(config, dataset_size=0.1), data)
         logs = [trainer.epoch(index) for index in range(3)]
     # The last has come after another one.
     config = replace(config, dataset_size=1.0)
-    model = _network.build(config, 10, None)
+    model = network.build(config, 10, None)
     batches = ShuffledBatches(*data.train, config.batch_size, config.seed)
     adaptive = method == "adaptive"
-    _network.compile_model(model, config, 3, len(batches), adaptive)
+    network.compile_model(model, config, 3, len(batches), adaptive)
     history = model.fit(
         batches.for_fit(),
         epochs=3,
@@ -448,15 +440,15 @@ def test_networks_are_those_of_separate_fits(method):
         validation_batch_size=EVALUATION_BATCH,
         shuffle=False,
         verbose=0,
-        callbacks=[batches.follow(), _evaluation.TestEvaluation(data.test)],
+        callbacks=[batches.follow(), scoring.TestEvaluation(data.test)],
     ).history
     assert set(logs[0]) == set(history)
     for name, values in history.items():
         found = [log[name] for log in logs]
         np.testing.assert_allclose(found, values, rtol=1e-5, atol=1e-6)
-    ranks = _epochs.facts(trainer.model)
+    ranks = compiled_epochs.facts(trainer.model)
     assert {k: v for k, v in ranks.items() if k.startswith("rank/")} == {
-        k: v for k, v in _epochs.facts(model).items() if k.startswith("rank/")
+        k: v for k, v in compiled_epochs.facts(model).items() if k.startswith("rank/")
     }
 
 
@@ -666,7 +658,8 @@ def test_archive_that_cannot_be_written(tmp_path, capsys):
 
 def test_claims_of_processes(tmp_path):
     code = (
-        "import sys; from pathlib import Path; from experiments._claims import Claims;"
+        "import sys; from pathlib import Path;"
+        "from experiments.sweep.claims import Claims;"
         "claims = Claims(Path(sys.argv[1])); print(claims.take('a'), claims.take('b'));"
         "sys.stdout.flush(); sys.stdin.read()"
     )

@@ -27,7 +27,8 @@ import dlrt
 from dlrt.callbacks import read_history, read_table
 from evaluation.collection import collect
 from evaluation.transformer_runs import networks
-from experiments import _truncation, transformer
+from experiments import transformer
+from experiments.runs import truncation
 from experiments.translation import callbacks, config, options, training
 from experiments.translation.decoding import translate
 from experiments.translation.encoding import encode_pairs
@@ -514,7 +515,7 @@ class TestParts:
 
     def test_truncations_end_before_the_run(self):
         for epochs, steps in ((1, 1), (1, 8), (2, 5), (100, 900)):
-            schedule = _truncation.schedule(epochs, steps)
+            schedule = truncation.schedule(epochs, steps)
             start, stop = (schedule[f"truncation_{end}"] for end in ("start", "stop"))
             assert 0 <= start < stop <= max(1, epochs * steps)
 

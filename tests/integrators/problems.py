@@ -4,6 +4,7 @@ import functools
 
 import conftest
 import numpy as np
+from helpers import array
 from keras import ops
 
 from dlrt import Factors, integrators
@@ -15,10 +16,6 @@ ADAPTIVE = ["augmented_bug", "parallel_bug"]
 
 def tensor(values):
     return ops.convert_to_tensor(np.asarray(values), dtype="float64")
-
-
-def array(values):
-    return np.asarray(ops.convert_to_numpy(values))
 
 
 def dense(factors):

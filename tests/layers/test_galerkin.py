@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from dlrt._autodiff import vector_jacobian
+from dlrt.backend.autodiff import vector_jacobian
 from dlrt.layers._galerkin import (
     low_rank_lookup,
     low_rank_matmul,

@@ -4,7 +4,7 @@ import pytest
 from gradients import array
 
 from dlrt.layers import LowRankEmbedding
-from dlrt.layers._factor import stepping_factors
+from dlrt.layers.factor import stepping_factors
 
 
 def built(rows=9, columns=6, rank=3, **arguments):

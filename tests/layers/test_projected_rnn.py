@@ -5,8 +5,8 @@ from conftest import slow
 from keras import layers, ops
 
 import dlrt
-from dlrt._recurrent import closed, opened
 from dlrt.layers import ProjectedRNN
+from dlrt.surgery.recurrent import project_recurrent, restore_recurrent
 
 KINDS = (layers.SimpleRNN, layers.LSTM, layers.GRU)
 LENGTH, FEATURES, UNITS = 5, 4, 3
@@ -30,7 +30,7 @@ def model_of(kind, batch=None, **options):
 def both(kind, batch=None, **options):
     """A layer of Keras, and the same with layers for its products."""
     plain = model_of(kind, batch, **options)
-    made, _ = opened(plain, None)
+    made, _ = project_recurrent(plain, None)
     (layer,) = made.layers
     assert isinstance(layer, ProjectedRNN)
     return plain.layers[0], layer
@@ -135,13 +135,13 @@ def test_dropout_has_the_masks_of_keras(kind, rates):
 @pytest.mark.slow
 def test_it_trains_as_the_layer_of_keras_does(kind):
     plain = model_of(kind, kernel_regularizer="l2", bias_regularizer="l1")
-    made, _ = opened(plain, None)
+    made, _ = project_recurrent(plain, None)
     x = array(sequences(8))
     y = x.sum(1)[:, :UNITS]
     for model in (plain, made):
         model.compile(keras.optimizers.SGD(0.1), "mse")
         model.fit(x, y, batch_size=4, epochs=2, shuffle=False, verbose=0)
-    back = closed(made)
+    back = restore_recurrent(made)
     assert type(back.layers[0]) is kind
     assert_same(back.get_weights(), plain.get_weights(), 1e-5)
 
@@ -188,7 +188,7 @@ def test_masks_reach_it_through_a_model():
     tokens = keras.Input((None,), dtype="int32")
     x = layers.Embedding(9, FEATURES, mask_zero=True)(tokens)
     plain = keras.Model(tokens, layers.LSTM(UNITS, dropout=0.1)(x))
-    made, _ = opened(plain, None)
+    made, _ = project_recurrent(plain, None)
     some = np.array([[3, 0, 5, 0], [1, 2, 0, 0]])
     assert_same(made(some), plain(some))
     shorter = np.array([[1, 2]])

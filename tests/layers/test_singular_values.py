@@ -1,14 +1,10 @@
 import keras
 import numpy as np
 import pytest
-from keras import ops
+from helpers import array
 
 import dlrt
 from dlrt.layers import SingularValues
-
-
-def array(values):
-    return np.asarray(ops.convert_to_numpy(values))
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,10 @@
 import keras
 import numpy as np
 import pytest
+from helpers import array
 from keras import ops
 
-from dlrt._autodiff import vector_jacobian
+from dlrt.backend.autodiff import vector_jacobian
 from dlrt.regularizers import Hoyer, Orthogonality
 
 REGULARIZERS = [
@@ -12,10 +13,6 @@ REGULARIZERS = [
     Orthogonality(0.3),
     Orthogonality(0.3, axis=0),
 ]
-
-
-def array(values):
-    return np.asarray(ops.convert_to_numpy(values))
 
 
 def value(regularizer, x, dtype="float64"):

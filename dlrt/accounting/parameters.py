@@ -1,0 +1,112 @@
+"""Ranks and parameters of models."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+
+from dlrt.accounting.flops import calls
+from dlrt.checks import check_layer
+from dlrt.layers import LowRankLayer
+
+
+def named_layers(model: keras.Model) -> dict[str, LowRankLayer]:
+    """All built low-rank layers of a model, in order, by the names that reports use.
+
+    That is the name of the layer, after those of the layers and models within the model
+    that it is a part of: `"hidden_1"`, `"attention/query"`. Where siblings share a
+    name, the later ones get a number, `"hidden#2"`.
+    """
+    check_layer("model", model)
+    named: dict[str, LowRankLayer] = {}
+    seen: set[int] = set()
+
+    def walk(layer: keras.layers.Layer, prefix: str) -> None:
+        for part in layer._flatten_layers(include_self=False, recursive=False):
+            if id(part) in seen:
+                continue
+            seen.add(id(part))
+            name = prefix + part.name
+            if isinstance(part, LowRankLayer) and part.built:
+                number = 1
+                while (unique := name if number == 1 else f"{name}#{number}") in named:
+                    number += 1
+                named[unique] = part
+            walk(part, name + "/")
+
+    walk(model, "")
+    return named
+
+
+def low_rank_layers(model: keras.Model) -> list[LowRankLayer]:
+    """All built low-rank layers of a model, nested ones included, in order."""
+    return list(named_layers(model).values())
+
+
+def ranks(model: keras.Model) -> dict[str, int]:
+    """The current rank of each low-rank layer, see `named_layers` for the names."""
+    return {name: layer.rank for name, layer in named_layers(model).items()}
+
+
+def parameter_count(model: keras.Model, training: bool = False) -> int:
+    """Number of parameters at the current ranks, whatever the buffers hold.
+
+    Args:
+        model: A built model.
+        training: Count `U`, `S` and `V`, `r (n + m + r)` for a kernel, as kept for
+            training; otherwise the two factors needed for prediction, `r (n + m)`,
+            or the `n m` of the dense kernel where that is less.
+    """
+    layers = low_rank_layers(model)
+    total = _size(model.weights)
+    for layer in layers:
+        n, m = layer.matrix_shape
+        rank = layer.rank
+        buffers = _size([layer.u, layer.s, layer.v])
+        factors = rank * (n + m)
+        total += (factors + rank**2 if training else min(factors, n * m)) - buffers
+    return total
+
+
+def dense_parameter_count(model: keras.Model) -> int:
+    """Number of parameters of the model with every low-rank kernel made dense."""
+    layers = low_rank_layers(model)
+    total = _size(model.weights)
+    for layer in layers:
+        n, m = layer.matrix_shape
+        total += n * m - _size([layer.u, layer.s, layer.v])
+    return total
+
+
+def compression(model: keras.Model, dense_parameters: int | None = None) -> float:
+    """The share of the dense model's parameters that prediction does without.
+
+    `1 - parameters / dense parameters`, 0.9 is ten times smaller.
+
+    Args:
+        model: A built model.
+        dense_parameters: Those of the dense model. Defaults to
+            `dense_parameter_count(model)`, which knows nothing of layers that were made
+            smaller in other ways, as by `dlrt.compress`: its report has the number,
+            `parameters_before`.
+    """
+    if dense_parameters is None:
+        dense_parameters = dense_parameter_count(model)
+    return 1.0 - parameter_count(model) / dense_parameters
+
+
+def applications(model: keras.Model) -> Iterator[tuple[Any, tuple[int | None, ...]]]:
+    """The layers of a model, each as often as it is called, with its input's shape.
+
+    Args:
+        model: A built model.
+
+    Raises:
+        ValueError: If the layers of the model are not known.
+    """
+    return ((call.layer, call.shape) for call in calls(model))
+
+
+def _size(variables: list) -> int:
+    return int(sum(np.prod(variable.shape, dtype=np.int64) for variable in variables))

@@ -1,0 +1,1 @@
+"""Logs of training: what an epoch was, in workbooks and tables."""

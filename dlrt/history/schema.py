@@ -1,0 +1,207 @@
+"""What the sheets of a log hold, and which of their cells are the log's.
+
+People add columns, remarks and sheets to a workbook. The names of the log's own columns
+are bold, and its sheets stay still at their first row and column; all else is somebody
+else's. So are rows below its own that are no epochs.
+"""
+
+import json
+import re
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import openpyxl
+from openpyxl.cell import Cell
+from openpyxl.worksheet.worksheet import Worksheet
+
+from dlrt.history._cells import CellValue, decode, encode
+from dlrt.history.settings import SESSION
+
+Row = dict[str, Any]
+
+HISTORY = "history"
+CONFIGURATION = "configuration"
+EPOCH = "epoch"
+KEY = "key"
+MISSING = "NA"
+# Number of the row with the names of columns, unless people have put some above it.
+HEADER = 1
+# How many rows people may have put there.
+_MAX_ABOVE = 10
+
+FIRST = (EPOCH, "seconds")
+_LAST = ("parameters prediction", "parameters training", "compression", "learning rate")
+_RANK = "rank "
+# What programs call the copy of a sheet; the last of these may be a name of the log's
+# own, unless it is of its history.
+_COPIES = (r"(.+) \(\d+\)", r"(.+) Copy\d*", r"Copy of (.+)", rf"({HISTORY})_\d+")
+
+
+@dataclass(frozen=True)
+class Table:
+    """The cells of a sheet that are a log's.
+
+    Args:
+        columns: The names of columns by their numbers.
+        cells: The values, by the numbers of row and column.
+        header: Number of the row with the names.
+    """
+
+    columns: dict[int, Any]
+    cells: dict[int, dict[int, Any]]
+    header: int = HEADER
+
+    @property
+    def end(self) -> int:
+        """The number of the last row."""
+        return max(self.cells, default=self.header)
+
+    def rows(self) -> list[list[Any]]:
+        """The values, row by row."""
+        return [list(values.values()) for values in self.cells.values()]
+
+    def holds(self, number: int, column: int, content: CellValue, value: Any) -> bool:
+        """Whether a cell says the same as a value, or the content made of it."""
+        if number == self.header:
+            return True
+        found = self.cells[number][column]
+        if found is None:
+            return value is None
+        return found == content and isinstance(found, bool) == isinstance(content, bool)
+
+
+def table_of(sheet: Worksheet) -> Table:
+    """Finds the cells of a log in one of its sheets."""
+    start = _start(sheet)
+    (header,) = sheet.iter_rows(
+        min_row=start.row, max_row=start.row, min_col=start.column
+    )
+    names = {cell.column: cell.value for cell in header}
+    if start.font.b:
+        names = {cell.column: cell.value for cell in header if cell.font.b}
+    elif None in names.values():
+        # Another program has left out what is bold.
+        end = list(names.values()).index(None)
+        names = dict(list(names.items())[:end])
+    while names and names[max(names)] is None:
+        names.popitem()
+    cells = {}
+    last = max(names, default=1)
+    rows = sheet.iter_rows(min_row=start.row + 1, max_col=last, values_only=True)
+    for number, row in enumerate(rows, start=start.row + 1):
+        values = {column: row[column - 1] for column in names}
+        if any(value is not None for value in values.values()):
+            cells[number] = values
+    while cells and _is_remark(sheet.title, cells, start.row):
+        cells.popitem()
+    columns = {column: decode(name) for column, name in names.items()}
+    return Table(columns, cells, start.row)
+
+
+def tables_of(workbook: openpyxl.Workbook) -> list[Worksheet]:
+    """The further sheets of a log, without those that somebody else has added."""
+    others = [
+        sheet
+        for sheet in workbook.worksheets
+        if sheet.title not in (HISTORY, CONFIGURATION)
+        and not _is_copy(sheet.title, workbook.sheetnames)
+    ]
+    if _is_marked(workbook[HISTORY]):
+        return [sheet for sheet in others if _is_marked(sheet)]
+    return [sheet for sheet in others if sheet["A1"].value == EPOCH]
+
+
+def _is_copy(title: str, titles: Collection[str]) -> bool:
+    matches = (re.fullmatch(pattern, title) for pattern in _COPIES)
+    return any(match is not None and match[1] in titles for match in matches)
+
+
+def _start(sheet: Worksheet) -> Cell:
+    """The cell with the name of the first column, or the one where it should be."""
+    name = KEY if sheet.title == CONFIGURATION else EPOCH
+    for row in sheet.iter_rows(max_row=HEADER + _MAX_ABOVE):
+        for cell in row:
+            if cell.value == name:
+                return cell
+    return sheet.cell(HEADER, 1)
+
+
+def _is_marked(sheet: Worksheet) -> bool:
+    pane = sheet.sheet_view.pane
+    still = pane is not None and pane.xSplit == pane.ySplit == 1
+    start = _start(sheet)
+    if not (still and start.font.b):
+        return False
+    rows = sheet.iter_rows(min_row=start.row + 1, max_col=1, values_only=True)
+    first = [value for (value,) in rows if value is not None]
+    # Where epochs stand under another name, a sheet is damaged.
+    damaged = first != [] and all(isinstance(value, int) for value in first)
+    return start.value == EPOCH or damaged
+
+
+def _is_remark(title: str, cells: dict[int, dict[int, Any]], header: int) -> bool:
+    """Whether the last row of a sheet is none of the log's."""
+    number = max(cells)
+    first, *others = cells[number].values()
+    full = None not in others
+    if title == CONFIGURATION:
+        # The last key of the log's own is that of the session.
+        ended = any(SESSION in values.values() for values in list(cells.values())[:-1])
+        return first is not None and (ended or not full)
+    epoch = isinstance(first, int) and not isinstance(first, bool)
+    below = number - 1 not in (header, *cells)
+    return not epoch and (below or not full)
+
+
+def read(cell: Any) -> Any:
+    """The value that a cell of a table stands for; `to_cell` is the inverse."""
+    return None if cell == MISSING else decode(cell)
+
+
+def to_cell(value: Any) -> CellValue:
+    """What a cell of a table holds for a value."""
+    if value is None:
+        return MISSING
+    if isinstance(value, str) and value == MISSING:
+        # It is no missing value.
+        return json.dumps(value)
+    return encode(value)
+
+
+def read_number(column: str, cell: Any) -> Any:
+    """The same for a cell of the history, with numbers of the kind that they are."""
+    value = read(cell)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return value
+    if column == EPOCH or column.startswith((_RANK, "parameters ")):
+        return int(value) if value == value // 1 else value
+    return float(value)
+
+
+def order_columns(names: Iterable[str]) -> list[str]:
+    """Groups the names of columns; within a group the given order stays.
+
+    The order is: epoch and seconds; metrics of training, of validation (`val_`), of
+    the test set (`test_`), the loss first in each; other logged values, which have a
+    "/" in their names; ranks; counts and the learning rate.
+    """
+
+    def group(name: str) -> tuple[int, int]:
+        if name in FIRST:
+            return 0, FIRST.index(name)
+        if name in _LAST:
+            return 6, _LAST.index(name)
+        if name.startswith(_RANK):
+            return 5, 0
+        for number, prefix in ((2, "val_"), (3, "test_")):
+            if name.startswith(prefix):
+                return number, int(name != prefix + "loss")
+        return (4, 0) if "/" in name else (1, int(name != "loss"))
+
+    return sorted(dict.fromkeys([*FIRST, *names]), key=group)
+
+
+def order_of_table(names: Iterable[str]) -> list[str]:
+    """The columns of a further sheet: as they come, but for the epoch."""
+    return list(dict.fromkeys([EPOCH, *names]))

@@ -1,0 +1,309 @@
+"""The Excel form of a training history: its reading, and its writing with more rows."""
+
+import os
+import warnings
+import zipfile
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import openpyxl
+from openpyxl.worksheet.worksheet import Worksheet
+
+from dlrt.history._cells import decode, encode
+from dlrt.history._package import Package, is_own
+from dlrt.history._sheet import Sheet, Surroundings, surroundings
+from dlrt.history.schema import (
+    CONFIGURATION,
+    EPOCH,
+    FIRST,
+    HISTORY,
+    KEY,
+    Row,
+    Table,
+    order_columns,
+    order_of_table,
+    read,
+    read_number,
+    table_of,
+    tables_of,
+)
+
+_PAIR = (KEY, "value")
+
+
+def read_history(path: str | os.PathLike[str]) -> tuple[list[Row], dict[str, Any]]:
+    """Reads a workbook that `HistoryLog` wrote.
+
+    Args:
+        path: The `.xlsx` file.
+
+    Returns:
+        The rows of the history, one dictionary an epoch with the column names as
+        keys and `None` where the workbook says "NA", and the configuration as a
+        dictionary.
+
+    Raises:
+        ValueError: The file is not such a workbook.
+    """
+    path = Path(path)
+    workbook = _open(path)
+    return (
+        _read_history(path, table_of(workbook[HISTORY])),
+        _read_configuration(path, table_of(workbook[CONFIGURATION])),
+    )
+
+
+def read_table(path: str | os.PathLike[str], name: str) -> list[Row]:
+    """Reads the rows that `HistoryLog.add_rows` put into a sheet of their own.
+
+    Args:
+        path: The `.xlsx` file.
+        name: Name of the sheet.
+
+    Returns:
+        The rows in their order, dictionaries with the column names as keys, of which
+        the first is "epoch", and `None` where the workbook says "NA".
+
+    Raises:
+        ValueError: The file is not a workbook of `HistoryLog`, or has no such sheet.
+    """
+    path = Path(path)
+    workbook = _open(path)
+    names = [sheet.title for sheet in tables_of(workbook)]
+    if name not in names:
+        raise ValueError(
+            f"`name` must be that of a sheet in {path}, of which there "
+            f"{'are ' + ', '.join(map(repr, names)) if names else 'is none'} besides "
+            f"{HISTORY!r} and {CONFIGURATION!r}. Received: name={name!r}"
+        )
+    return _read_table(path, workbook[name])
+
+
+def read_tables(path: str | os.PathLike[str]) -> dict[str, list[Row]]:
+    """Reads all sheets besides history and configuration, see `read_table`."""
+    path = Path(path)
+    sheets = tables_of(_open(path))
+    tables = {sheet.title: _read_table(path, sheet) for sheet in sheets}
+    return {name: rows for name, rows in tables.items() if rows}
+
+
+def read_additions(path: str | os.PathLike[str]) -> list[tuple[str, ...]]:
+    """Returns what somebody else has added to a workbook, to be compared.
+
+    Raises:
+        ValueError: The file is not a workbook of `HistoryLog`.
+    """
+    path = Path(path)
+    workbook = _open(path)
+    own = [HISTORY, CONFIGURATION, *(sheet.title for sheet in tables_of(workbook))]
+    found: list[tuple[str, ...]] = []
+    for sheet in workbook.worksheets:
+        table = table_of(sheet) if sheet.title in own else Table({}, {})
+        for cell in (cell for row in sheet.iter_rows() for cell in row):
+            ours = cell.column in table.columns and (
+                cell.row == table.header or cell.row in table.cells
+            )
+            if cell.value is not None and not ours:
+                found.append((sheet.title, cell.coordinate, repr(cell.value)))
+    with zipfile.ZipFile(path) as archive:
+        kinds = ("charts", "comments", "drawings", "media")
+        found += [(n,) for n in archive.namelist() if any(kind in n for kind in kinds)]
+    return found
+
+
+def _open(path: Path) -> openpyxl.Workbook:
+    if path.exists() and not path.is_file():
+        raise _unusable(path, "it is no regular file")
+    try:
+        with warnings.catch_warnings():
+            # It warns of what it does not know in sheets, which is not the log's.
+            warnings.simplefilter("ignore", UserWarning)
+            workbook = openpyxl.load_workbook(path, data_only=True)
+    except OSError:
+        raise
+    except Exception as error:  # openpyxl lets through what zipfile or XML raise.
+        raise _unusable(path, f"it cannot be read as Excel ({error})") from error
+    for name in (HISTORY, CONFIGURATION):
+        if name not in workbook.sheetnames:
+            raise _unusable(path, f"it has no sheet {name!r}")
+    return workbook
+
+
+def _unusable(path: Path, reason: str) -> ValueError:
+    return ValueError(f"`path` must be a workbook of HistoryLog, but {reason}: {path}")
+
+
+def _read_history(path: Path, table: Table) -> list[Row]:
+    columns = list(table.columns.values())
+    if tuple(columns[:2]) != FIRST:
+        raise _unusable(path, f"sheet {HISTORY!r} does not begin with {FIRST}")
+    _check_columns(path, HISTORY, columns)
+    rows = [
+        {
+            column: read_number(column, cell)
+            for column, cell in zip(columns, cells, strict=True)
+        }
+        for cells in table.rows()
+    ]
+    _check_epochs(path, HISTORY, rows, 1)
+    return rows
+
+
+def _read_table(path: Path, sheet: Worksheet) -> list[Row]:
+    table = table_of(sheet)
+    columns = list(table.columns.values())
+    if not columns and not table.cells:
+        return []
+    if columns[:1] != [EPOCH]:
+        raise _unusable(path, f"sheet {sheet.title!r} does not begin with {EPOCH!r}")
+    _check_columns(path, sheet.title, columns)
+    rows = [
+        {column: read(cell) for column, cell in zip(columns, cells, strict=True)}
+        for cells in table.rows()
+    ]
+    _check_epochs(path, sheet.title, rows, 0)
+    return rows
+
+
+def _check_columns(path: Path, sheet: str, columns: Sequence[Any]) -> None:
+    if not _are_texts(columns) or len(set(columns)) < len(columns):
+        raise _unusable(path, f"sheet {sheet!r} has columns without a name of theirs")
+
+
+def _check_epochs(path: Path, sheet: str, rows: Sequence[Row], step: int) -> None:
+    """Raises where an epoch does not exceed the one before it by at least `step`."""
+    last = -step
+    for row in rows:
+        epoch = row[EPOCH]
+        if not isinstance(epoch, int) or epoch < last + step:
+            verb = "increase" if step else "not decrease"
+            raise _unusable(
+                path,
+                f"the epochs in sheet {sheet!r} must be whole and {verb}, and "
+                f"{epoch!r} follows {last}",
+            )
+        last = epoch
+
+
+def _read_configuration(path: Path, table: Table) -> dict[str, Any]:
+    if tuple(table.columns.values()) != _PAIR:
+        raise _unusable(path, f"sheet {CONFIGURATION!r} has other columns")
+    pairs = table.rows()
+    configuration = {key: decode(value) for key, value in pairs}
+    if len(configuration) < len(pairs) or not _are_texts(configuration):
+        raise _unusable(path, f"sheet {CONFIGURATION!r} has keys twice or without text")
+    return configuration
+
+
+def _are_texts(names: Iterable[Any]) -> bool:
+    return all(isinstance(name, str) for name in names)
+
+
+def render(
+    rows: Sequence[Row],
+    configuration: Mapping[str, Any],
+    tables: Mapping[str, Sequence[Row]] | None = None,
+) -> bytes:
+    """Returns the content of the workbook.
+
+    Args:
+        rows: The history, a dictionary an epoch.
+        configuration: The configuration.
+        tables: Rows of further sheets by their name, dictionaries too, each with
+            the number of its epoch.
+    """
+    return Book().content(rows, configuration, tables or {})
+
+
+class Book:
+    """A workbook that is written again and again, at the price of what is new in it.
+
+    Args:
+        path: One to begin with; what others have put into it is kept.
+        known: The names of the further sheets that the log has; defaults to all that
+            look like one of its own.
+
+    Raises:
+        ValueError: It is not a workbook of `HistoryLog`.
+    """
+
+    def __init__(
+        self, path: Path | None = None, known: Collection[str] | None = None
+    ) -> None:
+        self._configuration: dict[str, Any] | None = None
+        content = None if path is None else path.read_bytes()
+        if path is None or content is None or is_own(content):
+            self._package = Package()
+            self._sheets: dict[str, Sheet] = {}
+            return
+        workbook = _open(path)
+        own = [HISTORY, CONFIGURATION, *(s.title for s in tables_of(workbook))]
+        tables = {name: table_of(workbook[name]) for name in own}
+        if known is not None:
+            own = [n for n in own if n in (*own[:2], *known) or not tables[n].cells]
+        try:
+            self._package = Package(content)
+            self._sheets = {
+                name: _sheet(name, surroundings(self._package.text(name), tables[name]))
+                for name in own
+            }
+        except Exception as error:
+            raise _unusable(
+                path, f"what others have added to it can't be kept ({error})"
+            ) from error
+
+    @property
+    def others(self) -> list[str]:
+        """The names of sheets that somebody else has added."""
+        return [name for name in self._package.titles if name not in self._sheets]
+
+    def content(
+        self,
+        rows: Sequence[Row],
+        configuration: Mapping[str, Any],
+        tables: Mapping[str, Sequence[Row]],
+    ) -> bytes:
+        """Returns the content of the file, see `render`.
+
+        Raises:
+            ValueError: Somebody else's sheet has the name of a table.
+        """
+        if self._package.own and not self._sheets.keys() <= {
+            HISTORY,
+            CONFIGURATION,
+            *tables,
+        }:
+            # A sheet has lost its rows.
+            self._package, self._sheets = Package(), {}
+        self._set(HISTORY, rows)
+        if configuration != self._configuration:
+            pairs = [
+                dict(zip(_PAIR, pair, strict=True)) for pair in configuration.items()
+            ]
+            self._set(CONFIGURATION, pairs)
+            self._configuration = dict(configuration)
+        for name in dict.fromkeys([*self._sheets, *tables]):
+            if name not in (HISTORY, CONFIGURATION):
+                self._set(name, tables.get(name, []))
+        return self._package.content()
+
+    def _set(self, name: str, rows: Sequence[Row]) -> None:
+        if name not in self._sheets:
+            taken = [other for other in self.others if other.lower() == name.lower()]
+            if taken:
+                raise ValueError(
+                    f"rows can't be written to a sheet {name!r}, since there is one of "
+                    f"that name already that is not the log's: {taken[0]!r}"
+                )
+            self._package.add_sheet(name)
+            self._sheets[name] = _sheet(name)
+        self._package.set(name, self._sheets[name].part(rows))
+
+
+def _sheet(name: str, found: Surroundings | None = None) -> Sheet:
+    if name == HISTORY:
+        return Sheet(order_columns, found=found)
+    if name == CONFIGURATION:
+        return Sheet(lambda _: list(_PAIR), encode, found=found)
+    return Sheet(order_of_table, widen=True, found=found)

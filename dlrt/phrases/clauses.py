@@ -1,0 +1,152 @@
+"""Clauses in both languages: conjugation, negation and questions."""
+
+from enum import Enum
+from typing import NamedTuple
+
+from dlrt.phrases.noun_phrases import NounPhrase, join
+from dlrt.phrases.sentence_pair import SentencePair
+from dlrt.phrases.verbs import IR, THIRD, Verb
+
+SER = ("sou", "és", "é", "somos", "são")
+SER_PAST = ("era", "eras", "era", "éramos", "eram")
+ESTAR = ("estou", "estás", "está", "estamos", "estão")
+ESTAR_PAST = ("estava", "estavas", "estava", "estávamos", "estavam")
+_PODER = ("posso", "podes", "pode", "podemos", "podem")
+
+NOTHING = SentencePair("", "")
+
+BE = ("am", "are", "is", "are", "are")
+BE_PAST = ("was", "were", "was", "were", "were")
+
+
+class Tense(Enum):
+    """What the form of a verb says of when, or whether, something happens."""
+
+    PRESENT = "present"
+    PROGRESSIVE = "progressive"
+    PAST = "past"
+    FUTURE = "future"
+    ABILITY = "ability"
+
+
+class Predicate(NamedTuple):
+    """The verb of a clause, conjugated in both languages.
+
+    Args:
+        source: The Portuguese verb.
+        positive: The English verb of a positive statement.
+        auxiliary: The English verb that "not" follows, and that comes before
+            the subject of a question.
+        main: What follows then.
+    """
+
+    source: str
+    positive: str
+    auxiliary: str
+    main: str
+
+
+def conjugate(verb: Verb, tense: Tense, person: int) -> Predicate:
+    """Returns a verb in a tense and person."""
+    if tense is Tense.PRESENT:
+        third = person == THIRD
+        positive = verb.third if third else verb.base
+        auxiliary = "does" if third else "do"
+        return Predicate(verb.present[person], positive, auxiliary, verb.base)
+    if tense is Tense.PAST:
+        return Predicate(verb.past[person], verb.target_past, "did", verb.base)
+    if tense is Tense.PROGRESSIVE:
+        source, auxiliary, main = f"{ESTAR[person]} a", BE[person], verb.progressive
+    elif tense is Tense.FUTURE:
+        source, auxiliary, main = IR.present[person], "will", verb.base
+    else:
+        source, auxiliary, main = _PODER[person], "can", verb.base
+    return Predicate(
+        f"{source} {verb.infinitive}", f"{auxiliary} {main}", auxiliary, main
+    )
+
+
+def be(source: tuple[str, ...], target: tuple[str, ...], person: int) -> Predicate:
+    """Returns "to be" in a person, given its forms in both languages."""
+    return Predicate(source[person], target[person], target[person], "")
+
+
+def with_infinitive(modal: Verb, preposition: str, verb: Verb) -> Verb:
+    """Returns "to want to eat" of "to want" and "to eat".
+
+    Args:
+        modal: The verb that is conjugated.
+        preposition: What comes before the infinitive in Portuguese, if
+            anything.
+        verb: The verb in the infinitive.
+    """
+
+    def extend(form: str) -> str:
+        return join(form, preposition, verb.infinitive)
+
+    return Verb(
+        extend(modal.infinitive),
+        tuple(extend(form) for form in modal.present),
+        tuple(extend(form) for form in modal.past),
+        f"{modal.base} to {verb.base}",
+        f"{modal.third} to {verb.base}",
+        f"{modal.target_past} to {verb.base}",
+        f"{modal.progressive} to {verb.base}",
+        modal.stative,
+    )
+
+
+def statement(
+    subject: NounPhrase, predicate: Predicate, rest: SentencePair, negated: bool
+) -> SentencePair:
+    """Returns a statement without capital and full stop."""
+    if not negated:
+        return SentencePair(
+            join(subject.source, predicate.source, rest.source),
+            join(subject.target, predicate.positive, rest.target),
+        )
+    auxiliary = predicate.auxiliary
+    negation = "cannot" if auxiliary == "can" else f"{auxiliary} not"
+    return SentencePair(
+        join(subject.source, "não", predicate.source, rest.source),
+        join(subject.target, negation, predicate.main, rest.target),
+    )
+
+
+def question(
+    subject: NounPhrase,
+    predicate: Predicate,
+    rest: SentencePair,
+    start: SentencePair = NOTHING,
+) -> SentencePair:
+    """Returns a question without capital and question mark.
+
+    Args:
+        subject: The subject.
+        predicate: The verb.
+        rest: What follows.
+        start: What it asks for ("porque é que", "why"); with nothing it asks
+            for yes or no.
+    """
+    return SentencePair(
+        join(start.source, subject.source, predicate.source, rest.source),
+        join(
+            start.target,
+            predicate.auxiliary,
+            subject.target,
+            predicate.main,
+            rest.target,
+        ),
+    )
+
+
+def join_pairs(*pairs: SentencePair) -> SentencePair:
+    """Joins the parts of a clause with spaces, without the empty ones."""
+    return SentencePair(
+        join(*(pair.source for pair in pairs)), join(*(pair.target for pair in pairs))
+    )
+
+
+def sentence(pair: SentencePair, end: str) -> SentencePair:
+    """Returns a clause with capital letters and the mark that ends it."""
+    return SentencePair(*(clause[0].upper() + clause[1:] + end for clause in pair))

@@ -1,0 +1,200 @@
+"""Numbers, sums, prices, clock times and dates in both languages."""
+
+from dlrt.phrases.choices import Choices
+from dlrt.phrases.lexicon import DAYS_OF_MONTH, MONTHS, WEEKDAYS
+from dlrt.phrases.number_words import (
+    english_number,
+    english_ordinal,
+    english_year,
+    portuguese_number,
+)
+from dlrt.phrases.sentence_pair import SentencePair
+
+# With the first and the last hour that is told so.
+_PARTS_OF_DAY = (
+    ("da manhã", "in the morning", 1, 11),
+    ("da tarde", "in the afternoon", 1, 7),
+    ("da noite", "in the evening", 8, 11),
+)
+_QUARTER, _HALF = 15, 30
+
+
+def number(choices: Choices) -> SentencePair:
+    """Returns a number below 10 million, as often short as long."""
+    value = choices.below(10 ** choices.between(1, 7))
+    return SentencePair(portuguese_number(value), english_number(value))
+
+
+def calculation(choices: Choices) -> SentencePair:
+    """Returns a sum, a difference or a product with its result."""
+    left, right = choices.between(2, 100), choices.between(2, 100)
+    source, target, result = choices.of(
+        (
+            ("mais", "plus", left + right),
+            ("menos", "minus", left - right),
+            ("vezes", "times", left * right),
+        )
+    )
+    if result < 0:
+        left, right, result = right, left, -result
+    # "vezes" is a feminine noun, which the number before it counts.
+    source_left = portuguese_number(left, feminine=source == "vezes")
+    return SentencePair(
+        f"{source_left} {source} {portuguese_number(right)} "
+        f"é igual a {portuguese_number(result)}",
+        f"{english_number(left)} {target} {english_number(right)} "
+        f"equals {english_number(result)}",
+    )
+
+
+def price(euros: int, cents: int) -> SentencePair:
+    """Returns a price below a million euros, above zero.
+
+    Example:
+    >>> price(12, 50).source
+    'doze euros e cinquenta cêntimos'
+    """
+    source, target = [], []
+    for value, source_unit, target_unit in (
+        (euros, "euro", "euro"),
+        (cents, "cêntimo", "cent"),
+    ):
+        if value:
+            ending = "" if value == 1 else "s"
+            source.append(f"{portuguese_number(value)} {source_unit}{ending}")
+            target.append(f"{english_number(value)} {target_unit}{ending}")
+    return SentencePair(" e ".join(source), " and ".join(target))
+
+
+def some_price(choices: Choices) -> SentencePair:
+    """Returns a price below 10,000 euros."""
+    euros = choices.below(10 ** choices.between(1, 4))
+    cents = choices.between(1, 99) if not euros or choices.once_in(2) else 0
+    return price(euros, cents)
+
+
+def clock_time(hour: int, minute: int) -> SentencePair:
+    """Returns a clock time, on the clock of twelve hours.
+
+    Args:
+        hour: From 1 to 12.
+        minute: From -29 to 30: so long past the hour, or before it.
+
+    Example:
+    >>> clock_time(3, 15)
+    SentencePair(source='três e um quarto', target='a quarter past three')
+    """
+    source_hour = portuguese_number(hour, feminine=True)
+    target_hour = english_number(hour)
+    unit = "hora" if hour == 1 else "horas"
+    if minute == 0:
+        return SentencePair(f"{source_hour} {unit}", f"{target_hour} o'clock")
+    link, relation = ("e", "past") if minute > 0 else ("menos", "to")
+    size = abs(minute)
+    if size == _QUARTER:
+        source, target = "um quarto", "a quarter"
+    elif size == _HALF:
+        source, target = "meia", "half"
+    elif size % 5 == 0:
+        source, target = portuguese_number(size), english_number(size)
+    else:
+        ending = "" if size == 1 else "s"
+        source_hour += f" {unit}"
+        source = f"{portuguese_number(size)} minuto{ending}"
+        target = f"{english_number(size)} minute{ending}"
+    return SentencePair(
+        f"{source_hour} {link} {source}", f"{target} {relation} {target_hour}"
+    )
+
+
+def some_time(choices: Choices) -> tuple[SentencePair, bool]:
+    """Returns a time of day, and whether its hour is a plural in Portuguese."""
+    source_part, target_part, first, last = choices.of(_PARTS_OF_DAY)
+    hour = choices.between(first, last)
+    minute = 5 * choices.between(-5, 6)
+    if choices.once_in(4):
+        minute = choices.between(-29, 30)
+    time = clock_time(hour, minute)
+    return (
+        SentencePair(f"{time.source} {source_part}", f"{time.target} {target_part}"),
+        hour != 1,
+    )
+
+
+def at_time(choices: Choices) -> SentencePair:
+    """Returns when something happens on a day."""
+    time, plural = some_time(choices)
+    return SentencePair(f"{'às' if plural else 'à'} {time.source}", f"at {time.target}")
+
+
+def telling_time(choices: Choices) -> SentencePair:
+    """Tells the time, or when something happens."""
+    if choices.once_in(3):
+        return at_time(choices)
+    if choices.once_in(40):
+        return choices.of(
+            (
+                SentencePair("É meio-dia.", "It is noon."),
+                SentencePair("É meia-noite.", "It is midnight."),
+            )
+        )
+    time, plural = some_time(choices)
+    return SentencePair(
+        f"{'São' if plural else 'É'} {time.source}.", f"It is {time.target}."
+    )
+
+
+def date(day: int, month: int, year: int | None = None) -> SentencePair:
+    """Returns a date without preposition.
+
+    Args:
+        day: From 1 to 31.
+        month: From 1 to 12.
+        year: From 1100 to 2099, or `None`.
+
+    Example:
+    >>> date(3, 3, 1992).source
+    'três de março de mil novecentos e noventa e dois'
+    """
+    source_month, target_month = MONTHS[month - 1]
+    source = f"{portuguese_number(day)} de {source_month}"
+    target = f"the {english_ordinal(day)} of {target_month}"
+    if year is not None:
+        source += f" de {portuguese_number(year)}"
+        target += f", {english_year(year)}"
+    return SentencePair(source, target)
+
+
+def some_date(choices: Choices) -> SentencePair:
+    """Returns a date from 1700 to 2025, or one without year."""
+    month = choices.between(1, 12)
+    day = choices.between(1, DAYS_OF_MONTH[month - 1])
+    year = None if choices.once_in(4) else choices.between(1700, 2025)
+    return date(day, month, year)
+
+
+def on_date(choices: Choices) -> SentencePair:
+    """Returns when something happens: a date, perhaps with its weekday."""
+    day = some_date(choices)
+    if choices.once_in(2):
+        return SentencePair(f"no dia {day.source}", f"on {day.target}")
+    source, target = choices.of(WEEKDAYS)
+    return SentencePair(
+        f"{on_weekday(source)}, {day.source}", f"on {target}, {day.target}"
+    )
+
+
+def on_weekday(weekday: str) -> str:
+    """Returns "no" or "na" with a Portuguese weekday."""
+    return f"{'na' if weekday.endswith('feira') else 'no'} {weekday}"
+
+
+def telling_date(choices: Choices) -> SentencePair:
+    """Tells today's date, or when something happens."""
+    if choices.once_in(3):
+        return on_date(choices)
+    day = some_date(choices)
+    source, target = choices.of(WEEKDAYS)
+    return SentencePair(
+        f"Hoje é {source}, {day.source}.", f"Today is {target}, {day.target}."
+    )

@@ -1,0 +1,271 @@
+"""Noun phrases in both languages: agreement, word order and contraction."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from dlrt.phrases.choices import Choices
+from dlrt.phrases.determiners import (
+    ALL,
+    DEFINITE,
+    INDEFINITE,
+    MANY,
+    MY,
+    NO_DETERMINER,
+    OTHER,
+    OUR,
+    THAT,
+    THIS,
+    YOUR,
+    Determiner,
+    contract,
+    form_of,
+)
+from dlrt.phrases.lexicon import (
+    COLOURS,
+    MOODS,
+    NAMES,
+    OF_PEOPLE,
+    OF_THINGS,
+    PEOPLE,
+    PLACES,
+    Adjective,
+    Noun,
+)
+from dlrt.phrases.number_words import english_number, english_ordinal, portuguese_number
+from dlrt.phrases.sentence_pair import SentencePair
+from dlrt.phrases.verbs import FIRST, FIRST_PLURAL, SECOND, THIRD, THIRD_PLURAL
+
+
+class NounPhrase(NamedTuple):
+    """A noun phrase or pronoun, with what agrees with it."""
+
+    source: str
+    target: str
+    feminine: bool
+    person: int = THIRD
+
+    @property
+    def plural(self) -> bool:
+        """Whether verbs and adjectives are in the plural."""
+        return self.person >= FIRST_PLURAL
+
+
+# Of what is known, and of anything; the common ones more often.
+_KNOWN = (DEFINITE, DEFINITE, DEFINITE, THIS, THAT, MY, YOUR, OUR)
+_ANY = (*_KNOWN, INDEFINITE, INDEFINITE, INDEFINITE, OTHER, MANY, ALL)
+_WITH_NUMBER = (DEFINITE, THIS, THAT, MY, YOUR, OUR)
+_OF_OWNERS = (DEFINITE, MY, YOUR, OUR)
+
+_OWNERS = (("dele", "his"), ("dela", "her"), ("deles", "their"), ("delas", "their"))
+_ORDINALS = (
+    ("primeiro", "primeira"),
+    ("segundo", "segunda"),
+    ("terceiro", "terceira"),
+    ("quarto", "quarta"),
+    ("quinto", "quinta"),
+)
+
+_PRONOUNS = tuple(
+    NounPhrase(source, target, feminine, person)
+    for source, target, genders, person in (
+        ("eu", "I", (False, True), FIRST),
+        ("tu", "you", (False, True), SECOND),
+        ("ele", "he", (False,), THIRD),
+        ("ela", "she", (True,), THIRD),
+        ("nós", "we", (False, True), FIRST_PLURAL),
+        ("vocês", "you", (False, True), THIRD_PLURAL),
+        ("eles", "they", (False,), THIRD_PLURAL),
+        ("elas", "they", (True,), THIRD_PLURAL),
+    )
+    for feminine in genders
+)
+
+
+def join(*words: str) -> str:
+    """Joins words with spaces, without the empty ones."""
+    return " ".join(word for word in words if word)
+
+
+def with_article(target: str) -> str:
+    """Puts the English indefinite article before a phrase."""
+    return f"{'an' if target[0] in 'aeiou' else 'a'} {target}"
+
+
+def build(
+    noun: Noun,
+    determiner: Determiner = NO_DETERMINER,
+    plural: bool = False,
+    number: tuple[str, str] = ("", ""),
+    adjective: tuple[str, str] = ("", ""),
+    owner: tuple[str, str] = ("", ""),
+) -> NounPhrase:
+    """Builds a noun phrase of its parts, which agree already.
+
+    Args:
+        noun: The head.
+        determiner: What comes first.
+        plural: Whether the noun is in the plural.
+        number: A cardinal or ordinal number in both languages.
+        adjective: An adjective in both languages.
+        owner: What follows in Portuguese ("da Maria"), and what takes the
+            place of the determiner in English ("Maria's").
+    """
+    if plural:
+        source_noun, target_noun = noun.source_plural, noun.target_plural
+        target_determiner = determiner.target_plural
+    else:
+        source_noun, target_noun = noun.source, noun.target
+        target_determiner = determiner.target
+    source = join(
+        form_of(determiner.source, noun.feminine, plural),
+        number[0],
+        source_noun,
+        adjective[0],
+        owner[0],
+    )
+    target = join(number[1], adjective[1], target_noun)
+    if determiner is INDEFINITE:
+        target = with_article(target)
+    else:
+        target = join(owner[1] or target_determiner, target)
+    return NounPhrase(source, target, noun.feminine, THIRD_PLURAL if plural else THIRD)
+
+
+def some(choices: Choices, nouns: Sequence[Noun]) -> NounPhrase:
+    """Returns a noun phrase of any kind with one of `nouns`."""
+    if choices.once_in(3):
+        return known(choices, nouns)
+    noun = choices.of(nouns)
+    if choices.once_in(4):
+        return _counted(choices, noun, NO_DETERMINER, 120)
+    return _determined(choices, noun, _ANY)
+
+
+def known(choices: Choices, nouns: Sequence[Noun]) -> NounPhrase:
+    """Returns a noun phrase of what is known: "the", "my", "these three" ..."""
+    noun = choices.of(nouns)
+    kind = choices.below(8)
+    if kind == 0:
+        return _counted(choices, noun, choices.of(_WITH_NUMBER), 12)
+    if kind == 1:
+        return _ranked(choices, noun)
+    if kind < 4:
+        return _owned(choices, noun)
+    return _determined(choices, noun, _KNOWN)
+
+
+def many(number: int, noun: Noun) -> NounPhrase:
+    """Returns so many of a noun."""
+    return build(
+        noun,
+        plural=True,
+        number=(portuguese_number(number, noun.feminine), english_number(number)),
+    )
+
+
+def simple(choices: Choices, nouns: Sequence[Noun]) -> NounPhrase:
+    """Returns a noun phrase of two or three words."""
+    determiner = choices.of(_OF_OWNERS)
+    return build(choices.of(nouns), determiner, choices.once_in(4))
+
+
+def person_name(choices: Choices) -> NounPhrase:
+    """Returns the name of a person."""
+    name, feminine = choices.of(NAMES)
+    return NounPhrase(join("a" if feminine else "o", name), name, feminine)
+
+
+def subject(choices: Choices) -> NounPhrase:
+    """Returns who does something: a pronoun, a name, or any person."""
+    kind = choices.below(5)
+    if kind < 2:
+        return choices.of(_PRONOUNS)
+    return person_name(choices) if kind == 2 else known(choices, PEOPLE)
+
+
+def simple_subject(choices: Choices) -> NounPhrase:
+    """Returns who does something, in at most three words."""
+    kind = choices.below(3)
+    if kind == 0:
+        return choices.of(_PRONOUNS)
+    return person_name(choices) if kind == 1 else simple(choices, PEOPLE)
+
+
+def place(choices: Choices, preposition: str, target: str = "") -> SentencePair:
+    """Returns a place after a preposition.
+
+    Args:
+        choices: Where the random choices come from.
+        preposition: The Portuguese preposition.
+        target: The English one; by default the one that says that something
+            is at the place.
+    """
+    noun = choices.of(PLACES)
+    phrase = _determined(choices, noun, (DEFINITE, *_ANY))
+    return SentencePair(
+        contract(preposition, phrase.source),
+        join(target or noun.preposition, phrase.target),
+    )
+
+
+def adjectives_for(noun: Noun) -> tuple[Adjective, ...]:
+    """Returns the adjectives that make sense with a noun."""
+    return OF_PEOPLE + MOODS if noun in PEOPLE else OF_THINGS + COLOURS
+
+
+def _some_adjective(choices: Choices, noun: Noun, plural: bool) -> tuple[str, str]:
+    """Returns an adjective, perhaps with "very", or none at all."""
+    if choices.once_in(2):
+        return ("", "")
+    adjective = choices.of(adjectives_for(noun))
+    source = form_of(adjective.source, noun.feminine, plural)
+    if adjective.comparative and choices.once_in(4):
+        return (f"muito {source}", f"very {adjective.target}")
+    return (source, adjective.target)
+
+
+def _determined(
+    choices: Choices, noun: Noun, determiners: Sequence[Determiner]
+) -> NounPhrase:
+    determiner = choices.of(determiners)
+    plural = not determiner.target
+    if determiner.target and determiner.target_plural:
+        plural = choices.once_in(3)
+    adjective = _some_adjective(choices, noun, plural)
+    return build(noun, determiner, plural, adjective=adjective)
+
+
+def _counted(
+    choices: Choices, noun: Noun, determiner: Determiner, largest: int
+) -> NounPhrase:
+    number = choices.between(2, largest)
+    return build(
+        noun,
+        determiner,
+        plural=True,
+        number=(portuguese_number(number, noun.feminine), english_number(number)),
+        adjective=_some_adjective(choices, noun, plural=True),
+    )
+
+
+def _ranked(choices: Choices, noun: Noun) -> NounPhrase:
+    rank = choices.between(1, len(_ORDINALS))
+    source = _ORDINALS[rank - 1][noun.feminine]
+    return build(noun, DEFINITE, number=(source, english_ordinal(rank)))
+
+
+def _owned(choices: Choices, noun: Noun) -> NounPhrase:
+    plural = choices.once_in(3)
+    if choices.once_in(2):
+        owner = choices.of(_OWNERS)
+    else:
+        phrase = person_name(choices) if choices.once_in(2) else simple(choices, PEOPLE)
+        ending = "'" if phrase.target.endswith("s") else "'s"
+        owner = (contract("de", phrase.source), phrase.target + ending)
+    return build(
+        noun,
+        DEFINITE,
+        plural,
+        adjective=_some_adjective(choices, noun, plural),
+        owner=owner,
+    )

@@ -1,0 +1,19 @@
+"""How much a regularizer counts."""
+
+import math
+from typing import Any
+
+from dlrt.checks import is_number
+
+
+def checked_amount(amount: Any, name: str = "amount") -> float:
+    """The factor of a penalty, the argument of a name.
+
+    Raises:
+        ValueError: If it is no number `≥ 0`.
+    """
+    if not is_number(amount) or not math.isfinite(amount) or amount < 0:
+        raise ValueError(
+            f"`{name}` must be a number of at least 0. Received: {name}={amount!r}"
+        )
+    return float(amount)

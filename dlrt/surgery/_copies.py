@@ -1,0 +1,145 @@
+"""Copies of layers with all of their state."""
+
+import copy
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeAlias
+
+import keras
+import numpy as np
+from keras.src.utils.tracking import DotNotTrackScope  # not exported by Keras
+
+from dlrt.backend.structure import build_shapes, has_build, is_graph, own_variables
+
+Layer: TypeAlias = keras.layers.Layer
+
+
+# Methods that Keras gives every object.
+_OF_THE_OBJECT = ("build", "quantize")
+
+
+def copy_of(operation: Any) -> Any:
+    """A layer or operation of the same configuration, not built."""
+    return type(operation).from_config(operation.get_config())
+
+
+def no_copy(layer: Layer, error: Exception) -> str:
+    """What is wrong with a layer that `copy_of` fails for."""
+    return (
+        f"{layer.name!r} of type {type(layer).__name__}, which can't be copied: its "
+        "`get_config` must say all that `from_config` and `build` need. "
+        f"{type(error).__name__}: {error}"
+    )
+
+
+def make_like(new: Layer, layer: Layer) -> None:
+    """Builds a layer of the same configuration, and gives it weights and state.
+
+    That is also what configurations don't have: LoRA, quantisation and types of layers
+    within, and what a layer saves beside its weights.
+
+    Raises:
+        ValueError: If it has other layers or weights.
+    """
+    build_like(new, layer)
+    for old, copied in _pairs(layer, new):
+        _give_state(copied, old)
+
+
+def build_like(new: Layer, layer: Layer) -> None:
+    """Builds a layer, and those within, as far as another one is."""
+    if layer.built and not new.built and has_build(new):
+        if isinstance(new, keras.Model):
+            # Its `build_from_config` hides errors.
+            build_by_shapes(new, layer)
+        else:
+            new.build_from_config(layer.get_build_config())
+    with new._open_name_scope():
+        for old, inside in _children(layer, new):
+            build_like(inside, old)
+    if layer.built and not new.built:
+        new._build_shapes_dict = layer._build_shapes_dict
+        new.built = True
+
+
+def build_by_shapes(new: Layer, layer: Layer) -> None:
+    """Builds a layer for the shapes that another one is built for."""
+    shapes = build_shapes(layer)
+    if len(shapes) == 1:
+        new.build(*shapes.values())
+    else:
+        new.build(**shapes)
+
+
+def deep_copy(layer: Layer, new: Mapping[int, Layer]) -> Any:
+    """A copy of a layer in memory, without its configuration.
+
+    Args:
+        layer: The layer, built.
+        new: What takes the place of layers within, by their `id`.
+    """
+    inside = [part for part in layer._flatten_layers() if id(part) not in new]
+    made: dict[int, Any] = {id(part): _unmade(type(part)) for part in inside}
+    # Modules have no copies; generators of seeds hold one.
+    modules = {id(module): module for module in sys.modules.values()}
+    memo: dict[int, Any] = {**modules, **new, **made}
+    for part in inside:
+        # How it is called belongs to the model.
+        memo[id(part._inbound_nodes)] = []
+        memo[id(part._outbound_nodes)] = []
+    with DotNotTrackScope():
+        for part in inside:
+            state = {
+                name: value
+                for name, value in vars(part).items()
+                if name not in _OF_THE_OBJECT
+            }
+            vars(made[id(part)]).update(copy.deepcopy(state, memo))
+    for copied in made.values():
+        tracker = copied._tracker
+        for name, (_, store) in tracker.config.items():
+            tracker.stored_ids[name] = set(map(id, store))
+    return made[id(layer)]
+
+
+def _unmade(kind: Any) -> Any:
+    return kind.__new__(kind)
+
+
+def _children(layer: Layer, new: Layer) -> list[tuple[Layer, Layer]]:
+    """The layers directly within a layer and within its copy."""
+    old, copied = (x.layers if is_graph(x) else x._layers for x in (layer, new))
+    if [type(x) for x in old] != [type(x) for x in copied]:
+        raise ValueError(
+            f"Layer {layer.name!r} of type {type(layer).__name__} has a configuration "
+            f"that makes other layers than it has: {[x.name for x in copied]}. "
+            f"Received: {[x.name for x in old]}"
+        )
+    return list(zip(old, copied, strict=True))
+
+
+def _pairs(layer: Layer, new: Layer) -> Iterator[tuple[Layer, Layer]]:
+    yield layer, new
+    for old, inside in _children(layer, new):
+        yield from _pairs(old, inside)
+
+
+def _give_state(new: Any, layer: Any) -> None:
+    if new.dtype_policy != layer.dtype_policy:
+        # Quantises as well.
+        new.dtype_policy = layer.dtype_policy
+    if isinstance(layer, keras.layers.MultiHeadAttention):
+        # Keras leaves this out of the configuration: it depends on the machine.
+        new._flash_attention = layer._flash_attention
+    if getattr(layer, "lora_enabled", False):
+        # Keras saves the product with the kernel, and no `lora_alpha`.
+        if not new.lora_enabled:
+            new.enable_lora(layer.lora_rank)
+        new.lora_alpha = layer.lora_alpha
+        for name, value in vars(layer).items():
+            if isinstance(value, keras.Variable):
+                getattr(new, name).assign(value)
+    elif own_variables(layer) or own_variables(new):
+        saved: dict[str, Any] = {}
+        layer.save_own_variables(saved)
+        new.load_own_variables({name: np.asarray(it) for name, it in saved.items()})

@@ -1,0 +1,193 @@
+"""From dense to low-rank models and back."""
+
+import math
+import warnings
+from typing import NamedTuple, TypeAlias
+
+import keras
+import numpy as np
+
+from dlrt.checks import check_positive_integer, check_share
+from dlrt.factors import Factors
+from dlrt.surgery.decomposed import is_decomposed, recompose, recompose_row
+from dlrt.surgery.families import family_of_low_rank
+from dlrt.surgery.rebuild import Replacement, rebuild
+from dlrt.surgery.recurrent import restore_recurrent
+from dlrt.surgery.selection import (
+    LayerFilter,
+    check_built,
+    find_left_alone,
+    overview,
+    select,
+)
+
+Layer: TypeAlias = keras.layers.Layer
+
+
+def convert(
+    model: keras.Model,
+    rank: int | None = None,
+    tolerance: float | None = None,
+    ratio: float | None = None,
+    layers: LayerFilter = None,
+) -> keras.Model:
+    """A copy of a model with layers in low-rank form, by truncated SVD.
+
+    `Dense`, `EinsumDense`, `Conv1D`, `Conv2D`, `MultiHeadAttention` and `Embedding`
+    become `LowRankDense` and so on. Exactly one of `rank`, `tolerance` and `ratio` says
+    how much is kept of every kernel, as the matrix that its low-rank layer makes of it;
+    an attention layer has one for each projection.
+
+    Layers within layers and models of your own classes are converted as well, if the
+    configuration of these is enough to copy them; they become a
+    `dlrt.surgery.exchanged.Exchanged`. So are the projections of attention whose class
+    is your own, and layers of your own classes that only have another constructor.
+    Others are left alone, and so are layers within other layers of Keras: a warning
+    says which and why, unless `layers` is given. A layer that can't be copied and has
+    nothing to convert within it is copied in memory, which is warned of as well. Those
+    that `dlrt.decompose` has made three of count as one.
+
+    Args:
+        model: A built Keras model; it is not changed.
+        rank: Rank to keep of every kernel, at least 1. A smaller kernel keeps its full
+            rank, `min(n, m)`.
+        tolerance: Relative Frobenius error allowed in every kernel, in `(0, 1)`.
+        ratio: Share of the parameters of a kernel to keep, in `(0, 1)`:
+            `rank = ratio n m / (n + m)`, at least 1.
+        layers: Which layers: a regular expression or a list of names, matched in full,
+            or a function of the layer. Defaults to all whose low-rank form has fewer
+            parameters, except the model's last `Dense` or `EinsumDense`, embeddings
+            (whose rows have little in common, so that truncation costs the most there;
+            name them to have them converted), `EinsumDense` with an equation that is
+            no product with one matrix, and convolutions with groups.
+
+    Returns:
+        A new model of the same kind, or an `Exchanged` for a model of your own class,
+        not compiled.
+
+    Raises:
+        ValueError: If an argument is outside of its range, the model is not built or
+            can't be copied, layers share weights that copies of them would not share,
+            `layers` selects none, or one that has no low-rank form: with a constraint
+            of the kernel, quantised, with such an equation or groups, with entries
+            that are no finite numbers, or within a layer that can't be copied.
+        TypeError: If `model` is no model.
+
+    Example:
+
+    >>> dense = keras.Sequential(
+    ...     [keras.Input((784,)), keras.layers.Dense(500), keras.layers.Dense(10)])
+    >>> low_rank = dlrt.convert(dense, rank=20)
+    >>> dense.count_params(), low_rank.count_params()
+    (397510, 31590)
+    """
+    amount = _Amount(rank, tolerance, ratio)
+    amount.check()
+    check_built(model)
+    model = recompose(model)
+    replacements: dict[int, Replacement] = {}
+    for layer, family in select(model, layers):
+        matrices = family.matrices(layer)
+        if not all(np.all(np.isfinite(matrix)) for matrix in matrices):
+            raise ValueError(
+                f"Layer {layer.name!r} has a kernel with entries that are no finite "
+                "numbers. Leave the layer out with `layers`."
+            )
+        kept = [amount.of(matrix) for matrix in matrices]
+        if layers is not None or _size(kept) < sum(map(np.size, matrices)):
+            replacements[id(layer)] = family.low_rank(layer, kept)
+    if not replacements:
+        raise ValueError(
+            "`layers` selects no layer that would become smaller. Received: "
+            f"layers={layers!r}. {overview(model)}"
+        )
+    if layers is None:
+        for sentence in find_left_alone(model):
+            warnings.warn(sentence, stacklevel=2)
+    return rebuild(model, lambda layer: replacements.get(id(layer)))
+
+
+def to_dense(model: keras.Model) -> keras.Model:
+    """A copy of a model with every low-rank layer made the layer that it stands for.
+
+    These are layers of Keras; a `LowRankMultiHeadAttention` becomes a
+    `CachedMultiHeadAttention`, which is called in the same ways. The three layers that
+    `dlrt.decompose` makes of one become that one, and a `dlrt.layers.ProjectedRNN`
+    whose products are `Dense` layers then the recurrent layer of Keras.
+
+    Args:
+        model: A built Keras model; it is not changed.
+    """
+    check_built(model)
+
+    def replace(layer: Layer) -> Replacement | None:
+        if is_decomposed(layer):
+            return recompose_row(layer)
+        family = family_of_low_rank(layer)
+        return None if family is None else family.dense(layer)
+
+    return restore_recurrent(rebuild(model, replace))
+
+
+def merge(model: keras.Model) -> keras.Model:
+    """A copy of a model in its fastest form for prediction.
+
+    Every low-rank layer becomes two layers in a row, with kernels `K = U S` and `Vᵀ`,
+    or one dense layer where that has no more parameters: two `Dense`, two
+    `EinsumDense`, two convolutions, the second of size 1, or an `Embedding` and a
+    `Dense`. A `LowRankMultiHeadAttention` has
+    no such form; it stays what it is, or becomes a `CachedMultiHeadAttention` where
+    that has no more parameters. The three layers that `dlrt.decompose` makes of one,
+    at full rank, become that one. Without attention and `dlrt.layers.ProjectedRNN`, the
+    result has standard Keras layers only; it can be exported, quantised and loaded
+    without dlrt.
+
+    Args:
+        model: A built Keras model; it is not changed.
+    """
+    check_built(model)
+
+    def replace(layer: Layer) -> Replacement | None:
+        if is_decomposed(layer):
+            return recompose_row(layer)
+        family = family_of_low_rank(layer)
+        if family is None:
+            return None
+        pays = family.merging_pays(layer)
+        return family.merged(layer) if pays else family.dense(layer)
+
+    return restore_recurrent(rebuild(model, replace))
+
+
+class _Amount(NamedTuple):
+    """How much to keep of a matrix: one of these, the others `None`."""
+
+    rank: int | None
+    tolerance: float | None
+    ratio: float | None
+
+    def check(self) -> None:
+        given = {k: v for k, v in self._asdict().items() if v is not None}
+        if len(given) != 1:
+            raise ValueError(
+                "Exactly one of `rank`, `tolerance` and `ratio` must be given. "
+                f"Received: {given or 'none of them'}"
+            )
+        if self.rank is not None:
+            check_positive_integer("rank", self.rank)
+        for name in ("tolerance", "ratio"):
+            if name in given:
+                check_share(name, given[name])
+
+    def of(self, matrix: np.ndarray) -> Factors:
+        if self.tolerance is not None:
+            return Factors.from_dense(matrix, tolerance=self.tolerance)
+        n, m = matrix.shape
+        if self.ratio is not None:
+            return Factors.from_dense(matrix, max(1, int(self.ratio * n * m / (n + m))))
+        return Factors.from_dense(matrix, min(self.rank or n, n, m))
+
+
+def _size(factors: list[Factors]) -> int:
+    """Number of parameters of two factors in place of each three."""
+    return sum(math.prod(f.u.shape) + math.prod(f.v.shape) for f in factors)

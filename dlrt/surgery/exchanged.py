@@ -1,0 +1,121 @@
+"""A layer or model of a user's own with others in the places of layers within it."""
+
+import functools
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+
+from dlrt.backend.structure import (
+    build_shapes,
+    exchange,
+    has_build,
+    is_container,
+    parts,
+)
+from dlrt.training.model import Model
+
+
+@keras.saving.register_keras_serializable(package="dlrt")
+class Exchanged(Model):
+    """Calls a layer some of whose layers have been exchanged for others.
+
+    The class of a layer makes the layers within it anew when a file is loaded, and does
+    not know what has taken their places. This model does: its configuration has that
+    of the layer as it was, and that of every new layer. It is what `dlrt.convert`,
+    `dlrt.compress` and their kin put in place of a layer or model whose class a user
+    has written, if they replace layers within it.
+
+    It is called, trained and saved like the layer, with the same arguments. Attributes
+    of the layer are those of `layer`; a training step that its class has written is not
+    used.
+
+    Args:
+        layer: A built layer or model with a configuration. It is taken over: its layers
+            are exchanged.
+        replacements: The new layers, built, by where they go: names of attributes, and
+            indices or keys in these, `"blocks/0/hidden"`.
+        **kwargs: Arguments of `dlrt.Model`.
+
+    Attributes:
+        layer: The layer.
+
+    Raises:
+        ValueError: If there is no layer in one of the places.
+    """
+
+    def __init__(
+        self, layer: Any, replacements: Mapping[str, Any], **kwargs: Any
+    ) -> None:
+        @functools.wraps(layer.call)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            return layer(*args, **kwargs)
+
+        # Keras looks at the signature when the layer is made.
+        self.call = call
+        super().__init__(**{"dtype": layer.dtype_policy, **kwargs})
+        # The layer converts and checks what it is called with, as it is used to.
+        self._convert_input_args = False
+        self._allow_non_tensor_positional_args = True
+        self._register_call_context_args(*layer._call_context_args)
+        found = parts(layer)
+        missing = sorted(set(replacements) - set(found))
+        if missing:
+            raise ValueError(
+                f"`replacements` must be for places of layers within {layer.name!r}: "
+                f"{list(found)}. Received also: {missing}"
+            )
+        # As text, which nobody who makes a layer of it can change.
+        self._original = json.dumps(keras.saving.serialize_keras_object(layer))
+        self._places = tuple(replacements)
+        self._build_configs = {
+            at: part.get_build_config()
+            for at, part in found.items()
+            if is_container(part) and part.built and has_build(part)
+        }
+        exchange(layer, {id(found[at]): new for at, new in replacements.items()})
+        self.layer = layer
+        self.supports_masking = layer.supports_masking
+        # Whoever exports the model asks for its shapes.
+        self._build_shapes_dict = build_shapes(layer)
+        self.built = True
+
+    def compute_mask(self, *args: Any, **kwargs: Any) -> Any:
+        return self.layer.compute_mask(*args, **kwargs)
+
+    def compute_output_shape(self, *args: Any, **kwargs: Any) -> Any:
+        return self.layer.compute_output_shape(*args, **kwargs)
+
+    def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
+        return self.layer.compute_output_spec(*args, **kwargs)
+
+    def get_config(self) -> dict[str, Any]:
+        found = parts(self.layer)
+        return {
+            "name": self.name,
+            "trainable": self.trainable,
+            "layer": json.loads(self._original),
+            "replacements": {
+                at: keras.saving.serialize_keras_object(found[at])
+                for at in self._places
+            },
+            "build_configs": dict(self._build_configs),
+        }
+
+    @classmethod
+    def from_config(
+        cls, config: dict[str, Any], custom_objects: Any = None
+    ) -> "Exchanged":
+        def made(serialized: dict[str, Any]) -> Any:
+            return keras.saving.deserialize_keras_object(serialized, custom_objects)
+
+        config = dict(config)
+        layer = made(config.pop("layer"))
+        found = parts(layer)
+        for at, build_config in config.pop("build_configs", {}).items():
+            # Later they would build what is put in the places within them once more.
+            if not found[at].built:
+                found[at].build_from_config(build_config)
+        new = {at: made(it) for at, it in config.pop("replacements").items()}
+        return cls(layer, new, **config)

@@ -1,0 +1,154 @@
+"""Recurrent layers of Keras with layers in place of their kernels, and back."""
+
+import re
+from collections.abc import Callable, Iterable
+from typing import TypeAlias
+
+import keras
+import numpy as np
+
+from dlrt.layers import ProjectedRNN
+from dlrt.layers.projected_rnn import RECURRENT, obstacle
+from dlrt.surgery.rebuild import Replacement, layers_in, out_of_reach, rebuild
+from dlrt.surgery.selection import LayerFilter, check_filter
+
+Layer: TypeAlias = keras.layers.Layer
+
+# The kernels as arguments of recurrent layers call them, and what the names of the
+# layers in their places end with.
+_KERNELS = ("kernel", "recurrent")
+_NAMES = ("_kernel", "_recurrent_kernel")
+
+
+def project_recurrent(
+    model: keras.Model, layers: LayerFilter
+) -> tuple[keras.Model, LayerFilter]:
+    """A copy of a model with `ProjectedRNN` layers in place of those of Keras.
+
+    Their products are `Dense` layers, `<name>_kernel` and `<name>_recurrent_kernel`.
+
+    Args:
+        model: The model.
+        layers: Which layers are to be replaced, all if `None`. A name or expression is
+            for the layer or for one of the two.
+
+    Returns:
+        The copy, or the model itself if it has no such layers, and what selects the
+        same layers in the copy.
+
+    Raises:
+        ValueError: If a selected layer can't be opened.
+    """
+    check_filter(layers)
+    if not (layers is None or isinstance(layers, str) or callable(layers)):
+        layers = list(layers)
+    found = {id(x): x for x in layers_in(model) if type(x) in RECURRENT}
+    new: dict[int, Replacement] = {}
+    far = out_of_reach(model)
+    for key, layer in found.items():
+        why_not = far.get(key) or obstacle(layer)
+        if layers is not None and not _selects(layers, layer):
+            continue
+        if why_not is None:
+            new[key] = _to_projected(layer)
+        elif layers is not None:
+            raise ValueError(
+                f"Layer {layer.name!r} {why_not}. Leave the layer out with `layers`."
+            )
+    if not new:
+        return model, layers
+    if callable(layers):
+        layers = _also(layers, [replacement.layer for replacement in new.values()])
+    return rebuild(model, lambda layer: new.get(id(layer))), layers
+
+
+def restore_recurrent(model: keras.Model) -> keras.Model:
+    """The model with layers of Keras where both products are `Dense` layers.
+
+    It is the model itself if there are none.
+    """
+    if not any(map(_is_closable, model._flatten_layers())):
+        return model
+    return rebuild(
+        model, lambda layer: _to_keras(layer) if _is_closable(layer) else None
+    )
+
+
+def types_of_products(model: keras.Model) -> dict[int, str]:
+    """The types of the recurrent layers whose products layers are, by their `id`."""
+    return {
+        id(product): type(layer.layer).__name__
+        for layer in model._flatten_layers()
+        if isinstance(layer, ProjectedRNN)
+        for product in layer.projections
+    }
+
+
+def _selects(layers: LayerFilter, layer: Layer) -> bool:
+    if callable(layers):
+        return layers(layer)
+    names = [layer.name, *(layer.name + end for end in _NAMES)]
+    if isinstance(layers, str):
+        return any(re.fullmatch(layers, name) for name in names)
+    return not set(names).isdisjoint(layers or ())
+
+
+def _also(
+    layers: Callable[[Layer], bool], new: Iterable[ProjectedRNN]
+) -> Callable[[Layer], bool]:
+    """A function that selects the products of new layers as well."""
+    products = [product for layer in new for product in layer.projections]
+    return lambda layer: any(layer is product for product in products) or layers(layer)
+
+
+def _to_projected(layer: Layer) -> Replacement:
+    kernels = (layer.cell.kernel, layer.cell.recurrent_kernel)
+    biases: list[np.ndarray | None] = [None, None]
+    if layer.use_bias:
+        both = np.asarray(layer.cell.bias)
+        biases = list(both) if isinstance(layer, keras.layers.GRU) else [both, None]
+    projections, weights = [], []
+    for kind, end, kernel, bias in zip(_KERNELS, _NAMES, kernels, biases, strict=True):
+        projections.append(
+            keras.layers.Dense(
+                kernel.shape[1],
+                use_bias=bias is not None,
+                kernel_initializer=getattr(layer, f"{kind}_initializer"),
+                kernel_regularizer=getattr(layer, f"{kind}_regularizer"),
+                kernel_constraint=getattr(layer, f"{kind}_constraint"),
+                bias_regularizer=layer.bias_regularizer,
+                bias_constraint=layer.bias_constraint,
+                name=layer.name + end,
+                dtype=layer.dtype_policy,
+                trainable=layer.trainable,
+            )
+        )
+        weights.append([np.asarray(kernel), *([] if bias is None else [bias])])
+    # The product with the state is the cell's, and comes first.
+    return Replacement(ProjectedRNN(layer, *projections), weights[1] + weights[0])
+
+
+def _is_closable(layer: Layer) -> bool:
+    return isinstance(layer, ProjectedRNN) and all(
+        type(product) is keras.layers.Dense
+        and product.activation is keras.activations.linear
+        and product.activity_regularizer is None
+        for product in layer.projections
+    )
+
+
+def _to_keras(layer: ProjectedRNN) -> Replacement:
+    plain = layer.layer
+    config = {**plain.get_config(), "name": layer.name, "trainable": layer.trainable}
+    for kind, product in zip(_KERNELS, layer.projections, strict=True):
+        config[f"{kind}_regularizer"] = product.kernel_regularizer
+        config[f"{kind}_constraint"] = product.kernel_constraint
+    biases = [product.bias for product in layer.projections]
+    config["use_bias"] = any(bias is not None for bias in biases)
+    weights = [np.asarray(product.kernel) for product in layer.projections]
+    if config["use_bias"]:
+        zeros = np.zeros(weights[0].shape[1], weights[0].dtype)
+        values = [zeros if bias is None else np.asarray(bias) for bias in biases]
+        gru = isinstance(plain, keras.layers.GRU)
+        weights.append(np.stack(values) if gru else values[0] + values[1])
+    return Replacement(type(plain).from_config(config), weights)

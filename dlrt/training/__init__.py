@@ -1,0 +1,1 @@
+"""Training along the manifold: the optimizer, the model, and room for the ranks."""

@@ -1,0 +1,110 @@
+"""A training step in phases, and what makes one step of it where losses are scaled.
+
+`keras.optimizers.LossScaleOptimizer` decides at every `apply` whether gradients are
+finite and whether the scale changes. Of a step with several gradients it would take
+some and leave others, and divide gradients of one loss by different scales.
+"""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from dlrt.backend.values import value_of
+from dlrt.training._layer_step import layer_of, phase_gradients
+from dlrt.training.optimizer import LowRank
+
+Tensor = Any
+
+
+class PhasedStep:
+    """One step of `LowRank`, of a gradient for each phase of its integrator."""
+
+    def __init__(self, optimizer: LowRank, variables: list) -> None:
+        """Begins a step.
+
+        Args:
+            optimizer: The optimizer.
+            variables: The trainable variables.
+        """
+        self._optimizer = optimizer
+        self._variables = variables
+
+    def apply(self, index: int, gradients: list[Tensor | None]) -> None:
+        """Runs a phase with what it needs of the gradients of all variables."""
+        wanted = phase_gradients(self._optimizer, index, self._variables, gradients)
+        with self._optimizer.phase(index):
+            self._optimizer.apply(wanted, self._variables)
+
+    def finish(self) -> None:
+        """Ends the step."""
+
+
+class ScaledStep(PhasedStep):
+    """The same within a `LossScaleOptimizer`: one scale, and all phases or none.
+
+    If a gradient of any phase is not finite, all variables get back the values that
+    they had before the step. The phases run on all the same, with zeros for the
+    gradients of factors, so that later passes through the model see finite weights.
+    """
+
+    def __init__(
+        self,
+        outer: keras.optimizers.LossScaleOptimizer,
+        optimizer: LowRank,
+        variables: list,
+    ) -> None:
+        super().__init__(optimizer, variables)
+        if not outer.built:
+            with keras.name_scope(outer.name):
+                outer.build(variables)
+        self._outer = outer
+        self._changing = [*variables, *optimizer.variables]
+        self._before = [value_of(variable) for variable in self._changing]
+        self._finite = ops.convert_to_tensor(True)
+
+    def apply(self, index: int, gradients: list[Tensor | None]) -> None:
+        outer = self._outer
+        gradients = phase_gradients(self._optimizer, index, self._variables, gradients)
+        finite = _on_all_devices(outer.check_finite(gradients))
+        self._finite = ops.logical_and(self._finite, finite)
+        pairs = zip(gradients, self._variables, strict=True)
+        super().apply(index, [self._unscaled(*pair) for pair in pairs])
+
+    def _unscaled(self, gradient: Tensor | None, variable: Any) -> Tensor | None:
+        if gradient is None or self._outer._overwrite_variable_with_gradient(variable):
+            return gradient
+        gradient = ops.divide(gradient, self._outer.dynamic_scale)
+        if layer_of(variable) is None:
+            return gradient
+        return ops.where(self._finite, gradient, ops.zeros_like(gradient))
+
+    def finish(self) -> None:
+        for variable, before in zip(self._changing, self._before, strict=True):
+            variable.assign(ops.where(self._finite, value_of(variable), before))
+        counter, scale = self._outer.step_counter, self._outer.dynamic_scale
+        full = ops.equal(counter, self._outer.dynamic_growth_steps - 1)
+        factor = ops.where(self._finite, ops.where(full, 2.0, 1.0), 0.5)
+        counted = ops.logical_and(self._finite, ops.logical_not(full))
+        counter.assign(ops.where(counted, counter + 1, 0))
+        scale.assign(scale * factor)
+
+
+def phased_step(outer: Any, optimizer: LowRank, variables: list) -> PhasedStep:
+    """Begins a step of a model's optimizer, which is `LowRank` or wraps it."""
+    if outer is optimizer:
+        return PhasedStep(optimizer, variables)
+    return ScaledStep(outer, optimizer, variables)
+
+
+def _on_all_devices(finite: Tensor) -> Tensor:
+    """Whether what each device has found of its part of the batch holds for all."""
+    if keras.backend.backend() != "tensorflow":
+        return finite
+    import tensorflow as tf
+
+    context = tf.distribute.get_replica_context()
+    if context is None or context.num_replicas_in_sync == 1:
+        return finite
+    failures = ops.cast(ops.logical_not(finite), "int32")
+    return ops.equal(context.all_reduce(tf.distribute.ReduceOp.SUM, failures), 0)

@@ -1,0 +1,99 @@
+"""A training step with one gradient for each phase of the integrator (TensorFlow)."""
+
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+from keras import tree
+
+from dlrt.layers.recording import recording
+from dlrt.training._augmented_gradients import Product, augmented_gradients
+from dlrt.training._layer_step import phase_variables
+from dlrt.training._phased_step import phased_step
+from dlrt.training.optimizer import LowRank
+
+Tensor = Any
+
+
+class _Pass(NamedTuple):
+    """A pass through the model and back.
+
+    Attributes:
+        prediction: The output of the model.
+        loss: The unscaled loss.
+        gradients: Of the weights, `None` for those that are not needed.
+        products: Layer, input and gradient of the output of each low-rank product;
+            `None` if they don't tell all about the gradients of kernels.
+    """
+
+    prediction: Any
+    loss: Tensor
+    gradients: list[Tensor]
+    products: list[Product] | None
+
+
+def train_step(model: keras.Model, optimizer: LowRank, data: Any) -> dict[str, Any]:
+    """`keras.Model.train_step` with a gradient for each phase, on one batch."""
+    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+    weights = model.trainable_weights
+    first = _differentiate(model, optimizer, 0, x, y, sample_weight)
+    batch = tf.shape(next(i for i in tree.flatten(x) if i is not None))[0]
+    # Keras divides a replica's loss, so that gradients can be summed.
+    replicas = tf.distribute.get_strategy().num_replicas_in_sync
+    model._loss_tracker.update_state(first.loss * replicas, sample_weight=batch)
+    step = phased_step(model.optimizer, optimizer, weights)
+    for index in range(len(optimizer.integrator.phases)):
+        if index == 0:
+            gradients = first.gradients
+        elif first.products is not None:
+            values = [tf.convert_to_tensor(weight) for weight in weights]
+            gradients = augmented_gradients(
+                optimizer, weights, values, first.gradients, first.products
+            )
+        else:
+            later = _differentiate(model, optimizer, index, x, y, sample_weight)
+            gradients = later.gradients
+        step.apply(index, gradients)
+    step.finish()
+    return model.compute_metrics(x, y, first.prediction, sample_weight=sample_weight)
+
+
+def _differentiate(
+    model: keras.Model,
+    optimizer: LowRank,
+    phase: int,
+    x: Any,
+    y: Any,
+    sample_weight: Any,
+) -> _Pass:
+    """One pass, with the gradients that a phase needs; all, if one pass may do."""
+    weights = model.trainable_weights
+    with tf.GradientTape() as tape, recording(_graph) as record:
+        prediction = model(x, training=True)
+        loss = model._compute_loss(
+            x=x, y=y, y_pred=prediction, sample_weight=sample_weight, training=True
+        )
+        scaled = model.optimizer.scale_loss(loss)
+    wanted = phase_variables(optimizer, phase, weights)
+    outputs: list[Tensor] = []
+    if optimizer.integrator.growth > 1 and record.complete:
+        wanted = {id(w) for w in weights}
+        outputs = record.outputs
+    sources = [w for w in weights if id(w) in wanted]
+    found = tape.gradient(scaled, sources + outputs)
+    by_id = dict(zip(map(id, sources), found, strict=False))
+    output_gradients = found[len(sources) :]
+    products = None
+    # Layers that are computed once more on the way back have none, and outputs that
+    # nothing depends on, for which a second pass would not be needed.
+    if outputs and all(g is not None for g in output_gradients):
+        products = list(
+            zip(record.layers, record.inputs, output_gradients, strict=True)
+        )
+    gradients = [by_id.get(id(weight)) for weight in weights]
+    return _Pass(prediction, loss, gradients, products)
+
+
+def _graph() -> Any:
+    """The graph that operations are put in, `None` if they run at once."""
+    return None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()

@@ -1,0 +1,457 @@
+"""The optimizer that trains low-rank layers."""
+
+import contextlib
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from dlrt import integrators
+from dlrt.backend.values import scope_of, value_of
+from dlrt.checks import check_integer, check_share
+from dlrt.integrators import Integrator
+from dlrt.layers import LowRankLayer
+from dlrt.layers.factor import stepping_factors
+from dlrt.training import _scaling, optimizer_slots
+from dlrt.training._layer_step import (
+    LayerStep,
+    finish_together,
+    grouped,
+    layer_of,
+    layers_of,
+    present,
+)
+from dlrt.training._shared_updates import shared_updates
+
+Tensor = Any
+
+
+@keras.saving.register_keras_serializable(package="dlrt")
+class LowRank(keras.optimizers.Optimizer):
+    """Trains low-rank layers with any Keras optimizer and an integrator.
+
+    The inner optimizer steps `K = U S`, `L = V Sᵀ` and `S` of every low-rank layer,
+    each with its Galerkin gradient, and all other weights as usual. The integrator
+    then turns the stepped values into the next `U`, `S` and `V`, in the gauge nearest
+    to the old bases, so that moments keep their meaning. Where the rank changes,
+    moments are carried over to the new coordinates.
+
+    A step that is not finite makes coefficients NaN, as it does dense kernels, and
+    leaves adaptive ranks as they are. Within a `keras.optimizers.LossScaleOptimizer`,
+    which Keras wraps around under `mixed_float16`, it is left out: a step of several
+    gradients has one scale, and is taken whole or not at all.
+
+    Args:
+        inner_optimizer: A `keras.optimizers.Optimizer`. Schedules, clipping, weight
+            decay and gradient accumulation are set there. Moving averages of the
+            weights (`use_ema`) are refused: averages of bases are not bases.
+        integrator: Name of an integrator or a `dlrt.integrators.Integrator`. One that
+            needs several gradients a step (`"kls"`, `"augmented_bug"`,
+            `"projector_splitting"`) needs a `dlrt.Model`.
+        tolerance: Float in `(0, 1)`: makes the rank adaptive. After a step the rank
+            becomes the smallest one with a truncation error of at most `tolerance`
+            times the norm of the kernel (both Frobenius). Layers can override it.
+            Defaults to `None`, ranks stay as they are.
+        min_rank: Smallest rank of an adaptive layer. Defaults to 2.
+        max_rank: Largest rank of an adaptive layer; layers can override it. Defaults
+            to `None`, no bound. A plain `keras.Model` can't enlarge variables during
+            `fit`: there the starting rank is a bound as well. `dlrt.Model` can.
+        truncation_start: Step number from which on ranks are truncated. Before it the
+            ranks stay as they are, while the singular values become meaningful.
+            Defaults to 0.
+        truncation_interval: Number of steps from one truncation to the next; between
+            them the rank stays. Defaults to 1, the rule of the paper.
+        truncation_stop: Step number from which on the rank stays. Defaults to `None`,
+            never.
+        update_scaling: `"dense"` scales the steps of `K` and `L` so that they move the
+            kernel as far as the same optimizer moves a dense kernel, which lets the
+            learning rate of a dense network carry over; `"none"` leaves them;
+            `"auto"` (default) scales unless the inner optimizer's step is
+            proportional to the gradient (SGD) or to the norm of the variable.
+        name: Name of the optimizer.
+
+    Raises:
+        ValueError: If an argument is outside of its range, or options exclude each
+            other.
+
+    Example:
+
+    >>> optimizer = dlrt.optimizers.LowRank(
+    ...     keras.optimizers.Adam(1e-3), integrator="parallel_bug", tolerance=0.1)
+    >>> round(float(optimizer.learning_rate), 6)
+    0.001
+
+    References:
+        - Schotthöfer et al., Low-rank lottery tickets, NeurIPS 2022,
+          arXiv:2205.13571.
+        - Ceruti, Kusch & Lubich, SIAM J. Sci. Comput. 46 (2024).
+    """
+
+    def __init__(
+        self,
+        inner_optimizer: keras.optimizers.Optimizer,
+        integrator: str | Integrator = "parallel_bug",
+        tolerance: float | None = None,
+        min_rank: int = 2,
+        max_rank: int | None = None,
+        truncation_start: int = 0,
+        truncation_interval: int = 1,
+        truncation_stop: int | None = None,
+        update_scaling: str = "auto",
+        name: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        for argument in kwargs:
+            raise ValueError(
+                f"LowRank does not take `{argument}`. Set it on `inner_optimizer`."
+            )
+        super().__init__(learning_rate=0.0, name=name)
+        self.inner_optimizer = _optimizer(inner_optimizer)
+        self.integrator = integrators.get(integrator)
+        self.tolerance = tolerance
+        self.min_rank = min_rank
+        self.max_rank = max_rank
+        self.truncation_start = truncation_start
+        self.truncation_interval = truncation_interval
+        self.truncation_stop = truncation_stop
+        self.update_scaling = update_scaling
+        self._scaled = _scaling.resolve(update_scaling, self.inner_optimizer)
+        self._value_dependent = _scaling.depends_on_values(self.inner_optimizer)
+        # Whether the ranks stay from now on, known before a training step is compiled.
+        self.settled = False
+        self._phase: int | None = None
+        self._check_arguments()
+
+    def _check_arguments(self) -> None:
+        inner = self.inner_optimizer
+        if isinstance(inner, (LowRank, keras.optimizers.LossScaleOptimizer)):
+            raise ValueError(
+                "`inner_optimizer` must be an optimizer that wraps no other. "
+                f"Received: inner_optimizer={type(inner).__name__}. "
+                "LossScaleOptimizer goes around LowRank, not inside."
+            )
+        if inner.use_ema:
+            raise ValueError(
+                "`inner_optimizer` must not use `use_ema=True`: averages of "
+                "orthonormal bases are not orthonormal."
+            )
+        if inner.gradient_accumulation_steps and len(self.integrator.phases) > 1:
+            raise ValueError(
+                "`gradient_accumulation_steps` needs an integrator with one gradient "
+                "a step, such as 'parallel_bug'. Received: "
+                f"integrator={self.integrator.name!r}"
+            )
+        if self.tolerance is not None:
+            check_share("tolerance", self.tolerance)
+            if not self.integrator.rank_adaptive:
+                raise ValueError(
+                    "`tolerance` needs a rank-adaptive integrator, 'parallel_bug' or "
+                    f"'augmented_bug'. Received: integrator={self.integrator.name!r}, "
+                    f"tolerance={self.tolerance}"
+                )
+        padded = self.tolerance is not None or self.integrator.growth > 1
+        if padded and isinstance(inner, keras.optimizers.Adafactor):
+            raise ValueError(
+                "Adafactor divides by the row and column means of squared gradients, "
+                "which are zero for columns beyond an adaptive rank. Use another "
+                "`inner_optimizer`, or a fixed rank with 'parallel_bug' or 'kls'."
+            )
+        for name, least in (
+            ("min_rank", 1),
+            ("max_rank", 1),
+            ("truncation_start", 0),
+            ("truncation_interval", 1),
+            ("truncation_stop", 1),
+        ):
+            value = getattr(self, name)
+            if value is not None or name not in ("max_rank", "truncation_stop"):
+                check_integer(name, value, least)
+        if self.max_rank is not None and self.max_rank < self.min_rank:
+            raise ValueError(
+                "`max_rank` must be at least `min_rank`. Received: "
+                f"max_rank={self.max_rank}, min_rank={self.min_rank}"
+            )
+        stop = self.truncation_stop
+        if stop is not None and stop <= self.truncation_start:
+            raise ValueError(
+                "`truncation_stop` must be greater than `truncation_start`, or no "
+                f"truncation ever happens. Received: truncation_stop={stop}, "
+                f"truncation_start={self.truncation_start}"
+            )
+
+    def build(self, variables: list[keras.Variable]) -> None:
+        if self.built:
+            return
+        _check_whole(variables)
+        for layer in layers_of(variables):
+            if layer.tolerance is not None and not self.integrator.rank_adaptive:
+                raise ValueError(
+                    f"Layer {layer.name!r} has tolerance={layer.tolerance}, which "
+                    "needs a rank-adaptive integrator, 'parallel_bug' or "
+                    f"'augmented_bug'. Received: integrator={self.integrator.name!r}"
+                )
+        # Between the phases of an augmenting integrator the factors no longer tell the
+        # rank that the step began with.
+        self._ranks = []
+        if self.integrator.growth > 1:
+            self._ranks = [
+                self.add_variable(shape=(), name=f"{layer.name}_rank")
+                for layer in layers_of(variables)
+            ]
+        self.inner_optimizer.build(variables)
+        super().build(variables)
+        for layer in layers_of(variables):
+            layer.remember(self)
+            layer.keeps_room = self.truncation_of(layer) is not None
+
+    def follow(self) -> None:
+        """Takes the optimizer to the present variables of its layers."""
+        variables = [present(v) for v in self._trainable_variables]
+        with scope_of(variables[0]):
+            optimizer_slots.rebuild(self.inner_optimizer, variables)
+        optimizer_slots.follow(self, variables)
+
+    @property
+    def variables(self) -> list[keras.Variable]:
+        return self._variables + self.inner_optimizer.variables
+
+    @property
+    def iterations(self) -> Any:
+        return self.inner_optimizer.iterations
+
+    @property
+    def learning_rate(self) -> Any:
+        return self.inner_optimizer.learning_rate
+
+    @learning_rate.setter
+    def learning_rate(self, learning_rate: Any) -> None:
+        self.inner_optimizer.learning_rate = learning_rate
+
+    def scale_loss(self, loss: Tensor) -> Tensor:
+        return self.inner_optimizer.scale_loss(loss)
+
+    @contextlib.contextmanager
+    def phase(self, index: int) -> Iterator[None]:
+        """Within this context `apply` runs one phase of the integrator.
+
+        `dlrt.Model` enters it once for each gradient of a step.
+        """
+        self._phase = index
+        try:
+            yield
+        finally:
+            self._phase = None
+
+    def apply(
+        self, grads: list[Tensor], trainable_variables: list | None = None
+    ) -> None:
+        """Runs one step, or the phase of a step named by `phase`.
+
+        Args:
+            grads: Gradients; Galerkin gradients for the factors of low-rank layers.
+            trainable_variables: The weights; needed on the first call only.
+        """
+        variables = list(
+            self._trainable_variables
+            if trainable_variables is None
+            else trainable_variables
+        )
+        if not self.built:
+            with keras.name_scope(self.name):
+                self.build(variables)
+        self._check_variables_are_known(variables)
+        _check_whole(variables)
+        phases = self.integrator.phases
+        if self._phase is None and len(phases) > 1:
+            raise ValueError(
+                f"The integrator {self.integrator.name!r} evaluates {len(phases)} "
+                "gradients a step and needs a `dlrt.Model` in place of keras.Model. "
+                "'parallel_bug' works with any Keras model."
+            )
+        index = self._phase or 0
+        last = index == len(phases) - 1
+        inner = self.inner_optimizer
+        by_id = {id(v): g for v, g in zip(variables, grads, strict=True)}
+        steps = [step for step in self.steps(variables, index) if step.collect(by_id)]
+        factor_ids = {id(v) for v in variables if layer_of(v) is not None}
+        pairs = [pair for step in steps for pair in step.begin()]
+        if last:
+            pairs += [
+                (g, v)
+                for v, g in zip(variables, grads, strict=True)
+                if g is not None and id(v) not in factor_ids
+            ]
+        truncating = self._truncates(value_of(inner.iterations))
+        updating = None
+        if inner.gradient_accumulation_steps:
+            count = ops.convert_to_tensor(inner._iterations) + 1
+            updating = count % inner.gradient_accumulation_steps == 0
+            truncating = ops.logical_and(truncating, updating)
+        if pairs:
+            with stepping_factors(), shared_updates(inner):
+                inner.apply([g for g, _ in pairs], [v for _, v in pairs])
+            if not last:
+                # One step of the user's optimizer, whatever the number of phases.
+                inner.iterations.assign_sub(1)
+        for alike in grouped(steps):
+            finish_together(alike, truncating, updating)
+
+    def steps(self, variables: list, index: int) -> list[LayerStep]:
+        """One `LayerStep` for each low-rank layer among the variables."""
+        known = [id(layer) for layer in layers_of(self._trainable_variables)]
+        return [
+            LayerStep(
+                self,
+                layer,
+                index,
+                self._ranks[known.index(id(layer))] if self._ranks else None,
+            )
+            for layer in layers_of(variables)
+        ]
+
+    def _truncates(self, iteration: Tensor) -> Tensor:
+        """Whether the step with a number chooses adaptive ranks anew."""
+        now = iteration >= self.truncation_start
+        if self.truncation_interval > 1:
+            since = iteration - self.truncation_start
+            now = ops.logical_and(now, since % self.truncation_interval == 0)
+        if self.truncation_stop is not None:
+            now = ops.logical_and(now, iteration < self.truncation_stop)
+        return now
+
+    def truncation_of(self, layer: LowRankLayer) -> tuple[float, int] | None:
+        """Tolerance and largest rank of a layer, `None` if its rank stays."""
+        tolerance = self.tolerance if layer.tolerance is None else layer.tolerance
+        if tolerance is None or self.settled:
+            return None
+        bound = self.max_rank if layer.max_rank is None else layer.max_rank
+        limit = min(layer.matrix_shape)
+        return tolerance, limit if bound is None else min(bound, limit)
+
+    def finalize_variable_values(self, var_list: list) -> None:
+        from dlrt.training.capacity import compact_trained
+
+        compact_trained(self, var_list)
+
+    def __dir__(self) -> list[str]:
+        # Keras saves the objects that it finds here; the inner optimizer's variables
+        # are saved by `save_own_variables`, at the current rank.
+        return [name for name in super().__dir__() if name != "inner_optimizer"]
+
+    def save_own_variables(self, store: Any) -> None:
+        factors = self._factors_of_slots()
+        for index, variable in enumerate(self.variables):
+            value = variable.numpy()
+            if id(variable) in factors:
+                layer, factor = factors[id(variable)]
+                shape = _shape_at_rank(value, layer, factor, layer.rank)
+                value = optimizer_slots.crop_or_pad(value, shape)
+            store[str(index)] = value
+
+    def load_own_variables(self, store: Any) -> None:
+        """Loads a state in which factors may have other ranks."""
+        slots = self.variables
+        if len(store.keys()) != len(slots):
+            # As Keras does, which would say that this method is to blame.
+            warnings.warn(
+                f"Skipping variable loading for optimizer {self.name!r}, because it "
+                f"has {len(slots)} variables whereas the saved optimizer has "
+                f"{len(store.keys())} variables.",
+                stacklevel=2,
+            )
+            return
+        values = [np.asarray(store[str(index)]) for index in range(len(slots))]
+        factors, at_ranks = self._factors_of_slots(), set()
+        for index, (slot, value) in enumerate(zip(slots, values, strict=True)):
+            if id(slot) not in factors or value.ndim != 2:
+                continue
+            layer, factor = factors[id(slot)]
+            rank = value.shape[1]
+            like_factor = _shape_at_rank(slot, layer, factor, rank) == value.shape
+            if slot.shape == factor.shape and like_factor:
+                at_ranks.add(index)
+                if rank > layer.capacity:
+                    # The factors come after the optimizer.
+                    layer.set_factors(layer.factors, rank)
+        for index, (slot, value) in enumerate(zip(self.variables, values, strict=True)):
+            fits = index in at_ranks
+            slot.assign(
+                optimizer_slots.crop_or_pad(value, tuple(slot.shape)) if fits else value
+            )
+
+    def _factors_of_slots(self) -> dict[int, tuple[LowRankLayer, keras.Variable]]:
+        """The layer and the factor that each of the inner optimizer's slots is for."""
+        return {
+            id(slots[index]): (layer, weight)
+            for index, weight in enumerate(self._trainable_variables)
+            if (layer := layer_of(weight)) is not None
+            for _, slots in optimizer_slots.slot_lists(self.inner_optimizer)
+            if slots[index] is not None
+        }
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            "inner_optimizer": keras.saving.serialize_keras_object(
+                self.inner_optimizer
+            ),
+            "integrator": integrators.serialize(self.integrator),
+            "tolerance": self.tolerance,
+            "min_rank": self.min_rank,
+            "max_rank": self.max_rank,
+            "truncation_start": self.truncation_start,
+            "truncation_interval": self.truncation_interval,
+            "truncation_stop": self.truncation_stop,
+            "update_scaling": self.update_scaling,
+            "name": self.name,
+        }
+
+    @classmethod
+    def from_config(
+        cls, config: dict[str, Any], custom_objects: Any = None
+    ) -> "LowRank":
+        config = dict(config)
+        config["inner_optimizer"] = keras.saving.deserialize_keras_object(
+            config["inner_optimizer"], custom_objects=custom_objects
+        )
+        if "integrator" in config:
+            config["integrator"] = integrators.get(config["integrator"], custom_objects)
+        return cls(**config)
+
+
+def _shape_at_rank(
+    slot: Any, layer: LowRankLayer, factor: keras.Variable, rank: int
+) -> tuple[int, ...]:
+    core = factor is layer.s
+    return optimizer_slots.shape_at_rank(
+        tuple(slot.shape), tuple(factor.shape), core, rank
+    )
+
+
+def _optimizer(identifier: Any) -> keras.optimizers.Optimizer:
+    try:
+        optimizer = keras.optimizers.get(identifier)
+    except (ValueError, TypeError, KeyError):
+        optimizer = None
+    if not isinstance(optimizer, keras.optimizers.Optimizer):
+        raise ValueError(
+            "`inner_optimizer` must be an optimizer of Keras, its name or its "
+            f"configuration. Received: inner_optimizer={identifier!r}"
+        )
+    return optimizer
+
+
+def _check_whole(variables: list) -> None:
+    """Raises a ValueError if a low-rank layer is among variables in part."""
+    ids = set(map(id, variables))
+    for layer in layers_of(variables):
+        missing = [name for name in "usv" if id(getattr(layer, name)) not in ids]
+        if missing:
+            raise ValueError(
+                "`u`, `s` and `v` of a low-rank layer are trained together or not at "
+                f"all. Received: {', '.join(missing)} of layer {layer.name!r} not "
+                "among the trainable variables. Set `trainable` of the layer, or of "
+                "all three, before `compile`."
+            )

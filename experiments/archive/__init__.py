@@ -1,0 +1,1 @@
+"""Archives of sweeps: what is in them, checked, repaired, merged and renamed."""

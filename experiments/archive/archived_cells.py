@@ -1,0 +1,225 @@
+"""One workbook of a test: its cell of the grid, and what is wrong in it."""
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from dlrt.callbacks import read_history
+from experiments.runs import names
+from experiments.runs.log_format import METRICS, RANK, equal, expected_epochs
+from experiments.runs.names import Name
+
+# What the logs of all runs tell, and what those of cells are called.
+_KIND = "subcommand"
+_CELL = re.compile(r"(dim|rank)\d+")
+
+
+class State(StrEnum):
+    """What is known of a cell or a test, the worst first."""
+
+    UNREADABLE = "unreadable"
+    DAMAGED = "damaged"
+    DIVERGED = "diverged"
+    UNFINISHED = "unfinished"
+    FINISHED = "finished"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong in a file or folder.
+
+    Args:
+        path: The file or folder.
+        text: What is wrong, as the rest of a sentence that begins with it.
+        row: Row of the sheet, counted from 1 as a spreadsheet program does.
+        state: What it makes of the cell; `None` if the log itself is sound.
+    """
+
+    path: Path
+    text: str
+    row: int | None = None
+    state: State | None = None
+
+    def __str__(self) -> str:
+        where = str(self.path) if self.row is None else f"{self.path}, row {self.row}"
+        return f"{where}: {self.text}"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A workbook that was read.
+
+    Args:
+        path: The file.
+        epochs: Number of its last epoch.
+        wanted: Number of epochs that it should have: in the test's name, or as a run
+            says by itself; `None` if neither tells.
+        problems: What is wrong.
+        run: Whether it is no cell, but the log of a run by itself.
+    """
+
+    path: Path
+    epochs: int
+    wanted: int | None
+    problems: tuple[Problem, ...] = ()
+    run: bool = False
+
+    @property
+    def state(self) -> State:
+        """Whether it is sound, and finished."""
+        bad = [problem.state for problem in self.problems if problem.state is not None]
+        if bad:
+            return min(bad, key=list(State).index)
+        return State.FINISHED if self.epochs == self.wanted else State.UNFINISHED
+
+
+def read(path: Path, name: Name | None, called_test: bool = True) -> Cell:
+    """Reads a workbook and compares it with the name of its test.
+
+    Args:
+        path: The file.
+        name: What the name of the test says; `None` if that is of no grammar.
+        called_test: Whether it is meant to be one of a test. A run by itself knows its
+            length, and has the metrics of its kind.
+    """
+    wanted = None if name is None else name.epochs
+    try:
+        if path.stat().st_size == 0:
+            raise ValueError("the file is empty")
+        rows, configuration = read_history(path)
+    except ValueError as error:
+        reason = str(error).removesuffix(f": {path}")
+        return Cell(path, 0, wanted, (Problem(path, reason, state=State.DAMAGED),))
+    except OSError as error:
+        if isinstance(error, FileNotFoundError):
+            raise
+        reason = f"it can't be read: {error.strerror or error}"
+        return Cell(path, 0, wanted, (Problem(path, reason, state=State.UNREADABLE),))
+    last = rows[-1]["epoch"] if rows else 0
+    run = not (called_test or _CELL.fullmatch(path.stem)) and _KIND in configuration
+    if run:
+        wanted = expected_epochs(configuration, rows) if rows else None
+        # One that was only measured has nothing left to do.
+        wanted = last if wanted is None and rows else wanted
+    problems = [*_of_rows(path, rows, name, run)]
+    if name is not None:
+        problems += _against_name(path, rows, configuration, name)
+    return Cell(path, last, wanted, tuple(problems), run)
+
+
+def settings(name: Name, width: int, rank: int | None) -> dict[str, Any]:
+    """What the configuration of a cell says, as far as a name can tell."""
+    settings = {
+        "epochs": name.epochs,
+        "batch_size": name.batch_size,
+        "learning_rate": name.learning_rate,
+        "optimizer": name.optimizer,
+        "noise": name.noise,
+        "dataset_size": name.dataset_size,
+        "regularizer": name.regularizer,
+        "dim_layer": width,
+        "tolerance": name.tolerance,
+    }
+    if name.regularizer != "none":
+        settings["regularizer_amount"] = name.regularizer_amount
+    if name.run is not None:
+        settings["seed"] = name.run
+    if rank is not None:
+        # A layer narrower than the rank of the test is trained at its full rank.
+        settings["start_rank"] = min(rank, width)
+    return settings
+
+
+def contradictions(
+    path: Path, rows: list[dict[str, Any]], configuration: dict[str, Any], name: Name
+) -> Iterator[Problem]:
+    """Where a log says something else than the name of its test.
+
+    Raises:
+        ValueError: If the test has no such cell.
+    """
+    width, rank = names.position(path.stem, name)
+    for key, wanted in settings(name, width, rank).items():
+        found = configuration.get(key, wanted)
+        if not equal(found, wanted):
+            text = f"the configuration has {key} {found}, and the name {wanted}"
+            yield Problem(path, text)
+    for number, row in enumerate(rows, start=2):
+        if row["epoch"] > name.epochs:
+            text = f"epoch {row['epoch']} is above the {name.epochs} of the name"
+            yield Problem(path, text, number)
+            break
+    for number, row in enumerate(rows, start=2):
+        wrong = _wrong_rank(row, name, width, rank)
+        if wrong is not None:
+            yield Problem(path, wrong, number)
+            break
+
+
+def _wrong_rank(
+    row: dict[str, Any], name: Name, width: int, rank: int | None
+) -> str | None:
+    for column, value in row.items():
+        if not column.startswith(RANK) or not isinstance(value, int | float):
+            continue
+        if not name.dlrt:
+            return f"{column} is {value}, and the name is that of a dense network"
+        if math.isfinite(value) and (value < 1 or value % 1):
+            return f"{column} is {value}, and must be a whole number of at least 1"
+        if value > width:
+            return f"{column} is {value}, above the width {width}"
+        if rank is not None and value > rank:
+            return f"{column} is {value}, above the rank {rank} of the name"
+    return None
+
+
+def _of_rows(
+    path: Path, rows: list[dict[str, Any]], name: Name | None, run: bool
+) -> Iterator[Problem]:
+    def damaged(text: str, row: int | None = None) -> Problem:
+        return Problem(path, text, row, State.DAMAGED)
+
+    if not rows:
+        return
+    missing = [column for column in METRICS if column not in rows[0]]
+    if not run or missing == list(METRICS):
+        yield from (damaged(f"has no column {column!r}") for column in missing)
+    ranks = [column for column in rows[0] if column.startswith(RANK)]
+    if name is not None and name.dlrt and not ranks:
+        yield damaged(f"has no column '{RANK}<layer>'")
+    # Row 0, where there is one, was measured before any training.
+    previous = min(rows[0]["epoch"], 1) - 1
+    for number, row in enumerate(rows, start=2):
+        if row["epoch"] != previous + 1:
+            expected = f"epoch {previous + 1} must stand here"
+            yield damaged(f"{expected}. Received: epoch {row['epoch']}", number)
+        previous = row["epoch"]
+        for column in (*METRICS, *ranks):
+            if not isinstance(row.get(column), int | float | None):
+                text = f"{column} must be a number. Received: {row[column]!r}"
+                yield damaged(text, number)
+    yield from _non_finite(path, rows)
+
+
+def _non_finite(path: Path, rows: list[dict[str, Any]]) -> Iterator[Problem]:
+    """The first value of each column that is not finite: the rest follows from it."""
+    for column in rows[0]:
+        for number, row in enumerate(rows, start=2):
+            value = row[column]
+            if isinstance(value, float) and not math.isfinite(value):
+                text = f"{column} must be finite. Received: {value}"
+                yield Problem(path, text, number, State.DIVERGED)
+                break
+
+
+def _against_name(
+    path: Path, rows: list[dict[str, Any]], configuration: dict[str, Any], name: Name
+) -> Iterator[Problem]:
+    try:
+        yield from contradictions(path, rows, configuration, name)
+    except ValueError as error:
+        yield Problem(path, str(error))

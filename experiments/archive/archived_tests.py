@@ -1,0 +1,195 @@
+"""The archive of tests: where a test lies, what state it is in, and its moves.
+
+Under the root, active tests lie directly; a finished test is moved to the place of its
+kind and one that failed or diverged to `wrongTests`, with a `reason.txt`. Every move is
+one rename, so that of several processes one succeeds, and nothing is overwritten. A
+process that works on a cell has claimed it, see `_claims`.
+"""
+
+import contextlib
+import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from dlrt.history import atomic_file
+from experiments.archive import archived_cells, moves
+from experiments.archive.archived_cells import Cell, State
+from experiments.runs import log_format, names
+from experiments.runs.log_format import LOGS, REASON
+from experiments.runs.names import Name
+from experiments.sweep.claims import any_held
+
+CHECKPOINTS = "checkpoints"
+_TEST = re.compile(r"test.*dim", re.IGNORECASE)
+# Logs of single runs, which share the folder, are called after their network.
+_SINGLE_RUN = re.compile(r"(dense|low-rank)-\d+x\d+-.+\.xlsx")
+# A test that failed again is put beside the first one.
+_AGAIN = re.compile(r"\.\d+$")
+
+
+class Place(StrEnum):
+    """The folders under the root."""
+
+    ACTIVE = ""
+    FINISHED = "finishedTests"
+    FINISHED_FULL_SET = "finishedTestsFullSet"
+    WRONG = log_format.WRONG
+
+
+@dataclass(frozen=True)
+class ArchivedTest:
+    """A test somewhere in the archive.
+
+    Args:
+        folder: Its folder.
+        place: Where that lies.
+    """
+
+    folder: Path
+    place: Place
+
+    @property
+    def name(self) -> Name | None:
+        """What its name says; `None` if it is not of the grammar."""
+        text = self.folder.name
+        if self.place is Place.WRONG:
+            text = _AGAIN.sub("", text)
+        try:
+            return names.parse(text)
+        except ValueError:
+            return None
+
+    def workbooks(self) -> list[Path]:
+        """The logs of its cells, by their numbers."""
+        paths = log_format.workbooks(self.folder / LOGS)
+        return sorted(paths, key=lambda path: (len(path.stem), path.stem))
+
+    def cells(self) -> list[Cell]:
+        """Reads all its workbooks, which takes a while.
+
+        One that another process moves meanwhile is left out.
+        """
+        found = []
+        for path in self.workbooks():
+            with contextlib.suppress(FileNotFoundError):
+                found.append(
+                    archived_cells.read(path, self.name, is_called_test(self.folder))
+                )
+        return found
+
+    def size(self) -> int:
+        """Number of bytes in its files."""
+        count = 0
+        for path in self.folder.rglob("*"):
+            with contextlib.suppress(FileNotFoundError):
+                count += path.stat().st_size if path.is_file() else 0
+        return count
+
+
+def place_of(name: Name) -> Place:
+    """Where a test with this name belongs when it is finished."""
+    return Place.FINISHED if name.dataset_size < 1 else Place.FINISHED_FULL_SET
+
+
+def tests(root: Path) -> list[ArchivedTest]:
+    """All tests, by place and name.
+
+    Single runs and folders of other things, figures for instance, may lie beside
+    active tests.
+    """
+    found = []
+    for place in Place:
+        for folder in _folders(root / place):
+            if place is not Place.ACTIVE or _is_test(folder):
+                found.append(ArchivedTest(folder, place))
+    return found
+
+
+def state_of(cells: Iterable[Cell]) -> State:
+    """The state of a test: the worst of its cells; unfinished without any."""
+    order = list(State).index
+    return min((cell.state for cell in cells), key=order, default=State.UNFINISHED)
+
+
+def finish(root: Path, folder: Path) -> Path:
+    """Moves a finished test to its place.
+
+    Where that has a test of the name, the cells that it lacks are added to it.
+
+    Returns:
+        Its new folder.
+
+    Raises:
+        ValueError: If the test is not finished.
+        Refusal: If a cell is there already with other content, and both stay, or if
+            another process has moved the test.
+    """
+    name = names.parse(folder.name)
+    state = state_of(ArchivedTest(folder, Place.ACTIVE).cells())
+    with moves.losing_race(folder):
+        os.stat(folder)
+    if state is not State.FINISHED:
+        raise ValueError(
+            f"`folder` must be a test whose cells are all finished. Received: "
+            f"{folder}, which is {state}"
+        )
+    return moves.relocate(folder, root / place_of(name) / folder.name)
+
+
+def reject(root: Path, folder: Path, reason: str) -> Path:
+    """Moves a test that failed to `wrongTests`, with the reason in `reason.txt`.
+
+    Returns:
+        Its new folder, which has a number where its name is there already.
+    """
+    with moves.losing_race(folder):
+        atomic_file.replace(folder / REASON, f"{reason.strip()}\n".encode())
+    (root / Place.WRONG).mkdir(parents=True, exist_ok=True)
+    number = 1
+    while True:
+        suffix = "" if number == 1 else f".{number}"
+        target = root / Place.WRONG / f"{folder.name}{suffix}"
+        if moves.rename(folder, target):
+            return target
+        number += 1
+
+
+def in_use(folder: Path) -> bool:
+    """Whether another process works on a cell of a test."""
+    files = [*(folder / LOGS).glob("*.xlsx"), *(folder / CHECKPOINTS).glob("*.keras")]
+    cells = {path.stem for path in files if not log_format.is_stray(path)}
+    return any_held(folder.parent, (f"{folder.name}/{cell}" for cell in cells))
+
+
+def is_left_behind(folder: Path) -> bool:
+    """Whether other programs keep something in a folder, and nobody else does.
+
+    Such is what stays of a test that has moved.
+    """
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return bool(files) and all(map(log_format.is_stray, files))
+
+
+def is_called_test(folder: Path) -> bool:
+    """Whether a folder has the name of a test, of whatever grammar."""
+    return _TEST.search(folder.name) is not None
+
+
+def _folders(place: Path) -> Iterator[Path]:
+    if place.is_dir():
+        for path in sorted(place.iterdir()):
+            if path.is_dir() and not log_format.is_stray(path):
+                yield path
+
+
+def _is_test(folder: Path) -> bool:
+    if folder.name in list(Place):
+        return False
+    if is_left_behind(folder):
+        return False
+    logs = [p.name for p in (folder / LOGS).glob("*") if not log_format.is_stray(p)]
+    single = any(map(_SINGLE_RUN.fullmatch, logs))
+    return is_called_test(folder) or bool(logs and not single)

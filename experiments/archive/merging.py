@@ -1,0 +1,144 @@
+"""Renames a test, and makes one test of several."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from dlrt.callbacks import read_history
+from experiments.archive import archived_cells, archived_tests, moves
+from experiments.archive.archived_tests import ArchivedTest, Place
+from experiments.archive.moves import Refusal
+from experiments.runs import names
+from experiments.runs.log_format import LOGS
+from experiments.runs.names import Name
+
+
+def locate(root: Path, text: str) -> Path | None:
+    """The folder that a word on the command line means: a path, or a test's name.
+
+    Raises:
+        ValueError: If tests in several places have the name.
+    """
+    if Path(text).is_dir():
+        return Path(text)
+    found = [
+        folder
+        for folder in (root / place / text for place in Place)
+        if folder.is_dir() and not archived_tests.is_left_behind(folder)
+    ]
+    if len(found) > 1:
+        places = ", ".join(map(str, found))
+        raise ValueError(
+            f"a test must be named by its folder: {places}. Received: {text}"
+        )
+    return found[0] if found else None
+
+
+def rename(root: Path, old: str, new: str) -> Path:
+    """Gives a test another name, which must agree with its logs.
+
+    Raises:
+        ValueError: If a name is wrong, or a log says something else than the new one.
+        Refusal: If there is a test of the new name, or the old one is in use.
+    """
+    folder = _existing(root, old)
+    name = names.parse(new)
+    taken = locate(root, new)
+    if taken is not None:
+        raise Refusal(f"there is a test of this name: {taken}")
+    _refuse_in_use(folder)
+    for path in ArchivedTest(folder, Place.ACTIVE).workbooks():
+        _agree(path, name)
+    parent = folder.parent
+    if parent.name in (Place.FINISHED, Place.FINISHED_FULL_SET):
+        parent = parent.parent / archived_tests.place_of(name)
+    return moves.relocate(folder, parent / new)
+
+
+def merge(root: Path, sources: Sequence[str], target: str) -> Path:
+    """Makes one test of several whose names differ only in widths or ranks.
+
+    Nothing is moved unless everything can be. What is no cell stays in the sources.
+
+    Raises:
+        ValueError: If the names differ in something else, or a cell of a source is
+            none of the target.
+        Refusal: If two cells differ that would become one, or a source is in use.
+    """
+    folders = [_existing(root, source) for source in sources]
+    goal = locate(root, target) or _new(root, folders, target)
+    name = names.parse(goal.name)
+    goals: dict[Path, Path] = {}
+    for folder in folders:
+        if folder.absolute() == goal.absolute():
+            continue
+        _refuse_in_use(folder)
+        _compare(folder, name)
+        goals |= _goals(folder, goal, name)
+    _refuse_conflicts(goals)
+    moves.move_files(goals)
+    for folder in folders:
+        moves.remove_empty(folder)
+    return goal
+
+
+def _existing(root: Path, text: str) -> Path:
+    folder = locate(root, text)
+    if folder is None:
+        raise ValueError(f"a test must be a folder of {root}. Received: {text}")
+    return folder
+
+
+def _new(root: Path, folders: Sequence[Path], target: str) -> Path:
+    if Path(target).name != target:
+        return Path(target)
+    parents = {folder.parent.absolute() for folder in folders}
+    inside = parents <= {(root / place).absolute() for place in Place}
+    return (parents.pop() if inside and len(parents) == 1 else root) / target
+
+
+def _refuse_in_use(folder: Path) -> None:
+    if archived_tests.in_use(folder):
+        raise Refusal(f"a process works on {folder}")
+
+
+def _compare(folder: Path, target: Name) -> None:
+    source = names.parse(folder.name)
+    same = replace(source, dims=target.dims, ranks=target.ranks) == target
+    if not same or (source.ranks is None) != (target.ranks is None):
+        raise ValueError(
+            "tests that become one must have names that differ only in the ranges of "
+            f"widths or ranks. Received: {folder.name}, and {names.compose(target)}"
+        )
+
+
+def _goals(folder: Path, goal: Path, target: Name) -> dict[Path, Path]:
+    """Where each log of a source goes, and its checkpoint."""
+    source = names.parse(folder.name)
+    goals = {}
+    for path in ArchivedTest(folder, Place.ACTIVE).workbooks():
+        width, rank = names.position(path.stem, source)
+        stem = names.cell(target, width, rank)
+        names.position(stem, target)
+        goals[path] = goal / LOGS / f"{stem}.xlsx"
+        for checkpoint in folder.rglob(f"{path.stem}.keras"):
+            inner = checkpoint.relative_to(folder).with_name(f"{stem}.keras")
+            goals[checkpoint] = goal / inner
+    return goals
+
+
+def _refuse_conflicts(goals: dict[Path, Path]) -> None:
+    first: dict[Path, Path] = {}
+    for path, goal in goals.items():
+        other = first.setdefault(goal, goal if goal.exists() else path)
+        if other != path and not moves.same_content(path, other):
+            raise Refusal(
+                f"these files differ, and nothing was moved: {path} and {other}"
+            )
+
+
+def _agree(path: Path, name: Name) -> None:
+    for problem in archived_cells.contradictions(path, *read_history(path), name):
+        raise ValueError(
+            f"a name must agree with the logs, but {problem.text}. Received: {path}"
+        )

@@ -1,0 +1,166 @@
+"""Earlier logs as tests of the present form: names, cells and columns.
+
+An old log is a CSV file with semicolons and one line an epoch, or a workbook under an
+old name. Nothing of it is changed; what it becomes is written beside it. Of several
+logs of one network in a folder the final one is taken, or else the longest.
+"""
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from dlrt.callbacks import read_history
+from dlrt.history import atomic_file, workbook
+from experiments.archive import archived_cells, old_csv, old_names
+from experiments.archive.moves import Refusal
+from experiments.runs import names
+from experiments.runs.log_format import CONVERTED, LOGS, is_stray
+from experiments.runs.names import Name
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """A log to write.
+
+    Args:
+        source: The old log.
+        goal: The new one.
+        render: Returns the content of the new one.
+    """
+
+    source: Path
+    goal: Path
+    render: Callable[[], bytes]
+
+    def act(self) -> None:
+        """Writes the new log.
+
+        Raises:
+            ValueError: If the old one can't be read.
+            FileExistsError: If another process has just written it.
+        """
+        content = self.render()
+        self.goal.parent.mkdir(parents=True, exist_ok=True)
+        atomic_file.create(self.goal, content)
+
+
+def conversions(folder: Path) -> Iterator[Conversion | str | ValueError | Refusal]:
+    """What there is to do for a folder of old logs.
+
+    Returns:
+        The logs to write; in words, what needs not be done; and why a log can't be
+        converted.
+
+    Raises:
+        ValueError: If the name of the folder is of no known form.
+    """
+    modern = old_names.modern(Path(os.path.abspath(folder)).name)
+    name = names.parse(modern)
+    target = folder.parent / modern / LOGS
+    found: dict[str, list[Path]] = {}
+    logs = _logs(folder)
+    if not logs:
+        yield ValueError(f"there is no .csv or .xlsx file. Received: {folder}")
+    for source in logs:
+        try:
+            found.setdefault(_stem(source, name), []).append(source)
+        except ValueError as error:
+            yield error
+    for stem, sources in found.items():
+        goal = target / f"{stem}.xlsx"
+        old = [source for source in sources if not _is(source, goal)]
+        try:
+            source, *shorter = _final_first(old) if old else [goal]
+            for other in shorter:
+                yield f"{other} is left out: {source} is of the same network"
+            if not goal.exists():
+                yield Conversion(source, goal, partial(_content, source, name, stem))
+            elif old:
+                _check_done(source, goal)
+                yield f"{goal} is there already, made from {source}"
+        except (ValueError, Refusal) as error:
+            yield error
+
+
+def _logs(folder: Path) -> list[Path]:
+    places = (folder / LOGS, folder)
+    return [
+        path
+        for place in places
+        for path in sorted(place.glob("*"))
+        if path.suffix.lower() in (".csv", ".xlsx") and not is_stray(path)
+    ]
+
+
+def _stem(path: Path, name: Name) -> str:
+    """The workbook that a log becomes: by its number, or the only one of its test."""
+    several = names.has_several_ranks(name)
+    word = "rank" if several else "dim"
+    match = re.search(rf"{word}[\s_=-]*(\d+)", path.stem, re.IGNORECASE)
+    first, end = (name.ranks if several else None) or name.dims
+    if match is None and end - first > 1:
+        raise ValueError(
+            f"a log of a test with several must have '{word}<number>' in its name. "
+            f"Received: {path}"
+        )
+    stem = f"{word}{first if match is None else int(match[1])}"
+    names.position(stem, name)
+    return stem
+
+
+def _is(path: Path, other: Path) -> bool:
+    return path.resolve() == other.resolve()
+
+
+def _final_first(sources: list[Path]) -> list[Path]:
+    """The logs of one network: a "final" one before others, a long before a short one.
+
+    Raises:
+        Refusal: If two that differ could be the first.
+    """
+    if len(sources) == 1:
+        return sources
+    rows = {source: _rows(source) for source in sources}
+
+    def place(source: Path) -> tuple[bool, int]:
+        return "final" in source.stem.lower(), len(rows[source])
+
+    first, second, *others = sorted(sources, key=place, reverse=True)
+    # As a text, in which "nan" equals itself.
+    if place(first) == place(second) and repr(rows[first]) != repr(rows[second]):
+        raise Refusal(f"{first} and {second} differ, and both are of one network")
+    return [first, second, *others]
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    if path.suffix.lower() == ".xlsx":
+        return read_history(path)[0]
+    try:
+        return old_csv.read(path)
+    except old_csv.NoLog as error:
+        raise ValueError(
+            f"an old log must be a table of numbers, but {error}. Received: {path}, "
+            f"line {error.line}"
+        ) from error
+
+
+def _check_done(source: Path, goal: Path) -> None:
+    """Raises `Refusal` unless the new log has been made from the old one."""
+    if source.suffix.lower() == ".csv":
+        done = read_history(goal)[1].get(CONVERTED) == source.name
+    else:
+        done = goal.read_bytes() == source.read_bytes()
+    if not done:
+        raise Refusal(f"{goal} is there already, and not made from {source}")
+
+
+def _content(path: Path, name: Name, stem: str) -> bytes:
+    if path.suffix.lower() == ".xlsx":
+        return path.read_bytes()
+    width, rank = names.position(stem, name)
+    configuration = archived_cells.settings(name, width, rank) | {CONVERTED: path.name}
+    return workbook.render(_rows(path), configuration)

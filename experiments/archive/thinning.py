@@ -1,0 +1,50 @@
+"""Copies of logs with fewer epochs: small enough to be kept beside the code."""
+
+from pathlib import Path
+
+from dlrt.callbacks import read_history
+from dlrt.history import atomic_file, log_tables, workbook
+from experiments.archive.archived_tests import ArchivedTest
+from experiments.runs.log_format import LOGS
+
+# Epochs in which much happens, and which are all kept.
+_FIRST = 10
+# What a log says of the machine, not of the training.
+_LEFT_OUT = ("platform", "session")
+
+
+def thin(test: ArchivedTest, target: Path, every: int) -> list[Path]:
+    """Writes copies of the workbooks of a test.
+
+    They keep the first ten epochs, each one whose number is a multiple of `every`, and
+    the last, in all sheets.
+
+    Args:
+        test: The test.
+        target: Folder for the copy of the test's folder.
+        every: At least 1.
+
+    Returns:
+        The files that were written.
+
+    Raises:
+        FileExistsError: If one of them is there already.
+    """
+    written = []
+    for path in test.workbooks():
+        rows, configuration = read_history(path)
+        kept = [
+            row
+            for row in rows
+            if row["epoch"] <= _FIRST or row["epoch"] % every == 0 or row is rows[-1]
+        ]
+        tables = log_tables.tables_at(
+            workbook.read_tables(path), {row["epoch"] for row in kept}
+        )
+        for key in _LEFT_OUT:
+            configuration.pop(key, None)
+        copy = target / test.folder.name / LOGS / path.name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        atomic_file.create(copy, workbook.render(kept, configuration, tables))
+        written.append(copy)
+    return written

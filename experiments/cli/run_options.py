@@ -1,0 +1,136 @@
+"""Options of command lines that train."""
+
+import argparse
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from experiments.cli.command import Parser, add_subcommands, input_errors
+from experiments.cli.settings import ADAPTIVE_INTEGRATORS, INTEGRATORS, Settings
+
+_Settings = TypeVar("_Settings", bound=Settings)
+
+
+def parse(
+    arguments: Sequence[str],
+    parser: Parser,
+    descriptions: Mapping[str, str],
+    add_options: Callable[[argparse.ArgumentParser, str], None],
+    resolve: Callable[[str, dict[str, Any]], _Settings],
+) -> _Settings:
+    """Returns the settings that the words on a command line stand for.
+
+    Args:
+        arguments: The words.
+        parser: The parser of the command.
+        descriptions: What each subcommand does.
+        add_options: Adds the options of a subcommand to its parser.
+        resolve: Makes settings of a subcommand and of what was given, by name.
+
+    Raises:
+        SystemExit: With status 2 and one line on stderr if a word is wrong, or with
+            status 0 after the help.
+    """
+    subparsers = add_subcommands(
+        parser, descriptions, argument_default=argparse.SUPPRESS
+    )
+    for name, subparser in subparsers.items():
+        add_options(subparser, name)
+    given = vars(parser.parse_args(arguments))
+    subcommand = given.pop("subcommand")
+    with input_errors():
+        return resolve(subcommand, given)
+
+
+class RunOptions:
+    """Adds options to the parser of a subcommand, with its defaults in the help.
+
+    The parser leaves out what was not given (`argument_default=argparse.SUPPRESS`).
+
+    Args:
+        parser: The parser.
+        defaults: The settings of the subcommand.
+    """
+
+    def __init__(self, parser: argparse.ArgumentParser, defaults: Settings) -> None:
+        self._parser = parser
+        self.defaults = defaults
+
+    def add(self, *flags: str, help: str, default: str = "", **kwargs: Any) -> None:
+        """Adds an option.
+
+        Args:
+            flags: Its words, the long one last, which is the name of the setting.
+            help: What it says.
+            default: What the help says of the default, if not its value.
+            kwargs: As in `argparse`.
+        """
+        name = flags[-1].removeprefix("--").replace("-", "_")
+        if not default:
+            value = getattr(self.defaults, name)
+            default = f"{value:g}" if isinstance(value, float) else str(value)
+        self._parser.add_argument(
+            *flags, help=f"{help} (default: {default})".replace("%", "%%"), **kwargs
+        )
+
+    def add_ranks(self, adaptive: bool) -> None:
+        """Adds what says how factors are stepped, and how their ranks adapt.
+
+        Args:
+            adaptive: Whether they do.
+        """
+        if adaptive:
+            self.add(
+                "-t",
+                "--tolerance",
+                type=float,
+                help="relative truncation tolerance: larger means smaller ranks",
+            )
+            self.add(
+                "-m",
+                "--max-rank",
+                type=int,
+                metavar="RANK",
+                default="full rank",
+                help="upper bound of the ranks",
+            )
+        self.add(
+            "--integrator",
+            choices=ADAPTIVE_INTEGRATORS if adaptive else INTEGRATORS,
+            help="how factors are stepped",
+        )
+
+    def add_run(self, seeded: str) -> None:
+        """Adds the options that all runs have.
+
+        Args:
+            seeded: What the seed is for.
+        """
+        self.add("--seed", type=int, help=f"seed of {seeded}")
+        self.add(
+            "--run-name",
+            metavar="NAME",
+            default="made from the settings, and never one in use",
+            help="folder of the run",
+        )
+        self.add(
+            "--log-dir",
+            type=Path,
+            metavar="DIR",
+            default="history_logs of the repository",
+            help="folder of the runs",
+        )
+        self.add(
+            "--resume",
+            action="store_true",
+            default="a new run",
+            help="continue the run of that name after its last finished epoch; without "
+            "--run-name the newest with these settings",
+        )
+        self.add(
+            "--verbose",
+            type=int,
+            choices=(0, 1, 2),
+            default="1 in a terminal, else 2",
+            help="progress: 0 none, 1 a bar, 2 a line an epoch",
+        )

@@ -1,0 +1,83 @@
+"""What the settings of every experiment offer."""
+
+import abc
+import re
+import sys
+from dataclasses import KW_ONLY, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+# Written out, so that help and mistyped options don't wait for Keras to start.
+INTEGRATORS = (
+    "augmented_bug",
+    "factorized",
+    "kls",
+    "parallel_bug",
+    "projector_splitting",
+)
+ADAPTIVE_INTEGRATORS = ("augmented_bug", "parallel_bug")
+
+LOG_DIR = Path(__file__).resolve().parents[2] / "history_logs"
+
+# Of a file system's 255, what leaves room for the words around it.
+_WORD_BYTES = 150
+
+# They say where a run is and how it shows, not what it computes.
+_NOT_RECORDED = ("run_name", "log_dir", "resume", "verbose")
+
+
+@dataclass(frozen=True)
+class Settings(abc.ABC):
+    """The settings that the runs of every experiment have.
+
+    Args:
+        subcommand: Which of the experiment's runs.
+        seed: Seed of everything random, in [0, 2**32).
+        run_name: Name of the run's folder. Defaults to one made from the settings.
+        log_dir: Folder of the runs.
+        resume: Whether to continue a run.
+        verbose: Keras's `verbose`. Defaults to what suits the terminal.
+    """
+
+    subcommand: str
+    _: KW_ONLY
+    seed: int = 0
+    run_name: str | None = None
+    log_dir: Path = LOG_DIR
+    resume: bool = False
+    verbose: int | None = None
+
+    @property
+    @abc.abstractmethod
+    def network(self) -> str:
+        """What is trained on what; the workbook has this name."""
+
+    @property
+    @abc.abstractmethod
+    def base_name(self) -> str:
+        """The run's name, if it gets no other and is the first of its kind."""
+
+    def record(self) -> dict[str, Any]:
+        """The settings that the log keeps: what a run computes depends on them."""
+        values = {
+            field.name: getattr(self, field.name)
+            for field in fields(self)
+            if field.name not in _NOT_RECORDED
+        }
+        return {
+            name: str(value) if isinstance(value, Path) else value
+            for name, value in values.items()
+        }
+
+
+def word(name: str) -> str:
+    """The name or folder of a data set as a part of a file's name."""
+    text = re.sub(r"[^\w.+-]+", "_", name)
+    return text.encode()[:_WORD_BYTES].decode(errors="ignore")
+
+
+def verbosity(settings: Settings) -> int:
+    """Keras's `verbose`: a bar in a terminal, else a line an epoch, if not given."""
+    if settings.verbose is not None:
+        return settings.verbose
+    return 1 if sys.stdout.isatty() else 2

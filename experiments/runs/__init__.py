@@ -1,0 +1,1 @@
+"""The runs of all experiments: their folders, data, logs and checkpoints."""

@@ -1,0 +1,150 @@
+"""A run's models on disk: each file complete, or not there."""
+
+import json
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+
+import dlrt
+from dlrt import accounting
+from dlrt.history import atomic_file
+from experiments.runs import saved_files
+from experiments.runs.log_format import RANK, equal
+
+_STATE = "experiment.json"
+
+
+@dataclass(frozen=True)
+class State:
+    """Where a run stands, beside its weights.
+
+    Args:
+        epoch: Number of finished epochs.
+        phase: Index of the phase of training.
+        phase_start: Number of epochs that had been finished when it began.
+        capacities: Room of every low-rank layer, which bounds its rank until the
+            next epoch.
+        loss: The loss that the log has of the last finished epoch, if it has one:
+            another run at the same epoch has another.
+    """
+
+    epoch: int
+    phase: int
+    phase_start: int
+    capacities: dict[str, int]
+    loss: float | None = None
+
+
+def capacities(model: keras.Model) -> dict[str, int]:
+    """The room of every low-rank layer, by name."""
+    named = accounting.named_layers(model)
+    return {name: layer.capacity for name, layer in named.items()}
+
+
+def save(model: keras.Model, path: Path, state: State | None = None) -> None:
+    """Writes a model, with its optimizer, in the place of an earlier one."""
+    with atomic_file.replacing(path) as temporary:
+        model.save(temporary)
+        if state is not None:
+            # Within the file, so that weights and state can't be of two epochs.
+            with zipfile.ZipFile(temporary, "a") as archive:
+                archive.writestr(_STATE, json.dumps(asdict(state)))
+
+
+def load(path: Path) -> tuple[keras.Model, State]:
+    """Reads a compiled model and the state that was saved with it.
+
+    Raises:
+        ValueError: If it is not a checkpoint of a run.
+    """
+    what = "`--resume` needs the run's last checkpoint, which"
+    with saved_files.reading(path, what):
+        with zipfile.ZipFile(path) as archive:
+            if _STATE not in archive.namelist():
+                raise saved_files.Unusable(
+                    "it does not say at which epoch it was saved"
+                )
+            state = State(**json.loads(archive.read(_STATE)))
+        model = keras.saving.load_model(path)
+        dlrt.resize(model, state.capacities)
+    return model, state
+
+
+def to_continue(
+    path: Path, rows: Sequence[Mapping[str, Any]], most_behind: float = 1
+) -> tuple[keras.Model, State] | None:
+    """Reads what a run with a log goes on from; `None` if it has to begin.
+
+    Going on from anything else would write other rows over those of the log.
+
+    Args:
+        path: The last checkpoint.
+        rows: The rows of the log.
+        most_behind: How many epochs of the log may be without a checkpoint: a run that
+            is killed has logged one more than it has saved.
+
+    Raises:
+        ValueError: If the checkpoint is gone, can't be read or is not that of the log.
+    """
+    end = rows[-1]["epoch"] if rows else 0
+    if not rows and not path.exists():
+        return None
+    way_out = (
+        f"No log is overwritten: put the checkpoint back, or start another run without "
+        f"`--resume`, under another `--run-name`. Received: {path}"
+    )
+    if not path.exists():
+        raise ValueError(
+            "`--resume` needs the run's last checkpoint, which is gone; the log goes "
+            f"to epoch {end}. {way_out}"
+        )
+    model, state = load(path)
+    if not state.epoch <= end <= state.epoch + most_behind:
+        raise ValueError(
+            "`--resume` needs the checkpoint of the last epoch in the log, "
+            f"{end}, but finds that of epoch {state.epoch}. {way_out}"
+        )
+    for row in rows:
+        if row["epoch"] == state.epoch and not _is_of(model, state, row):
+            raise ValueError(
+                "`--resume` needs the checkpoint of the run in the log, but finds that "
+                f"of another one. {way_out}"
+            )
+    return model, state
+
+
+def _is_of(model: keras.Model, state: State, row: Mapping[str, Any]) -> bool:
+    """Whether a checkpoint has the ranks, parameters and loss that a log tells."""
+    ranks = accounting.ranks(model)
+    found: dict[str, Any] = {f"{RANK}{key}": rank for key, rank in ranks.items()}
+    found["parameters training"] = accounting.parameter_count(model, True)
+    if state.loss is not None:
+        found["loss"] = state.loss
+    return all(
+        equal(found.get(key), value)
+        for key, value in row.items()
+        if value is not None and (key in found or key.startswith(RANK))
+    )
+
+
+def copy_state(
+    source: keras.optimizers.Optimizer, target: keras.optimizers.Optimizer
+) -> None:
+    """Gives an optimizer the moments and the step number of another of its kind."""
+    for old, new in zip(source.variables, target.variables, strict=True):
+        new.assign(old)
+
+
+def remove_leftovers(directory: Path, stem: str = "*") -> None:
+    """Removes temporary files that a killed run has left behind.
+
+    Args:
+        directory: Folder of the checkpoints.
+        stem: Name of the checkpoint, without its ending; by default any.
+    """
+    for leftover in directory.glob(f".{stem}.{'[0-9a-f]' * 16}.tmp.keras"):
+        leftover.unlink(missing_ok=True)

@@ -1,0 +1,250 @@
+"""The folder of a run: its name, what is in it, and which one to continue.
+
+Nothing here needs a backend until a log is read.
+"""
+
+import contextlib
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from experiments.cli.checks import check_log_dir, option, unwritable
+from experiments.cli.settings import Settings
+from experiments.runs.log_format import LOGS, equal, workbooks
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's folder, `<log dir>/<run name>`.
+
+    Args:
+        directory: The folder.
+    """
+
+    directory: Path
+
+    @property
+    def name(self) -> str:
+        """The run's name."""
+        return self.directory.name
+
+    @property
+    def best(self) -> Path:
+        """The model of the best epoch, by validation."""
+        return self.directory / "best.keras"
+
+    @property
+    def best_adaptive(self) -> Path:
+        """The same of the adaptive phase, where another phase follows."""
+        return self.directory / "best-adaptive.keras"
+
+    @property
+    def last(self) -> Path:
+        """The checkpoint to continue from."""
+        return self.directory / "last.keras"
+
+    def workbook(self, network: str) -> Path:
+        """The log of a network: the one that is there, whatever its name, or a new one.
+
+        A continued log must be found even if the settings, and so the name, differ.
+        """
+        proper = self.log(network)
+        existing = workbooks(proper.parent)
+        return existing[0] if existing and not proper.exists() else proper
+
+    def log(self, network: str) -> Path:
+        """The log of a network under its proper name."""
+        return self.directory / LOGS / f"{network}.xlsx"
+
+
+def check(settings: Settings) -> None:
+    """Makes sure that a run has a place, as far as that is known before its data are.
+
+    Raises:
+        ValueError: If a run of the given name exists, or none to continue does.
+        OSError: If the folder of the runs can't be written to.
+    """
+    check_log_dir(settings.log_dir)
+    if settings.run_name is None:
+        return
+    if settings.resume:
+        if find(settings) is None:
+            raise missing(settings)
+    elif os.path.lexists(settings.log_dir / settings.run_name):
+        raise _taken(settings)
+
+
+def create(settings: Settings) -> Run:
+    """Makes the folder of a new run; no two runs ever get the same.
+
+    Raises:
+        ValueError: If a run of the given name exists.
+        OSError: If the folder can't be made.
+    """
+    for name in _candidates(settings):
+        run = Run(settings.log_dir / name)
+        try:
+            settings.log_dir.mkdir(parents=True, exist_ok=True)
+            # Of several processes, one succeeds.
+            run.directory.mkdir()
+        except FileExistsError as error:
+            if not settings.log_dir.is_dir():
+                raise unwritable(settings.log_dir, "it is a file") from error
+            if settings.run_name is not None:
+                raise _taken(settings) from error
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise unwritable(settings.log_dir, reason) from error
+        else:
+            return run
+    raise AssertionError("there is no end of numbers")
+
+
+def find(settings: Settings) -> Run | None:
+    """The run to continue: of that name, or the newest with the default name.
+
+    Raises:
+        ValueError: If its folder, or that of its log, is a link: what a run writes
+            stays in the folder of the runs. Or if it has models, but no log.
+    """
+    if settings.run_name is not None:
+        named = Run(settings.log_dir / settings.run_name)
+        run = named if named.directory.is_dir() else None
+    else:
+        pattern = re.compile(re.escape(settings.base_name) + r"(-[1-9]\d*)?")
+        runs = [run for run in _all(settings.log_dir) if pattern.fullmatch(run.name)]
+        run = max(runs, key=_age, default=None)
+    if run is not None:
+        for path in (run.directory, run.directory / LOGS):
+            if path.is_symlink():
+                raise ValueError(
+                    "`--resume` follows no links; name the folder that they lead to "
+                    f"by `--log-dir` and `--run-name`. Received: {path}, which leads "
+                    f"to {path.resolve()}"
+                )
+        # A run opens its log before it saves anything.
+        models = (run.last, run.best, run.best_adaptive)
+        log = run.workbook(settings.network)
+        if not log.exists() and any(path.exists() for path in models):
+            raise ValueError(
+                "`--resume` needs the run's log, which is gone; its models are left as "
+                "they are. Put the log back, or start another run without `--resume`, "
+                f"under another `--run-name`. Received: {log}"
+            )
+    return run
+
+
+def missing(settings: Settings) -> ValueError:
+    """The error for a run to continue that is not there."""
+    name = settings.run_name or settings.base_name
+    return ValueError(
+        f"`--resume` needs a run to continue, and {settings.log_dir} has none of that "
+        f"name. Received: {name}"
+    )
+
+
+def stored_configuration(
+    run: Run, settings: Settings, lengths: Sequence[str]
+) -> dict[str, Any]:
+    """What the log of a run to continue says, after a look at what may change.
+
+    Args:
+        run: The run.
+        settings: The settings to continue with.
+        lengths: Names of those that say how long a run is: they may be raised.
+
+    Raises:
+        ValueError: If the log can't be read, or the run was meant to be longer.
+    """
+    from dlrt.callbacks import read_history
+
+    workbook = run.workbook(settings.network)
+    if not workbook.exists():
+        return {}
+    stored = read_history(workbook)[1]
+    for name in lengths:
+        before, now = stored.get(name), getattr(settings, name)
+        if isinstance(before, int) and isinstance(now, int) and now < before:
+            raise ValueError(
+                f"`{option(name)}` may be raised by `--resume`, not lowered; the run "
+                f"{run.name} has {before}. Received: {option(name)} {now}"
+            )
+    return stored
+
+
+def newest_first(log_dir: Path) -> list[Run]:
+    """All runs in a folder, the one that was written to last first."""
+    return sorted(_all(log_dir), key=_age, reverse=True)
+
+
+def newest_finished(
+    settings: Settings, same: Sequence[str], facts: Mapping[str, Any] | None = None
+) -> Run | None:
+    """The newest finished run that trains a network with some of the same settings.
+
+    Args:
+        settings: Those to compare with, of a run of that kind.
+        same: Names of the settings that must be equal.
+        facts: What else the log must say.
+    """
+    from dlrt.callbacks import read_history
+
+    wanted = {name: settings.record().get(name) for name in same} | dict(facts or {})
+    for run in newest_first(settings.log_dir):
+        workbook = run.log(settings.network)
+        if not (workbook.exists() and run.best.exists()):
+            continue
+        try:
+            rows, stored = read_history(workbook)
+        except ValueError:
+            continue
+        finished = bool(rows) and rows[-1]["epoch"] >= stored.get("epochs", 0) > 0
+        if finished and all(equal(stored.get(k), v) for k, v in wanted.items()):
+            return run
+    return None
+
+
+@contextlib.contextmanager
+def removed_if_unusable(run: Run) -> Iterator[None]:
+    """Leaves nothing behind of a run that can't be set up within this context."""
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(run.directory, ignore_errors=True)
+        raise
+
+
+def _candidates(settings: Settings) -> Iterator[str]:
+    if settings.run_name is not None:
+        yield settings.run_name
+        return
+    yield settings.base_name
+    number = 2
+    while True:
+        yield f"{settings.base_name}-{number}"
+        number += 1
+
+
+def _all(log_dir: Path) -> list[Run]:
+    if not log_dir.is_dir():
+        return []
+    return [Run(path) for path in log_dir.iterdir() if path.is_dir()]
+
+
+def _age(run: Run) -> tuple[int, int, str]:
+    """Sorts runs by when they were last written to."""
+    times = [
+        os.stat(path).st_mtime_ns for path in (run.directory, run.last) if path.exists()
+    ]
+    return max(times), len(run.name), run.name
+
+
+def _taken(settings: Settings) -> ValueError:
+    return ValueError(
+        "`--run-name` must be new, or come with `--resume`. Received: --run-name "
+        f"{settings.run_name}, which exists in {settings.log_dir}"
+    )

@@ -1,0 +1,204 @@
+"""The images of a run, and the order in which they are trained on."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import numpy as np
+
+from dlrt import datasets
+from experiments.cli import quiet
+from experiments.mnist.config import NUM_INPUTS, Config
+
+# Large, because evaluation keeps no activations for a backward pass.
+EVALUATION_BATCH = 2000
+
+# But scores of many classes at many places take up memory: 64 MiB at most.
+_MOST_SCORES = 2**24
+
+# Batches made ready while a step runs.
+_PREFETCHED = 2
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """A data set in three parts.
+
+    Args:
+        name: The data set's real name, whatever was asked for.
+        source: Where it was found.
+        num_classes: Number of classes.
+        train: Images and labels to train on.
+        val: Images and labels to select the best epoch by.
+        test: Images and labels to report.
+    """
+
+    name: str
+    source: str
+    num_classes: int
+    train: tuple[np.ndarray, np.ndarray] = field(repr=False)
+    val: tuple[np.ndarray, np.ndarray] = field(repr=False)
+    test: tuple[np.ndarray, np.ndarray] = field(repr=False)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a log says about them, besides their number."""
+        return {}
+
+    @property
+    def evaluation_batch(self) -> int:
+        """How many examples to evaluate at a time."""
+        scores = self.num_classes * math.prod(self.train[1].shape[1:])
+        return max(1, min(EVALUATION_BATCH, _MOST_SCORES // scores))
+
+
+def load(config: Config) -> Data:
+    """Loads and splits the data set of a run, with images as vectors.
+
+    Where it is another one than was asked for, it says so.
+
+    Raises:
+        ValueError: If a file of the data set or a setting is wrong.
+        OSError: If the data set can't be had.
+    """
+    return prepare(
+        config.dataset, config.val_size, config.seed, config.dataset_size, config.noise
+    )
+
+
+def prepare(
+    name: str,
+    val_size: int | float,
+    seed: int,
+    dataset_size: float,
+    noise: float = 0.0,
+    *,
+    flat: bool = True,
+    image_size: tuple[int, int] | None = None,
+) -> Data:
+    """`load`, by the settings that matter to it.
+
+    Args:
+        name: Name or folder of the data set.
+        val_size: See `dlrt.datasets.split`, as the next three.
+        seed: Seed of the split.
+        dataset_size: Share of the images to use.
+        noise: Share of the training labels to replace by random ones.
+        flat: Whether to make vectors of the images; otherwise they have channels last.
+        image_size: See `dlrt.datasets.load`.
+
+    Raises:
+        ValueError: If a file of the data set or a setting is wrong.
+        OSError: If the data set can't be had.
+    """
+    with quiet.warnings_as_lines():
+        dataset = datasets.load(name, image_size=image_size)
+    splits = datasets.split(
+        dataset,
+        val_size=val_size,
+        seed=seed,
+        fraction=dataset_size,
+        label_noise=noise,
+    )
+    shaped = _flat if flat else _with_channels
+    return Data(
+        dataset.name,
+        dataset.source,
+        dataset.num_classes,
+        (shaped(splits.x_train), splits.y_train),
+        (shaped(splits.x_val), splits.y_val),
+        (shaped(splits.x_test), splits.y_test),
+    )
+
+
+def _flat(images: np.ndarray) -> np.ndarray:
+    return images.reshape(-1, NUM_INPUTS)
+
+
+def _with_channels(images: np.ndarray) -> np.ndarray:
+    return images[..., None] if images.ndim == 3 else images
+
+
+class ShuffledBatches(keras.utils.PyDataset):
+    """Training batches in an order that depends on seed and epoch only.
+
+    Keras's own shuffling continues a random state that is not saved, so a resumed
+    run would see other batches. `follow()` gives the callback that keeps the epoch.
+
+    Args:
+        x: Images.
+        y: Labels.
+        batch_size: Images in a batch; the last one of an epoch may have fewer.
+        seed: A non-negative integer.
+
+    Attributes:
+        seed: The seed.
+        epoch: The present epoch, counted from 0.
+        order: Indices of the images in the order of that epoch.
+    """
+
+    def __init__(
+        self, x: np.ndarray, y: np.ndarray, batch_size: int, seed: int
+    ) -> None:
+        super().__init__()
+        self._x = x
+        self._y = y
+        self.batch_size = batch_size
+        self.seed = seed
+        self._tensor: Any = None
+        self.begin_epoch(0)
+
+    def __len__(self) -> int:
+        return -(-len(self._x) // self.batch_size)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        start = index * self.batch_size
+        chosen = self.order[start : start + self.batch_size]
+        return self._x[chosen], self._y[chosen]
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Shuffles for an epoch."""
+        self.epoch = epoch
+        rng = np.random.default_rng([self.seed, epoch])
+        self.order = rng.permutation(len(self._x))
+        if self._tensor is not None:
+            self._tensor.assign(self.order)
+
+    def for_fit(self) -> Any:
+        """These batches in the form that the backend trains on fastest.
+
+        On TensorFlow Keras would wrap them into a data set that tunes itself, in a
+        thread that sleeps longer and longer; where an epoch ends, `fit` can stand
+        still until it wakes up. This data set does not, and gathers images without
+        going through Python.
+        """
+        if keras.backend.backend() != "tensorflow":
+            return self
+        import tensorflow as tf
+
+        self._tensor = tf.Variable(self.order)
+        x, y = tf.constant(self._x), tf.constant(self._y)
+
+        def batch(index: Any) -> tuple[Any, Any]:
+            start = index * self.batch_size
+            chosen = self._tensor[start : start + self.batch_size]
+            return tf.gather(x, chosen), tf.gather(y, chosen)
+
+        options = tf.data.Options()
+        options.autotune.enabled = False
+        batches = tf.data.Dataset.range(len(self)).map(batch)
+        return batches.prefetch(_PREFETCHED).with_options(options)
+
+    def follow(self) -> keras.callbacks.Callback:
+        """A callback of `fit` that shuffles for every epoch."""
+        return _BeginEpoch(self)
+
+
+class _BeginEpoch(keras.callbacks.Callback):
+    def __init__(self, batches: ShuffledBatches) -> None:
+        super().__init__()
+        self._batches = batches
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self._batches.begin_epoch(epoch)

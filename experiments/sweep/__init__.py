@@ -1,0 +1,1 @@
+"""Sweeps: the networks of a grid of settings, trained side by side."""

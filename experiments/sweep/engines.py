@@ -1,0 +1,244 @@
+"""Where the units of a sweep are trained: in processes here, or on a Ray cluster."""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from queue import Empty
+from typing import Any
+
+from experiments.sweep.grid import Cell
+
+Unit = Sequence[Cell]
+
+# A small network leaves several threads little to share, and processes share better.
+ONE_THREAD = {
+    "OMP_NUM_THREADS": "1",
+    "TF_NUM_INTRAOP_THREADS": "1",
+    "TF_NUM_INTEROP_THREADS": "1",
+    "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false",
+}
+_POLL_SECONDS = 0.2
+# A unit whose process has died so often is not the victim of something else.
+_MOST_DEATHS = 3
+# On a cluster machines come and go.
+_MOST_RETRIES = 20
+
+
+class WorkersDied(RuntimeError):
+    """Processes have died again and again at the same units."""
+
+
+def train_locally(
+    units: Sequence[Unit],
+    root: Path,
+    interval: float,
+    workers: int,
+    on_event: Callable,
+) -> None:
+    """Trains units in processes of one thread each.
+
+    After an interrupt the processes stop at their next epoch, with a checkpoint, before
+    `KeyboardInterrupt` goes on. If one is killed, the units in work begin again at
+    their checkpoints.
+
+    Args:
+        units: What to train, the longest first.
+        root: Folder of the archive.
+        interval: Seconds from one checkpoint of a network to the next.
+        workers: Number of processes.
+        on_event: Called with every `Event`.
+
+    Raises:
+        OSError: If a file can't be written.
+        WorkersDied: If processes die again and again.
+    """
+    from experiments.sweep.cells import Event
+
+    context = multiprocessing.get_context("spawn")
+    events, stop = context.Queue(), context.Event()
+    left = list(units)
+    deaths = 0
+    while left:
+        with _environment(ONE_THREAD):
+            pool = ProcessPoolExecutor(
+                min(workers, len(left)), context, _begin_worker, (events, stop)
+            )
+            # In order, the longest first; processes start when there is work.
+            futures = {
+                pool.submit(_train_in_worker, unit, root, interval): unit
+                for unit in left
+            }
+        try:
+            ended = _ended(futures, events, on_event)
+            left = [futures[future] for future in ended if _broke(future)]
+        except BaseException:
+            stop.set()
+            for future in futures:
+                future.cancel()
+            # A process ends when its events have been taken in.
+            with contextlib.suppress(KeyboardInterrupt):
+                for _ in _ended(futures, events, on_event):
+                    pass
+            raise
+        finally:
+            pool.shutdown(cancel_futures=True)
+            _drain(events, on_event)
+        if left:
+            for unit in left:
+                for cell in unit:
+                    on_event(Event(str(cell), "stopped"))
+            deaths += 1
+            if deaths == _MOST_DEATHS:
+                raise WorkersDied(
+                    f"processes have been killed {deaths} times, perhaps for want of "
+                    f"memory, with {len(left)} units unfinished; try fewer --workers"
+                )
+
+
+def _ended(
+    futures: Iterable[Future], events: Any, on_event: Callable
+) -> Iterator[Future]:
+    """Yields futures as they end, and hands events on meanwhile."""
+    pending = set(futures)
+    while pending:
+        done, pending = wait(pending, _POLL_SECONDS, FIRST_COMPLETED)
+        _drain(events, on_event)
+        yield from done
+
+
+def _broke(future: Future) -> bool:
+    """Whether a future ended with the pool; raises the error of one that failed."""
+    error = future.exception()
+    if error is not None and not isinstance(error, BrokenProcessPool):
+        raise error
+    return error is not None
+
+
+def _drain(events: Any, on_event: Callable) -> None:
+    with contextlib.suppress(Empty):
+        while True:
+            on_event(events.get_nowait())
+
+
+@contextlib.contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    """Within this context the environment has these values, and after it its own."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+_worker: dict[str, Any] = {}
+
+
+def _begin_worker(events: Any, stop: Any) -> None:
+    # Ctrl-C reaches all processes of a terminal; the first one tells the others.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _worker.update(events=events, stop=stop)
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    """Ends this process when the one that started it has died."""
+    while os.getppid() == parent:
+        time.sleep(_POLL_SECONDS)
+    os._exit(1)
+
+
+def _train_in_worker(unit: Unit, root: Path, interval: float) -> None:
+    from experiments.cli import quiet
+
+    quiet.import_keras()
+    from experiments.sweep.cells import train_unit
+
+    train_unit(unit, root, interval, _worker["events"].put, _worker["stop"].is_set)
+
+
+def train_on_ray(
+    units: Sequence[Unit],
+    root: Path,
+    interval: float,
+    address: str,
+    on_event: Callable,
+) -> None:
+    """Trains units as Ray tasks of one core each; Ray repeats those that die.
+
+    All machines must see the archive under the same name.
+
+    Raises:
+        ModuleNotFoundError: If Ray is not installed.
+        ConnectionError: If there is no cluster at the address.
+        OSError: If a file can't be written.
+        WorkersDied: If the processes of a unit die again and again.
+    """
+    try:
+        import ray
+        from ray.util.queue import Queue
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "`--engine ray` needs the extra `ray`: pip install -e .[ray]"
+        ) from error
+    project = str(Path(__file__).resolve().parents[2])
+    environment = ONE_THREAD | {"PYTHONPATH": project, "TF_CPP_MIN_LOG_LEVEL": "2"}
+    for name in ("DLRT_DATA_DIR", "KERAS_BACKEND"):
+        if name in os.environ:
+            environment[name] = os.environ[name]
+    ray.init(
+        address=address,
+        runtime_env={"env_vars": environment},
+        log_to_driver=False,
+        logging_level="ERROR",
+    )
+    try:
+        events = Queue(actor_options={"num_cpus": 0})
+        task = ray.remote(num_cpus=1, max_retries=_MOST_RETRIES)(_train_on_ray)
+        pending = [task.remote(unit, root, interval, events) for unit in units]
+        try:
+            while pending:
+                done, pending = ray.wait(pending, timeout=_POLL_SECONDS)
+                _hand_on(events, on_event)
+                ray.get(done)
+        except BaseException as error:
+            for reference in pending:
+                ray.cancel(reference, force=False)
+            with contextlib.suppress(Exception):
+                ray.wait(pending, num_returns=len(pending), timeout=60)
+            if isinstance(error, ray.exceptions.WorkerCrashedError):
+                raise WorkersDied(f"a unit was never finished: {error}") from error
+            raise
+        _hand_on(events, on_event)
+    finally:
+        ray.shutdown()
+
+
+def _hand_on(events: Any, on_event: Callable) -> None:
+    for event in events.get_nowait_batch(events.qsize()):
+        on_event(event)
+
+
+def _train_on_ray(unit: Unit, root: Path, interval: float, events: Any) -> None:
+    from experiments.sweep.cells import train_unit
+
+    stop = threading.Event()
+
+    def interrupt(*_: Any) -> None:
+        stop.set()
+
+    # `ray.cancel` interrupts a task; it shall end at a checkpoint.
+    with contextlib.suppress(ValueError):
+        signal.signal(signal.SIGINT, interrupt)
+    train_unit(unit, root, interval, events.put, stop.is_set)

@@ -1,0 +1,98 @@
+"""The progress of a sweep on screen, or in lines where there is no terminal."""
+
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from experiments.sweep.cells import Event
+from experiments.sweep.grid import Cell
+from experiments.sweep.plan import duration, estimate
+
+_LINE_SECONDS = 15.0
+
+
+class Progress:
+    """Counts what a sweep's processes tell.
+
+    Args:
+        cells: All networks of the sweep.
+    """
+
+    def __init__(self, cells: Sequence[Cell]) -> None:
+        self._work = {str(cell): estimate(cell) for cell in cells}
+        self._epochs = {str(cell): cell.config.epochs for cell in cells}
+        self._left = dict(self._work)
+        self._running: set[str] = set()
+        self.finished = self.kept = 0
+        self.wrong: dict[str, str] = {}
+        self.trained = 0
+        self._start = time.monotonic()
+        self._done_here = 0.0
+        self._printed = self._start
+        self._display: Any = None
+        self._task: Any = None
+
+    def __enter__(self) -> "Progress":
+        self._start = self._printed = time.monotonic()
+        if sys.stdout.isatty():
+            from rich.progress import BarColumn, TextColumn
+            from rich.progress import Progress as Display
+
+            self._display = Display(
+                BarColumn(), TextColumn("{task.percentage:.0f} % {task.description}")
+            )
+            self._display.start()
+            self._task = self._display.add_task(
+                self.line(), total=sum(self._work.values())
+            )
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        if self._display is not None:
+            self._show()
+            self._display.stop()
+
+    def __call__(self, event: Event) -> None:
+        """Takes an event in."""
+        cell, total = event.cell, self._epochs[event.cell]
+        share = self._work[cell] / total
+        if event.kind == "begin":
+            self._running.add(cell)
+            # What an earlier call has trained, or a process that was killed.
+            self._left[cell] = share * (total - event.epochs)
+        else:
+            self._left[cell] -= share * event.epochs
+            self._done_here += share * event.epochs
+            self.trained += event.epochs
+        if event.kind in ("finished", "kept", "wrong", "stopped"):
+            self._running.discard(cell)
+            if event.kind != "stopped":
+                self._left[cell] = 0.0
+        self.finished += event.kind == "finished"
+        self.kept += event.kind == "kept"
+        if event.kind == "wrong":
+            self.wrong[cell] = event.reason
+        self._show()
+
+    def line(self) -> str:
+        """One line: counts, rate, time left."""
+        seconds = max(time.monotonic() - self._start, 1e-3)
+        parts = [
+            f"done {self.finished + self.kept} of {len(self._work)}",
+            f"running {len(self._running)}",
+            f"failed {len(self.wrong)}",
+            f"{self.trained / seconds:.1f} epochs/s",
+        ]
+        if self._done_here:
+            left = sum(self._left.values()) * seconds / self._done_here
+            parts.append(f"{duration(left)} left")
+        return ", ".join(parts)
+
+    def _show(self) -> None:
+        if self._display is not None:
+            done = sum(self._work.values()) - sum(self._left.values())
+            self._display.update(self._task, completed=done, description=self.line())
+        elif time.monotonic() - self._printed > _LINE_SECONDS:
+            self._printed = time.monotonic()
+            print(self.line(), flush=True)
