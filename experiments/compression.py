@@ -18,6 +18,7 @@ from experiments.cli import command
 from experiments.images import compression_options
 from experiments.images.compression import HOYER, CompressionConfig
 from experiments.images.config import Config
+from experiments.runs import program
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,11 +40,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     words = command.words_of(arguments)
     config = compression_options.parse(words, f"python -m {_MODULE}")
-    return command.run(_MODULE, words, config, partial(_run, config))
+    return program.run(_MODULE, words, config, partial(_run, config))
 
 
 def _run(config: CompressionConfig) -> int:
-    command.begin(config)
+    program.begin(config)
     from experiments.images import compressing, training
 
     with command.input_errors():
@@ -59,7 +60,7 @@ def _run(config: CompressionConfig) -> int:
     directory = compressed.run.directory
     print(f"{config.method} on {config.network}, in {directory}", flush=True)
     print(compressed.report, flush=True)
-    with command.training_errors(directory, "--learning-rate"):
+    with program.training_errors(directory, "--learning-rate"):
         compressed.finish()
     _print_summary(compressed)
     return 0
@@ -103,7 +104,7 @@ def _trained(
     with command.input_errors():
         training = Training(config, data, start)
     try:
-        with command.training_errors(training.run.directory, "--learning-rate"):
+        with program.training_errors(training.run.directory, "--learning-rate"):
             training.train()
     except KeyboardInterrupt:
         raise KeyboardInterrupt from None

@@ -16,11 +16,13 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from experiments.cli import command
-from experiments.cli.checks import at_least_one, check_run, positive, require
+from experiments.cli.checks import at_least_one, positive, require
 from experiments.cli.command import Parser
 from experiments.cli.run_options import RunOptions
 from experiments.cli.settings import Settings, verbosity
 from experiments.mnist.config import DATASETS
+from experiments.runs import program
+from experiments.runs.checks import check_run
 
 if TYPE_CHECKING:
     import keras
@@ -100,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     words = command.words_of(arguments)
     config = parse(words)
-    return command.run(_MODULE, words, config, partial(_run, config))
+    return program.run(_MODULE, words, config, partial(_run, config))
 
 
 def parse(arguments: Sequence[str]) -> Config:
@@ -182,7 +184,7 @@ def _check(config: Config) -> None:
 
 
 def _run(config: Config) -> int:
-    command.begin(config)
+    program.begin(config)
     from experiments.runs import folders, image_data
 
     with command.input_errors():
@@ -201,7 +203,7 @@ def _run(config: Config) -> int:
             run = found
             log, model, epoch = _begin(config, data, run)
     print(f"evolve on {data.name}, in {run.directory}", flush=True)
-    with command.training_errors(run.directory, "--learning-rate"):
+    with program.training_errors(run.directory, "--learning-rate"):
         _train(config, data, run, log, model, epoch)
     print("\n".join(["", *_summary(log, model), ""]), flush=True)
     return 0

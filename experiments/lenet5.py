@@ -14,6 +14,7 @@ from functools import partial
 from experiments.cli import command
 from experiments.images import options
 from experiments.images.config import Config
+from experiments.runs import program
 
 _MODULE = "experiments.lenet5"
 
@@ -26,11 +27,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     words = command.words_of(arguments)
     config = options.parse(words, f"python -m {_MODULE}", "lenet5")
-    return command.run(_MODULE, words, config, partial(_run, config))
+    return program.run(_MODULE, words, config, partial(_run, config))
 
 
 def _run(config: Config) -> int:
-    command.begin(config)
+    program.begin(config)
     from experiments.images import training
     from experiments.runs import summary
 
@@ -39,7 +40,7 @@ def _run(config: Config) -> int:
         run = training.Training(replace(config, dataset=data.name), data)
     directory = run.run.directory
     print(f"LeNet-5, {config.subcommand} on {data.name}, in {directory}", flush=True)
-    with command.training_errors(directory, "--learning-rate"):
+    with program.training_errors(directory, "--learning-rate"):
         run.train()
     lines = summary.lines(
         run.run, run.config.network, run.config.kind, run.first_selected_epoch

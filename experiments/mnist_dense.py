@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from experiments.cli import command
 from experiments.mnist import options
 from experiments.mnist.config import DEFAULTS, Config
+from experiments.runs import program
 
 if TYPE_CHECKING:
     from experiments.mnist.training import Training
@@ -32,11 +33,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     words = command.words_of(arguments)
     config = options.parse(words)
-    return command.run(_MODULE, words, config, partial(_run, config))
+    return program.run(_MODULE, words, config, partial(_run, config))
 
 
 def _run(config: Config) -> int:
-    command.begin(config)
+    program.begin(config)
     from experiments.runs import folders, image_data
 
     with command.input_errors():
@@ -60,7 +61,7 @@ def _train(config: Config, data: "Data", weights: Path | None) -> "Training":
         training = Training(config, data, weights)
     directory = training.run.directory
     print(f"{config.subcommand} on {data.name}, in {directory}", flush=True)
-    with command.training_errors(directory, "--learning-rate"):
+    with program.training_errors(directory, "--learning-rate"):
         training.train()
     return training
 

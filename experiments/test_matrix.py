@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from experiments.archive.claims import Claims
 from experiments.cli import command
 from experiments.cli.checks import check_log_dir
 from experiments.sweep import grid, sweep_options
-from experiments.sweep.claims import Claims
 from experiments.sweep.grid import Cell
 from experiments.sweep.sweep_options import Options
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 from functools import partial
 
 from experiments.cli import command
+from experiments.runs import program
 from experiments.translation import options
 from experiments.translation.config import Config
 
@@ -26,11 +27,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     words = command.words_of(arguments)
     config = options.parse(words)
-    return command.run(_MODULE, words, config, partial(_run, config))
+    return program.run(_MODULE, words, config, partial(_run, config))
 
 
 def _run(config: Config) -> int:
-    command.begin(config)
+    program.begin(config)
     from experiments.translation import summary, text
     from experiments.translation.training import Training
 
@@ -43,7 +44,7 @@ def _run(config: Config) -> int:
         command.fail(str(error))
     directory = training.run.directory
     print(f"{config.subcommand} on {corpus.name}, in {directory}", flush=True)
-    with command.training_errors(directory, "--learning-rate-factor"):
+    with program.training_errors(directory, "--learning-rate-factor"):
         training.train()
     print("\n".join(["", *summary.lines(training), ""]), flush=True)
     return 0

@@ -3,7 +3,7 @@
 Under the root, active tests lie directly; a finished test is moved to the place of its
 kind and one that failed or diverged to `wrongTests`, with a `reason.txt`. Every move is
 one rename, so that of several processes one succeeds, and nothing is overwritten. A
-process that works on a cell has claimed it, see `_claims`.
+process that works on a cell has claimed it, see `claims`.
 """
 
 import contextlib
@@ -17,10 +17,10 @@ from pathlib import Path
 from dlrt.history import atomic_file
 from experiments.archive import archived_cells, moves
 from experiments.archive.archived_cells import Cell, State
+from experiments.archive.claims import any_held
 from experiments.runs import log_format, names
 from experiments.runs.log_format import LOGS, REASON
 from experiments.runs.names import Name
-from experiments.sweep.claims import any_held
 
 CHECKPOINTS = "checkpoints"
 _TEST = re.compile(r"test.*dim", re.IGNORECASE)

@@ -2,13 +2,10 @@
 
 import math
 import os
-import re
 from collections.abc import Collection
 from pathlib import Path
 
 from experiments.cli.settings import Settings
-from experiments.runs import names
-from experiments.runs.log_format import LOGS, WRONG
 
 # What backends count with, in 32 bits.
 MOST = 2**31 - 1
@@ -16,63 +13,6 @@ MOST = 2**31 - 1
 MOST_EPOCHS = 500_000
 # Of one network: 8 GiB in float32, beside gradients and moments of the same size.
 MOST_WEIGHTS = 2**31
-
-# What lies in the folder of the runs beside them. Some file systems don't tell upper
-# from lower case.
-_RESERVED = {
-    *("finishedtests", "finishedtestsfullset", WRONG.lower()),
-    *("figures", "checkpoints", LOGS.lower()),
-}
-_MOST_NAME_BYTES = 255
-
-# What `dlrt.datasets` knows by name. Its own errors come late, and don't name the
-# option.
-_IMAGES = ("auto", "mnist", "fashion_mnist", "cifar10", "digits")
-_TEXTS = ("auto", "pt_en", "ted", "phrases")
-
-
-def check_run(settings: Settings) -> None:
-    """Checks the settings that all experiments share.
-
-    Raises:
-        ValueError: If one is outside of its bounds.
-    """
-    seed, run_name = settings.seed, settings.run_name
-    require(0 <= seed < 2**32, settings, "seed", "lie between 0 and 2**32 - 1")
-    require(
-        run_name is None or re.fullmatch(r"\w[\w.+-]*", run_name) is not None,
-        settings,
-        "run_name",
-        "be a folder's name of letters, digits and . _ + -",
-    )
-    if run_name is not None:
-        require(
-            len(os.fsencode(run_name)) <= _MOST_NAME_BYTES,
-            settings,
-            "run_name",
-            f"have at most {_MOST_NAME_BYTES} bytes",
-        )
-        require(
-            run_name.casefold() not in _RESERVED and not _is_test(run_name),
-            settings,
-            "run_name",
-            "be another name: this one is for a part of the archive of tests",
-        )
-
-
-def check_sources(settings: Settings) -> None:
-    """Raises `ValueError` if what a run is to read is nowhere, as far as is known."""
-    for name in ("dataset", "corpus"):
-        source = getattr(settings, name, "auto")
-        reads_text = name == "corpus" or getattr(settings, "reads_text", False)
-        known = _TEXTS if reads_text else _IMAGES
-        found = source in known or os.path.exists(source)
-        allowed = f"be one of {', '.join(known)} or a path that exists"
-        require(found, settings, name, allowed)
-    weights = getattr(settings, "load_model", None)
-    # A run that is continued has taken them already.
-    found = weights is None or settings.resume or weights.exists()
-    require(found, settings, "load_model", "name a file or folder that exists")
 
 
 def check_log_dir(path: Path) -> None:
@@ -153,14 +93,6 @@ def one_of(settings: Settings, name: str, allowed: Collection[str]) -> None:
     """Raises `ValueError` unless a setting is one of some words."""
     valid = getattr(settings, name) in allowed
     require(valid, settings, name, f"be one of {', '.join(allowed)}")
-
-
-def _is_test(name: str) -> bool:
-    try:
-        names.parse(name)
-    except ValueError:
-        return False
-    return True
 
 
 def option(name: str) -> str:

@@ -8,15 +8,8 @@ import contextlib
 import difflib
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn
-
-from experiments.cli import quiet
-from experiments.cli.checks import check_sources
-from experiments.cli.settings import Settings
-from experiments.runs import folders
-from experiments.runs.finite import NonFiniteLoss
 
 # Exit statuses.
 FAILED = 1
@@ -104,89 +97,9 @@ def input_errors() -> Iterator[None]:
     except (ValueError, OSError) as error:
         fail(str(error))
     except Exception as error:
-        if not _lacks_memory(error):
+        if not lacks_memory(error):
             raise
         fail(f"There is not enough memory for these sizes. {error}")
-
-
-@contextlib.contextmanager
-def training_errors(directory: Path, rate: str) -> Iterator[None]:
-    """Ends the program with one line where the training of a run can't go on.
-
-    Args:
-        directory: The folder of the run.
-        rate: The option to lower when the loss stops being a number.
-
-    Raises:
-        SystemExit: With status 2 when a step takes more memory than there is, 3 when
-            the loss stopped being a number, 4 when a file can't be written.
-        KeyboardInterrupt: With the name of the run, for `run`.
-    """
-    try:
-        yield
-    except NonFiniteLoss as error:
-        _end(
-            NON_FINITE,
-            f"{error}. The log and the checkpoint of the last finished epoch stay in "
-            f"{directory}; try a smaller {rate}",
-        )
-    except OSError as error:
-        _end(
-            UNWRITABLE,
-            f"{error}. The log and the checkpoint of the last epoch that was saved "
-            f"stay in {directory}; --resume continues from there",
-        )
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(directory.name) from None
-    except Exception as error:
-        if isinstance(error.__context__, KeyboardInterrupt):
-            # TensorFlow makes a SystemError of one that comes while it reads a list.
-            raise KeyboardInterrupt(directory.name) from None
-        if not _lacks_memory(error):
-            raise
-        fail(
-            f"There is not enough memory for a step; try smaller sizes of batch and "
-            f"network. What there is of the run stays in {directory}"
-        )
-
-
-def begin(settings: Settings) -> None:
-    """Starts Keras, if the run has a place and what it is to read is there.
-
-    Keras takes seconds to start; help, mistyped options and names don't wait for it.
-    """
-    with input_errors():
-        folders.check(settings)
-        check_sources(settings)
-    quiet.import_keras()
-
-
-def run(
-    module: str, words: Sequence[str], settings: Settings, act: Callable[[], int]
-) -> int:
-    """Runs a subcommand; after Ctrl-C it says how to continue.
-
-    Args:
-        module: What `python -m` takes.
-        words: The words after it.
-        settings: What they stand for.
-        act: Does the work and returns the exit status.
-
-    Returns:
-        The exit status.
-    """
-    try:
-        return act()
-    except KeyboardInterrupt as interrupt:
-        words = list(words)
-        if not settings.resume:
-            words.append("--resume")
-        if settings.run_name is None and interrupt.args:
-            words += ["--run-name", interrupt.args[0]]
-        print(
-            f"\nInterrupted. Continue with: {command(module, words)}", file=sys.stderr
-        )
-        return INTERRUPTED
 
 
 def command(module: str, words: Sequence[str]) -> str:
@@ -195,15 +108,11 @@ def command(module: str, words: Sequence[str]) -> str:
     return shlex.join([sys.executable, "-m", module, *words])
 
 
-def _lacks_memory(error: Exception) -> bool:
+def lacks_memory(error: Exception) -> bool:
+    """Whether a backend ended for want of memory."""
     # TensorFlow's error has a name of its own, JAX's only a text.
     return (
         isinstance(error, MemoryError)
         or type(error).__name__ == "ResourceExhaustedError"
         or "RESOURCE_EXHAUSTED" in str(error)
     )
-
-
-def _end(status: int, message: str) -> NoReturn:
-    print(f"\nerror: {message}", file=sys.stderr)
-    sys.exit(status)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from experiments.cli.command import Parser, add_subcommands, input_errors
-from experiments.cli.settings import ADAPTIVE_INTEGRATORS, INTEGRATORS, Settings
+from experiments.cli.settings import Settings, list_integrators
 
 _Settings = TypeVar("_Settings", bound=Settings)
 
@@ -96,7 +96,7 @@ class RunOptions:
             )
         self.add(
             "--integrator",
-            choices=ADAPTIVE_INTEGRATORS if adaptive else INTEGRATORS,
+            choices=list_integrators(adaptive),
             help="how factors are stepped",
         )
 

@@ -7,15 +7,15 @@ from dataclasses import KW_ONLY, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-# Written out, so that help and mistyped options don't wait for Keras to start.
-INTEGRATORS = (
-    "augmented_bug",
-    "factorized",
-    "kls",
-    "parallel_bug",
-    "projector_splitting",
-)
-ADAPTIVE_INTEGRATORS = ("augmented_bug", "parallel_bug")
+# The built-in integrators, and whether they adapt ranks: the one list outside of their
+# registry, so that help and mistyped options don't wait for Keras to start.
+_INTEGRATORS = {
+    "augmented_bug": True,
+    "factorized": False,
+    "kls": False,
+    "parallel_bug": True,
+    "projector_splitting": False,
+}
 
 LOG_DIR = Path(__file__).resolve().parents[2] / "history_logs"
 
@@ -68,6 +68,20 @@ class Settings(abc.ABC):
             name: str(value) if isinstance(value, Path) else value
             for name, value in values.items()
         }
+
+
+def list_integrators(adaptive: bool) -> tuple[str, ...]:
+    """The names of the integrators, in alphabetical order.
+
+    Once `dlrt` has been imported, those that others have registered are among them.
+
+    Args:
+        adaptive: Whether to list only those that adapt ranks.
+    """
+    adapts = _INTEGRATORS
+    if registry := sys.modules.get("dlrt.integrators"):
+        adapts = {name: registry.get(name).rank_adaptive for name in registry.names()}
+    return tuple(sorted(name for name in adapts if adapts[name] or not adaptive))
 
 
 def word(name: str) -> str:

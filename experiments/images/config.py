@@ -8,9 +8,10 @@ from collections.abc import Container
 from dataclasses import dataclass
 from typing import Any
 
-from experiments.cli.checks import at_least_one, check_run, one_of, positive, require
-from experiments.cli.settings import ADAPTIVE_INTEGRATORS, INTEGRATORS, Settings, word
+from experiments.cli.checks import at_least_one, one_of, positive, require
+from experiments.cli.settings import Settings, list_integrators, word
 from experiments.mnist.config import SCHEDULES
+from experiments.runs.checks import check_run
 from experiments.runs.tasks import IMAGES, WORDS, Task
 
 # Of MNIST's size unless they are folders.
@@ -235,7 +236,7 @@ def check(config: Config) -> None:
     check_run(config)
     one_of(config, "schedule", SCHEDULES)
     if config.integrator is not None:
-        known = ADAPTIVE_INTEGRATORS if config.adaptive else INTEGRATORS
+        known = list_integrators(config.adaptive)
         one_of(config, "integrator", known)
 
 

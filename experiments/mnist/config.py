@@ -8,15 +8,15 @@ from typing import Any
 
 from experiments.cli.checks import (
     at_least_one,
-    check_run,
     few_weights,
     one_of,
     option,
     positive,
     require,
 )
-from experiments.cli.settings import ADAPTIVE_INTEGRATORS, INTEGRATORS, Settings
+from experiments.cli.settings import Settings, list_integrators
 from experiments.runs import truncation
+from experiments.runs.checks import check_run
 
 NUM_INPUTS = 28 * 28
 NUM_HIDDEN = 4
@@ -248,7 +248,7 @@ def _check(config: Config) -> None:
     one_of(config, "regularizer", REGULARIZERS)
     if not config.dense:
         adaptive = config.tolerance is not None
-        one_of(config, "integrator", ADAPTIVE_INTEGRATORS if adaptive else INTEGRATORS)
+        one_of(config, "integrator", list_integrators(adaptive))
     if not config.train and config.load_model is None:
         require(
             config.subcommand == "train-from-prune",

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from dlrt.callbacks import HistoryLog
+from experiments.archive.claims import Claims
 from experiments.mnist import compiled_epochs
 from experiments.runs import checkpoints, image_data
 from experiments.runs.finite import NonFiniteLoss, require_finite
 from experiments.runs.run_callbacks import singular_values
-from experiments.sweep.claims import Claims
 from experiments.sweep.grid import Cell
 from experiments.sweep.places import Places
 

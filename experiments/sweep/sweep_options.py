@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.cli.command import Parser, fail
-from experiments.cli.settings import ADAPTIVE_INTEGRATORS, INTEGRATORS, LOG_DIR
+from experiments.cli.settings import LOG_DIR, list_integrators
 from experiments.mnist.config import SCHEDULES
 from experiments.mnist.options import size
 from experiments.sweep import sweep_file
@@ -236,8 +236,8 @@ def _parser() -> argparse.ArgumentParser:
     add("regularizer", f"of {', '.join(REGULARIZERS)}")
     add("regularizer_amount", "its factor")
     add("val_size", "number or share of the training images to validate with")
-    allowed = f"{', '.join(INTEGRATORS)}; adaptive: {', '.join(ADAPTIVE_INTEGRATORS)}"
-    add("integrator", allowed)
+    fixed, adaptive = (", ".join(list_integrators(adapts)) for adapts in (False, True))
+    add("integrator", f"{fixed}; adaptive: {adaptive}")
     parser.add_argument(
         "--log-dir",
         type=Path,

@@ -6,15 +6,15 @@ from typing import Any
 from experiments.cli.checks import (
     MOST,
     at_least_one,
-    check_run,
     few_weights,
     one_of,
     option,
     positive,
     require,
 )
-from experiments.cli.settings import ADAPTIVE_INTEGRATORS, INTEGRATORS, Settings, word
+from experiments.cli.settings import Settings, list_integrators, word
 from experiments.mnist.config import weights, weights_at_once
+from experiments.runs.checks import check_run
 
 # Vaswani et al., 2017, arXiv:1706.03762, whose base model is the big one here.
 PRESETS = {
@@ -222,7 +222,7 @@ def _check(config: Config) -> None:
         require(0 < config.tolerance < 1, config, "tolerance", "lie in (0, 1)")
     check_run(config)
     if not config.dense:
-        known = ADAPTIVE_INTEGRATORS if config.adaptive else INTEGRATORS
+        known = list_integrators(config.adaptive)
         one_of(config, "integrator", known)
 
 

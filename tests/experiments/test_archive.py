@@ -94,7 +94,7 @@ def claimed(folder):
     """Another process has claimed a cell, as one that trains it does."""
     code = (
         "import sys; from pathlib import Path;"
-        "from experiments.sweep.claims import Claims;"
+        "from experiments.archive.claims import Claims;"
         "claims = Claims(Path(sys.argv[1]));"
         "print(claims.take(sys.argv[2]), flush=True);"
         "sys.stdin.read()"

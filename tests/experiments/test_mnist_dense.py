@@ -24,6 +24,7 @@ from run_folders import (
 import dlrt
 from dlrt.callbacks import read_history
 from experiments import mnist_dense
+from experiments.cli import settings
 from experiments.mnist import config as _config
 from experiments.mnist import dense_runs
 from experiments.mnist import options as _options
@@ -474,13 +475,16 @@ class TestBadInput:
 
 class TestParts:
     def test_integrators_are_all_there_are(self):
-        assert set(_config.INTEGRATORS) == set(dlrt.integrators.names())
-        adaptive = {
-            name
-            for name in dlrt.integrators.names()
-            if dlrt.integrators.get(name).rank_adaptive
-        }
-        assert set(_config.ADAPTIVE_INTEGRATORS) == adaptive
+        """The list outside of the registry, and what others have registered."""
+        for adaptive in (False, True):
+            listed = settings.list_integrators(adaptive)
+            with pytest.MonkeyPatch.context() as patch:
+                patch.delitem(sys.modules, "dlrt.integrators")
+                assert settings.list_integrators(adaptive) == listed
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(dlrt.integrators, "names", lambda: ["kls"])
+            assert settings.list_integrators(adaptive=False) == ("kls",)
+            assert settings.list_integrators(adaptive=True) == ()
 
     @pytest.mark.parametrize("subcommand", _config.DEFAULTS)
     def test_help_needs_no_keras_and_tells_defaults(self, subcommand, capsys):

@@ -23,7 +23,8 @@ from experiments.archive.archived_tests import Place
 from experiments.cli import checks, run_options
 from experiments.cli import command as _command
 from experiments.cli import settings as _settings
-from experiments.runs import checkpoints, folders, run_callbacks, saved_files
+from experiments.runs import checkpoints, folders, program, run_callbacks, saved_files
+from experiments.runs import checks as run_checks
 from experiments.runs.finite import NonFiniteLoss
 
 pytestmark = pytest.mark.tensorflow_only
@@ -51,27 +52,6 @@ class Translation(_settings.Settings):
 @pytest.fixture
 def settings(tmp_path):
     return Translation("low-rank", seed=7, log_dir=tmp_path / "logs")
-
-
-@pytest.mark.slow
-def test_shared_modules_know_nothing_of_mnist():
-    modules = "_callbacks checkpoints checks _command _finite run_options folders"
-    code = (
-        f"import sys; from experiments import {', '.join(modules.split())}, _settings;"
-        "print(sorted(m for m in sys.modules if m.startswith('experiments._')))"
-    )
-    out = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    shared = {
-        *modules.split(),
-        *"_quiet _settings saved_files _selection _log_format".split(),
-    }
-    assert out.strip() == str(sorted(f"experiments.{name}" for name in shared))
 
 
 def test_record_says_what_is_computed_not_where(settings):
@@ -115,7 +95,7 @@ def test_record_says_what_is_computed_not_where(settings):
 )
 def test_settings_out_of_bounds(settings, changes, message):
     def check(settings):
-        checks.check_run(settings)
+        run_checks.check_run(settings)
         checks.at_least_one(settings, "epochs", "batch_size")
         checks.positive(settings, "learning_rate")
         checks.one_of(settings, "optimizer", ("adam", "sgd"))
@@ -267,10 +247,10 @@ class Images(Translation):
 def test_what_a_run_reads_is_looked_for_first(tmp_path, name, value, rule):
     settings = Images("low-rank", corpus=tmp_path, load_model=tmp_path)
     for there in ("auto", "cifar10", str(tmp_path)):
-        checks.check_sources(replace(settings, dataset=there))
-    checks.check_sources(replace(settings, dataset="pt_en", reads_text=True))
+        run_checks.check_sources(replace(settings, dataset=there))
+    run_checks.check_sources(replace(settings, dataset="pt_en", reads_text=True))
     with pytest.raises(ValueError, match=f"`{checks.option(name)}` must {rule}"):
-        checks.check_sources(replace(settings, **{name: value}))
+        run_checks.check_sources(replace(settings, **{name: value}))
 
 
 @pytest.mark.parametrize("part", ["", "historyLogs"])
@@ -351,13 +331,13 @@ def test_a_checkpoint_of_something_else(settings, sizes, loss, epoch, message):
 
 def test_names_of_data_are_those_of_the_library():
     """They are written twice, since the library waits for Keras."""
-    assert checks._IMAGES == _load._NAMES
-    assert checks._TEXTS == _load_corpus.NAMES
+    assert run_checks._IMAGES == _load._NAMES
+    assert run_checks._TEXTS == _load_corpus.NAMES
 
 
 def test_an_interrupt_that_tensorflow_makes_another_error_of(tmp_path):
     with pytest.raises(KeyboardInterrupt, match=tmp_path.name):
-        with _command.training_errors(tmp_path, "--lr"):
+        with program.training_errors(tmp_path, "--lr"):
             try:
                 raise KeyboardInterrupt
             except KeyboardInterrupt:
@@ -438,7 +418,7 @@ def test_leftovers_of_killed_writers(tmp_path):
 def test_ends_of_training(settings, capsys, error, status, part):
     directory = settings.log_dir / "mine"
     with pytest.raises(SystemExit) as end:
-        with _command.training_errors(directory, "--rate"):
+        with program.training_errors(directory, "--rate"):
             raise error
     assert end.value.code == status
     text = capsys.readouterr().err
@@ -455,19 +435,19 @@ def test_ends_of_training(settings, capsys, error, status, part):
 )
 def test_an_interrupted_run_says_how_to_continue(settings, capsys, changes, words):
     def train(directory):
-        with _command.training_errors(directory, "--rate"):
+        with program.training_errors(directory, "--rate"):
             raise KeyboardInterrupt
 
     settings = replace(settings, **changes)
     act = partial(train, settings.log_dir / "mine")
     given = ["low-rank", "--corpus", "a b"]
-    status = _command.run("experiments.translation", given, settings, act)
+    status = program.run("experiments.translation", given, settings, act)
     assert status == 130
     python = shlex.quote(sys.executable)
     command = f"{python} -m experiments.translation low-rank --corpus 'a b'"
     line = f"Interrupted. Continue with: {command} {words}".rstrip()
     assert capsys.readouterr().err.strip() == line
-    assert _command.run("a", [], settings, lambda: 5) == 5
+    assert program.run("a", [], settings, lambda: 5) == 5
 
 
 def test_best_epoch_by_the_smallest_loss(settings):

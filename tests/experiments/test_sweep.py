@@ -17,6 +17,7 @@ from dlrt import datasets
 from dlrt.callbacks import read_history
 from dlrt.datasets import _load
 from experiments import test_matrix
+from experiments.archive.claims import Claims
 from experiments.mnist import compiled_epochs, network
 from experiments.runs import image_data, names, scoring
 from experiments.runs.image_data import EVALUATION_BATCH, ShuffledBatches
@@ -24,7 +25,6 @@ from experiments.sweep import cells as _cells
 from experiments.sweep import engines, sweep_options
 from experiments.sweep import grid as _grid
 from experiments.sweep.cells import Event
-from experiments.sweep.claims import Claims
 from experiments.sweep.places import Places
 from experiments.sweep.progress import Progress
 
@@ -659,7 +659,7 @@ def test_archive_that_cannot_be_written(tmp_path, capsys):
 def test_claims_of_processes(tmp_path):
     code = (
         "import sys; from pathlib import Path;"
-        "from experiments.sweep.claims import Claims;"
+        "from experiments.archive.claims import Claims;"
         "claims = Claims(Path(sys.argv[1])); print(claims.take('a'), claims.take('b'));"
         "sys.stdout.flush(); sys.stdin.read()"
     )

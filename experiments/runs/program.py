@@ -1,0 +1,98 @@
+"""How the program of a run begins, and how it ends when something comes between."""
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from experiments.cli import command, quiet
+from experiments.cli.settings import Settings
+from experiments.runs import checks, folders
+from experiments.runs.finite import NonFiniteLoss
+
+
+def begin(settings: Settings) -> None:
+    """Starts Keras, if the run has a place and what it is to read is there.
+
+    Keras takes seconds to start; help, mistyped options and names don't wait for it.
+    """
+    with command.input_errors():
+        folders.check(settings)
+        checks.check_sources(settings)
+    quiet.import_keras()
+
+
+@contextlib.contextmanager
+def training_errors(directory: Path, rate: str) -> Iterator[None]:
+    """Ends the program with one line where the training of a run can't go on.
+
+    Args:
+        directory: The folder of the run.
+        rate: The option to lower when the loss stops being a number.
+
+    Raises:
+        SystemExit: With status 2 when a step takes more memory than there is, 3 when
+            the loss stopped being a number, 4 when a file can't be written.
+        KeyboardInterrupt: With the name of the run, for `run`.
+    """
+    try:
+        yield
+    except NonFiniteLoss as error:
+        _end(
+            command.NON_FINITE,
+            f"{error}. The log and the checkpoint of the last finished epoch stay in "
+            f"{directory}; try a smaller {rate}",
+        )
+    except OSError as error:
+        _end(
+            command.UNWRITABLE,
+            f"{error}. The log and the checkpoint of the last epoch that was saved "
+            f"stay in {directory}; --resume continues from there",
+        )
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(directory.name) from None
+    except Exception as error:
+        if isinstance(error.__context__, KeyboardInterrupt):
+            # TensorFlow makes a SystemError of one that comes while it reads a list.
+            raise KeyboardInterrupt(directory.name) from None
+        if not command.lacks_memory(error):
+            raise
+        command.fail(
+            f"There is not enough memory for a step; try smaller sizes of batch and "
+            f"network. What there is of the run stays in {directory}"
+        )
+
+
+def run(
+    module: str, words: Sequence[str], settings: Settings, act: Callable[[], int]
+) -> int:
+    """Runs a subcommand; after Ctrl-C it says how to continue.
+
+    Args:
+        module: What `python -m` takes.
+        words: The words after it.
+        settings: What they stand for.
+        act: Does the work and returns the exit status.
+
+    Returns:
+        The exit status.
+    """
+    try:
+        return act()
+    except KeyboardInterrupt as interrupt:
+        words = list(words)
+        if not settings.resume:
+            words.append("--resume")
+        if settings.run_name is None and interrupt.args:
+            words += ["--run-name", interrupt.args[0]]
+        print(
+            f"\nInterrupted. Continue with: {command.command(module, words)}",
+            file=sys.stderr,
+        )
+        return command.INTERRUPTED
+
+
+def _end(status: int, message: str) -> NoReturn:
+    print(f"\nerror: {message}", file=sys.stderr)
+    sys.exit(status)
