@@ -11,7 +11,7 @@ from dlrt import accounting
 from dlrt.compression._allocation import Table, undominated
 from dlrt.compression._report import LayerReport
 from dlrt.compression._structures import Choice, Structure
-from dlrt.surgery.rebuild import Replacement
+from dlrt.surgery.replacements import Replacement
 
 Layer: TypeAlias = keras.layers.Layer
 

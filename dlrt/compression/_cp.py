@@ -14,8 +14,8 @@ from dlrt.compression._structures import (
     input_positions,
     tails,
 )
-from dlrt.surgery.rebuild import Replacement
-from dlrt.surgery.replacements import POINTWISE, chain_layers, inner_conv, last_conv
+from dlrt.surgery.families.convolutions import POINTWISE, inner_conv, last_conv
+from dlrt.surgery.replacements import Replacement, chain_layers
 
 # Of the decompositions that errors are estimated from: sweeps, and flops of each.
 _TRIAL_SWEEPS = 10

@@ -10,9 +10,10 @@ from dlrt.compression._selected import check_finite, select_layers
 from dlrt.compression._structures import Folded, Pointwise, Separable
 from dlrt.regularizers import Hoyer
 from dlrt.regularizers.amount import checked_amount
-from dlrt.surgery.decomposed import DECOMPOSABLE, recompose, row_of
-from dlrt.surgery.rebuild import Replacement, rebuild
+from dlrt.surgery.decomposed import DECOMPOSABLE, make_row, recompose
+from dlrt.surgery.rebuild import rebuild
 from dlrt.surgery.recurrent import project_recurrent, restore_recurrent
+from dlrt.surgery.replacements import Replacement
 from dlrt.surgery.selection import LayerFilter, check_built
 
 Layer: TypeAlias = keras.layers.Layer
@@ -106,4 +107,4 @@ def _decomposed(
     pair = folding.two_layers(layer, [(u, vt)])
     first, second, *_ = pair.weights
     layers = pair.layer.layers
-    return row_of(layer, layers, (first, s, second), orthogonality, sparsity)
+    return make_row(layer, layers, (first, s, second), orthogonality, sparsity)

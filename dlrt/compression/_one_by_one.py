@@ -9,7 +9,10 @@ import keras
 from dlrt.compression._candidates import Candidate
 from dlrt.compression._structures import Choice
 from dlrt.layers import ProjectedRNN
-from dlrt.surgery.rebuild import Replacement, copy_layer, layers_in, rebuild
+from dlrt.surgery.copies import copy_layer
+from dlrt.surgery.rebuild import rebuild
+from dlrt.surgery.replacements import Replacement
+from dlrt.surgery.selection import layers_in
 
 Layer: TypeAlias = keras.layers.Layer
 

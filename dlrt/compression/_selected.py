@@ -10,9 +10,8 @@ from dlrt.backend.structure import is_container
 from dlrt.compression._structures import supports
 from dlrt.layers.projected_rnn import RECURRENT
 from dlrt.layers.projected_rnn import obstacle as recurrent_obstacle
-from dlrt.surgery.families import family_of, stranger
-from dlrt.surgery.rebuild import layers_in, out_of_reach
-from dlrt.surgery.selection import LayerFilter, select
+from dlrt.surgery.families import explain_override, family_of
+from dlrt.surgery.selection import LayerFilter, layers_in, out_of_reach, select
 
 Layer: TypeAlias = keras.layers.Layer
 
@@ -78,7 +77,7 @@ def _obstacle(layer: Layer, far: Mapping[int, str]) -> str | None:
     if type(layer) in RECURRENT:
         why_not = recurrent_obstacle(layer)
         return None if why_not is None else f"it {why_not}"
-    family, strange = family_of(layer), stranger(layer)
+    family, strange = family_of(layer), explain_override(layer)
     if strange is not None:
         return f"it {strange}"
     if family is None or not supports(layer):

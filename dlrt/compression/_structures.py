@@ -11,16 +11,13 @@ from dlrt.accounting import known_size, positions
 from dlrt.compression._spectral import balanced_factors, best_factors, singular_values
 from dlrt.factors import Factors
 from dlrt.surgery.families import OneKernel, family_of
-from dlrt.surgery.rebuild import Replacement
+from dlrt.surgery.families.convolutions import POINTWISE, inner_conv, last_conv
 from dlrt.surgery.replacements import (
-    POINTWISE,
+    Replacement,
     bias_of,
     chain_layers,
-    first_of_pair,
-    inner_conv,
-    last_conv,
-    pair_config,
-    second_of_pair,
+    first_config,
+    last_config,
 )
 
 Layer: TypeAlias = keras.layers.Layer
@@ -179,7 +176,7 @@ class Pointwise(Folded):
         return n + m, 2 * multiplied * positions(layer, input_shape)
 
     def two_layers(self, layer: Layer, pairs: list[Pair]) -> Replacement:
-        return _family(layer).pair(layer, *pairs[0])
+        return _family(layer).to_pair(layer, *pairs[0])
 
 
 class Manifold(Pointwise):
@@ -195,7 +192,7 @@ class Manifold(Pointwise):
         (matrix,) = family.matrices(layer)
         left, right = best_factors(matrix, *choice.ranks)
         (u, a), (v, b) = np.linalg.qr(left), np.linalg.qr(right.T)
-        return family.low_rank(layer, [Factors(u, a @ b.T, v)])
+        return family.to_low_rank(layer, [Factors(u, a @ b.T, v)])
 
 
 class Separable(Folded):
@@ -240,9 +237,8 @@ class Separable(Folded):
         down, right = layer.strides
         columns = (down if high == 1 else 1, right if wide > 1 else 1)
         rows = (down if high > 1 else 1, right if wide == 1 else 1)
-        first = {**_along(layer, 1), **first_of_pair(layer)}
         layers = [
-            inner_conv(layer, filters=rank, strides=columns, **first),
+            inner_conv(layer, filters=rank, strides=columns, **_along(layer, 1)),
             last_conv(layer, strides=rows, **_along(layer, 0)),
         ]
         kernels = [
@@ -370,9 +366,8 @@ def _grouped_conv(layer: Layer, pairs: list[Pair]) -> Replacement:
     axis = 1 if layer.data_format == "channels_first" else -1
     inputs = keras.Input(layer.get_build_config()["input_shape"][1:])
     taken, strides = _subsampled(layer, inputs)
-    config = {**first_of_pair(layer), **strides}
     convolved = [
-        inner_conv(layer, filters=rank, **{**config, "name": f"{name}_k_{number}"})(x)
+        inner_conv(layer, filters=rank, name=f"{name}_k_{number}", **strides)(x)
         for number, x in enumerate(keras.ops.split(taken, groups, axis), start=1)
     ]
     joined = keras.layers.Concatenate(axis, name=f"{name}_groups")(convolved)
@@ -389,7 +384,7 @@ def _grouped_dense(layer: Layer, pairs: list[Pair]) -> Replacement:
     groups, (rank, units) = len(pairs), pairs[0][1].shape
     between = layer.get_build_config()["input_shape"][1:-1]
     lengths = [-1 if length is None else length for length in between]
-    config = pair_config(layer)
+    config = last_config(layer)
     use_bias = config.pop("use_bias")
     del config["units"]
     layers = [
@@ -397,7 +392,7 @@ def _grouped_dense(layer: Layer, pairs: list[Pair]) -> Replacement:
             (*lengths, groups, len(pairs[0][0])), name=f"{layer.name}_groups"
         ),
         keras.layers.EinsumDense(
-            "...gi,gij->...gj", (groups, rank), **first_of_pair(layer)
+            "...gi,gij->...gj", (groups, rank), **first_config(layer)
         ),
         keras.layers.EinsumDense.from_config(
             {
@@ -405,7 +400,6 @@ def _grouped_dense(layer: Layer, pairs: list[Pair]) -> Replacement:
                 "equation": "...gj,gjm->...m",
                 "output_shape": (units,),
                 "bias_axes": "m" if use_bias else None,
-                **second_of_pair(layer),
             }
         ),
     ]

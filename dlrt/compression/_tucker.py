@@ -14,8 +14,8 @@ from dlrt.compression._structures import (
     input_positions,
     tails,
 )
-from dlrt.surgery.rebuild import Replacement
-from dlrt.surgery.replacements import POINTWISE, chain_layers, inner_conv, last_conv
+from dlrt.surgery.families.convolutions import POINTWISE, inner_conv, last_conv
+from dlrt.surgery.replacements import Replacement, chain_layers
 
 # Ranks of the input channels that are tried, evenly spread where there are more.
 _MOST_INPUT_RANKS = 48

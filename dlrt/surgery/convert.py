@@ -11,13 +11,14 @@ from dlrt.checks import check_positive_integer, check_share
 from dlrt.factors import Factors
 from dlrt.surgery.decomposed import is_decomposed, recompose, recompose_row
 from dlrt.surgery.families import family_of_low_rank
-from dlrt.surgery.rebuild import Replacement, rebuild
+from dlrt.surgery.rebuild import rebuild
 from dlrt.surgery.recurrent import restore_recurrent
+from dlrt.surgery.replacements import Replacement
 from dlrt.surgery.selection import (
     LayerFilter,
     check_built,
+    describe_choices,
     find_left_alone,
-    overview,
     select,
 )
 
@@ -95,11 +96,11 @@ def convert(
             )
         kept = [amount.of(matrix) for matrix in matrices]
         if layers is not None or _size(kept) < sum(map(np.size, matrices)):
-            replacements[id(layer)] = family.low_rank(layer, kept)
+            replacements[id(layer)] = family.to_low_rank(layer, kept)
     if not replacements:
         raise ValueError(
             "`layers` selects no layer that would become smaller. Received: "
-            f"layers={layers!r}. {overview(model)}"
+            f"layers={layers!r}. {describe_choices(model)}"
         )
     if layers is None:
         for sentence in find_left_alone(model):
@@ -124,7 +125,7 @@ def to_dense(model: keras.Model) -> keras.Model:
         if is_decomposed(layer):
             return recompose_row(layer)
         family = family_of_low_rank(layer)
-        return None if family is None else family.dense(layer)
+        return None if family is None else family.to_dense(layer)
 
     return restore_recurrent(rebuild(model, replace))
 
@@ -154,7 +155,7 @@ def merge(model: keras.Model) -> keras.Model:
         if family is None:
             return None
         pays = family.merging_pays(layer)
-        return family.merged(layer) if pays else family.dense(layer)
+        return family.to_merged(layer) if pays else family.to_dense(layer)
 
     return restore_recurrent(rebuild(model, replace))
 

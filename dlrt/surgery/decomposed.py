@@ -11,9 +11,14 @@ import numpy as np
 from dlrt.layers import SingularValues
 from dlrt.layers.low_rank_einsum_dense import axes_of
 from dlrt.regularizers import Orthogonality
-from dlrt.surgery.rebuild import Replacement, rebuild
+from dlrt.surgery.rebuild import rebuild
 from dlrt.surgery.recurrent import restore_recurrent
-from dlrt.surgery.replacements import bias_of, chain_layers, pair_config
+from dlrt.surgery.replacements import (
+    Replacement,
+    bias_of,
+    chain_layers,
+    last_config,
+)
 
 Layer: TypeAlias = keras.layers.Layer
 
@@ -22,7 +27,7 @@ _CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D)
 DECOMPOSABLE = (keras.layers.Dense, keras.layers.EinsumDense, *_CONVOLUTIONS)
 
 
-def row_of(
+def make_row(
     layer: Layer,
     pair: tuple[Layer, Layer],
     kernels: tuple[np.ndarray, np.ndarray, np.ndarray],
@@ -80,7 +85,7 @@ def is_separable(row: Layer) -> bool:
 def recompose_row(row: Layer) -> Replacement:
     """The layer that a row stands for."""
     first, values, second = row.layers
-    config = {**pair_config(second), "name": row.name}
+    config = last_config(second, name=row.name)
     scaled = np.asarray(first.kernel, "float64") * np.asarray(values.s, "float64")
     last = np.asarray(second.kernel, "float64")
     if isinstance(first, keras.layers.EinsumDense):

@@ -3,9 +3,11 @@
 import functools
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
+from keras import tree
+from keras.src.backend import compute_output_spec  # not exported by Keras
 
 from dlrt.backend.structure import (
     build_shapes,
@@ -14,7 +16,10 @@ from dlrt.backend.structure import (
     is_container,
     parts,
 )
+from dlrt.surgery.copies import copy_built, explain_no_copy
 from dlrt.training.model import Model
+
+Layer: TypeAlias = keras.layers.Layer
 
 
 @keras.saving.register_keras_serializable(package="dlrt")
@@ -119,3 +124,55 @@ class Exchanged(Model):
                 found[at].build_from_config(build_config)
         new = {at: made(it) for at, it in config.pop("replacements").items()}
         return cls(layer, new, **config)
+
+
+def copy_exchanged(layer: Layer, new: dict[str, Layer]) -> Exchanged:
+    """A copy of a container with others in the places of layers within it."""
+    try:
+        copy = copy_built(layer)
+    # It is the code of a user.
+    except Exception as error:
+        raise ValueError(
+            f"`model` has layers within {explain_no_copy(layer, error)}"
+        ) from error
+    called = _call_of(layer)
+    could_be_called = _call_error(copy, *called) is None
+    exchanged = Exchanged(copy, new, name=layer.name)
+    reason = _call_error(copy, *called)
+    if could_be_called and reason is not None:
+        raise ValueError(
+            f"`model` has layers within {layer.name!r} of type {type(layer).__name__} "
+            "that can't be replaced: it does more with them than to call them. Leave "
+            f"them out with `layers`. {type(reason).__name__}: {reason}"
+        ) from reason
+    return exchanged
+
+
+def _call_of(layer: Layer) -> tuple[Any, Any]:
+    """What a container is called with, as far as is known, without values."""
+
+    def spec(x: Any) -> Any:
+        # Keras takes the outputs of some operations for sparse that are not.
+        symbolic = isinstance(x, keras.KerasTensor)
+        return keras.KerasTensor(x.shape, x.dtype) if symbolic else x
+
+    if layer._inbound_nodes:
+        arguments = layer._inbound_nodes[0].arguments
+        return tree.map_structure(spec, (arguments.args, arguments.kwargs))
+    tensors = {
+        name.removesuffix("_shape"): tree.map_shape_structure(keras.KerasTensor, shape)
+        for name, shape in build_shapes(layer).items()
+        if shape is not None
+    }
+    first = tuple(tensors.pop(name) for name in list(tensors)[:1])
+    return first, tensors
+
+
+def _call_error(layer: Layer, args: Any, kwargs: Any) -> Exception | None:
+    """What calling a layer raises, as far as can be told without values."""
+    try:
+        compute_output_spec(layer, *args, **kwargs)
+    # It is the code of a user.
+    except Exception as error:
+        return error
+    return None

@@ -9,8 +9,9 @@ import numpy as np
 
 from dlrt.layers import ProjectedRNN
 from dlrt.layers.projected_rnn import RECURRENT, obstacle
-from dlrt.surgery.rebuild import Replacement, layers_in, out_of_reach, rebuild
-from dlrt.surgery.selection import LayerFilter, check_filter
+from dlrt.surgery.rebuild import rebuild
+from dlrt.surgery.replacements import Replacement
+from dlrt.surgery.selection import LayerFilter, check_filter, layers_in, out_of_reach
 
 Layer: TypeAlias = keras.layers.Layer
 

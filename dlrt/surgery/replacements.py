@@ -1,12 +1,9 @@
-"""Layers of Keras in a row that take the place of one."""
+"""What takes the place of a layer: the layers, their configurations and weights."""
 
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import keras
 import numpy as np
-
-from dlrt.layers.low_rank_conv import LowRankConv
-from dlrt.surgery.rebuild import Replacement
 
 Layer: TypeAlias = keras.layers.Layer
 
@@ -29,8 +26,20 @@ _SAME = {
     *("__module__", "__doc__", "__annotations__", "__dict__", "__weakref__"),
     *("__firstlineno__", "__static_attributes__", "__abstractmethods__", "_abc_impl"),
 }
-# What makes a convolution one of size 1.
-POINTWISE = {"kernel_size": 1, "strides": 1, "padding": "valid", "dilation_rate": 1}
+
+
+class Replacement(NamedTuple):
+    """A layer that takes the place of another.
+
+    Attributes:
+        layer: The new layer, not built.
+        weights: What `layer.set_weights` is to be given when it is.
+        original: For a copy, the layer that it gets weights and state from instead.
+    """
+
+    layer: Layer
+    weights: list[np.ndarray]
+    original: Layer | None = None
 
 
 def plain_type(layer: Layer) -> type[Layer]:
@@ -66,30 +75,6 @@ def chain_layers(
     return Replacement(row, [*kernels, *bias_of(layer)])
 
 
-def inner_conv(layer: Layer, **changes: Any) -> Layer:
-    """A convolution as one that it is to stand before: no bias, no activation.
-
-    Args:
-        layer: A convolution of Keras, or a low-rank one.
-        changes: Arguments that are others.
-    """
-    config = pair_config(layer)
-    plain = {"use_bias": False, "activation": None, "activity_regularizer": None}
-    return _keras_type(layer).from_config({**config, **plain, **changes})
-
-
-def last_conv(layer: Layer, **changes: Any) -> Layer:
-    """The last of the convolutions in place of one, with its bias and activation."""
-    config = pair_config(layer)
-    return _keras_type(layer).from_config(
-        {**config, **changes, **second_of_pair(layer)}
-    )
-
-
-def _keras_type(layer: Layer) -> Any:
-    return layer.keras_type if isinstance(layer, LowRankConv) else plain_type(layer)
-
-
 def config_of(layer: Layer, without: tuple[str, ...], **changes: Any) -> dict[str, Any]:
     """The configuration of a layer without some arguments, and with others changed."""
     # That of a user's class may have more than Keras takes.
@@ -97,26 +82,19 @@ def config_of(layer: Layer, without: tuple[str, ...], **changes: Any) -> dict[st
     return {**{k: v for k, v in config.items() if k not in without}, **changes}
 
 
-def pair_config(layer: Layer) -> dict[str, Any]:
+def first_config(layer: Layer, **changes: Any) -> dict[str, Any]:
+    """Arguments of the first of two layers in place of one."""
+    common = {"dtype": layer.dtype_policy, "trainable": layer.trainable}
+    return {"name": f"{layer.name}_k", **common, **changes}
+
+
+def last_config(layer: Layer, **changes: Any) -> dict[str, Any]:
     """The configuration of a layer, for the last one of Keras in its place."""
-    return config_of(layer, (*KERAS_ONLY, *LOW_RANK_ONLY), kernel_regularizer=None)
+    config = config_of(layer, (*KERAS_ONLY, *LOW_RANK_ONLY), kernel_regularizer=None)
+    return {**config, "name": f"{layer.name}_v", **changes}
 
 
 def bias_of(layer: Layer) -> list[np.ndarray]:
     """The value of the bias, if there is one."""
     bias = getattr(layer, "bias", None)
     return [] if bias is None else [bias.numpy()]
-
-
-def first_of_pair(layer: Layer) -> dict[str, Any]:
-    """Arguments of the first of two layers in place of one."""
-    return {
-        "name": f"{layer.name}_k",
-        "dtype": layer.dtype_policy,
-        "trainable": layer.trainable,
-    }
-
-
-def second_of_pair(layer: Layer) -> dict[str, Any]:
-    """Arguments of the second, beside `pair_config`."""
-    return {"name": f"{layer.name}_v"}

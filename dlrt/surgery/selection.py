@@ -2,21 +2,21 @@
 
 import contextlib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeAlias
 
 import keras
 
-from dlrt.backend.structure import is_container
+from dlrt.backend.structure import is_container, is_graph, own_variables, parts
 from dlrt.layers import ProjectedRNN
+from dlrt.surgery.copies import copy_unbuilt, explain_no_copy
 from dlrt.surgery.families import (
     FAMILIES,
     Family,
+    explain_override,
     family_of,
     family_of_low_rank,
-    stranger,
 )
-from dlrt.surgery.rebuild import layers_in, out_of_reach
 from dlrt.surgery.replacements import plain_type
 
 Layer: TypeAlias = keras.layers.Layer
@@ -56,7 +56,7 @@ def select(model: keras.Model, layers: LayerFilter) -> list[Candidate]:
         if missing:
             raise ValueError(
                 "`layers` names no layer that can be converted: "
-                f"{sorted(missing)}. {overview(model)}"
+                f"{sorted(missing)}. {describe_choices(model)}"
             )
         chosen = [c for c in found if not wanted.isdisjoint(names(c[0]))]
     for layer, family in chosen:
@@ -110,7 +110,7 @@ def candidates(model: keras.Model) -> list[Candidate]:
     return [(layer, family) for layer, family in families if family is not None]
 
 
-def overview(model: keras.Model) -> str:
+def describe_choices(model: keras.Model) -> str:
     """What can be converted, for a message, and what can't."""
     far = out_of_reach(model)
     names = [layer.name for layer, _ in candidates(model) if id(layer) not in far]
@@ -125,7 +125,7 @@ def find_left_alone(model: keras.Model) -> list[str]:
     found: dict[str, list[str]] = {}
     for layer in layers_in(model):
         known = id(layer) in far and family_of(layer) is not None
-        why_not = far[id(layer)] if known else stranger(layer)
+        why_not = far[id(layer)] if known else explain_override(layer)
         if why_not is not None:
             found.setdefault(why_not, []).append(layer.name)
     sentences = [f"Left alone: {names}; each {why}." for why, names in found.items()]
@@ -139,6 +139,46 @@ def find_left_alone(model: keras.Model) -> list[str]:
     if hidden:
         sentences.append(f"Those within other layers can't be replaced: {hidden}.")
     return sentences
+
+
+def layers_in(model: Layer) -> Iterator[Layer]:
+    """The layers that `rebuild` can replace, in order, each as often as it is found.
+
+    Layers and models of users' classes with weights of their own are among them, but
+    can't be replaced.
+    """
+    for layer in model.layers if is_graph(model) else parts(model).values():
+        if is_graph(layer):
+            yield from layers_in(layer)
+        elif isinstance(layer, ProjectedRNN):
+            for product in layer.projections:
+                yield from layers_in(product) if is_graph(product) else [product]
+        elif not is_container(layer):
+            # One that is never called has no weights.
+            if layer.built:
+                yield layer
+        else:
+            if own_variables(layer):
+                yield layer
+            if is_graph(model):
+                # Those within other containers are parts of the outermost.
+                yield from layers_in(layer)
+
+
+def out_of_reach(model: Layer) -> dict[int, str]:
+    """Why layers within one that can't be copied can't be replaced, by their `id`."""
+    found = {}
+    for layer in model.layers if is_graph(model) else ():
+        if is_graph(layer):
+            found.update(out_of_reach(layer))
+        elif is_container(layer):
+            try:
+                copy_unbuilt(layer)
+            # It is the code of a user.
+            except Exception as error:
+                why = f"is within {explain_no_copy(layer, error)}"
+                found.update(dict.fromkeys(map(id, layers_in(layer)), why))
+    return found
 
 
 def check_built(model: keras.Model) -> None:

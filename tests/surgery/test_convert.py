@@ -699,12 +699,12 @@ def test_flash_attention_stays():
     low_rank = dlrt.convert(model, rank=2).get_layer("attention")
     family = families.family_of(layer)
     factors = [Factors.from_dense(m, 2) for m in family.matrices(layer)]
-    assert not family.low_rank(layer, factors).layer._flash_attention
+    assert not family.to_low_rank(layer, factors).layer._flash_attention
     layer._flash_attention = low_rank._flash_attention = True
     made = [
-        family.low_rank(layer, factors),
-        family.dense(low_rank),
-        family.merged(low_rank),
+        family.to_low_rank(layer, factors),
+        family.to_dense(low_rank),
+        family.to_merged(low_rank),
     ]
     assert all(new.layer._flash_attention for new in made)
 

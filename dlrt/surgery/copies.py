@@ -2,6 +2,7 @@
 
 import copy
 import sys
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias
 
@@ -9,27 +10,87 @@ import keras
 import numpy as np
 from keras.src.utils.tracking import DotNotTrackScope  # not exported by Keras
 
-from dlrt.backend.structure import build_shapes, has_build, is_graph, own_variables
+from dlrt.backend.structure import (
+    build_shapes,
+    has_build,
+    is_graph,
+    own_variables,
+    parts,
+)
+from dlrt.surgery.replacements import Replacement
 
 Layer: TypeAlias = keras.layers.Layer
-
 
 # Methods that Keras gives every object.
 _OF_THE_OBJECT = ("build", "quantize")
 
 
-def copy_of(operation: Any) -> Any:
+def copy_layer(layer: Layer) -> Replacement:
+    """A copy of a layer; factors are copied at their rank."""
+    try:
+        return Replacement(copy_unbuilt(layer), [], layer)
+    # It may be the code of a user.
+    except Exception as error:
+        return Replacement(copy_in_memory(layer, error, {}), [], layer)
+
+
+def copy_unbuilt(operation: Any) -> Any:
     """A layer or operation of the same configuration, not built."""
     return type(operation).from_config(operation.get_config())
 
 
-def no_copy(layer: Layer, error: Exception) -> str:
-    """What is wrong with a layer that `copy_of` fails for."""
+def explain_no_copy(layer: Layer, error: Exception) -> str:
+    """What is wrong with a layer that `copy_unbuilt` fails for."""
     return (
         f"{layer.name!r} of type {type(layer).__name__}, which can't be copied: its "
         "`get_config` must say all that `from_config` and `build` need. "
         f"{type(error).__name__}: {error}"
     )
+
+
+def copy_built(layer: Layer) -> Any:
+    """A copy of a layer or model of a user's class, with its weights."""
+    new = copy_unbuilt(layer)
+    make_like(new, layer)
+    if list(parts(new)) != list(parts(layer)):
+        raise ValueError(
+            f"Its configuration makes the layers {list(parts(new))}. Received: "
+            f"{list(parts(layer))}"
+        )
+    return new
+
+
+def copy_in_memory(layer: Layer, error: Exception, tied: dict[int, Any]) -> Any:
+    """A copy of a layer without its configuration.
+
+    Raises:
+        ValueError: If there is no such copy either.
+    """
+    try:
+        new = deep_copy(layer, tied)
+    # A user's layer may hold anything.
+    except Exception:
+        raise ValueError(
+            f"`model` has a layer {explain_no_copy(layer, error)}"
+        ) from error
+    warnings.warn(
+        "Copied in memory, so that the new model may not be loaded from a file: "
+        f"{explain_no_copy(layer, error)}",
+        stacklevel=2,
+    )
+    return new
+
+
+def build_replacement(replacement: Replacement, like: Layer) -> Layer:
+    """The layer of a replacement, built and with its weights."""
+    new, weights, original = replacement
+    if original is not None:
+        make_like(new, original)
+    else:
+        if not new.built:
+            build_by_shapes(new, like)
+        new.set_weights(weights)
+    return new
 
 
 def make_like(new: Layer, layer: Layer) -> None:
