@@ -25,6 +25,7 @@ from benchmarks import common_options, csv_files  # noqa: E402
 from benchmarks.studies import RESULTS, ROOT, train  # noqa: E402
 from dlrt.callbacks import read_history  # noqa: E402
 from dlrt.history import atomic_file  # noqa: E402
+from dlrt_names.log_schema import PARAMETERS, RANK  # noqa: E402
 from experiments.cli.command import Parser  # noqa: E402
 from experiments.mnist import published_results  # noqa: E402
 
@@ -135,7 +136,7 @@ def run(study: str, setting: Setting, seed: int, log_dir: Path) -> dict[str, Any
     options = [*setting.options, "--seed", str(seed), "--dataset", "mnist"]
     workbook = train(setting.module, options, name, log_dir)
     rows, configuration = read_history(workbook)
-    ranks = [[v for k, v in row.items() if k.startswith("rank ")] for row in rows]
+    ranks = [[v for k, v in row.items() if k.startswith(RANK)] for row in rows]
     # Of an adaptive run, the epochs with its final ranks.
     final = [
         row
@@ -147,7 +148,7 @@ def run(study: str, setting: Setting, seed: int, log_dir: Path) -> dict[str, Any
         "setting": setting.label,
         "seed": seed,
         "ranks": ",".join(map(str, ranks[-1])) if ranks else "",
-        "parameters": rows[-1]["parameters prediction"] if rows else 0,
+        "parameters": rows[-1][PARAMETERS] if rows else 0,
         "best epoch": 0,
         "validation accuracy": math.nan,
         "test accuracy": math.nan,

@@ -5,14 +5,15 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from dlrt_names.log_schema import PARAMETERS, RANK, TRAINED_PARAMETERS, WIDTH
 from evaluation import style
-from evaluation.logs import PARAMETERS, RANK, WIDTH, Log
+from evaluation.logs import Log
 from evaluation.series import Cell, count_note
 from evaluation.statistics import BANDS, over_epochs
 
 _PARAMETERS = {
     "prediction": (PARAMETERS, 1e-3),
-    "training": ("parameters training", 1e-3),
+    "training": (TRAINED_PARAMETERS, 1e-3),
 }
 _ACCURACIES = {
     "training": ("accuracy", 100),

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evaluation import images, transformers
-from evaluation.logs import LOGS, REASON, WRONG, Log, Unusable
+from evaluation.logs import Log, Unusable
 from evaluation.reading import SUFFIXES, read
-from experiments.runs.log_format import is_stray
+from experiments.runs.log_format import LOGS, REASON, WRONG, is_stray
 
 
 @dataclass(frozen=True)

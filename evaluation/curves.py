@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from dlrt_names.log_schema import PARAMETERS
 from evaluation import style
-from evaluation.logs import PARAMETERS
 from evaluation.series import Cell, Series, count_note
 from evaluation.statistics import (
     BANDS,

@@ -5,11 +5,12 @@ from functools import partial
 
 import numpy as np
 
+from dlrt_names.log_schema import RANK
 from evaluation import adaptive, curves, image_curves, rank_maps
 from evaluation.collection import Collection
 from evaluation.drawings import Drawing, Options, run_names, slug, split
 from evaluation.image_runs import Networks, families, names, networks
-from evaluation.logs import RANK, Log
+from evaluation.logs import Log
 from evaluation.series import Cell
 from evaluation.transformers import Projection
 

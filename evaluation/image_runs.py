@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dlrt_names.log_schema import PARAMETERS
 from evaluation.images import KINDS, Network, network
-from evaluation.logs import PARAMETERS, Log, Setting
+from evaluation.logs import Log, Setting
 from evaluation.series import Cell, grouped, none_first, singular, words
 
 Networks = Mapping[Network, Cell]

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dlrt.callbacks import read_table
-from evaluation.logs import LAYERS, TESTS, Setting, Unusable, setting_fields
+from dlrt_names.log_schema import LAYERS
+from evaluation.logs import Setting, Unusable, setting_fields
+from experiments.runs.log_format import TESTS
 
 _EXPERIMENTS = ("images", "compression")
 _EVOLVE = "evolve"

@@ -7,20 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from experiments.runs import log_format, names
-from experiments.runs.log_format import equal
-
-LOGS = log_format.LOGS
-METRICS = log_format.METRICS
-PARAMETERS = log_format.PARAMETERS
-RANK = log_format.RANK
-SPECTRUM = log_format.SPECTRUM
-WIDTH = log_format.WIDTH
-LAYERS = log_format.LAYERS
-TESTS = log_format.TESTS
-# Where sweeps put the logs of failed trainings, and what they say about them.
-WRONG = log_format.WRONG
-REASON = log_format.REASON
+from dlrt_names.log_schema import CONVERTED, RANK, WIDTH
+from experiments.runs import names
+from experiments.runs.log_format import WRONG, equal
 
 
 class Unusable(ValueError):
@@ -220,7 +209,7 @@ def network(
     }
     _compare(configuration, said | {"dim_layer": width}, test)
     # A converted log says nothing but what its name does.
-    converted = log_format.CONVERTED in configuration
+    converted = CONVERTED in configuration
     low_rank = configuration.get("start_rank") is not None
     if configuration and not converted and low_rank != name.dlrt:
         kind = "a dense" if name.dlrt else "a low-rank"

@@ -6,8 +6,8 @@ from dataclasses import replace
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from dlrt_names.log_schema import PARAMETERS
 from evaluation import style
-from evaluation.logs import PARAMETERS
 from evaluation.series import Cell, Key, count_note, labels, words
 from evaluation.statistics import finals, summarise
 from experiments.mnist import published_results

@@ -8,26 +8,29 @@ from typing import Any
 import numpy as np
 
 from dlrt.callbacks import read_history
-from evaluation import images, transformers
-from evaluation.logs import (
-    LOGS,
+from dlrt_names.log_schema import (
+    COMPRESSION,
+    CONVERTED,
+    COUNTS,
+    EPOCH,
+    LEARNING_RATE,
     METRICS,
     PARAMETERS,
     RANK,
+    SECONDS,
     SPECTRUM,
+    SPEED,
     WIDTH,
-    Log,
-    Setting,
-    Unusable,
-    network,
 )
+from evaluation import images, transformers
+from evaluation.logs import Log, Setting, Unusable, network
 from experiments.archive import old_csv
 from experiments.mnist import published_results
-from experiments.runs.log_format import CONVERTED, expected_epochs
+from experiments.runs.log_format import LOGS, expected_epochs
 
 SUFFIXES = (".xlsx", ".csv")
 
-_OTHERS = ("seconds", "compression", "learning rate", transformers.SPEED)
+_OTHERS = (SECONDS, COMPRESSION, LEARNING_RATE, SPEED)
 
 Row = Mapping[str, Any]
 
@@ -56,7 +59,7 @@ def read(path: Path) -> Log:
     else:
         metrics = METRICS
         setting, width, rank, seed, remarks = network(test, path.stem, configuration)
-    epochs = np.array([row["epoch"] for row in rows])
+    epochs = np.array([row[EPOCH] for row in rows])
     columns = _columns(rows, metrics)
     original = path.suffix == ".csv" or CONVERTED in configuration
     if PARAMETERS not in columns and original:
@@ -136,7 +139,7 @@ def _columns(rows: Sequence[Row], metrics: Sequence[str]) -> dict[str, np.ndarra
     wanted = [
         name
         for name in rows[0]
-        if name in (*metrics, *_OTHERS) or name.startswith((RANK, WIDTH, "parameters "))
+        if name in (*metrics, *_OTHERS) or name.startswith((RANK, WIDTH, COUNTS))
     ]
     return {name: np.array(list(_numbers(rows, name))) for name in wanted}
 
@@ -170,7 +173,7 @@ def _diverged(rows: Sequence[Row]) -> int | None:
     for row in rows:
         values = [row[name] for name in losses if row.get(name) is not None]
         if not all(map(math.isfinite, values)):
-            return row["epoch"]
+            return row[EPOCH]
     return None
 
 
@@ -181,7 +184,7 @@ def _gaps(rows: Sequence[Row]) -> tuple[str, ...]:
         empty = [
             number
             for number, row in enumerate(rows, start=2)
-            if name in row and row[name] is None and row["epoch"] > 0
+            if name in row and row[name] is None and row[EPOCH] > 0
         ]
         if empty:
             shown = ", ".join(map(str, empty[:5])) + (", ..." if empty[5:] else "")

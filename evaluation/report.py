@@ -5,6 +5,7 @@ import html
 from collections.abc import Sequence
 from typing import Any
 
+from dlrt_names.log_schema import SESSION
 from evaluation import style, tables
 from evaluation.collection import Collection
 from evaluation.figures import Drawing
@@ -91,7 +92,7 @@ def configuration(collection: Collection) -> tables.Table:
     for log in (*collection.counted, *collection.uncounted):
         for key, value in log.configuration.items():
             # Says nothing but which process wrote a file.
-            if key != "session":
+            if key != SESSION:
                 counts = values.setdefault(key, {})
                 counts[_text(value)] = counts.get(_text(value), 0) + 1
     rows = [(key, _listed(list(counts))) for key, counts in values.items()]

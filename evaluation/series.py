@@ -4,10 +4,9 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
-from dlrt.history.settings import is_reserved
+from dlrt_names.log_schema import CONVERTED, is_reserved
 from evaluation.collection import Collection
 from evaluation.logs import Log, Setting
-from experiments.runs.log_format import CONVERTED
 
 K = TypeVar("K", bound=Hashable)
 

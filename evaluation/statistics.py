@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from evaluation.logs import PARAMETERS, Log
+from dlrt_names.log_schema import PARAMETERS
+from evaluation.logs import Log
 from evaluation.series import Cell, Series
 
 BANDS = {"range": "range (min–max)", "std": "standard deviation"}

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from dlrt_names.log_schema import METRICS, PARAMETERS
 from evaluation import image_tables, transformer_tables
 from evaluation.cells import Table, known, last_epochs, span
 from evaluation.collection import Collection
-from evaluation.logs import METRICS, PARAMETERS, Log
+from evaluation.logs import Log
 from evaluation.series import AXES, Cell, cells_of, labels, series_over
 from evaluation.statistics import (
     final,

@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from dlrt_names.log_schema import BLEU, PARAMETERS
 from evaluation import style
-from evaluation.logs import PARAMETERS
 from evaluation.series import Cell, count_note
 from evaluation.statistics import BANDS, over_epochs
 from evaluation.transformer_runs import names, times, value
@@ -26,7 +26,7 @@ _DASHES = {"": "--", "val_": "-", "test_": "-"}
 _PANELS = {
     "loss": (1.0, ("loss", "val_loss")),
     "accuracy (%)": (100.0, ("accuracy", "val_accuracy")),
-    "test BLEU": (1.0, ("test_bleu",)),
+    "test BLEU": (1.0, (BLEU,)),
 }
 _UNITS = {"hours": 3600.0, "minutes": 60.0, "seconds": 1.0}
 _AT = {
@@ -89,7 +89,7 @@ def against_parameters(cells: Networks, title: str, at: str = "last") -> Figure:
     figure, axes = style.new(1, 2, (10.0, 4.6))
     sizes = {key: _values(cell, PARAMETERS, at) for key, cell in cells.items()}
     every = np.concatenate(list(sizes.values()))
-    for panel, column in zip(axes.flat, ("val_accuracy", "test_bleu"), strict=True):
+    for panel, column in zip(axes.flat, ("val_accuracy", BLEU), strict=True):
         factor = 100.0 if column == "val_accuracy" else 1.0
         heights = {k: factor * _values(cell, column, at) for k, cell in cells.items()}
         _join(panel, sizes, heights)

@@ -5,10 +5,10 @@ from functools import partial
 
 import numpy as np
 
+from dlrt_names.log_schema import PARAMETERS
 from evaluation import rank_maps, transformer_curves
 from evaluation.collection import Collection
 from evaluation.drawings import Drawing, Options, run_names, slug, split
-from evaluation.logs import PARAMETERS
 from evaluation.transformer_curves import Networks
 from evaluation.transformer_runs import networks
 from evaluation.transformers import projections

@@ -2,26 +2,26 @@
 
 import numpy as np
 
+from dlrt_names.log_schema import BLEU, CHRF, COMPRESSION, PARAMETERS, SECONDS, SPEED
 from evaluation.cells import Table, known, last_epochs
 from evaluation.collection import Collection
-from evaluation.logs import PARAMETERS, Log
+from evaluation.logs import Log
 from evaluation.statistics import summarise
 from evaluation.transformer_runs import best, names, networks, typical, value
-from evaluation.transformers import SPEED
 
-_PERCENT = ("compression", "val_accuracy")
-_WITH_RANGE = ("val_loss", "val_accuracy", "test_bleu")
+_PERCENT = (COMPRESSION, "val_accuracy")
+_WITH_RANGE = ("val_loss", "val_accuracy", BLEU)
 # Values of the epoch with the smallest validation loss, and the last known ones.
 _BEST = {
     "parameters": PARAMETERS,
-    "compression %": "compression",
+    "compression %": COMPRESSION,
     "validation loss": "val_loss",
     "validation accuracy %": "val_accuracy",
-    "test BLEU": "test_bleu",
-    "test chrF": "test_chrf",
+    "test BLEU": BLEU,
+    "test chrF": CHRF,
 }
-_LAST = {"last test BLEU": "test_bleu", "last test chrF": "test_chrf"}
-_TYPICAL = {"tokens a second": SPEED, "seconds an epoch": "seconds"}
+_LAST = {"last test BLEU": BLEU, "last test chrF": CHRF}
+_TYPICAL = {"tokens a second": SPEED, "seconds an epoch": SECONDS}
 _COLUMNS = (*_BEST, *_LAST, *_TYPICAL)
 _MEANING = (
     "values of the epoch with the smallest validation loss, last known scores, and "

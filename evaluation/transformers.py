@@ -4,17 +4,10 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from evaluation.logs import RANK, Log, Setting, Unusable, setting_fields
+from dlrt_names.log_schema import BLEU, CHRF, RANK
+from evaluation.logs import Log, Setting, Unusable, setting_fields
 
-METRICS = (
-    "loss",
-    "accuracy",
-    "val_loss",
-    "val_accuracy",
-    "test_bleu",
-    "test_chrf",
-)
-SPEED = "tokens/second"
+METRICS = ("loss", "accuracy", "val_loss", "val_accuracy", BLEU, CHRF)
 
 _EXPERIMENT = "transformer"
 _REFERENCE = "reference"

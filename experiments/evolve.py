@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from dlrt_names.log_schema import TRAINED_PARAMETERS, WIDTH
 from experiments.cli import command
 from experiments.cli.checks import at_least_one, positive, require
 from experiments.cli.command import Parser
@@ -329,9 +330,9 @@ def _summary(log: "HistoryLog", model: "keras.Model") -> list[str]:
     """The result of a run, one fact a line."""
     rows = log.rows
     first, last = rows[0], rows[-1]
-    names = [name for name in last if name.startswith("width ")]
+    names = [name for name in last if name.startswith(WIDTH)]
     facts = {
-        "parameters": f"{first['parameters training']:,} at the start, "
+        "parameters": f"{first[TRAINED_PARAMETERS]:,} at the start, "
         f"{model.count_params():,} at the end",
         **(
             {
@@ -342,7 +343,7 @@ def _summary(log: "HistoryLog", model: "keras.Model") -> list[str]:
             else {}
         ),
         "widths": ", ".join(
-            f"{name.removeprefix('width ')} {first[name]} to {last[name]}"
+            f"{name.removeprefix(WIDTH)} {first[name]} to {last[name]}"
             for name in names
         ),
         "accuracy": f"{last['val_accuracy']:.2%} validation, "

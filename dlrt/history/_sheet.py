@@ -1,5 +1,6 @@
 """The XML of a sheet: rows of a log that grow, and around them whatever others add."""
 
+import functools
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,12 +8,9 @@ from typing import Any
 from xml.dom import minidom
 from xml.sax.saxutils import escape, quoteattr
 
-from openpyxl.utils import get_column_letter
-from openpyxl.utils.cell import column_index_from_string, coordinate_from_string
-
-from dlrt.history._cells import CellValue, encode
+from dlrt.history._own_cells import HEADER, Table
 from dlrt.history._package import BOLD, MAIN, Growing, Part, root_of
-from dlrt.history.schema import HEADER, Row, Table, to_cell
+from dlrt_names.log_schema import CellValue, Row, encode, to_cell
 
 # Characters of the widest column that is as wide as its texts.
 _MAX_WIDTH = 60
@@ -182,7 +180,7 @@ class Sheet:
             # A new name looks like the first one.
             place = min(styles, default=column) if header else column
             style = styles.get(place, "")
-        start = f'<c r="{get_column_letter(column)}{number}"'
+        start = f'<c r="{_letters(column)}{number}"'
         if style:
             start += f' s="{style}"'
         if isinstance(content, bool):
@@ -235,7 +233,7 @@ def surroundings(content: bytes, table: Table) -> Surroundings:
         for cell in row.getElementsByTagNameNS("*", "c"):
             reference = cell.getAttribute("r")
             column = _column(reference) if reference else column + 1
-            letter = get_column_letter(column)
+            letter = _letters(column)
             cell.setAttribute("r", f"{letter}{number}")
             if column not in table.columns or number < table.header:
                 found.others.setdefault(number, {})[column] = cell.toxml()
@@ -253,5 +251,16 @@ def surroundings(content: bytes, table: Table) -> Surroundings:
     return found
 
 
+@functools.cache
+def _letters(column: int) -> str:
+    """Returns what Excel calls a column: "A" for 1, "AA" for 27."""
+    before, last = divmod(column - 1, 26)
+    return (_letters(before) if before else "") + chr(ord("A") + last)
+
+
 def _column(reference: str) -> int:
-    return column_index_from_string(coordinate_from_string(reference)[0])
+    """Returns the number of the column of a cell: 27 for "AA12"."""
+    number = 0
+    for letter in reference.rstrip("0123456789"):
+        number = 26 * number + ord(letter) - ord("A") + 1
+    return number

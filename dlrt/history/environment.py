@@ -11,25 +11,9 @@ from typing import Any
 
 import keras
 
-KEYS = frozenset(
-    {
-        "python version",
-        "keras version",
-        "backend",
-        "backend version",
-        "numpy version",
-        "dlrt version",
-        "platform",
-        "cpu count",
-        "start time",
-        "git commit",
-        "git dirty",
-    }
-)
-
 
 def describe() -> dict[str, Any]:
-    """Returns the facts named in `KEYS`, those of git only where there are any."""
+    """Returns the `FACTS` of a log's schema, those of git only where there are any."""
     backend = keras.backend.backend()
     facts = {
         "python version": platform.python_version(),

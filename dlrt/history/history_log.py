@@ -1,10 +1,8 @@
 """A training log in an Excel workbook."""
 
-import errno
 import math
 import os
 import time
-import uuid
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,18 +12,20 @@ import numpy as np
 
 from dlrt import accounting
 from dlrt.checks import is_number
-from dlrt.history import atomic_file, environment, log_tables, settings
-from dlrt.history.log_tables import Tables
-from dlrt.history.schema import Row
-from dlrt.history.settings import RESUMED, SESSION
-from dlrt.history.workbook import Book, read_history, read_table, read_tables
-
-__all__ = ["HistoryLog", "read_history", "read_table"]
-
-_COLUMN_OF_LOG = {
-    "parameters": "parameters prediction",
-    "learning_rate": "learning rate",
-}
+from dlrt.history import contents
+from dlrt.history.contents import Tables
+from dlrt.history.log_file import LogFile
+from dlrt_names.log_schema import (
+    COMPRESSION,
+    EPOCH,
+    LEARNING_RATE,
+    PARAMETERS,
+    RANK,
+    SECONDS,
+    TRAINED_PARAMETERS,
+    Row,
+    column_of,
+)
 
 
 class HistoryLog(keras.callbacks.Callback):
@@ -115,7 +115,7 @@ class HistoryLog(keras.callbacks.Callback):
                 "`changeable` must be a collection of keys of `configuration`. "
                 f"Received: {changeable=!r}"
             )
-        self._settings = settings.checked(configuration or {})
+        self._file = LogFile(self.path, configuration or {})
         super().__init__()
         self.resume = resume
         self._changeable = frozenset(changeable)
@@ -129,16 +129,10 @@ class HistoryLog(keras.callbacks.Callback):
         # When the workbook is written next: for the first row, unless all are to wait.
         self._due = math.inf if math.isinf(write_interval) else -math.inf
         self._unwritten = False
-        self._facts: dict[str, Any] = {}
         self._rows: list[Row] = []
         self._tables: Tables = {}
         self._waiting: Tables = {}
         self._opened = False
-        self._book = Book()
-        self._session = uuid.uuid4().hex
-        # State and session of the file when this object last read or wrote it.
-        self._seen: tuple[int, ...] | None = None
-        self._seen_session: str | None = None
         self._fit_begins = False
         self._epoch_start = 0.0
 
@@ -154,17 +148,9 @@ class HistoryLog(keras.callbacks.Callback):
                 configuration.
             OSError: The file cannot be written.
         """
-        if self._opened:
-            return
-        with atomic_file.naming(self.path):
-            atomic_file.check(self.path)
-            _make_directory(self.path.parent)
-            if self.resume and self.path.exists():
-                self._load()
-            else:
-                self._create()
-            atomic_file.remove_leftovers(self.path)
-        self._opened = True
+        if not self._opened:
+            self._rows, self._tables = self._file.claim(self.resume, self._changeable)
+            self._opened = True
 
     def append(
         self,
@@ -184,15 +170,15 @@ class HistoryLog(keras.callbacks.Callback):
                 to the model in training; without either, these read "NA".
         """
         self.open()
-        last = self._rows[-1]["epoch"] if self._rows else -1
+        last = self._rows[-1][EPOCH] if self._rows else -1
         if epoch <= last:
             raise ValueError(
                 f"`epoch` must be above {last}, the last one in {self.path}. "
                 f"Received: epoch={epoch}"
             )
-        row: Row = {"epoch": int(epoch), "seconds": round(float(seconds), 3)}
+        row: Row = {EPOCH: int(epoch), SECONDS: round(float(seconds), 3)}
         for name, value in (logs or {}).items():
-            column = _column(name)
+            column = column_of(name)
             if column in row:
                 raise ValueError(
                     f"`logs` must not use the name of another column. Received: {name}"
@@ -202,7 +188,8 @@ class HistoryLog(keras.callbacks.Callback):
         if model is not None:
             row |= _measure(model, self._dense_parameters)
         rows = [*self._rows, row]
-        tables = log_tables.extended(self._tables, self._waiting, row["epoch"])
+        new = contents.number(self._waiting, row[EPOCH])
+        tables = contents.join(self._tables, new)
         if time.monotonic() >= self._due:
             self._write(rows, tables)
         else:
@@ -231,10 +218,10 @@ class HistoryLog(keras.callbacks.Callback):
         """
         self.open()
         known = [*self._tables, *self._waiting]
-        log_tables.check_name(sheet, known, self._book.others)
-        checked = [log_tables.checked_row(sheet, row) for row in rows]
+        contents.check_name(sheet, known, self._file.others)
+        checked = [contents.check_row(sheet, row) for row in rows]
         if checked:
-            self._waiting = log_tables.joined(self._waiting, {sheet: checked})
+            self._waiting = contents.join(self._waiting, {sheet: checked})
 
     def flush(self) -> None:
         """Writes the rows that wait for it, see `write_interval`."""
@@ -268,84 +255,21 @@ class HistoryLog(keras.callbacks.Callback):
         self.flush()
 
     def _begin_at(self, initial_epoch: int) -> None:
-        kept = [row for row in self._rows if row["epoch"] <= initial_epoch]
+        kept = [row for row in self._rows if row[EPOCH] <= initial_epoch]
         if len(kept) < len(self._rows) and not self.resume:
-            last = self._rows[-1]["epoch"]
+            last = self._rows[-1][EPOCH]
             raise ValueError(
                 f"`initial_epoch` of fit must be at least {last}, the last epoch in "
                 f"{self.path}, unless the log has `resume=True`, which drops the "
                 f"epochs beyond. Received: initial_epoch={initial_epoch}"
             )
-        self._write(kept, log_tables.tables_until(self._tables, initial_epoch))
-
-    def _create(self) -> None:
-        facts = environment.describe()
-        configuration = self._settings | facts | {SESSION: self._session}
-        content = self._book.content([], configuration, {})
-        try:
-            atomic_file.create(self.path, content)
-        except FileExistsError as error:
-            raise FileExistsError(
-                f"`path` exists already, and a log is never overwritten; pass "
-                f"`resume=True` to continue it, or another name. Received: "
-                f"path={self.path}"
-            ) from error
-        self._facts = facts
-        self._remember()
-
-    def _load(self) -> None:
-        self._seen = _state(self.path)
-        rows, stored = read_history(self.path)
-        self._seen_session = stored.pop(SESSION, None)
-        facts = {
-            key: stored.pop(key) for key in list(stored) if settings.is_reserved(key)
-        }
-        fixed, given = (
-            {key: value for key, value in part.items() if key not in self._changeable}
-            for part in (stored, self._settings)
-        )
-        settings.compare(self.path, fixed, given)
-        times = sum(key.startswith(RESUMED) for key in facts)
-        self._facts = facts | {f"{RESUMED}{times + 1}": environment.describe()}
-        self._rows, self._tables = rows, read_tables(self.path)
-        self._book = Book(self.path)
+        self._write(kept, contents.keep_until(self._tables, initial_epoch))
 
     def _write(self, rows: list[Row], tables: Tables) -> None:
-        configuration = self._settings | self._facts | {SESSION: self._session}
-        with atomic_file.naming(self.path):
-            if _state(self.path) not in (None, self._seen):
-                # Somebody who looked at it may have saved it, and added something.
-                self._refuse_foreign_file()
-                self._book = Book(self.path, self._tables)
-            content = self._book.content(rows, configuration, tables)
-            atomic_file.replace(self.path, content)
-            self._remember()
+        self._file.write(rows, tables)
         self._rows, self._tables = rows, tables
         self._due = time.monotonic() + self._write_interval
         self._unwritten = False
-
-    def _remember(self) -> None:
-        self._seen = _state(self.path)
-        self._seen_session = self._session
-
-    def _refuse_foreign_file(self) -> None:
-        """Raises if another run has continued or replaced the workbook meanwhile."""
-        try:
-            session = read_history(self.path)[1].get(SESSION)
-        except ValueError:
-            session = None
-        if session is None or session != self._seen_session:
-            raise FileExistsError(
-                f"another run has taken over this log, or another file has its name: "
-                f"{self.path}"
-            )
-
-
-def _column(name: str) -> str:
-    for kind in ("rank", "width"):
-        if name.startswith(f"{kind}/"):
-            return name.replace("/", " ", 1)
-    return _COLUMN_OF_LOG.get(name, name)
 
 
 def _plain(value: Any) -> Any:
@@ -357,26 +281,9 @@ def _plain(value: Any) -> Any:
 def _measure(model: keras.Model, dense_parameters: int | None) -> Row:
     ranks = accounting.ranks(model)
     rate = getattr(getattr(model, "optimizer", None), "learning_rate", None)
-    return {f"rank {layer}": int(rank) for layer, rank in ranks.items()} | {
-        "parameters prediction": int(accounting.parameter_count(model, False)),
-        "parameters training": int(accounting.parameter_count(model, True)),
-        "compression": float(accounting.compression(model, dense_parameters)),
-        "learning rate": None if rate is None else float(rate),
+    return {f"{RANK}{layer}": int(rank) for layer, rank in ranks.items()} | {
+        PARAMETERS: int(accounting.parameter_count(model, False)),
+        TRAINED_PARAMETERS: int(accounting.parameter_count(model, True)),
+        COMPRESSION: float(accounting.compression(model, dense_parameters)),
+        LEARNING_RATE: None if rate is None else float(rate),
     }
-
-
-def _make_directory(path: Path) -> None:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except FileExistsError as error:
-        raise NotADirectoryError(
-            errno.ENOTDIR, os.strerror(errno.ENOTDIR), error.filename
-        ) from error
-
-
-def _state(path: Path) -> tuple[int, ...] | None:
-    try:
-        status = path.stat()
-    except FileNotFoundError:
-        return None
-    return status.st_ino, status.st_mtime_ns, status.st_size

@@ -5,31 +5,29 @@ import warnings
 import zipfile
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import openpyxl
-from openpyxl.worksheet.worksheet import Worksheet
-
-from dlrt.history._cells import decode, encode
+from dlrt.history._own_cells import Table, find_table, find_tables
 from dlrt.history._package import Package, is_own
 from dlrt.history._sheet import Sheet, Surroundings, surroundings
-from dlrt.history.schema import (
+from dlrt_names.log_schema import (
     CONFIGURATION,
     EPOCH,
     FIRST,
     HISTORY,
-    KEY,
+    PAIR,
     Row,
-    Table,
+    decode,
+    encode,
+    from_cell,
+    history_value,
     order_columns,
-    order_of_table,
-    read,
-    read_number,
-    table_of,
-    tables_of,
+    order_table,
 )
 
-_PAIR = (KEY, "value")
+if TYPE_CHECKING:
+    import openpyxl
+    from openpyxl.worksheet.worksheet import Worksheet
 
 
 def read_history(path: str | os.PathLike[str]) -> tuple[list[Row], dict[str, Any]]:
@@ -46,12 +44,7 @@ def read_history(path: str | os.PathLike[str]) -> tuple[list[Row], dict[str, Any
     Raises:
         ValueError: The file is not such a workbook.
     """
-    path = Path(path)
-    workbook = _open(path)
-    return (
-        _read_history(path, table_of(workbook[HISTORY])),
-        _read_configuration(path, table_of(workbook[CONFIGURATION])),
-    )
+    return _read_history(Path(path), _open(Path(path)))
 
 
 def read_table(path: str | os.PathLike[str], name: str) -> list[Row]:
@@ -70,7 +63,7 @@ def read_table(path: str | os.PathLike[str], name: str) -> list[Row]:
     """
     path = Path(path)
     workbook = _open(path)
-    names = [sheet.title for sheet in tables_of(workbook)]
+    names = [sheet.title for sheet in find_tables(workbook)]
     if name not in names:
         raise ValueError(
             f"`name` must be that of a sheet in {path}, of which there "
@@ -82,10 +75,15 @@ def read_table(path: str | os.PathLike[str], name: str) -> list[Row]:
 
 def read_tables(path: str | os.PathLike[str]) -> dict[str, list[Row]]:
     """Reads all sheets besides history and configuration, see `read_table`."""
-    path = Path(path)
-    sheets = tables_of(_open(path))
-    tables = {sheet.title: _read_table(path, sheet) for sheet in sheets}
-    return {name: rows for name, rows in tables.items() if rows}
+    return _read_tables(Path(path), _open(Path(path)))
+
+
+def read_log(
+    path: Path,
+) -> tuple[list[Row], dict[str, Any], dict[str, list[Row]]]:
+    """Does what `read_history` and `read_tables` do, with one look at the file."""
+    workbook = _open(path)
+    return *_read_history(path, workbook), _read_tables(path, workbook)
 
 
 def read_additions(path: str | os.PathLike[str]) -> list[tuple[str, ...]]:
@@ -96,10 +94,10 @@ def read_additions(path: str | os.PathLike[str]) -> list[tuple[str, ...]]:
     """
     path = Path(path)
     workbook = _open(path)
-    own = [HISTORY, CONFIGURATION, *(sheet.title for sheet in tables_of(workbook))]
+    own = [HISTORY, CONFIGURATION, *(sheet.title for sheet in find_tables(workbook))]
     found: list[tuple[str, ...]] = []
     for sheet in workbook.worksheets:
-        table = table_of(sheet) if sheet.title in own else Table({}, {})
+        table = find_table(sheet) if sheet.title in own else Table({}, {})
         for cell in (cell for row in sheet.iter_rows() for cell in row):
             ours = cell.column in table.columns and (
                 cell.row == table.header or cell.row in table.cells
@@ -112,7 +110,10 @@ def read_additions(path: str | os.PathLike[str]) -> list[tuple[str, ...]]:
     return found
 
 
-def _open(path: Path) -> openpyxl.Workbook:
+def _open(path: Path) -> "openpyxl.Workbook":
+    # It takes a while to import, which a program that only trains should not wait for.
+    import openpyxl
+
     if path.exists() and not path.is_file():
         raise _unusable(path, "it is no regular file")
     try:
@@ -134,24 +135,33 @@ def _unusable(path: Path, reason: str) -> ValueError:
     return ValueError(f"`path` must be a workbook of HistoryLog, but {reason}: {path}")
 
 
-def _read_history(path: Path, table: Table) -> list[Row]:
+def _read_history(
+    path: Path, workbook: "openpyxl.Workbook"
+) -> tuple[list[Row], dict[str, Any]]:
+    table = find_table(workbook[HISTORY])
     columns = list(table.columns.values())
     if tuple(columns[:2]) != FIRST:
         raise _unusable(path, f"sheet {HISTORY!r} does not begin with {FIRST}")
     _check_columns(path, HISTORY, columns)
     rows = [
         {
-            column: read_number(column, cell)
-            for column, cell in zip(columns, cells, strict=True)
+            name: history_value(name, cell)
+            for name, cell in zip(columns, cells, strict=True)
         }
         for cells in table.rows()
     ]
     _check_epochs(path, HISTORY, rows, 1)
-    return rows
+    return rows, _read_configuration(path, find_table(workbook[CONFIGURATION]))
 
 
-def _read_table(path: Path, sheet: Worksheet) -> list[Row]:
-    table = table_of(sheet)
+def _read_tables(path: Path, workbook: "openpyxl.Workbook") -> dict[str, list[Row]]:
+    sheets = find_tables(workbook)
+    tables = {sheet.title: _read_table(path, sheet) for sheet in sheets}
+    return {name: rows for name, rows in tables.items() if rows}
+
+
+def _read_table(path: Path, sheet: "Worksheet") -> list[Row]:
+    table = find_table(sheet)
     columns = list(table.columns.values())
     if not columns and not table.cells:
         return []
@@ -159,8 +169,7 @@ def _read_table(path: Path, sheet: Worksheet) -> list[Row]:
         raise _unusable(path, f"sheet {sheet.title!r} does not begin with {EPOCH!r}")
     _check_columns(path, sheet.title, columns)
     rows = [
-        {column: read(cell) for column, cell in zip(columns, cells, strict=True)}
-        for cells in table.rows()
+        dict(zip(columns, map(from_cell, cells), strict=True)) for cells in table.rows()
     ]
     _check_epochs(path, sheet.title, rows, 0)
     return rows
@@ -187,7 +196,7 @@ def _check_epochs(path: Path, sheet: str, rows: Sequence[Row], step: int) -> Non
 
 
 def _read_configuration(path: Path, table: Table) -> dict[str, Any]:
-    if tuple(table.columns.values()) != _PAIR:
+    if tuple(table.columns.values()) != PAIR:
         raise _unusable(path, f"sheet {CONFIGURATION!r} has other columns")
     pairs = table.rows()
     configuration = {key: decode(value) for key, value in pairs}
@@ -238,8 +247,8 @@ class Book:
             self._sheets: dict[str, Sheet] = {}
             return
         workbook = _open(path)
-        own = [HISTORY, CONFIGURATION, *(s.title for s in tables_of(workbook))]
-        tables = {name: table_of(workbook[name]) for name in own}
+        own = [HISTORY, CONFIGURATION, *(s.title for s in find_tables(workbook))]
+        tables = {name: find_table(workbook[name]) for name in own}
         if known is not None:
             own = [n for n in own if n in (*own[:2], *known) or not tables[n].cells]
         try:
@@ -279,7 +288,7 @@ class Book:
         self._set(HISTORY, rows)
         if configuration != self._configuration:
             pairs = [
-                dict(zip(_PAIR, pair, strict=True)) for pair in configuration.items()
+                dict(zip(PAIR, pair, strict=True)) for pair in configuration.items()
             ]
             self._set(CONFIGURATION, pairs)
             self._configuration = dict(configuration)
@@ -305,5 +314,5 @@ def _sheet(name: str, found: Surroundings | None = None) -> Sheet:
     if name == HISTORY:
         return Sheet(order_columns, found=found)
     if name == CONFIGURATION:
-        return Sheet(lambda _: list(_PAIR), encode, found=found)
-    return Sheet(order_of_table, widen=True, found=found)
+        return Sheet(lambda _: list(PAIR), encode, found=found)
+    return Sheet(order_table, widen=True, found=found)

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from dlrt.callbacks import read_history
+from dlrt_names.log_schema import METRICS, RANK
 from experiments.runs import names
-from experiments.runs.log_format import METRICS, RANK, equal, expected_epochs
+from experiments.runs.log_format import equal, expected_epochs
 from experiments.runs.names import Name
 
 # What the logs of all runs tell, and what those of cells are called.

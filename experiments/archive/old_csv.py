@@ -8,7 +8,7 @@ import re
 from itertools import zip_longest
 from pathlib import Path
 
-from experiments.runs.log_format import METRICS, RANK
+from dlrt_names.log_schema import EPOCH, METRICS, RANK
 
 Row = dict[str, float | None]
 
@@ -18,7 +18,6 @@ _COLUMNS = {
     for part, prefix in (("train", ""), ("val", "val_"), ("test", "test_"))
 }
 _RANK = re.compile(r"rank_?(\d+)")
-_EPOCH = "epoch"
 _ABSENT = ("", "NA")
 # Above this, an accuracy is no share of 1 that was rounded.
 _SHARE, _PERCENT = 1.01, 100.01
@@ -72,11 +71,11 @@ def read(path: Path) -> list[Row]:
             raise NoLog(f"{len(cells)} values stand under {least} names", line)
         pairs = zip_longest(names, cells[: len(names)], fillvalue="")
         values = {_column(n): _number(n, cell, line) for n, cell in pairs if n}
-        own = values.pop(_EPOCH, None)
+        own = values.pop(EPOCH, None)
         if previous is not None and own != previous + 1:
             raise NoLog(f"epoch {own} follows epoch {previous}", line)
         previous = own
-        rows.append({_EPOCH: epoch} | values)
+        rows.append({EPOCH: epoch} | values)
     return _with_shares(rows, lines)
 
 

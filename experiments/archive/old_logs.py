@@ -15,10 +15,11 @@ from typing import Any
 
 from dlrt.callbacks import read_history
 from dlrt.history import atomic_file, workbook
+from dlrt_names.log_schema import CONVERTED
 from experiments.archive import archived_cells, old_csv, old_names
 from experiments.archive.moves import Refusal
 from experiments.runs import names
-from experiments.runs.log_format import CONVERTED, LOGS, is_stray
+from experiments.runs.log_format import LOGS, is_stray
 from experiments.runs.names import Name
 
 

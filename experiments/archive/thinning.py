@@ -3,14 +3,15 @@
 from pathlib import Path
 
 from dlrt.callbacks import read_history
-from dlrt.history import atomic_file, log_tables, workbook
+from dlrt.history import atomic_file, contents, workbook
+from dlrt_names.log_schema import EPOCH, SESSION
 from experiments.archive.archived_tests import ArchivedTest
 from experiments.runs.log_format import LOGS
 
 # Epochs in which much happens, and which are all kept.
 _FIRST = 10
 # What a log says of the machine, not of the training.
-_LEFT_OUT = ("platform", "session")
+_LEFT_OUT = ("platform", SESSION)
 
 
 def thin(test: ArchivedTest, target: Path, every: int) -> list[Path]:
@@ -36,10 +37,10 @@ def thin(test: ArchivedTest, target: Path, every: int) -> list[Path]:
         kept = [
             row
             for row in rows
-            if row["epoch"] <= _FIRST or row["epoch"] % every == 0 or row is rows[-1]
+            if row[EPOCH] <= _FIRST or row[EPOCH] % every == 0 or row is rows[-1]
         ]
-        tables = log_tables.tables_at(
-            workbook.read_tables(path), {row["epoch"] for row in kept}
+        tables = contents.keep_at(
+            workbook.read_tables(path), {row[EPOCH] for row in kept}
         )
         for key in _LEFT_OUT:
             configuration.pop(key, None)

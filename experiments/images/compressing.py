@@ -9,6 +9,7 @@ import keras
 
 import dlrt
 from dlrt.history import atomic_file
+from dlrt_names.log_schema import LAYERS
 from experiments.images import measuring, training
 from experiments.images.compression import (
     SENSITIVITY,
@@ -20,7 +21,7 @@ from experiments.images.training import Training
 from experiments.runs import folders, saved_files, scoring, tasks
 from experiments.runs.folders import Run
 from experiments.runs.image_data import Data
-from experiments.runs.log_format import LAYERS, TESTS
+from experiments.runs.log_format import TESTS
 from experiments.words.text import WordData
 
 # What the log calls the network before it is trained on.

@@ -15,6 +15,7 @@ import numpy as np
 
 import dlrt
 from dlrt.training import capacity
+from dlrt_names.log_schema import TRAINED_PARAMETERS
 from experiments.mnist import network
 from experiments.mnist.config import Config
 from experiments.runs import checkpoints, scoring
@@ -125,7 +126,7 @@ def facts(model: keras.Model) -> dict[str, Any]:
     return {
         **{f"rank/{name}": rank for name, rank in dlrt.accounting.ranks(model).items()},
         "parameters": dlrt.accounting.parameter_count(model),
-        "parameters training": dlrt.accounting.parameter_count(model, True),
+        TRAINED_PARAMETERS: dlrt.accounting.parameter_count(model, True),
         "compression": dlrt.accounting.compression(model),
         "learning_rate": float(model.optimizer.learning_rate),
     }

@@ -12,8 +12,9 @@ import keras
 import dlrt
 from dlrt import accounting
 from dlrt.history import atomic_file
+from dlrt_names.log_schema import RANK, TRAINED_PARAMETERS
 from experiments.runs import saved_files
-from experiments.runs.log_format import RANK, equal
+from experiments.runs.log_format import equal
 
 _STATE = "experiment.json"
 
@@ -121,7 +122,7 @@ def _is_of(model: keras.Model, state: State, row: Mapping[str, Any]) -> bool:
     """Whether a checkpoint has the ranks, parameters and loss that a log tells."""
     ranks = accounting.ranks(model)
     found: dict[str, Any] = {f"{RANK}{key}": rank for key, rank in ranks.items()}
-    found["parameters training"] = accounting.parameter_count(model, True)
+    found[TRAINED_PARAMETERS] = accounting.parameter_count(model, True)
     if state.loss is not None:
         found["loss"] = state.loss
     return all(

@@ -1,4 +1,4 @@
-"""What all logs have in common: their folders, their columns, and how numbers compare.
+"""Where logs lie, what lies beside them, and when a log is that of a finished run.
 
 It needs no backend, so that whatever reads logs can say the same.
 """
@@ -9,29 +9,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dlrt_names.log_schema import EPOCH, PHASE, TRAINING_SECONDS
+
 # The folder of a run's workbooks, and that of tests whose training has failed, each of
 # which has a file that says why.
 LOGS = "historyLogs"
 WRONG = "wrongTests"
 REASON = "reason.txt"
-
-METRICS = tuple(
-    prefix + metric
-    for prefix in ("", "val_", "test_")
-    for metric in ("loss", "accuracy")
-)
-PARAMETERS = "parameters prediction"
-TRAINING_SECONDS = "training seconds"
-# What the columns of a layer begin with.
-RANK = "rank "
-SPECTRUM = "singular values/"
-WIDTH = "width "
-# Of a compression run: the sheet that tells what became of each layer, and the file in
-# its folder with what was measured of each network.
-LAYERS = "layers"
+# What a compression run has measured of each network, in its folder.
 TESTS = "tests.json"
-# What the configuration of a converted log names the old one by.
-CONVERTED = "converted from"
 
 # What other programs leave beside files: locks of open workbooks, what folders look
 # like, earlier versions, those on their way.
@@ -73,14 +59,14 @@ def expected_epochs(
         seconds = sum(row.get(TRAINING_SECONDS) or 0.0 for row in rows)
         if seconds >= 60 * minutes:
             # It ended since its time was over.
-            return rows[-1]["epoch"]
+            return rows[-1][EPOCH]
     epochs = configuration.get("epochs") if epochs is None else epochs
     fine_tuning = configuration.get("fine_tune_epochs")
     if fine_tuning is None or epochs is None:
         return epochs
     # The adaptive phase ends when ranks have settled, which may be early.
-    adaptive = [row["epoch"] for row in rows if row.get("phase") == "adaptive"]
-    fixed = any(row.get("phase") == "fixed" for row in rows)
+    adaptive = [row[EPOCH] for row in rows if row.get(PHASE) == "adaptive"]
+    fixed = any(row.get(PHASE) == "fixed" for row in rows)
     return (adaptive[-1] if fixed and adaptive else epochs) + fine_tuning
 
 

@@ -9,9 +9,9 @@ import keras
 import numpy as np
 
 import dlrt
+from dlrt_names.log_schema import PHASE, SPECTRUM
 from experiments.runs import checkpoints, selection
 from experiments.runs.finite import NonFiniteLoss, require_finite
-from experiments.runs.log_format import SPECTRUM
 
 
 class SeedDropout(keras.callbacks.Callback):
@@ -131,7 +131,7 @@ class RunLog(dlrt.callbacks.HistoryLog):
         logs: Mapping[str, Any] | None = None,
         model: keras.Model | None = None,
     ) -> None:
-        logs = {**(logs or {}), "phase": self.phase}
+        logs = {**(logs or {}), PHASE: self.phase}
         if self.adaptive:
             logs |= singular_values(model or self.model)
         super().append(epoch, seconds, logs, model)

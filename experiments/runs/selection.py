@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.runs.log_format import RANK
+from dlrt_names.log_schema import EPOCH, PHASE, RANK
 
 Row = dict[str, Any]
 
@@ -15,7 +15,7 @@ def rows_of(workbook: Path, phase: str | None = None) -> list[Row]:
     from dlrt.callbacks import read_history
 
     rows = read_history(workbook)[0]
-    return [row for row in rows if phase is None or row["phase"] == phase]
+    return [row for row in rows if phase is None or row[PHASE] == phase]
 
 
 def best_row(rows: Sequence[Row], score: Callable[[Row], float]) -> Row | None:
@@ -47,7 +47,7 @@ def has_settled(rows: Sequence[Row], patience: int, first_epoch: int) -> bool:
         first_epoch: The first epoch after which ranks have been truncated; before it
             they stay the same for another reason.
     """
-    seen = [ranks(row) for row in rows if row["epoch"] >= first_epoch]
+    seen = [ranks(row) for row in rows if row[EPOCH] >= first_epoch]
     return len(seen) > patience and all(
         these == seen[-1] for these in seen[-1 - patience :]
     )

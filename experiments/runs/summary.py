@@ -1,6 +1,13 @@
 """What a run prints when it is done."""
 
 from dlrt.callbacks import read_history
+from dlrt_names.log_schema import (
+    COMPRESSION,
+    EPOCH,
+    PARAMETERS,
+    PHASE,
+    TRAINED_PARAMETERS,
+)
 from experiments.runs import selection
 from experiments.runs.folders import Run
 from experiments.runs.tasks import IMAGES, Task
@@ -31,31 +38,27 @@ def lines(
         "data set": f"{configuration['dataset']} ({train} training, {val} validation, "
         f"{test} test {task.examples})"
     }
-    first = rows[0] if rows and rows[0]["epoch"] == 0 else None
+    first = rows[0] if rows and rows[0][EPOCH] == 0 else None
     if first is not None:
-        facts[first["phase"]] = task.result(first)
+        facts[first[PHASE]] = task.result(first)
     best = selection.best_row(
-        [
-            row
-            for row in rows
-            if row["phase"] == last_phase and row["epoch"] >= first_epoch
-        ],
+        [row for row in rows if row[PHASE] == last_phase and row[EPOCH] >= first_epoch],
         task.score,
     )
     row = best or first
     if best is not None:
-        facts["best epoch"] = f"{best['epoch']} of {rows[-1]['epoch']}, by validation"
+        facts["best epoch"] = f"{best[EPOCH]} of {rows[-1][EPOCH]}, by validation"
         facts["at that epoch"] = task.result(best)
     if row is not None:
         ranks = selection.ranks(row)
         if ranks:
             facts["ranks"] = ", ".join(map(str, ranks))
         facts["parameters"] = (
-            f"{row['parameters prediction']:,} for prediction, "
-            f"{row['parameters training']:,} for training"
+            f"{row[PARAMETERS]:,} for prediction, "
+            f"{row[TRAINED_PARAMETERS]:,} for training"
         )
-        if ranks or row["compression"]:
-            facts["compression"] = f"{100 * row['compression']:.1f} %"
+        if ranks or row[COMPRESSION]:
+            facts["compression"] = f"{100 * row[COMPRESSION]:.1f} %"
     facts["models"] = str(run.directory)
     facts["log"] = str(workbook)
     width = max(map(len, facts))

@@ -7,18 +7,18 @@ from typing import Any
 import keras
 
 from dlrt.datasets import SentencePair
+from dlrt_names.log_schema import (
+    BLEU,
+    CHRF,
+    SCORING_SECONDS,
+    SPEED,
+    TRAINING_SECONDS,
+    TRANSLATIONS,
+)
 from experiments.runs import selection
 from experiments.runs.run_callbacks import RunLog
 from experiments.translation.batches import PaddedBatches
 from experiments.translation.scores import score
-
-# Columns of the log.
-SPEED = "tokens/second"
-TRAINING_SECONDS = "training seconds"
-SCORING_SECONDS = "scoring seconds"
-BLEU, CHRF = "test_bleu", "test_chrf"
-# Its further sheet.
-TRANSLATIONS = "translations"
 
 Translate = Callable[[Sequence[str]], list[str]]
 

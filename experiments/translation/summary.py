@@ -3,6 +3,7 @@
 import statistics
 from typing import Any
 
+from dlrt_names.log_schema import COMPRESSION, PARAMETERS, TRAINED_PARAMETERS
 from experiments.runs import selection
 from experiments.translation import callbacks
 from experiments.translation.training import Training
@@ -41,10 +42,9 @@ def _results(training: Training) -> dict[str, str]:
     if ranks:
         facts["ranks"] = f"{min(ranks)} to {max(ranks)}"
     facts["parameters"] = (
-        f"{row['parameters prediction']:,} for prediction, "
-        f"{row['parameters training']:,} for training"
+        f"{row[PARAMETERS]:,} for prediction, {row[TRAINED_PARAMETERS]:,} for training"
     )
-    facts["compression"] = f"{100 * row['compression']:.1f} %"
+    facts["compression"] = f"{100 * row[COMPRESSION]:.1f} %"
     # The first epoch compiles.
     speed = statistics.median_high(row[callbacks.SPEED] for row in training.log.rows)
     facts["speed"] = f"{speed:,.0f} target tokens a second"

@@ -13,6 +13,7 @@ import pytest
 
 from dlrt.callbacks import read_history
 from dlrt.history import workbook as _workbook
+from dlrt_names.log_schema import METRICS
 from experiments.archive import archived_cells, archived_tests, old_csv, old_names
 from experiments.archive import command as archive
 from experiments.archive import table as _archive_table
@@ -20,7 +21,6 @@ from experiments.archive.archived_cells import State
 from experiments.archive.archived_tests import Place
 from experiments.archive.moves import Refusal
 from experiments.runs import log_format, names
-from experiments.runs.log_format import METRICS
 
 pytestmark = pytest.mark.tensorflow_only
 

@@ -1,38 +1,35 @@
-"""What the sheets of a log hold, and which of their cells are the log's.
+"""Which cells of a workbook are a log's.
 
 People add columns, remarks and sheets to a workbook. The names of the log's own columns
 are bold, and its sheets stay still at their first row and column; all else is somebody
 else's. So are rows below its own that are no epochs.
 """
 
-import json
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import openpyxl
-from openpyxl.cell import Cell
-from openpyxl.worksheet.worksheet import Worksheet
+from dlrt_names.log_schema import (
+    CONFIGURATION,
+    EPOCH,
+    HISTORY,
+    KEY,
+    SESSION,
+    CellValue,
+    decode,
+)
 
-from dlrt.history._cells import CellValue, decode, encode
-from dlrt.history.settings import SESSION
+if TYPE_CHECKING:
+    import openpyxl
+    from openpyxl.cell import Cell
+    from openpyxl.worksheet.worksheet import Worksheet
 
-Row = dict[str, Any]
-
-HISTORY = "history"
-CONFIGURATION = "configuration"
-EPOCH = "epoch"
-KEY = "key"
-MISSING = "NA"
 # Number of the row with the names of columns, unless people have put some above it.
 HEADER = 1
 # How many rows people may have put there.
 _MAX_ABOVE = 10
 
-FIRST = (EPOCH, "seconds")
-_LAST = ("parameters prediction", "parameters training", "compression", "learning rate")
-_RANK = "rank "
 # What programs call the copy of a sheet; the last of these may be a name of the log's
 # own, unless it is of its history.
 _COPIES = (r"(.+) \(\d+\)", r"(.+) Copy\d*", r"Copy of (.+)", rf"({HISTORY})_\d+")
@@ -71,7 +68,7 @@ class Table:
         return found == content and isinstance(found, bool) == isinstance(content, bool)
 
 
-def table_of(sheet: Worksheet) -> Table:
+def find_table(sheet: "Worksheet") -> Table:
     """Finds the cells of a log in one of its sheets."""
     start = _start(sheet)
     (header,) = sheet.iter_rows(
@@ -99,8 +96,8 @@ def table_of(sheet: Worksheet) -> Table:
     return Table(columns, cells, start.row)
 
 
-def tables_of(workbook: openpyxl.Workbook) -> list[Worksheet]:
-    """The further sheets of a log, without those that somebody else has added."""
+def find_tables(workbook: "openpyxl.Workbook") -> list["Worksheet"]:
+    """Finds the further sheets of a log, without those that somebody else has added."""
     others = [
         sheet
         for sheet in workbook.worksheets
@@ -117,7 +114,7 @@ def _is_copy(title: str, titles: Collection[str]) -> bool:
     return any(match is not None and match[1] in titles for match in matches)
 
 
-def _start(sheet: Worksheet) -> Cell:
+def _start(sheet: "Worksheet") -> "Cell":
     """The cell with the name of the first column, or the one where it should be."""
     name = KEY if sheet.title == CONFIGURATION else EPOCH
     for row in sheet.iter_rows(max_row=HEADER + _MAX_ABOVE):
@@ -127,7 +124,7 @@ def _start(sheet: Worksheet) -> Cell:
     return sheet.cell(HEADER, 1)
 
 
-def _is_marked(sheet: Worksheet) -> bool:
+def _is_marked(sheet: "Worksheet") -> bool:
     pane = sheet.sheet_view.pane
     still = pane is not None and pane.xSplit == pane.ySplit == 1
     start = _start(sheet)
@@ -152,56 +149,3 @@ def _is_remark(title: str, cells: dict[int, dict[int, Any]], header: int) -> boo
     epoch = isinstance(first, int) and not isinstance(first, bool)
     below = number - 1 not in (header, *cells)
     return not epoch and (below or not full)
-
-
-def read(cell: Any) -> Any:
-    """The value that a cell of a table stands for; `to_cell` is the inverse."""
-    return None if cell == MISSING else decode(cell)
-
-
-def to_cell(value: Any) -> CellValue:
-    """What a cell of a table holds for a value."""
-    if value is None:
-        return MISSING
-    if isinstance(value, str) and value == MISSING:
-        # It is no missing value.
-        return json.dumps(value)
-    return encode(value)
-
-
-def read_number(column: str, cell: Any) -> Any:
-    """The same for a cell of the history, with numbers of the kind that they are."""
-    value = read(cell)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return value
-    if column == EPOCH or column.startswith((_RANK, "parameters ")):
-        return int(value) if value == value // 1 else value
-    return float(value)
-
-
-def order_columns(names: Iterable[str]) -> list[str]:
-    """Groups the names of columns; within a group the given order stays.
-
-    The order is: epoch and seconds; metrics of training, of validation (`val_`), of
-    the test set (`test_`), the loss first in each; other logged values, which have a
-    "/" in their names; ranks; counts and the learning rate.
-    """
-
-    def group(name: str) -> tuple[int, int]:
-        if name in FIRST:
-            return 0, FIRST.index(name)
-        if name in _LAST:
-            return 6, _LAST.index(name)
-        if name.startswith(_RANK):
-            return 5, 0
-        for number, prefix in ((2, "val_"), (3, "test_")):
-            if name.startswith(prefix):
-                return number, int(name != prefix + "loss")
-        return (4, 0) if "/" in name else (1, int(name != "loss"))
-
-    return sorted(dict.fromkeys([*FIRST, *names]), key=group)
-
-
-def order_of_table(names: Iterable[str]) -> list[str]:
-    """The columns of a further sheet: as they come, but for the epoch."""
-    return list(dict.fromkeys([EPOCH, *names]))
