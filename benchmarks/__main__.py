@@ -47,11 +47,10 @@ from benchmarks.networks import (  # noqa: E402
     network,
 )
 from benchmarks.rendering import Row  # noqa: E402
+from benchmarks.reports import RESULTS, ROOT  # noqa: E402
 from dlrt.history import atomic_file, environment  # noqa: E402
-from experiments.cli.command import Parser, input_errors  # noqa: E402
+from experiments.cli.command import input_errors  # noqa: E402
 
-ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / "benchmarks" / "results"
 MEASUREMENTS = ("training", "prediction", "memory", "adaptive")
 PROFILE = "profile"
 
@@ -213,11 +212,7 @@ def _device() -> str:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = Parser(
-        prog="python -m benchmarks",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = common_options.make_parser("benchmarks", __doc__)
     parser.add_argument(
         "measurements",
         nargs="*",

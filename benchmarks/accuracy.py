@@ -8,7 +8,6 @@ what is finished, and writes a table and, for studies of a curve, a figure. Inte
 at any time; the same command goes on.
 """
 
-import argparse
 import csv
 import math
 import statistics
@@ -21,12 +20,11 @@ from experiments.cli import quiet
 
 quiet.import_keras(devices=False)
 
-from benchmarks import common_options, csv_files  # noqa: E402
-from benchmarks.studies import RESULTS, ROOT, train  # noqa: E402
+from benchmarks import common_options, reports  # noqa: E402
+from benchmarks.reports import RESULTS  # noqa: E402
+from benchmarks.studies import train  # noqa: E402
 from dlrt.callbacks import read_history  # noqa: E402
-from dlrt.history import atomic_file  # noqa: E402
 from dlrt_names.log_schema import PARAMETERS, RANK  # noqa: E402
-from experiments.cli.command import Parser  # noqa: E402
 from experiments.mnist import published_results  # noqa: E402
 
 
@@ -173,22 +171,32 @@ def by_setting(results: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]
 
 def tabulate(results: list[dict[str, Any]]) -> str:
     """A Markdown table of means over seeds."""
-    lines = [
-        "| setting | seeds | ranks (first seed) | parameters | test % | min–max |",
-        "|---|---|---|---|---|---|",
-    ]
+    lines = []
     for label, rows in by_setting(results).items():
         accuracies = [100 * row["test accuracy"] for row in rows]
         if any(map(math.isnan, accuracies)):
-            lines.append(f"| {label} | {len(rows)} | – | – | diverged | – |")
+            lines.append((label, str(len(rows)), "–", "–", "diverged", "–"))
             continue
         parameters = statistics.mean(row["parameters"] for row in rows)
         lines.append(
-            f"| {label} | {len(rows)} | {rows[0]['ranks'] or '–'} | {parameters:,.0f} "
-            f"| {statistics.mean(accuracies):.2f} "
-            f"| {min(accuracies):.2f}–{max(accuracies):.2f} |"
+            (
+                label,
+                str(len(rows)),
+                rows[0]["ranks"] or "–",
+                f"{parameters:,.0f}",
+                f"{statistics.mean(accuracies):.2f}",
+                f"{min(accuracies):.2f}–{max(accuracies):.2f}",
+            )
         )
-    return "\n".join(lines)
+    columns = (
+        "setting",
+        "seeds",
+        "ranks (first seed)",
+        "parameters",
+        "test %",
+        "min–max",
+    )
+    return reports.format_table(columns, lines)
 
 
 class Point(NamedTuple):
@@ -207,25 +215,27 @@ class Point(NamedTuple):
 
 def compare(points: list[Point], results: list[dict[str, Any]]) -> str:
     """A Markdown table of the published points beside our best at most as large."""
-    lines = [
-        "| original: ranks | parameters | test % | dlrt, not larger: test % | by |",
-        "|---|---|---|---|---|",
-    ]
-    means = []
+    lines, means = [], []
     for label, rows in by_setting(results).items():
         parameters = statistics.mean(row["parameters"] for row in rows)
         accuracy = statistics.mean(100 * row["test accuracy"] for row in rows)
         means.append((accuracy, parameters, label))
     for ranks, size, published in points:
         smaller = [mean for mean in means if mean[1] <= size]
-        ours = "– | –"
+        ours = ("–", "–")
         if smaller:
             accuracy, parameters, label = max(smaller)
-            ours = f"{accuracy:.2f} | {label} ({parameters:,.0f})"
-        lines.append(
-            f"| {', '.join(map(str, ranks))} | {size:,} | {published:.2f} | {ours} |"
-        )
-    return "\n".join(lines)
+            ours = (f"{accuracy:.2f}", f"{label} ({parameters:,.0f})")
+        shown = ", ".join(map(str, ranks))
+        lines.append((shown, f"{size:,}", f"{published:.2f}", *ours))
+    columns = (
+        "original: ranks",
+        "parameters",
+        "test %",
+        "dlrt, not larger: test %",
+        "by",
+    )
+    return reports.format_table(columns, lines)
 
 
 class Curve(NamedTuple):
@@ -277,12 +287,9 @@ CURVES = {
 def draw(study: str, results: list[dict[str, Any]]) -> None:
     """Draws accuracy against parameters beside the published points."""
     curve = CURVES[study]
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(6.4, 4.2), layout="constrained")
+    figure, axes = reports.load_pyplot().subplots(
+        figsize=(6.4, 4.2), layout="constrained"
+    )
     axes.plot(
         [point.parameters for point in curve.points],
         [point.accuracy for point in curve.points],
@@ -325,9 +332,7 @@ def draw(study: str, results: list[dict[str, Any]]) -> None:
     axes.set_title(f"MNIST, {curve.network}")
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")
-    with atomic_file.replacing(RESULTS / f"{study}.png") as temporary:
-        figure.savefig(temporary, dpi=160)
-    pyplot.close(figure)
+    reports.save_figure(figure, RESULTS / f"{study}.png", dpi=160)
 
 
 def read_results(study: str) -> list[dict[str, Any]]:
@@ -356,7 +361,7 @@ def write_results(study: str, results: list[dict[str, Any]]) -> list[dict[str, A
     rows |= {(row["setting"], row["seed"]): row for row in results}
     wanted = [(s.label, seed) for s in STUDIES[study] for seed in range(s.seeds)]
     kept = [rows[key] for key in wanted if key in rows]
-    csv_files.write(RESULTS / f"{study}.csv", kept)
+    reports.write_csv(RESULTS / f"{study}.csv", kept)
     return kept
 
 
@@ -369,17 +374,9 @@ def report(study: str, results: list[dict[str, Any]]) -> None:
 
 
 def main() -> None:
-    parser = Parser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = common_options.make_parser("benchmarks.accuracy", __doc__)
     parser.add_argument("studies", nargs="+", choices=STUDIES)
-    parser.add_argument(
-        "--seeds",
-        type=common_options.whole(0, common_options.MOST_SEED),
-        nargs="+",
-        default=[0, 1, 2],
-        help="only these seeds",
-    )
+    common_options.add_seeds(parser, [0, 1, 2])
     parser.add_argument("--only", help="only settings whose label contains this")
     parser.add_argument(
         "--report-only", action="store_true", help="report results that are there"
@@ -387,11 +384,7 @@ def main() -> None:
     parser.add_argument(
         "--jobs", type=common_options.whole(1, 1024), default=2, help="runs at a time"
     )
-    parser.add_argument(
-        "--log-dir",
-        type=common_options.folder,
-        default=ROOT / "history_logs" / "accuracy",
-    )
+    common_options.add_log_dir(parser, "accuracy")
     arguments = parser.parse_args()
     RESULTS.mkdir(exist_ok=True)
     if arguments.report_only:

@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from benchmarks.networks import HIDDEN_LAYERS, Case, compile_low_rank, low_rank_network
+from benchmarks.networks import HIDDEN_LAYERS, Case, compile_model, low_rank_network
 from benchmarks.timing import in_turns, training_run
 from dlrt import accounting, datasets
 from experiments.mnist.config import resolve, truncation_schedule
@@ -88,15 +88,15 @@ def run(settings: Settings, rounds: int, dataset: str = "auto") -> Outcome:
     keras.utils.set_random_seed(0)
     model = low_rank_network(case.width, [case.rank] * HIDDEN_LAYERS)
     config = resolve("rank-adaptive", {"epochs": epochs})
-    compile_low_rank(
+    decay = keras.optimizers.schedules.CosineDecay(
+        config.learning_rate, epochs * len(batches)
+    )
+    compile_model(
         model,
-        keras.optimizers.schedules.CosineDecay(
-            config.learning_rate, epochs * len(batches)
-        ),
-        steps_per_execution(len(batches)),
-        ("accuracy",),
-        **adaptation,
-        **truncation_schedule(config, len(batches)),
+        keras.optimizers.Adam(decay),
+        adaptation | truncation_schedule(config, len(batches)),
+        metrics=["accuracy"],
+        steps_per_execution=steps_per_execution(len(batches)),
     )
     clock = _RunClock()
     history = model.fit(
@@ -107,12 +107,12 @@ def run(settings: Settings, rounds: int, dataset: str = "auto") -> Outcome:
         callbacks=[batches.follow(), clock],
     )
     # From here on steps so small that ranks stay, with a truncation at each of them.
-    compile_low_rank(model, 1e-9, **adaptation)
+    compile_model(model, keras.optimizers.Adam(1e-9), adaptation)
     adaptive = training_run(model, case)
     adaptive(10)
     ranks = tuple(accounting.ranks(model).values())
     fixed = low_rank_network(case.width, ranks)
-    compile_low_rank(fixed, 1e-9)
+    compile_model(fixed, keras.optimizers.Adam(1e-9), {})
     seconds = in_turns(
         {"adaptive": adaptive, "fixed": training_run(fixed, case)}, rounds, turn=0.6
     )

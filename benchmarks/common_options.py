@@ -1,4 +1,4 @@
-"""What the options of benchmarks may be: whatever else is refused in one line."""
+"""The parsers of benchmarks, and what their options may be; all else is refused."""
 
 import argparse
 import math
@@ -6,10 +6,13 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from benchmarks.reports import ROOT
+from experiments.cli.command import Parser
+
 # Above these, no machine has the room or anybody the time.
 MOST_ROUNDS = 10**6
 MOST_SECONDS = 10**6
-MOST_SEED = 2**32 - 1
+_MOST_SEED = 2**32 - 1
 
 
 def whole(least: int, most: int) -> Callable[[str], int]:
@@ -44,6 +47,32 @@ def above(bound: float, most: float) -> Callable[[str], float]:
         return value
 
     return read
+
+
+def make_parser(module: str, description: str | None) -> Parser:
+    """A parser for `python -m <module>`, with the module's docstring as it stands."""
+    return Parser(
+        prog=f"python -m {module}",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def add_log_dir(parser: argparse.ArgumentParser, name: str) -> None:
+    """Adds where runs are, by default a folder of a name in `history_logs`."""
+    default = ROOT / "history_logs" / name
+    parser.add_argument("--log-dir", type=folder, default=default)
+
+
+def add_seeds(parser: argparse.ArgumentParser, default: list[int] | None) -> None:
+    """Adds which seeds to train with."""
+    parser.add_argument(
+        "--seeds",
+        type=whole(0, _MOST_SEED),
+        nargs="+",
+        default=default,
+        help="only these seeds",
+    )
 
 
 def add_turns(parser: argparse.ArgumentParser, rounds: int, seconds: float) -> None:

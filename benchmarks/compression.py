@@ -9,7 +9,6 @@ latency against parameters, and one of the singular values, to
 `results/compression-<network>/`. Interrupt it at any time; the same command goes on.
 """
 
-import argparse
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -25,10 +24,9 @@ import keras  # noqa: E402
 import numpy as np  # noqa: E402
 
 import dlrt  # noqa: E402
-from benchmarks import common_options, csv_files  # noqa: E402
-from benchmarks.studies import RESULTS, ROOT  # noqa: E402
-from dlrt.history import atomic_file  # noqa: E402
-from experiments.cli.command import Parser, input_errors  # noqa: E402
+from benchmarks import common_options, reports  # noqa: E402
+from benchmarks.reports import RESULTS  # noqa: E402
+from experiments.cli.command import input_errors  # noqa: E402
 from experiments.images import compressing, measuring, training  # noqa: E402
 from experiments.images.compression import HOYER, CompressionConfig, resolve  # noqa: E402
 from experiments.images.config import Config  # noqa: E402
@@ -167,32 +165,36 @@ def compare(
                 "ratio": ratio,
                 "largest error": max(layer.error for layer in report.layers),
             } | measured(smaller, data, attacked)
-            print(_line(row), flush=True)
+            print(" | ".join(_format_row(row)), flush=True)
             rows.append(row)
     return rows
 
 
 def tabulate(rows: list[dict[str, Any]]) -> str:
     """A Markdown table."""
-    lines = [
-        "| way | times smaller | parameters | flops | largest relative error | test % "
-        "| under attack % | ms for 64 images |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    return "\n".join([*lines, *(f"| {_line(row)} |" for row in rows)])
+    columns = (
+        *("way", "times smaller", "parameters", "flops", "largest relative error"),
+        *("test %", "under attack %", "ms for 64 images"),
+    )
+    return reports.format_table(columns, map(_format_row, rows))
 
 
-def _line(row: dict[str, Any]) -> str:
+def _format_row(row: dict[str, Any]) -> tuple[str, ...]:
     return (
-        f"{row['way']} | {row['ratio']:g} | {row['parameters']:,} | {row['flops']:,} "
-        f"| {row['largest error']:.3f} | {100 * row['test accuracy']:.2f} "
-        f"| {100 * row['under attack']:.2f} | {row['latency ms']:.1f}"
+        row["way"],
+        f"{row['ratio']:g}",
+        f"{row['parameters']:,}",
+        f"{row['flops']:,}",
+        f"{row['largest error']:.3f}",
+        f"{100 * row['test accuracy']:.2f}",
+        f"{100 * row['under attack']:.2f}",
+        f"{row['latency ms']:.1f}",
     )
 
 
 def draw(name: str, rows: list[dict[str, Any]], path: Path) -> None:
     """Draws what networks are worth against their parameters."""
-    pyplot = _pyplot()
+    pyplot = reports.load_pyplot()
     figure, axes = pyplot.subplots(2, 2, figsize=(9, 6.4), layout="constrained")
     panels = {
         "test accuracy": "test accuracy",
@@ -217,14 +219,12 @@ def draw(name: str, rows: list[dict[str, Any]], path: Path) -> None:
         panel.grid(alpha=0.3)
     axes[0, 0].legend(fontsize="small")
     figure.suptitle(f"{name}, compressed without retraining")
-    with atomic_file.replacing(path) as temporary:
-        figure.savefig(temporary, dpi=140)
-    pyplot.close(figure)
+    reports.save_figure(figure, path, dpi=140)
 
 
 def draw_spectra(name: str, networks: dict[str, keras.Model], path: Path) -> None:
     """Draws the singular values of every kernel, as a matrix, a panel a network."""
-    pyplot = _pyplot()
+    pyplot = reports.load_pyplot()
     figure, panels = pyplot.subplots(
         1, len(networks), figsize=(9, 4.2), sharey=True, layout="constrained"
     )
@@ -246,24 +246,11 @@ def draw_spectra(name: str, networks: dict[str, keras.Model], path: Path) -> Non
     panels[0].set_ylabel("singular value by the largest")
     panels[-1].legend(fontsize="x-small", ncols=2)
     figure.suptitle(f"Kernels of {name}")
-    with atomic_file.replacing(path) as temporary:
-        figure.savefig(temporary, dpi=140)
-    pyplot.close(figure)
-
-
-def _pyplot() -> Any:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    return pyplot
+    reports.save_figure(figure, path, dpi=140)
 
 
 def main() -> None:
-    parser = Parser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = common_options.make_parser("benchmarks.compression", __doc__)
     parser.add_argument("networks", nargs="+", choices=NETWORKS)
     parser.add_argument(
         "--ratios", type=common_options.above(1, 1e6), nargs="+", default=RATIOS
@@ -277,11 +264,7 @@ def main() -> None:
         default=2000,
         help="test images to attack",
     )
-    parser.add_argument(
-        "--log-dir",
-        type=common_options.folder,
-        default=ROOT / "history_logs" / "compression",
-    )
+    common_options.add_log_dir(parser, "compression")
     given = parser.parse_args()
     for name in given.networks:
         config = settings_of(
@@ -295,7 +278,7 @@ def main() -> None:
         directory = RESULTS / f"compression-{name}"
         directory.mkdir(parents=True, exist_ok=True)
         rows = compare(model, decomposed, data, given.ratios, given.attacked)
-        csv_files.write(directory / "compression.csv", rows)
+        reports.write_csv(directory / "compression.csv", rows)
         draw(name, rows, directory / "compression.png")
         spectra = {"dense": model, "trained for hoyer": dlrt.to_dense(decomposed)}
         draw_spectra(name, spectra, directory / "spectra.png")

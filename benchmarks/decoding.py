@@ -13,7 +13,6 @@ Without the cache, a step computes with the tokens so far on TensorFlow, and on 
 where shapes are fixed, with as many as there will be.
 """
 
-import argparse
 import time
 from dataclasses import dataclass
 
@@ -24,9 +23,9 @@ quiet.import_keras()
 import keras  # noqa: E402
 import numpy as np  # noqa: E402
 
-from benchmarks import common_options  # noqa: E402
+from benchmarks import common_options, reports  # noqa: E402
 from dlrt.datasets import load_corpus  # noqa: E402
-from experiments.cli.command import Parser, input_errors  # noqa: E402
+from experiments.cli.command import input_errors  # noqa: E402
 from experiments.translation import decoding, encoding, network  # noqa: E402
 from experiments.translation.batches import source_batches  # noqa: E402
 from experiments.translation.search import GreedySearch  # noqa: E402
@@ -147,11 +146,7 @@ def _timed(
 
 
 def main() -> None:
-    parser = Parser(
-        prog="python -m benchmarks.decoding",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = common_options.make_parser("benchmarks.decoding", __doc__)
     parser.add_argument("--corpus", default="auto", help="see `dlrt.datasets`")
     count = common_options.whole(1, 10**6)
     parser.add_argument("--sentences", type=count, default=1000)
@@ -178,7 +173,7 @@ def main() -> None:
         "sentences that differ",
         "distinct tokens",
     )
-    print(f"\n| {' | '.join(columns)} |\n|{'---|' * len(columns)}", flush=True)
+    print(f"\n{reports.format_head(columns)}", flush=True)
     for kind in arguments.kinds:
         size, rank = KINDS[kind]
         turns = measure(make_network(size, rank, text.sizes), text)
@@ -192,7 +187,7 @@ def main() -> None:
             str(turns.differing),
             str(turns.distinct),
         )
-        print(f"| {' | '.join(values)} |", flush=True)
+        print(reports.format_line(values), flush=True)
 
 
 if __name__ == "__main__":

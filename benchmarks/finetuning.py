@@ -10,7 +10,6 @@ All three start from the same matrices, with the same ranks, rates and batches. 
 are written to `results/finetuning.csv`.
 """
 
-import argparse
 from typing import Any
 
 from experiments.cli import quiet
@@ -20,10 +19,11 @@ quiet.import_keras()
 import keras  # noqa: E402
 
 import dlrt  # noqa: E402
-from benchmarks import common_options, csv_files  # noqa: E402
-from benchmarks.studies import RESULTS  # noqa: E402
+from benchmarks import common_options, reports  # noqa: E402
+from benchmarks.networks import compile_model  # noqa: E402
+from benchmarks.reports import RESULTS  # noqa: E402
 from dlrt.datasets import Dataset, load  # noqa: E402
-from experiments.cli.command import Parser, input_errors  # noqa: E402
+from experiments.cli.command import input_errors  # noqa: E402
 
 _FILTERS = (32, 64, 64)
 _BATCH, _TRAINED, _TESTED, _EPOCHS = 64, 4000, 2000, 6
@@ -39,14 +39,12 @@ def dense_network() -> keras.Model:
     return compiled(keras.Model(inputs, keras.layers.Dense(10)(x)), 1e-3)
 
 
-def compiled(model: keras.Model, rate: float, **low_rank: Any) -> keras.Model:
+def compiled(
+    model: keras.Model, rate: float, low_rank: dict[str, Any] | None = None
+) -> keras.Model:
     """The model, ready for `fit` with Adam, in `LowRank` if its options are given."""
-    optimizer: Any = keras.optimizers.Adam(rate)
-    if low_rank:
-        optimizer = dlrt.optimizers.LowRank(optimizer, **low_rank)
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(optimizer, loss, metrics=["accuracy"])
-    return model
+    adam = keras.optimizers.Adam(rate)
+    return compile_model(model, adam, low_rank, metrics=["accuracy"])
 
 
 def measure(data: Dataset, rank: int, rates: list[float], epochs: int) -> list[dict]:
@@ -68,7 +66,7 @@ def measure(data: Dataset, rank: int, rates: list[float], epochs: int) -> list[d
                 model = compiled(dlrt.merge(model), rate)
             else:
                 scaling = "none" if kind.endswith("unscaled") else "auto"
-                model = compiled(model, rate, update_scaling=scaling)
+                model = compiled(model, rate, {"update_scaling": scaling})
             row = {
                 "kind": kind,
                 "rank": rank,
@@ -85,11 +83,7 @@ def measure(data: Dataset, rank: int, rates: list[float], epochs: int) -> list[d
 
 
 def main() -> None:
-    parser = Parser(
-        prog="python -m benchmarks.finetuning",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = common_options.make_parser("benchmarks.finetuning", __doc__)
     parser.add_argument(
         "--rank", type=common_options.whole(1, min(_FILTERS)), default=3
     )
@@ -101,8 +95,8 @@ def main() -> None:
     with input_errors():
         data = load("mnist")
     rows = measure(data, arguments.rank, arguments.rates, arguments.epochs)
-    print(csv_files.text(rows))
-    csv_files.write(RESULTS / "finetuning.csv", rows)
+    print(reports.format_csv(rows))
+    reports.write_csv(RESULTS / "finetuning.csv", rows)
 
 
 if __name__ == "__main__":

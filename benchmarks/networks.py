@@ -1,6 +1,6 @@
 """The networks that are compared: one for each way to hold and train four layers."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +29,9 @@ KINDS = (
 )
 
 # So small that weights hardly move: no time may depend on how far training has come.
-_LEARNING_RATE = 1e-6
+LEARNING_RATE = 1e-6
+# So small that no rank falls.
+TOLERANCE = 1e-5
 
 
 @dataclass(frozen=True)
@@ -72,27 +74,17 @@ def network(kind: str, case: Case) -> keras.Model:
     """
     if kind not in KINDS:
         raise ValueError(f"`kind` must be one of {KINDS}. Received: kind={kind!r}")
+    low_rank: dict[str, Any] | None = None
     if kind in (DENSE, TWO_FACTOR):
         model = _plain(case.width, case.rank if kind == TWO_FACTOR else None)
-        model.compile(
-            keras.optimizers.Adam(_LEARNING_RATE),
-            loss(),
-            steps_per_execution=case.steps_per_execution,
-        )
-        return model
-    model = low_rank_network(case.width, [case.rank] * HIDDEN_LAYERS)
-    integrator = kind.removesuffix(_ADAPTIVE)
-    adaptation: dict[str, Any] = {}
-    if kind != integrator:
-        adaptation = {"tolerance": 0.1, "min_rank": case.rank, "max_rank": case.rank}
-    compile_low_rank(
-        model,
-        _LEARNING_RATE,
-        case.steps_per_execution,
-        integrator=integrator,
-        **adaptation,
-    )
-    return model
+    else:
+        model = low_rank_network(case.width, [case.rank] * HIDDEN_LAYERS)
+        low_rank = {"integrator": kind.removesuffix(_ADAPTIVE)}
+        if kind.endswith(_ADAPTIVE):
+            low_rank |= {"tolerance": 0.1, "min_rank": case.rank, "max_rank": case.rank}
+    adam = keras.optimizers.Adam(LEARNING_RATE)
+    steps = case.steps_per_execution
+    return compile_model(model, adam, low_rank, steps_per_execution=steps)
 
 
 def low_rank_network(width: int, ranks: Iterable[int]) -> dlrt.Model:
@@ -103,25 +95,25 @@ def low_rank_network(width: int, ranks: Iterable[int]) -> dlrt.Model:
     return dlrt.Model(inputs, keras.layers.Dense(CLASSES)(x))
 
 
-def compile_low_rank(
-    model: dlrt.Model,
-    learning_rate: Any,
-    steps_per_execution: int = 1,
-    metrics: tuple[str, ...] = (),
-    **arguments: Any,
-) -> None:
-    """Compiles a network with `LowRank(Adam(learning_rate), **arguments)`."""
-    adam = keras.optimizers.Adam(learning_rate)
-    model.compile(
-        dlrt.optimizers.LowRank(adam, **arguments),
-        loss(),
-        metrics=list(metrics),
-        steps_per_execution=steps_per_execution,
-    )
+def compile_model(
+    model: keras.Model,
+    optimizer: Any,
+    low_rank: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> keras.Model:
+    """Compiles a classifier and returns it.
 
-
-def loss() -> keras.losses.Loss:
-    return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    Args:
+        model: The model; its outputs are logits.
+        optimizer: The optimizer.
+        low_rank: Options of `LowRank`, which wraps the optimizer unless this is `None`.
+        options: Of `compile`.
+    """
+    if low_rank is not None:
+        optimizer = dlrt.optimizers.LowRank(optimizer, **low_rank)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(optimizer, loss, **options)
+    return model
 
 
 def images(number: int) -> tuple[np.ndarray, np.ndarray]:

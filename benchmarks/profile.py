@@ -6,6 +6,7 @@ from pathlib import Path
 
 import keras
 
+from benchmarks import reports
 from benchmarks.networks import Case, images
 
 _STEPS = 10
@@ -70,19 +71,18 @@ def table(columns: dict[str, dict[str, tuple[float, float]]], lines: int = 16) -
         for kind, (milliseconds, _) in found.items():
             kinds[kind] = max(kinds.get(kind, 0.0), milliseconds)
     names = sorted(kinds, key=lambda kind: -kinds[kind])
-    rows = [f"| operation | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
+    chosen = {name: [name] for name in names[:lines]}
+    chosen |= {"others": names[lines:], "all": names}
 
-    def cell(found: list[tuple[float, float]]) -> str:
-        milliseconds, count = map(sum, zip(*found, strict=True))
+    def sum_of(kinds: list[str], found: dict[str, tuple[float, float]]) -> str:
+        milliseconds = sum(found.get(kind, (0.0, 0.0))[0] for kind in kinds)
+        count = sum(found.get(kind, (0.0, 0.0))[1] for kind in kinds)
         return f"{milliseconds:.2f} ms ({count:.0f})"
 
-    for name in names[:lines]:
-        cells = [cell([found.get(name, (0.0, 0.0))]) for found in columns.values()]
-        rows.append(f"| {name} | {' | '.join(cells)} |")
-    for label, chosen in (("others", names[lines:]), ("all", names)):
-        cells = [
-            cell([found.get(name, (0.0, 0.0)) for name in chosen] or [(0.0, 0.0)])
-            for found in columns.values()
-        ]
-        rows.append(f"| {label} | {' | '.join(cells)} |")
-    return "\n".join(rows)
+    return reports.format_table(
+        ["operation", *columns],
+        (
+            [label, *(sum_of(kinds, found) for found in columns.values())]
+            for label, kinds in chosen.items()
+        ),
+    )

@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import csv_files
+from benchmarks import reports
 from benchmarks.networks import DENSE, TWO_FACTOR, Case
-from dlrt.history import atomic_file
 
 KEY = ("measurement", "width", "rank", "batch", "kind")
 
@@ -89,22 +88,22 @@ def rows_of(
 
 def table(rows: Iterable[Row]) -> str:
     """Markdown, a line for each row."""
-    lines = [
-        "| | median | 10–90 % | to two-factor | to dense | floor | |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for row in rows:
-        cells = [
-            row.kind,
-            f"{row.value:.4g} {row.unit}",
-            f"{row.low:.4g}–{row.high:.4g}",
-            "" if row.to_two_factor is None else f"{row.to_two_factor:.2f} ×",
-            "" if row.to_dense is None else f"{row.to_dense:.3f} ×",
-            "" if row.floor is None else f"{row.floor:.3g}",
-            row.note,
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+    columns = ("", "median", "10–90 %", "to two-factor", "to dense", "floor", "")
+    return reports.format_table(
+        columns,
+        (
+            (
+                row.kind,
+                f"{row.value:.4g} {row.unit}",
+                f"{row.low:.4g}–{row.high:.4g}",
+                "" if row.to_two_factor is None else f"{row.to_two_factor:.2f} ×",
+                "" if row.to_dense is None else f"{row.to_dense:.3f} ×",
+                "" if row.floor is None else f"{row.floor:.3g}",
+                row.note,
+            )
+            for row in rows
+        ),
+    )
 
 
 def read(path: Path) -> dict[tuple, Row]:
@@ -159,7 +158,7 @@ def write(path: Path, rows: dict[tuple, Row], context: dict[str, Any]) -> None:
         asdict(row) | (known[key] if earlier.get(key) == row else context)
         for key, row in rows.items()
     ]
-    csv_files.write(path, records)
+    reports.write_csv(path, records)
 
 
 def slope(points: list[tuple[float, float]]) -> float:
@@ -191,10 +190,8 @@ def draw(rows: Iterable[Row], path: Path, title: str) -> bool:
     ]
     if all(len(line(rows, TWO_FACTOR, over, **fixed)) < 2 for over, fixed in panels):
         return False
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot, ticker
+    pyplot = reports.load_pyplot()
+    from matplotlib import ticker
 
     styles = {
         DENSE: ("#D55E00", "s"),
@@ -227,9 +224,7 @@ def draw(rows: Iterable[Row], path: Path, title: str) -> bool:
     axes[0].plot([], [], ":", color="0.35", label="floor by counting")
     axes[0].legend(fontsize="small")
     figure.suptitle(title, fontsize="medium")
-    with atomic_file.replacing(path) as temporary:
-        figure.savefig(temporary, dpi=160)
-    pyplot.close(figure)
+    reports.save_figure(figure, path, dpi=160)
     return True
 
 

@@ -6,10 +6,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.reports import ROOT
 from experiments.runs.log_format import LOGS, workbooks
-
-ROOT = Path(__file__).resolve().parents[1]
-RESULTS = Path(__file__).resolve().parent / "results"
 
 # Exit status of the experiments after a loss that is no number.
 _DIVERGED = 3

@@ -11,7 +11,6 @@ training and evaluation alone, the sweeps everything, from the start of the comm
 its end, workbooks included.
 """
 
-import argparse
 import multiprocessing
 import subprocess
 import sys
@@ -23,30 +22,30 @@ from experiments.cli import quiet
 
 quiet.import_keras(devices=False)
 
-from benchmarks import common_options, csv_files  # noqa: E402
-from benchmarks.studies import RESULTS  # noqa: E402
+from benchmarks import common_options, reports  # noqa: E402
+from benchmarks.reports import RESULTS  # noqa: E402
 from dlrt.callbacks import read_history  # noqa: E402
 from dlrt.history import atomic_file  # noqa: E402
-from experiments.cli.command import Parser, input_errors  # noqa: E402
+from experiments.cli.command import input_errors  # noqa: E402
 from experiments.sweep import grid  # noqa: E402
-from experiments.sweep.grid import Cell, Grid  # noqa: E402
-from experiments.sweep.sweep_options import cores, whole_numbers  # noqa: E402
+from experiments.sweep.grid import Grid, Network  # noqa: E402
+from experiments.sweep.sweep_options import count_cores, read_whole_numbers  # noqa: E402
 
 PLAIN, AS_RUNS = "fit", "fit as the MNIST runs"
 
 
 def train_by_fit(
-    cells: list[Cell], plain: bool
+    networks: list[Network], plain: bool
 ) -> tuple[float, dict[str, list[float]]]:
-    """Seconds of one `fit` for each cell, and the test losses that they end with."""
+    """Seconds of one `fit` for each network, and the test losses that they end with."""
     quiet.import_keras()
     from experiments.mnist import network
     from experiments.runs import image_data, scoring
     from experiments.runs.image_data import EVALUATION_BATCH, ShuffledBatches
 
     losses, seconds = {}, 0.0
-    for cell in cells:
-        config = cell.config
+    for each in networks:
+        config = each.config
         data = image_data.load(config)
         start = time.perf_counter()
         model = network.build(config, data.num_classes, None)
@@ -76,7 +75,7 @@ def train_by_fit(
                 **common,
             )
         seconds += time.perf_counter() - start
-        losses[str(cell)] = history.history["test_loss"]
+        losses[str(each)] = history.history["test_loss"]
     return seconds, losses
 
 
@@ -112,17 +111,13 @@ def difference(one: dict[str, list[float]], other: dict[str, list[float]]) -> fl
         raise ValueError(f"different networks: {sorted(one.keys() ^ other.keys())}")
     return max(
         abs(a - b) / abs(b)
-        for cell, losses in one.items()
-        for a, b in zip(losses, other[cell], strict=True)
+        for name, losses in one.items()
+        for a, b in zip(losses, other[name], strict=True)
     )
 
 
 def main() -> None:
-    parser = Parser(
-        prog="python -m benchmarks.sweeps",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = common_options.make_parser("benchmarks.sweeps", __doc__)
     parser.add_argument("--dims", default="10,50,100,150,200", help="widths")
     parser.add_argument("--ranks", default="5", help="ranks of the low-rank networks")
     parser.add_argument("--runs", default="0-3", help="seeds")
@@ -146,31 +141,29 @@ def main() -> None:
     ]
     with input_errors():
         numbers = {
-            name: whole_numbers(getattr(arguments, name))
+            name: read_whole_numbers(getattr(arguments, name))
             for name in ("dims", "ranks", "runs")
         }
-        cells, _ = grid.cells(Grid(epochs=(arguments.epochs,), **numbers))
+        networks, _ = grid.list_networks(Grid(epochs=(arguments.epochs,), **numbers))
         arguments.output.mkdir(parents=True, exist_ok=True)
         path = arguments.output / "sweeps.csv"
         atomic_file.check(path)
-    print(f"{len(cells)} networks, {arguments.epochs} epochs each", flush=True)
+    print(f"{len(networks)} networks, {arguments.epochs} epochs each", flush=True)
     measured: dict[str, tuple[float, dict[str, list[float]]]] = {}
     for name in (PLAIN, AS_RUNS):
         with multiprocessing.get_context("spawn").Pool(1) as pool:
-            measured[name] = pool.apply(train_by_fit, (cells, name == PLAIN))
+            measured[name] = pool.apply(train_by_fit, (networks, name == PLAIN))
         print(f"{name}: {measured[name][0]:.0f} s", flush=True)
-    for workers in sorted({1, cores()}):
+    for workers in sorted({1, count_cores()}):
         name = f"sweep, {workers} process{'es' if workers > 1 else ''}"
         measured[name] = train_by_sweep(words, workers)
         print(f"{name}: {measured[name][0]:.0f} s", flush=True)
-    rows = rows_of(measured, len(cells), arguments.epochs)
-    print()
-    for line in (list(rows[0]), ["---"] * len(rows[0]), *(r.values() for r in rows)):
-        print(f"| {' | '.join(line)} |")
-    csv_files.write(path, rows)
+    rows = compare(measured, len(networks), arguments.epochs)
+    print(f"\n{reports.format_table(list(rows[0]), (row.values() for row in rows))}")
+    reports.write_csv(path, rows)
 
 
-def rows_of(
+def compare(
     measured: dict[str, tuple[float, dict[str, list[float]]]],
     networks: int,
     epochs: int,

@@ -1,8 +1,8 @@
 """Seconds of single batches, or of a few of them, networks in turns."""
 
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import keras
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from benchmarks.networks import Case, images
 
 Run = Callable[[int], np.ndarray]
+Name = TypeVar("Name")
 
 # Batches of a `fit` or `predict` until input pipeline and caches are warm.
 WARM_UP = 2
@@ -37,7 +38,9 @@ class BatchClock(keras.callbacks.Callback):
         self._ends.append(time.perf_counter())
 
 
-def in_turns(runs: dict[str, Run], rounds: int, turn: float) -> dict[str, np.ndarray]:
+def in_turns(
+    runs: Mapping[Name, Run], rounds: int, turn: float
+) -> dict[Name, np.ndarray]:
     """Runs everything once for warming up, then in turns.
 
     A noisy machine then hits all alike.
@@ -51,26 +54,51 @@ def in_turns(runs: dict[str, Run], rounds: int, turn: float) -> dict[str, np.nda
     for name, run in runs.items():
         wanted = turn / float(np.median(run(3)))
         batches[name] = int(np.clip(wanted, 3, MOST_BATCHES))
-    seconds: dict[str, list[np.ndarray]] = {name: [] for name in runs}
+    seconds: dict[Name, list[np.ndarray]] = {name: [] for name in runs}
     for _ in range(rounds):
         for name, run in runs.items():
             seconds[name].append(run(batches[name]))
     return {name: np.concatenate(parts) for name, parts in seconds.items()}
 
 
-def training_run(model: keras.Model, case: Case) -> Run:
-    """A function that fits a model for at least a number of steps."""
-    together = case.steps_per_execution
-    images_of_a_call = case.batch * together
-    x, y = images(images_of_a_call * (-(-MOST_BATCHES // together) + WARM_UP))
+def take_medians(
+    runs: Mapping[Name, Run], rounds: int, turn: float
+) -> dict[Name, float]:
+    """The medians of `in_turns`."""
+    seconds = in_turns(runs, rounds, turn)
+    return {name: float(np.median(values)) for name, values in seconds.items()}
+
+
+def fit_run(
+    model: keras.Model,
+    sample: Callable[[int], tuple[Any, Any]],
+    batch: int,
+    together: int = 1,
+) -> Run:
+    """A function that fits a model for at least a number of steps.
+
+    Args:
+        model: The model.
+        sample: Returns inputs and outputs for a number of examples.
+        batch: Examples in a step.
+        together: Steps in a call of the compiled function.
+    """
+    of_a_call = batch * together
+    x, y = sample(of_a_call * (-(-MOST_BATCHES // together) + WARM_UP))
 
     def run(steps: int) -> np.ndarray:
         calls = -(-steps // together)
-        clock, end = BatchClock(), images_of_a_call * (calls + WARM_UP)
-        model.fit(x[:end], y[:end], case.batch, verbose=0, callbacks=[clock])
+        clock, end = BatchClock(), of_a_call * (calls + WARM_UP)
+        part = keras.tree.map_structure(lambda values: values[:end], x)
+        model.fit(part, y[:end], batch, verbose=0, callbacks=[clock])
         return clock.seconds / together
 
     return run
+
+
+def training_run(model: keras.Model, case: Case) -> Run:
+    """`fit_run` on the images of a case."""
+    return fit_run(model, images, case.batch, case.steps_per_execution)
 
 
 def prediction_run(model: keras.Model, case: Case) -> Run:

@@ -11,7 +11,6 @@ compared takes turns within one process, so that a noisy machine hits all alike;
 are medians. The first step, tracing included, is measured in a new process for each.
 """
 
-import argparse
 import multiprocessing
 import time
 from typing import Any
@@ -24,9 +23,9 @@ import keras  # noqa: E402
 import numpy as np  # noqa: E402
 
 import dlrt  # noqa: E402
-from benchmarks import common_options, csv_files, timing  # noqa: E402
-from benchmarks.__main__ import RESULTS  # noqa: E402
-from experiments.cli.command import Parser  # noqa: E402
+from benchmarks import common_options, reports, timing  # noqa: E402
+from benchmarks.networks import LEARNING_RATE, TOLERANCE, compile_model  # noqa: E402
+from benchmarks.reports import RESULTS  # noqa: E402
 from experiments.translation import network  # noqa: E402
 
 DENSE, FIXED, ADAPTIVE = KINDS = ("dense", "fixed", "adaptive")
@@ -35,8 +34,6 @@ SIZES = {
     "big": {"dim": 512, "layers": 6, "heads": 8, "feed_forward": 2048, "rank": 50},
 }
 _BATCH, _LENGTH, _VOCABULARY = 64, 40, 8000
-# So small that no time depends on how far training has come, and no rank falls.
-_LEARNING_RATE, _TOLERANCE = 1e-6, 1e-5
 
 Row = dict[str, Any]
 
@@ -56,43 +53,26 @@ def compiled(size: str, kind: str) -> keras.Model:
             max_rank=rank,
         )
     )
-    optimizer: Any = keras.optimizers.Adam(
-        _LEARNING_RATE, beta_1=0.9, beta_2=0.98, epsilon=1e-9
+    adam = keras.optimizers.Adam(LEARNING_RATE, beta_1=0.9, beta_2=0.98, epsilon=1e-9)
+    tolerance = TOLERANCE if kind == ADAPTIVE else None
+    return compile_model(
+        model, adam, None if kind == DENSE else {"tolerance": tolerance}
     )
-    if kind != DENSE:
-        tolerance = _TOLERANCE if kind == ADAPTIVE else None
-        optimizer = dlrt.optimizers.LowRank(optimizer, tolerance=tolerance)
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(optimizer, loss)
-    return model
 
 
-def tokens(steps: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Random sentences for a number of steps."""
+def tokens(number: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Random sentences."""
     rng = np.random.default_rng(0)
     source, target, following = rng.integers(
-        1, _VOCABULARY, (3, _BATCH * steps, _LENGTH), dtype="int32"
+        1, _VOCABULARY, (3, number, _LENGTH), dtype="int32"
     )
     return {network.SOURCE: source, network.TARGET: target}, following
-
-
-def training_run(model: keras.Model) -> timing.Run:
-    """A function that fits a model for a number of steps."""
-    x, y = tokens(timing.MOST_BATCHES + timing.WARM_UP)
-
-    def run(steps: int) -> np.ndarray:
-        clock, end = timing.BatchClock(), _BATCH * (steps + timing.WARM_UP)
-        part = {name: values[:end] for name, values in x.items()}
-        model.fit(part, y[:end], _BATCH, verbose=0, callbacks=[clock])
-        return clock.seconds
-
-    return run
 
 
 def first_step(size: str, kind: str) -> float:
     """Seconds from the call of `fit` to the end of its first step."""
     model = compiled(size, kind)
-    x, y = tokens(1)
+    x, y = tokens(_BATCH)
     start = time.perf_counter()
     model.fit(x, y, _BATCH, verbose=0)
     return time.perf_counter() - start
@@ -103,11 +83,10 @@ def measure(size: str, kinds: list[str], rounds: int, turn: float) -> list[Row]:
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
         first = {kind: pool.apply(first_step, (size, kind)) for kind in kinds}
     models = {kind: compiled(size, kind) for kind in kinds}
-    runs = {kind: training_run(model) for kind, model in models.items()}
-    medians = {
-        kind: float(np.median(seconds))
-        for kind, seconds in timing.in_turns(runs, rounds, turn).items()
+    runs = {
+        kind: timing.fit_run(model, tokens, _BATCH) for kind, model in models.items()
     }
+    medians = timing.take_medians(runs, rounds, turn)
 
     def ratio(kind: str, to: str) -> float | None:
         return round(medians[kind] / medians[to], 3) if to in medians else None
@@ -127,12 +106,14 @@ def measure(size: str, kinds: list[str], rounds: int, turn: float) -> list[Row]:
     ]
 
 
+def _format_value(value: Any) -> str:
+    if value is None:
+        return "–"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
 def main() -> None:
-    parser = Parser(
-        prog="python -m benchmarks.transformers",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = common_options.make_parser("benchmarks.transformers", __doc__)
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     common_options.add_turns(parser, rounds=4, seconds=20.0)
@@ -140,20 +121,10 @@ def main() -> None:
     rows: list[Row] = []
     for size in arguments.sizes:
         rows += measure(size, arguments.kinds, arguments.rounds, arguments.turn)
-        print("\n| " + " | ".join(rows[0]) + " |")
-        print("|" + "---|" * len(rows[0]))
-        for row in rows:
-            cells = (
-                "–"
-                if value is None
-                else f"{value:,}"
-                if isinstance(value, int)
-                else str(value)
-                for value in row.values()
-            )
-            print("| " + " | ".join(cells) + " |", flush=True)
+        lines = (map(_format_value, row.values()) for row in rows)
+        print(f"\n{reports.format_table(list(rows[0]), lines)}", flush=True)
     if set(arguments.sizes) == set(SIZES) and set(arguments.kinds) == set(KINDS):
-        csv_files.write(RESULTS / f"transformers-{keras.backend.backend()}.csv", rows)
+        reports.write_csv(RESULTS / f"transformers-{keras.backend.backend()}.csv", rows)
 
 
 if __name__ == "__main__":

@@ -9,15 +9,14 @@ into `results/translation-<study>/`. Interrupt it at any time; the same command 
 and more `--minutes` continue what is finished.
 """
 
-import argparse
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from benchmarks import common_options
-from benchmarks.studies import RESULTS, ROOT, train
-from experiments.cli.command import Parser
+from benchmarks.reports import RESULTS, ROOT
+from benchmarks.studies import train
 
 
 @dataclass(frozen=True)
@@ -74,16 +73,9 @@ STUDIES = {
 
 
 def main() -> None:
-    parser = Parser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = common_options.make_parser("benchmarks.translation", __doc__)
     parser.add_argument("study", choices=STUDIES)
-    parser.add_argument(
-        "--seeds",
-        type=common_options.whole(0, common_options.MOST_SEED),
-        nargs="+",
-        help="only these seeds",
-    )
+    common_options.add_seeds(parser, None)
     parser.add_argument(
         "--minutes",
         type=common_options.above(0, common_options.MOST_SECONDS),
@@ -101,11 +93,7 @@ def main() -> None:
         default=1,
         help="threads of each run",
     )
-    parser.add_argument(
-        "--log-dir",
-        type=common_options.folder,
-        default=ROOT / "history_logs" / "translation",
-    )
+    common_options.add_log_dir(parser, "translation")
     given = parser.parse_args()
     study = STUDIES[given.study]
     minutes = study.minutes if given.minutes is None else given.minutes

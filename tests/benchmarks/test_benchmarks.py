@@ -17,13 +17,13 @@ from benchmarks import (
     adaptive_runs,
     compression,
     convolutions,
-    csv_files,
     decoding,
     finetuning,
     floor,
     memory,
     profile,
     rendering,
+    reports,
     studies,
     sweeps,
     timing,
@@ -71,7 +71,7 @@ def test_training_and_prediction(tmp_path, monkeypatch, capsys):
 def test_results_follow_links_and_take_the_place_of_no_pipe(tmp_path):
     target, link = tmp_path / "target.csv", tmp_path / "link.csv"
     link.symlink_to(target)
-    csv_files.write(link, [{"kind": "dense, or so", "value": 1}])
+    reports.write_csv(link, [{"kind": "dense, or so", "value": 1}])
     assert link.is_symlink()
     assert target.read_text() == 'kind,value\n"dense, or so",1\n'
     os.mkfifo(tmp_path / "timings.png")
@@ -273,7 +273,7 @@ def test_nothing_is_said_in_front(module):
         [sys.executable, "-m", module, "nothing"],
         capture_output=True,
         text=True,
-        cwd=command.ROOT,
+        cwd=reports.ROOT,
         env=environment,
     )
     assert len(shown.stderr.splitlines()) == 1 and shown.returncode == 2
