@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from evaluation.choices import FORMATS, KINDS
 from experiments.cli import quiet
 from experiments.cli.command import Parser
 from experiments.cli.settings import LOG_DIR
@@ -19,13 +20,6 @@ from experiments.cli.settings import LOG_DIR
 if TYPE_CHECKING:
     from evaluation.collection import Collection
     from evaluation.figures import Options
-
-# Written out, so that help and mistyped options don't wait for Keras to start.
-KINDS = (
-    *("curves", "epochs", "maps", "clouds", "ranks", "published"),
-    *("transformers", "images"),
-)
-FORMATS = ("png", "pdf", "svg")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -6,13 +6,8 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
+from evaluation.choices import KINDS
 from evaluation.logs import Log
-
-# `evaluation.__main__` writes them out too, for its help not to wait for Keras.
-KINDS = (
-    *("curves", "epochs", "maps", "clouds", "ranks", "published"),
-    *("transformers", "images"),
-)
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,9 @@ from evaluation import (
     style,
     transformer_figures,
 )
+from evaluation.choices import KINDS
 from evaluation.collection import Collection
-from evaluation.drawings import KINDS, Drawing, Options, slug, split
+from evaluation.drawings import Drawing, Options, slug, split
 from evaluation.logs import Log
 from evaluation.series import Cell, Key, Series, cells_of, labels, pick, series_over
 from evaluation.statistics import peak

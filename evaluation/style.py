@@ -16,6 +16,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 
 from dlrt.history import atomic_file
+from evaluation.choices import FORMATS
 
 # Colours of Okabe and Ito that colour-blind readers tell apart, without the yellow that
 # is too light for lines; markers and dashes tell the lines apart in grey.
@@ -43,13 +44,6 @@ _SETTINGS = {
 }
 matplotlib.rcParams.update(_SETTINGS)
 
-# A figure of the same logs is the same file.
-_METADATA = {
-    "png": {"Software": None},
-    "pdf": {"CreationDate": None},
-    "svg": {"Date": None},
-}
-FORMATS = tuple(_METADATA)
 _DPI = 160
 
 
@@ -146,7 +140,7 @@ def scale_loss(axis: Axes) -> None:
 def encode(figure: Figure, format: str) -> bytes:
     """The content of a figure's file."""
     stream = io.BytesIO()
-    figure.savefig(stream, format=format, dpi=_DPI, metadata=_METADATA[format])
+    figure.savefig(stream, format=format, dpi=_DPI, metadata=FORMATS[format])
     # The layout has been found; to find it again takes as long as drawing.
     figure.set_layout_engine("none")
     return stream.getvalue()

@@ -10,13 +10,12 @@ wrong input, 4 when a file can't be written, 130 after Ctrl-C.
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from experiments.archive.claims import Claims
-from experiments.cli import command
+from experiments.cli import command, quiet
 from experiments.cli.checks import check_log_dir
 from experiments.sweep import grid, sweep_options
-from experiments.sweep.grid import Cell
+from experiments.sweep.grid import Network
 from experiments.sweep.sweep_options import Options
 
 _MODULE = "experiments.test_matrix"
@@ -31,41 +30,40 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = command.words_of(arguments)
     options = sweep_options.parse(words)
     with command.input_errors():
-        cells, skipped = grid.cells(options.grid)
+        networks, skipped = grid.list_networks(options.grid)
         check_log_dir(options.log_dir)
     for line in skipped:
         print(f"left out: {line}", file=sys.stderr)
-    if options.dry_run:
-        _print_plan(cells, options)
-        return 0
-    return _train(cells, options, words)
-
-
-def _train(cells: Sequence[Cell], options: Options, words: Sequence[str]) -> int:
-    from experiments.cli import quiet
-    from experiments.sweep import engines
-
     quiet.import_keras()
+    if options.dry_run:
+        from experiments.sweep import plan
+
+        for line in plan.describe(networks, options.log_dir, options.workers):
+            print(line)
+        return 0
+    return _train(networks, options, words)
+
+
+def _train(networks: Sequence[Network], options: Options, words: Sequence[str]) -> int:
     from dlrt import datasets
-    from experiments.sweep import plan
+    from experiments.sweep import engines, plan
     from experiments.sweep.progress import Progress
 
     with command.input_errors():
         Claims(options.log_dir).close()
-        plan.check(cells, options.log_dir)
+        plan.check(networks, options.log_dir)
         # Known here, it is the same in all processes, and they warn of nothing.
         with quiet.warnings_as_lines():
             dataset = datasets.load(options.grid.dataset).name
-    units = grid.units(
-        replace(cell, config=replace(cell.config, dataset=dataset)) for cell in cells
+    units = grid.group(
+        replace(network, config=replace(network.config, dataset=dataset))
+        for network in networks
     )
-    print(
-        f"{len(cells)} networks in {len({cell.test for cell in cells})} tests, "
-        f"in {options.log_dir}",
-        flush=True,
-    )
+    tests = {network.test for network in networks}
+    counts = f"{len(networks)} networks in {len(tests)} tests"
+    print(f"{counts}, in {options.log_dir}", flush=True)
     status = 0
-    with Progress(cells) as progress:
+    with Progress(networks) as progress:
         try:
             common = units, options.log_dir, options.checkpoint_seconds
             if options.engine == "ray":
@@ -79,23 +77,13 @@ def _train(cells: Sequence[Cell], options: Options, words: Sequence[str]) -> int
         except (OSError, engines.WorkersDied) as error:
             print(f"\nerror: {error}", file=sys.stderr)
             status = command.UNWRITABLE
-    for cell, reason in progress.wrong.items():
-        print(f"failed: {cell}: {reason}", file=sys.stderr)
+    for network, reason in progress.wrong.items():
+        print(f"failed: {network}: {reason}", file=sys.stderr)
     print(progress.line(), flush=True)
     if status:
         same = command.command(_MODULE, words)
         print(f"\nContinue with the same command: {same}", file=sys.stderr)
     return status or (command.FAILED if progress.wrong else 0)
-
-
-def _print_plan(cells: Sequence[Cell], options: Options) -> None:
-    from experiments.cli import quiet
-
-    quiet.import_keras()
-    from experiments.sweep import plan
-
-    for line in plan.lines(cells, Path(options.log_dir), options.workers):
-        print(line)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""One workbook of a test: its cell of the grid, and what is wrong in it."""
+"""One workbook of a test: how far it is, and what is wrong in it."""
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -14,13 +14,13 @@ from experiments.runs import names
 from experiments.runs.log_format import equal, expected_epochs
 from experiments.runs.names import Name
 
-# What the logs of all runs tell, and what those of cells are called.
+# What the logs of all runs tell, and what those of a test's networks are called.
 _KIND = "subcommand"
-_CELL = re.compile(r"(dim|rank)\d+")
+_OF_TEST = re.compile(r"(dim|rank)\d+")
 
 
 class State(StrEnum):
-    """What is known of a cell or a test, the worst first."""
+    """What is known of a log or a test, the worst first."""
 
     UNREADABLE = "unreadable"
     DAMAGED = "damaged"
@@ -37,7 +37,7 @@ class Problem:
         path: The file or folder.
         text: What is wrong, as the rest of a sentence that begins with it.
         row: Row of the sheet, counted from 1 as a spreadsheet program does.
-        state: What it makes of the cell; `None` if the log itself is sound.
+        state: What it makes of the log; `None` if that itself is sound.
     """
 
     path: Path
@@ -51,7 +51,7 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class Cell:
+class Log:
     """A workbook that was read.
 
     Args:
@@ -60,7 +60,7 @@ class Cell:
         wanted: Number of epochs that it should have: in the test's name, or as a run
             says by itself; `None` if neither tells.
         problems: What is wrong.
-        run: Whether it is no cell, but the log of a run by itself.
+        run: Whether it is of no test, but of a run by itself.
     """
 
     path: Path
@@ -72,13 +72,17 @@ class Cell:
     @property
     def state(self) -> State:
         """Whether it is sound, and finished."""
-        bad = [problem.state for problem in self.problems if problem.state is not None]
-        if bad:
-            return min(bad, key=list(State).index)
-        return State.FINISHED if self.epochs == self.wanted else State.UNFINISHED
+        length = State.FINISHED if self.epochs == self.wanted else State.UNFINISHED
+        bad = (problem.state for problem in self.problems if problem.state is not None)
+        return worst(bad, length)
 
 
-def read(path: Path, name: Name | None, called_test: bool = True) -> Cell:
+def worst(states: Iterable[State], otherwise: State) -> State:
+    """The worst of some states, or another one where there are none."""
+    return min(states, key=list(State).index, default=otherwise)
+
+
+def read(path: Path, name: Name | None, called_test: bool = True) -> Log:
     """Reads a workbook and compares it with the name of its test.
 
     Args:
@@ -92,59 +96,39 @@ def read(path: Path, name: Name | None, called_test: bool = True) -> Cell:
         if path.stat().st_size == 0:
             raise ValueError("the file is empty")
         rows, configuration = read_history(path)
-    except ValueError as error:
-        reason = str(error).removesuffix(f": {path}")
-        return Cell(path, 0, wanted, (Problem(path, reason, state=State.DAMAGED),))
-    except OSError as error:
-        if isinstance(error, FileNotFoundError):
-            raise
-        reason = f"it can't be read: {error.strerror or error}"
-        return Cell(path, 0, wanted, (Problem(path, reason, state=State.UNREADABLE),))
+    except FileNotFoundError:
+        raise
+    except (ValueError, OSError) as error:
+        reason, state = str(error).removesuffix(f": {path}"), State.DAMAGED
+        if isinstance(error, OSError):
+            reason = f"it can't be read: {error.strerror or error}"
+            state = State.UNREADABLE
+        return Log(path, 0, wanted, (Problem(path, reason, state=state),))
     last = rows[-1]["epoch"] if rows else 0
-    run = not (called_test or _CELL.fullmatch(path.stem)) and _KIND in configuration
+    run = not (called_test or _OF_TEST.fullmatch(path.stem)) and _KIND in configuration
     if run:
         wanted = expected_epochs(configuration, rows) if rows else None
         # One that was only measured has nothing left to do.
         wanted = last if wanted is None and rows else wanted
-    problems = [*_of_rows(path, rows, name, run)]
-    if name is not None:
-        problems += _against_name(path, rows, configuration, name)
-    return Cell(path, last, wanted, tuple(problems), run)
+    problems = [*_find_row_problems(path, rows, name, run)]
+    try:
+        if name is not None:
+            problems += find_contradictions(path, rows, configuration, name)
+    except ValueError as error:
+        problems.append(Problem(path, str(error)))
+    return Log(path, last, wanted, tuple(problems), run)
 
 
-def settings(name: Name, width: int, rank: int | None) -> dict[str, Any]:
-    """What the configuration of a cell says, as far as a name can tell."""
-    settings = {
-        "epochs": name.epochs,
-        "batch_size": name.batch_size,
-        "learning_rate": name.learning_rate,
-        "optimizer": name.optimizer,
-        "noise": name.noise,
-        "dataset_size": name.dataset_size,
-        "regularizer": name.regularizer,
-        "dim_layer": width,
-        "tolerance": name.tolerance,
-    }
-    if name.regularizer != "none":
-        settings["regularizer_amount"] = name.regularizer_amount
-    if name.run is not None:
-        settings["seed"] = name.run
-    if rank is not None:
-        # A layer narrower than the rank of the test is trained at its full rank.
-        settings["start_rank"] = min(rank, width)
-    return settings
-
-
-def contradictions(
+def find_contradictions(
     path: Path, rows: list[dict[str, Any]], configuration: dict[str, Any], name: Name
 ) -> Iterator[Problem]:
     """Where a log says something else than the name of its test.
 
     Raises:
-        ValueError: If the test has no such cell.
+        ValueError: If the test has no such network.
     """
-    width, rank = names.position(path.stem, name)
-    for key, wanted in settings(name, width, rank).items():
+    width, rank = names.parse_stem(path.stem, name)
+    for key, wanted in names.settings(name, width, rank).items():
         found = configuration.get(key, wanted)
         if not equal(found, wanted):
             text = f"the configuration has {key} {found}, and the name {wanted}"
@@ -155,13 +139,13 @@ def contradictions(
             yield Problem(path, text, number)
             break
     for number, row in enumerate(rows, start=2):
-        wrong = _wrong_rank(row, name, width, rank)
+        wrong = _find_wrong_rank(row, name, width, rank)
         if wrong is not None:
             yield Problem(path, wrong, number)
             break
 
 
-def _wrong_rank(
+def _find_wrong_rank(
     row: dict[str, Any], name: Name, width: int, rank: int | None
 ) -> str | None:
     for column, value in row.items():
@@ -178,7 +162,7 @@ def _wrong_rank(
     return None
 
 
-def _of_rows(
+def _find_row_problems(
     path: Path, rows: list[dict[str, Any]], name: Name | None, run: bool
 ) -> Iterator[Problem]:
     def damaged(text: str, row: int | None = None) -> Problem:
@@ -203,10 +187,10 @@ def _of_rows(
             if not isinstance(row.get(column), int | float | None):
                 text = f"{column} must be a number. Received: {row[column]!r}"
                 yield damaged(text, number)
-    yield from _non_finite(path, rows)
+    yield from _find_non_finite(path, rows)
 
 
-def _non_finite(path: Path, rows: list[dict[str, Any]]) -> Iterator[Problem]:
+def _find_non_finite(path: Path, rows: list[dict[str, Any]]) -> Iterator[Problem]:
     """The first value of each column that is not finite: the rest follows from it."""
     for column in rows[0]:
         for number, row in enumerate(rows, start=2):
@@ -215,12 +199,3 @@ def _non_finite(path: Path, rows: list[dict[str, Any]]) -> Iterator[Problem]:
                 text = f"{column} must be finite. Received: {value}"
                 yield Problem(path, text, number, State.DIVERGED)
                 break
-
-
-def _against_name(
-    path: Path, rows: list[dict[str, Any]], configuration: dict[str, Any], name: Name
-) -> Iterator[Problem]:
-    try:
-        yield from contradictions(path, rows, configuration, name)
-    except ValueError as error:
-        yield Problem(path, str(error))

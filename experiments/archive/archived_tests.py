@@ -3,7 +3,7 @@
 Under the root, active tests lie directly; a finished test is moved to the place of its
 kind and one that failed or diverged to `wrongTests`, with a `reason.txt`. Every move is
 one rename, so that of several processes one succeeds, and nothing is overwritten. A
-process that works on a cell has claimed it, see `claims`.
+process that trains a network has claimed it, see `claims`.
 """
 
 import contextlib
@@ -15,8 +15,8 @@ from enum import StrEnum
 from pathlib import Path
 
 from dlrt.history import atomic_file
-from experiments.archive import archived_cells, moves
-from experiments.archive.archived_cells import Cell, State
+from experiments.archive import archived_logs, moves
+from experiments.archive.archived_logs import Log, State
 from experiments.archive.claims import any_held
 from experiments.runs import log_format, names
 from experiments.runs.log_format import LOGS, REASON
@@ -63,11 +63,11 @@ class ArchivedTest:
             return None
 
     def workbooks(self) -> list[Path]:
-        """The logs of its cells, by their numbers."""
+        """Its workbooks, by their numbers."""
         paths = log_format.workbooks(self.folder / LOGS)
         return sorted(paths, key=lambda path: (len(path.stem), path.stem))
 
-    def cells(self) -> list[Cell]:
+    def logs(self) -> list[Log]:
         """Reads all its workbooks, which takes a while.
 
         One that another process moves meanwhile is left out.
@@ -75,9 +75,8 @@ class ArchivedTest:
         found = []
         for path in self.workbooks():
             with contextlib.suppress(FileNotFoundError):
-                found.append(
-                    archived_cells.read(path, self.name, is_called_test(self.folder))
-                )
+                called_test = is_called_test(self.folder)
+                found.append(archived_logs.read(path, self.name, called_test))
         return found
 
     def size(self) -> int:
@@ -89,12 +88,12 @@ class ArchivedTest:
         return count
 
 
-def place_of(name: Name) -> Place:
+def choose_place(name: Name) -> Place:
     """Where a test with this name belongs when it is finished."""
     return Place.FINISHED if name.dataset_size < 1 else Place.FINISHED_FULL_SET
 
 
-def tests(root: Path) -> list[ArchivedTest]:
+def list_tests(root: Path) -> list[ArchivedTest]:
     """All tests, by place and name.
 
     Single runs and folders of other things, figures for instance, may lie beside
@@ -108,27 +107,26 @@ def tests(root: Path) -> list[ArchivedTest]:
     return found
 
 
-def state_of(cells: Iterable[Cell]) -> State:
-    """The state of a test: the worst of its cells; unfinished without any."""
-    order = list(State).index
-    return min((cell.state for cell in cells), key=order, default=State.UNFINISHED)
+def judge(logs: Iterable[Log]) -> State:
+    """The state of a test: the worst of its logs; unfinished without any."""
+    return archived_logs.worst((log.state for log in logs), State.UNFINISHED)
 
 
 def finish(root: Path, folder: Path) -> Path:
     """Moves a finished test to its place.
 
-    Where that has a test of the name, the cells that it lacks are added to it.
+    Where that has a test of the name, the workbooks that it lacks are added to it.
 
     Returns:
         Its new folder.
 
     Raises:
         ValueError: If the test is not finished.
-        Refusal: If a cell is there already with other content, and both stay, or if
-            another process has moved the test.
+        Refusal: If a workbook is there already with other content, and both stay, or
+            if another process has moved the test.
     """
     name = names.parse(folder.name)
-    state = state_of(ArchivedTest(folder, Place.ACTIVE).cells())
+    state = judge(ArchivedTest(folder, Place.ACTIVE).logs())
     with moves.losing_race(folder):
         os.stat(folder)
     if state is not State.FINISHED:
@@ -136,7 +134,7 @@ def finish(root: Path, folder: Path) -> Path:
             f"`folder` must be a test whose cells are all finished. Received: "
             f"{folder}, which is {state}"
         )
-    return moves.relocate(folder, root / place_of(name) / folder.name)
+    return moves.relocate(folder, root / choose_place(name) / folder.name)
 
 
 def reject(root: Path, folder: Path, reason: str) -> Path:
@@ -158,10 +156,10 @@ def reject(root: Path, folder: Path, reason: str) -> Path:
 
 
 def in_use(folder: Path) -> bool:
-    """Whether another process works on a cell of a test."""
+    """Whether another process trains a network of a test."""
     files = [*(folder / LOGS).glob("*.xlsx"), *(folder / CHECKPOINTS).glob("*.keras")]
-    cells = {path.stem for path in files if not log_format.is_stray(path)}
-    return any_held(folder.parent, (f"{folder.name}/{cell}" for cell in cells))
+    stems = {path.stem for path in files if not log_format.is_stray(path)}
+    return any_held(folder.parent, (f"{folder.name}/{stem}" for stem in stems))
 
 
 def is_left_behind(folder: Path) -> bool:

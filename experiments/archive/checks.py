@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dlrt.history import atomic_file
 from experiments.archive import archived_tests, old_names
-from experiments.archive.archived_cells import Cell, Problem, State
+from experiments.archive.archived_logs import Log, Problem, State
 from experiments.archive.archived_tests import ArchivedTest, Place
 from experiments.runs.log_format import LOGS, REASON, is_stray
 from experiments.runs.names import Name
@@ -30,50 +30,49 @@ class Repair:
     act: Callable[[], object]
 
 
-def problems(root: Path, found: Iterable[ArchivedTest]) -> Iterator[Problem]:
+def find_problems(root: Path, found: Iterable[ArchivedTest]) -> Iterator[Problem]:
     """Names what is wrong in the tests that were found under a root."""
-    known: dict[tuple[Name | None, str], Path] = {}
-    yield from (_left(path) for path in leftovers(root))
+    first: dict[tuple[Name, str], Path] = {}
+    for path in find_leftovers(root):
+        yield Problem(path, "it is the rest of a killed writer; `repair` removes it")
     for test in found:
         if test.place is Place.WRONG:
             if not (test.folder / REASON).is_file():
                 yield Problem(test.folder, f"there is no {REASON}")
             continue
         if test.folder.is_dir():
-            cells = test.cells()
-            if not (cells and all(cell.run for cell in cells)):
-                yield from _of_name(test)
-            yield from _of_folder(test)
-            yield from _of_cells(test, cells)
-        for path in test.workbooks() if test.name is not None else ():
-            # A test in work has its finished cells elsewhere, but none in two places.
-            first = known.setdefault((test.name, path.stem), path)
-            if first != path:
-                yield Problem(path, f"the same cell of the same run is {first}")
+            logs = test.logs()
+            if not (logs and all(log.run for log in logs)):
+                yield from _check_name(test)
+            in_use = archived_tests.in_use(test.folder)
+            yield from _check_folder(test, in_use)
+            yield from _check_logs(test, logs, in_use)
+        if test.name is not None:
+            for path in test.workbooks():
+                # A test in work has its finished workbooks elsewhere, but none twice.
+                other = first.setdefault((test.name, path.stem), path)
+                if other != path:
+                    yield Problem(path, f"the same cell of the same run is {other}")
 
 
-def repairs(root: Path, found: Iterable[ArchivedTest]) -> Iterator[Repair]:
+def plan_repairs(root: Path, found: Iterable[ArchivedTest]) -> Iterator[Repair]:
     """What can be done without losing anything, in the order to do it.
 
     A test in use is left alone, and so is one that a person must decide about.
     """
-    for path in leftovers(root):
+    for path in find_leftovers(root):
         yield Repair(f"remove {path}", partial(path.unlink, missing_ok=True))
     for test in found:
         if test.place is Place.WRONG or test.name is None:
             continue
         if archived_tests.in_use(test.folder):
             continue
-        cells = test.cells()
-        state = archived_tests.state_of(cells)
-        folder, place = test.folder, archived_tests.place_of(test.name)
+        logs = test.logs()
+        state = archived_tests.judge(logs)
+        folder, place = test.folder, archived_tests.choose_place(test.name)
         if state in (State.DAMAGED, State.DIVERGED):
-            reason = "\n".join(
-                str(problem)
-                for cell in cells
-                for problem in cell.problems
-                if problem.state is not None
-            )
+            problems = (problem for log in logs for problem in log.problems)
+            reason = "\n".join(str(p) for p in problems if p.state is not None)
             text = f"move {folder} to {root / Place.WRONG}: {reason.splitlines()[0]}"
             yield Repair(text, partial(archived_tests.reject, root, folder, reason))
         elif state is State.FINISHED and test.place is not place:
@@ -81,7 +80,7 @@ def repairs(root: Path, found: Iterable[ArchivedTest]) -> Iterator[Repair]:
             yield Repair(text, partial(archived_tests.finish, root, folder))
 
 
-def leftovers(root: Path) -> list[Path]:
+def find_leftovers(root: Path) -> list[Path]:
     """Temporary files of writers that were killed."""
     now = time.time()
     found = []
@@ -95,59 +94,47 @@ def leftovers(root: Path) -> list[Path]:
     return found
 
 
-def _of_name(test: ArchivedTest) -> Iterator[Problem]:
+def _check_name(test: ArchivedTest) -> Iterator[Problem]:
     folder, name = test.folder, test.name
     if name is None:
-        yield Problem(folder, _unnamed(folder.name))
-    elif test.place not in (Place.ACTIVE, archived_tests.place_of(name)):
-        yield Problem(folder, f"it belongs to {archived_tests.place_of(name)}")
+        text = "the name is not of the grammar of tests"
+        try:
+            modern = old_names.modernize(folder.name)
+            text = f"the name is an old one; `convert` makes {modern} of it"
+        except ValueError:
+            pass
+        yield Problem(folder, text)
+    elif test.place not in (Place.ACTIVE, archived_tests.choose_place(name)):
+        yield Problem(folder, f"it belongs to {archived_tests.choose_place(name)}")
 
 
-def _of_folder(test: ArchivedTest) -> Iterator[Problem]:
-    folder = test.folder
-    logs = folder / LOGS
-    if not test.workbooks() and not archived_tests.in_use(folder):
-        yield Problem(folder, "there is no workbook")
-    if logs.is_dir():
-        for path in sorted(logs.glob("*")):
-            if is_stray(path):
-                continue
-            if path.suffix == ".csv":
-                yield Problem(path, "is no workbook; `convert` makes one of it")
-            elif path.suffix != ".xlsx" or not path.is_file():
-                yield Problem(path, "is no workbook")
+def _check_folder(test: ArchivedTest, in_use: bool) -> Iterator[Problem]:
+    if not test.workbooks() and not in_use:
+        yield Problem(test.folder, "there is no workbook")
+    for path in sorted((test.folder / LOGS).glob("*")):
+        if is_stray(path):
+            continue
+        if path.suffix == ".csv":
+            yield Problem(path, "is no workbook; `convert` makes one of it")
+        elif path.suffix != ".xlsx" or not path.is_file():
+            yield Problem(path, "is no workbook")
 
 
-def _of_cells(test: ArchivedTest, cells: Iterable[Cell]) -> Iterator[Problem]:
+def _check_logs(
+    test: ArchivedTest, logs: Iterable[Log], in_use: bool
+) -> Iterator[Problem]:
     finished = set()
-    in_use = archived_tests.in_use(test.folder)
-    for cell in cells:
-        yield from cell.problems
-        if cell.state is State.FINISHED:
-            finished.add(cell.path.stem)
-        elif cell.state is State.UNFINISHED and test.name is not None:
-            if cell.epochs == 0 and not in_use:
-                yield Problem(cell.path, "there is no epoch in it")
+    for log in logs:
+        yield from log.problems
+        if log.state is State.FINISHED:
+            finished.add(log.path.stem)
+        elif log.state is State.UNFINISHED and test.name is not None:
+            if log.epochs == 0 and not in_use:
+                yield Problem(log.path, "there is no epoch in it")
             elif test.place is not Place.ACTIVE:
-                yield Problem(cell.path, _short(cell))
-    for path in sorted(test.folder.rglob("*")):
+                text = f"it ends at epoch {log.epochs} of {log.wanted}"
+                yield Problem(log.path, f"{text}, but lies with finished ones")
+    for path in sorted(test.folder.rglob("*.keras")):
         stem = path.name.removeprefix(".").rsplit(".", 1)[0]
-        if path.suffix == ".keras" and stem in finished and not in_use:
+        if stem in finished and not in_use:
             yield Problem(path, "it is left over from a cell that is finished")
-
-
-def _short(cell: Cell) -> str:
-    return (
-        f"it ends at epoch {cell.epochs} of {cell.wanted}, but lies with finished ones"
-    )
-
-
-def _left(path: Path) -> Problem:
-    return Problem(path, "it is the rest of a killed writer; `repair` removes it")
-
-
-def _unnamed(text: str) -> str:
-    try:
-        return f"the name is an old one; `convert` makes {old_names.modern(text)} of it"
-    except ValueError:
-        return "the name is not of the grammar of tests"

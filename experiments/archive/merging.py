@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dlrt.callbacks import read_history
-from experiments.archive import archived_cells, archived_tests, moves
+from experiments.archive import archived_logs, archived_tests, moves
 from experiments.archive.archived_tests import ArchivedTest, Place
 from experiments.archive.moves import Refusal
 from experiments.runs import names
@@ -51,19 +51,20 @@ def rename(root: Path, old: str, new: str) -> Path:
         _agree(path, name)
     parent = folder.parent
     if parent.name in (Place.FINISHED, Place.FINISHED_FULL_SET):
-        parent = parent.parent / archived_tests.place_of(name)
+        parent = parent.parent / archived_tests.choose_place(name)
     return moves.relocate(folder, parent / new)
 
 
 def merge(root: Path, sources: Sequence[str], target: str) -> Path:
     """Makes one test of several whose names differ only in widths or ranks.
 
-    Nothing is moved unless everything can be. What is no cell stays in the sources.
+    Nothing is moved unless everything can be. Files that are neither workbooks nor
+    checkpoints stay in the sources.
 
     Raises:
-        ValueError: If the names differ in something else, or a cell of a source is
+        ValueError: If the names differ in something else, or a network of a source is
             none of the target.
-        Refusal: If two cells differ that would become one, or a source is in use.
+        Refusal: If two files differ that would become one, or a source is in use.
     """
     folders = [_existing(root, source) for source in sources]
     goal = locate(root, target) or _new(root, folders, target)
@@ -117,9 +118,9 @@ def _goals(folder: Path, goal: Path, target: Name) -> dict[Path, Path]:
     source = names.parse(folder.name)
     goals = {}
     for path in ArchivedTest(folder, Place.ACTIVE).workbooks():
-        width, rank = names.position(path.stem, source)
-        stem = names.cell(target, width, rank)
-        names.position(stem, target)
+        width, rank = names.parse_stem(path.stem, source)
+        stem = names.compose_stem(target, width, rank)
+        names.parse_stem(stem, target)
         goals[path] = goal / LOGS / f"{stem}.xlsx"
         for checkpoint in folder.rglob(f"{path.stem}.keras"):
             inner = checkpoint.relative_to(folder).with_name(f"{stem}.keras")
@@ -138,7 +139,7 @@ def _refuse_conflicts(goals: dict[Path, Path]) -> None:
 
 
 def _agree(path: Path, name: Name) -> None:
-    for problem in archived_cells.contradictions(path, *read_history(path), name):
+    for problem in archived_logs.find_contradictions(path, *read_history(path), name):
         raise ValueError(
             f"a name must agree with the logs, but {problem.text}. Received: {path}"
         )

@@ -16,7 +16,7 @@ class Refusal(Exception):
 
 
 def relocate(folder: Path, target: Path) -> Path:
-    """Gives a test another folder, or adds its cells to the test that is there.
+    """Gives a test another folder, or adds its files to the test that is there.
 
     Raises:
         Refusal: If a file is there already with other content, which stays where it

@@ -1,4 +1,4 @@
-"""Earlier logs as tests of the present form: names, cells and columns.
+"""Earlier logs as tests of the present form: names, workbooks and columns.
 
 An old log is a CSV file with semicolons and one line an epoch, or a workbook under an
 old name. Nothing of it is changed; what it becomes is written beside it. Of several
@@ -16,7 +16,7 @@ from typing import Any
 from dlrt.callbacks import read_history
 from dlrt.history import atomic_file, workbook
 from dlrt_names.log_schema import CONVERTED
-from experiments.archive import archived_cells, old_csv, old_names
+from experiments.archive import old_csv, old_names
 from experiments.archive.moves import Refusal
 from experiments.runs import names
 from experiments.runs.log_format import LOGS, is_stray
@@ -49,7 +49,7 @@ class Conversion:
         atomic_file.create(self.goal, content)
 
 
-def conversions(folder: Path) -> Iterator[Conversion | str | ValueError | Refusal]:
+def plan_conversions(folder: Path) -> Iterator[Conversion | str | ValueError | Refusal]:
     """What there is to do for a folder of old logs.
 
     Returns:
@@ -59,7 +59,7 @@ def conversions(folder: Path) -> Iterator[Conversion | str | ValueError | Refusa
     Raises:
         ValueError: If the name of the folder is of no known form.
     """
-    modern = old_names.modern(Path(os.path.abspath(folder)).name)
+    modern = old_names.modernize(Path(os.path.abspath(folder)).name)
     name = names.parse(modern)
     target = folder.parent / modern / LOGS
     found: dict[str, list[Path]] = {}
@@ -99,17 +99,16 @@ def _logs(folder: Path) -> list[Path]:
 
 def _stem(path: Path, name: Name) -> str:
     """The workbook that a log becomes: by its number, or the only one of its test."""
-    several = names.has_several_ranks(name)
-    word = "rank" if several else "dim"
+    word = name.numbered_by
     match = re.search(rf"{word}[\s_=-]*(\d+)", path.stem, re.IGNORECASE)
-    first, end = (name.ranks if several else None) or name.dims
+    first, end = name.dims if word == "dim" or name.ranks is None else name.ranks
     if match is None and end - first > 1:
         raise ValueError(
             f"a log of a test with several must have '{word}<number>' in its name. "
             f"Received: {path}"
         )
     stem = f"{word}{first if match is None else int(match[1])}"
-    names.position(stem, name)
+    names.parse_stem(stem, name)
     return stem
 
 
@@ -162,6 +161,5 @@ def _check_done(source: Path, goal: Path) -> None:
 def _content(path: Path, name: Name, stem: str) -> bytes:
     if path.suffix.lower() == ".xlsx":
         return path.read_bytes()
-    width, rank = names.position(stem, name)
-    configuration = archived_cells.settings(name, width, rank) | {CONVERTED: path.name}
-    return workbook.render(_rows(path), configuration)
+    configuration = names.settings(name, *names.parse_stem(stem, name))
+    return workbook.render(_rows(path), configuration | {CONVERTED: path.name})

@@ -40,7 +40,7 @@ _OLD = re.compile(
 )
 
 
-def modern(text: str) -> str:
+def modernize(text: str) -> str:
     """The name in the present grammar.
 
     Raises:

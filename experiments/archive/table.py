@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from experiments.archive import archived_tests
-from experiments.archive.archived_cells import State
+from experiments.archive.archived_logs import State
 from experiments.archive.archived_tests import ArchivedTest, Place
 from experiments.runs import names
 
@@ -20,7 +20,7 @@ class Entry:
         test: Name of the test, without its run.
         place: Where it lies.
         run: Number of the run; `None` without one.
-        cells: Number of cells.
+        networks: Number of workbooks.
         done: Number of their epochs.
         wanted: Number that they should have.
         state: State of the run.
@@ -30,14 +30,14 @@ class Entry:
     test: str
     place: Place
     run: int | None
-    cells: int
+    networks: int
     done: int
     wanted: int
     state: State
     size: int
 
 
-def entry(test: ArchivedTest) -> Entry:
+def summarize(test: ArchivedTest) -> Entry:
     """Looks at a test.
 
     What lies with the finished ones was read when it was moved there, and is not read
@@ -49,17 +49,17 @@ def entry(test: ArchivedTest) -> Entry:
     wanted = done = epochs * len(workbooks)
     state = State.FINISHED
     if test.place in (Place.ACTIVE, Place.WRONG):
-        cells = test.cells()
-        done = sum(cell.epochs for cell in cells)
-        wanted = sum(cell.wanted or 0 for cell in cells)
-        state = archived_tests.state_of(cells)
+        logs = test.logs()
+        done = sum(log.epochs for log in logs)
+        wanted = sum(log.wanted or 0 for log in logs)
+        state = archived_tests.judge(logs)
     return Entry(
         test=test.folder.name
         if name is None
         else names.compose(replace(name, run=None)),
         place=test.place,
         run=None if name is None else name.run,
-        cells=len(workbooks),
+        networks=len(workbooks),
         done=done,
         wanted=wanted,
         state=state,
@@ -67,31 +67,31 @@ def entry(test: ArchivedTest) -> Entry:
     )
 
 
-def lines(entries: Iterable[Entry]) -> list[str]:
+def format_table(entries: Iterable[Entry]) -> list[str]:
     """The table, one line a test: its runs together."""
     groups: dict[tuple[str, Place], list[Entry]] = {}
     for item in entries:
         groups.setdefault((item.test, item.place), []).append(item)
-    table = [_HEADER, *(_line(group) for group in groups.values())]
+    table = [_HEADER, *(_format_line(group) for group in groups.values())]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in table]
 
 
-def _line(group: Sequence[Entry]) -> tuple[str, ...]:
+def _format_line(group: Sequence[Entry]) -> tuple[str, ...]:
     first = group[0]
     runs = [item.run for item in group if item.run is not None]
     return (
         first.test,
         first.place or "active",
-        ranges(runs) or "-",
-        str(sum(item.cells for item in group)),
+        format_ranges(runs) or "-",
+        str(sum(item.networks for item in group)),
         f"{sum(item.done for item in group)}/{sum(item.wanted for item in group)}",
-        _states(group),
-        size(sum(item.size for item in group)),
+        _format_states(group),
+        format_size(sum(item.size for item in group)),
     )
 
 
-def ranges(numbers: Iterable[int]) -> str:
+def format_ranges(numbers: Iterable[int]) -> str:
     """Whole numbers, runs of them as first and last: `0-3,7`."""
     parts: list[list[int]] = []
     for number in sorted(set(numbers)):
@@ -102,7 +102,7 @@ def ranges(numbers: Iterable[int]) -> str:
     return ",".join("-".join(map(str, part)) for part in parts)
 
 
-def size(count: float) -> str:
+def format_size(count: float) -> str:
     """A number of bytes for people."""
     for unit in ("B", "kB", "MB", "GB"):
         if count < 999.5 or unit == "GB":
@@ -111,7 +111,7 @@ def size(count: float) -> str:
     return f"{count:.3g} {unit}"
 
 
-def _states(group: Sequence[Entry]) -> str:
+def _format_states(group: Sequence[Entry]) -> str:
     counts = Counter(item.state for item in group)
     if len(counts) == 1:
         return group[0].state

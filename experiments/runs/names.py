@@ -15,8 +15,11 @@ import math
 import re
 from dataclasses import dataclass
 from decimal import Decimal, DecimalException
+from typing import Any
 
-# The regularizers of a run and their words, longest first.
+# The optimizers of tests and their words.
+OPTIMIZERS = {"adam": "", "sgd": "SGD"}
+# The same of regularizers, the longest words first.
 REGULARIZERS = {"l1l2": "L1L2Reg", "l1": "L1Reg", "full": "RegFull", "l2": "Reg"}
 _RANGE = r"\d+-\d+"
 _NUMBER = r"\d+(?:e-?\d+|-\d+)?"
@@ -47,7 +50,7 @@ class Name:
         dlrt: Whether the network is a low-rank one.
         ranks: Its fixed ranks, `(first, last + 1)`.
         tolerance: The tolerance of adaptive ranks, in `(0, 1)`.
-        optimizer: `"adam"` or `"sgd"`.
+        optimizer: One of `OPTIMIZERS`.
         noise: Share of the training labels that is random.
         dataset_size: Share of the images in use, in `(0, 1]`.
         regularizer: `"none"` or one of `REGULARIZERS`.
@@ -69,6 +72,12 @@ class Name:
     regularizer_amount: float = 0.0
     run: int | None = None
 
+    @property
+    def numbered_by(self) -> str:
+        """What the workbooks of the test are numbered by: `"dim"` or `"rank"`."""
+        several = self.ranks is not None and self.ranks[1] - self.ranks[0] > 1
+        return "rank" if several else "dim"
+
 
 def compose(name: Name) -> str:
     """The name in the grammar; `parse` is the inverse.
@@ -83,8 +92,7 @@ def compose(name: Name) -> str:
         words.append(f"Rank{_range(name.ranks)}")
     if name.tolerance is not None:
         words.append(f"Tol{_percent(name.tolerance)}")
-    if name.optimizer != "adam":
-        words.append(name.optimizer.upper())
+    words.append(OPTIMIZERS.get(name.optimizer, "?"))
     words.append(f"TestDim{_range(name.dims)}ep{name.epochs}batch{name.batch_size}")
     words.append(f"lr{_decimal(Decimal(str(name.learning_rate)))}")
     if name.noise:
@@ -139,33 +147,32 @@ def parse(text: str) -> Name:
     return name
 
 
-def position(stem: str, name: Name) -> tuple[int, int | None]:
-    """Width and rank of a cell; the rank is `None` where the name gives none.
-
-    The inverse of `cell`.
+def parse_stem(stem: str, name: Name) -> tuple[int, int | None]:
+    """Width and rank of a network; the rank is `None` where the name gives none.
 
     Args:
         stem: Name of the workbook, without its ending.
         name: Name of the test.
 
     Raises:
-        ValueError: If the test has no such cell.
+        ValueError: If the test has no such network.
     """
     match = re.fullmatch(r"(dim|rank)([1-9]\d{0,8})", stem)
-    several = has_several_ranks(name)
-    if match is None or (match[1] == "rank") != several:
+    if match is None or match[1] != name.numbered_by:
         raise ValueError(
-            f"a cell of this test must be called '{'rank' if several else 'dim'}"
-            f"<number>.xlsx'. Received: {stem}.xlsx"
-        )
-    if several and name.ranks and name.dims[1] - name.dims[0] > 1:
-        raise ValueError(
-            "a test must have one width or one rank, so that a cell has one number. "
-            f"Received: widths {_range(name.dims)}, ranks {_range(name.ranks)}"
+            f"a cell of this test must be called '{name.numbered_by}<number>.xlsx'. "
+            f"Received: {stem}.xlsx"
         )
     number = int(match[2])
-    width = name.dims[0] if several else number
-    rank = number if several else name.ranks and name.ranks[0]
+    width, rank = number, name.ranks and name.ranks[0]
+    if name.numbered_by == "rank" and name.ranks:
+        width, rank = name.dims[0], number
+        if name.dims[1] - width > 1:
+            raise ValueError(
+                "a test must have one width or one rank, so that a cell has one "
+                f"number. Received: widths {_range(name.dims)}, ranks "
+                f"{_range(name.ranks)}"
+            )
     for what, value, ends in (("width", width, name.dims), ("rank", rank, name.ranks)):
         if value is not None and ends is not None and value not in range(*ends):
             raise ValueError(
@@ -175,14 +182,32 @@ def position(stem: str, name: Name) -> tuple[int, int | None]:
     return width, rank
 
 
-def cell(name: Name, width: int, rank: int | None) -> str:
-    """The name of a cell: of its workbook, without the ending; see `position`."""
-    return f"rank{rank}" if has_several_ranks(name) else f"dim{width}"
+def compose_stem(name: Name, width: int, rank: int | None) -> str:
+    """The name of a network's workbook, without its ending; see `parse_stem`."""
+    return f"rank{rank}" if name.numbered_by == "rank" else f"dim{width}"
 
 
-def has_several_ranks(name: Name) -> bool:
-    """Whether the cells of a test differ by their ranks."""
-    return name.ranks is not None and name.ranks[1] - name.ranks[0] > 1
+def settings(name: Name, width: int, rank: int | None) -> dict[str, Any]:
+    """The settings of a network, as far as the name of its test tells them."""
+    found = {
+        "epochs": name.epochs,
+        "batch_size": name.batch_size,
+        "learning_rate": name.learning_rate,
+        "optimizer": name.optimizer,
+        "noise": name.noise,
+        "dataset_size": name.dataset_size,
+        "regularizer": name.regularizer,
+        "dim_layer": width,
+        "tolerance": name.tolerance,
+    }
+    if name.regularizer != "none":
+        found["regularizer_amount"] = name.regularizer_amount
+    if name.run is not None:
+        found["seed"] = name.run
+    if rank is not None:
+        # A layer narrower than the rank of the test is trained at its full rank.
+        found["start_rank"] = min(rank, width)
+    return found
 
 
 def _check(name: Name, text: str) -> None:

@@ -6,16 +6,17 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from queue import Empty
 from typing import Any
 
-from experiments.sweep.grid import Cell
+from experiments.sweep.events import Event, Report
+from experiments.sweep.grid import Network
 
-Unit = Sequence[Cell]
+Unit = Sequence[Network]
 
 # A small network leaves several threads little to share, and processes share better.
 ONE_THREAD = {
@@ -40,7 +41,7 @@ def train_locally(
     root: Path,
     interval: float,
     workers: int,
-    on_event: Callable,
+    report: Report,
 ) -> None:
     """Trains units in processes of one thread each.
 
@@ -53,14 +54,12 @@ def train_locally(
         root: Folder of the archive.
         interval: Seconds from one checkpoint of a network to the next.
         workers: Number of processes.
-        on_event: Called with every `Event`.
+        report: Called with every event.
 
     Raises:
         OSError: If a file can't be written.
         WorkersDied: If processes die again and again.
     """
-    from experiments.sweep.cells import Event
-
     context = multiprocessing.get_context("spawn")
     events, stop = context.Queue(), context.Event()
     left = list(units)
@@ -76,7 +75,7 @@ def train_locally(
                 for unit in left
             }
         try:
-            ended = _ended(futures, events, on_event)
+            ended = _ended(futures, events, report)
             left = [futures[future] for future in ended if _broke(future)]
         except BaseException:
             stop.set()
@@ -84,16 +83,16 @@ def train_locally(
                 future.cancel()
             # A process ends when its events have been taken in.
             with contextlib.suppress(KeyboardInterrupt):
-                for _ in _ended(futures, events, on_event):
+                for _ in _ended(futures, events, report):
                     pass
             raise
         finally:
             pool.shutdown(cancel_futures=True)
-            _drain(events, on_event)
+            _drain(events, report)
         if left:
             for unit in left:
-                for cell in unit:
-                    on_event(Event(str(cell), "stopped"))
+                for network in unit:
+                    report(Event(str(network), "stopped"))
             deaths += 1
             if deaths == _MOST_DEATHS:
                 raise WorkersDied(
@@ -102,14 +101,12 @@ def train_locally(
                 )
 
 
-def _ended(
-    futures: Iterable[Future], events: Any, on_event: Callable
-) -> Iterator[Future]:
+def _ended(futures: Iterable[Future], events: Any, report: Report) -> Iterator[Future]:
     """Yields futures as they end, and hands events on meanwhile."""
     pending = set(futures)
     while pending:
         done, pending = wait(pending, _POLL_SECONDS, FIRST_COMPLETED)
-        _drain(events, on_event)
+        _drain(events, report)
         yield from done
 
 
@@ -121,10 +118,10 @@ def _broke(future: Future) -> bool:
     return error is not None
 
 
-def _drain(events: Any, on_event: Callable) -> None:
+def _drain(events: Any, report: Report) -> None:
     with contextlib.suppress(Empty):
         while True:
-            on_event(events.get_nowait())
+            report(events.get_nowait())
 
 
 @contextlib.contextmanager
@@ -163,9 +160,10 @@ def _train_in_worker(unit: Unit, root: Path, interval: float) -> None:
     from experiments.cli import quiet
 
     quiet.import_keras()
-    from experiments.sweep.cells import train_unit
+    from experiments.sweep.training import UnitTraining
 
-    train_unit(unit, root, interval, _worker["events"].put, _worker["stop"].is_set)
+    tell, stopped = _worker["events"].put, _worker["stop"].is_set
+    UnitTraining(unit, root, interval, tell, stopped).run()
 
 
 def train_on_ray(
@@ -173,7 +171,7 @@ def train_on_ray(
     root: Path,
     interval: float,
     address: str,
-    on_event: Callable,
+    report: Report,
 ) -> None:
     """Trains units as Ray tasks of one core each; Ray repeats those that die.
 
@@ -194,9 +192,8 @@ def train_on_ray(
         ) from error
     project = str(Path(__file__).resolve().parents[2])
     environment = ONE_THREAD | {"PYTHONPATH": project, "TF_CPP_MIN_LOG_LEVEL": "2"}
-    for name in ("DLRT_DATA_DIR", "KERAS_BACKEND"):
-        if name in os.environ:
-            environment[name] = os.environ[name]
+    handed_on = "DLRT_DATA_DIR", "KERAS_BACKEND"
+    environment |= {name: os.environ[name] for name in handed_on if name in os.environ}
     ray.init(
         address=address,
         runtime_env={"env_vars": environment},
@@ -210,7 +207,7 @@ def train_on_ray(
         try:
             while pending:
                 done, pending = ray.wait(pending, timeout=_POLL_SECONDS)
-                _hand_on(events, on_event)
+                _hand_on(events, report)
                 ray.get(done)
         except BaseException as error:
             for reference in pending:
@@ -220,25 +217,21 @@ def train_on_ray(
             if isinstance(error, ray.exceptions.WorkerCrashedError):
                 raise WorkersDied(f"a unit was never finished: {error}") from error
             raise
-        _hand_on(events, on_event)
+        _hand_on(events, report)
     finally:
         ray.shutdown()
 
 
-def _hand_on(events: Any, on_event: Callable) -> None:
+def _hand_on(events: Any, report: Report) -> None:
     for event in events.get_nowait_batch(events.qsize()):
-        on_event(event)
+        report(event)
 
 
 def _train_on_ray(unit: Unit, root: Path, interval: float, events: Any) -> None:
-    from experiments.sweep.cells import train_unit
+    from experiments.sweep.training import UnitTraining
 
     stop = threading.Event()
-
-    def interrupt(*_: Any) -> None:
-        stop.set()
-
     # `ray.cancel` interrupts a task; it shall end at a checkpoint.
     with contextlib.suppress(ValueError):
-        signal.signal(signal.SIGINT, interrupt)
-    train_unit(unit, root, interval, events.put, stop.is_set)
+        signal.signal(signal.SIGINT, lambda *_: stop.set())
+    UnitTraining(unit, root, interval, events.put, stop.is_set).run()

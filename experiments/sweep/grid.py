@@ -4,28 +4,27 @@ import itertools
 import math
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
+from experiments.cli.checks import option
 from experiments.mnist.config import DEFAULTS, NUM_INPUTS, Config, resolve, weights
 from experiments.runs import names
 from experiments.runs.names import Name
 
-METHODS = ("reference", "dlrt", "adaptive")
-_SUBCOMMANDS = {
+# The methods, and the subcommands of `experiments.mnist_dense` that train by them.
+METHODS = {
     "reference": "dense-reference",
     "dlrt": "fixed-rank",
     "adaptive": "rank-adaptive",
 }
+REGULARIZERS = ("none", *names.REGULARIZERS)
+MOST_NETWORKS = 100_000
+
 # Of MNIST, without the sixth to validate with.
 _TRAIN_IMAGES = 50_000
-# Of what has several values: what dense and low-rank networks have in common.
+# What dense and low-rank networks have in common, where it may have several values.
 _SHARED = "epochs", "batch_size", "learning_rate", "optimizer", "dataset_size", "noise"
-# The names of tests have words for no others.
-OPTIMIZERS = ("adam", "sgd")
-REGULARIZERS = ("none", *names.REGULARIZERS)
-
-MOST_CELLS = 100_000
 # The options of single runs that have another name here.
 _OPTIONS = {"--dim-layer": "--dims", "--seed": "--runs", "--tolerance": "--tolerances"}
 
@@ -66,16 +65,15 @@ class Grid:
     schedule: str = "constant"
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            values = getattr(self, field.name)
+        for name, values in vars(self).items():
             if values == ():
                 raise ValueError(
-                    f"`--{field.name.replace('_', '-')}` must name at least one value, "
-                    "or the grid is empty"
+                    f"`{option(name)}` must name at least one value, or the grid is "
+                    "empty"
                 )
         for name, allowed in (
             ("methods", METHODS),
-            ("optimizer", OPTIMIZERS),
+            ("optimizer", names.OPTIMIZERS),
             ("regularizer", REGULARIZERS),
         ):
             for value in getattr(self, name):
@@ -89,7 +87,7 @@ class Grid:
 
 
 @dataclass(frozen=True)
-class Cell:
+class Network:
     """One network of a sweep.
 
     Args:
@@ -105,43 +103,56 @@ class Cell:
     @property
     def shape(self) -> tuple:
         """What networks that can be trained by the same compiled function share."""
-        config = self.config
-        values = vars(config) | {"seed": 0, "noise": 0.0}
-        return tuple(values[field.name] for field in fields(Config))
+        return tuple((vars(self.config) | {"seed": 0, "noise": 0.0}).values())
+
+    @property
+    def parameters(self) -> int:
+        """Parameters at its start, as counted for prediction."""
+        d = self.config.dim_layer
+        rank = None if self.config.dense else self.config.start_rank
+        return weights(self.config.kernels, rank) + 4 * d + 10 * d + 10
+
+    @property
+    def train_images(self) -> float:
+        """Training images, as if they were MNIST's and split as usual."""
+        return _TRAIN_IMAGES * self.config.dataset_size
+
+    @property
+    def flops(self) -> float:
+        """Operations of the whole run, roughly: three products a weight and image."""
+        return 6.0 * self.parameters * self.train_images * self.config.epochs
 
     def __str__(self) -> str:
         return f"{self.test}/{self.name}"
 
 
-def cells(grid: Grid) -> tuple[list[Cell], list[str]]:
+def list_networks(grid: Grid) -> tuple[list[Network], list[str]]:
     """The networks of a grid, and what was left out of it, with the reason.
 
     Raises:
         ValueError: If a setting is outside of its bounds, or nothing is left.
     """
     count = _count(grid)
-    if count > MOST_CELLS:
+    if count > MOST_NETWORKS:
         raise ValueError(
-            f"A grid must have at most {MOST_CELLS:,} networks. Received: {count:,}"
+            f"A grid must have at most {MOST_NETWORKS:,} networks. Received: {count:,}"
         )
-    found: dict[tuple[str, str], Cell] = {}
+    found: dict[str, Network] = {}
     too_narrow: dict[tuple[str, int], set[int]] = {}
-    for method, shared in itertools.product(grid.methods, _combinations(grid)):
-        for of_method, rank_of in _tests(method, grid):
-            for run in grid.runs:
-                name = Name(**shared, **of_method, run=run)
-                for dim, rank in itertools.product(grid.dims, rank_of):
-                    # A setting out of bounds is named here by its option.
-                    limit = min(NUM_INPUTS, dim)
-                    allowed = None if rank is None else min(rank, limit)
-                    config = _config(method, grid, name, dim, allowed)
-                    test = names.compose(name)
-                    if rank is not None and rank > limit:
-                        key = names.compose(replace(name, run=None)), rank
-                        too_narrow.setdefault(key, set()).add(dim)
-                        continue
-                    cell_name = names.cell(name, dim, rank)
-                    found[test, cell_name] = Cell(test, cell_name, config)
+    for method, test, ranks in _tests(grid):
+        for run, dim, rank in itertools.product(grid.runs, grid.dims, ranks):
+            name = replace(test, run=run)
+            # A setting out of bounds is named here by its option.
+            limit = min(NUM_INPUTS, dim)
+            allowed = None if rank is None else min(rank, limit)
+            config = _config(method, grid, name, dim, allowed)
+            if rank is not None and rank > limit:
+                too_narrow.setdefault((names.compose(test), rank), set()).add(dim)
+                continue
+            network = Network(
+                names.compose(name), names.compose_stem(name, dim, rank), config
+            )
+            found[str(network)] = network
     skipped = [
         f"{test}: rank {rank} is above the width {', '.join(map(str, sorted(dims)))}"
         for (test, rank), dims in too_narrow.items()
@@ -151,31 +162,12 @@ def cells(grid: Grid) -> tuple[list[Cell], list[str]]:
     return list(found.values()), skipped
 
 
-def units(cells: Iterable[Cell]) -> list[list[Cell]]:
-    """Cells that one process trains one after another, the longest work first."""
-    groups: dict[tuple, list[Cell]] = {}
-    for cell in cells:
-        groups.setdefault(cell.shape, []).append(cell)
-    return sorted(
-        groups.values(), key=lambda group: -sum(flops(c.config) for c in group)
-    )
-
-
-def parameters(config: Config) -> int:
-    """Parameters of a network at its start, as counted for prediction."""
-    d = config.dim_layer
-    rank = None if config.dense else config.start_rank
-    return weights(config.kernels, rank) + 4 * d + 10 * d + 10
-
-
-def flops(config: Config) -> float:
-    """Operations of a whole run, roughly: three products a weight and image."""
-    return 6.0 * parameters(config) * train_images(config) * config.epochs
-
-
-def train_images(config: Config) -> float:
-    """Training images of a network, as if it were MNIST and split as usual."""
-    return _TRAIN_IMAGES * config.dataset_size
+def group(networks: Iterable[Network]) -> list[list[Network]]:
+    """Networks of one shape each, for one process; the longest work comes first."""
+    units: dict[tuple, list[Network]] = {}
+    for network in networks:
+        units.setdefault(network.shape, []).append(network)
+    return sorted(units.values(), key=lambda unit: -sum(n.flops for n in unit))
 
 
 def _count(grid: Grid) -> int:
@@ -190,60 +182,49 @@ def _count(grid: Grid) -> int:
     return several * sum(tests[method] for method in grid.methods)
 
 
-def _combinations(grid: Grid) -> Iterator[dict[str, Any]]:
-    """What the names of all methods' tests have in common."""
-    for values in itertools.product(*(getattr(grid, key) for key in _SHARED)):
+def _tests(grid: Grid) -> Iterator[tuple[str, Name, tuple]]:
+    """The tests of a grid: method, name but for the run, and ranks."""
+    ends = min(grid.dims), max(grid.dims) + 1
+    for method, *values in itertools.product(
+        grid.methods, *(getattr(grid, key) for key in _SHARED)
+    ):
         for regularizer in grid.regularizer:
             amounts = grid.regularizer_amount if regularizer != "none" else (0.0,)
             for amount in amounts:
-                yield dict(zip(_SHARED, values, strict=True)) | {
-                    "dims": (min(grid.dims), max(grid.dims) + 1),
-                    "regularizer": regularizer,
-                    "regularizer_amount": amount,
-                }
+                name = Name(
+                    dims=ends,
+                    **dict(zip(_SHARED, values, strict=True)),
+                    regularizer=regularizer,
+                    regularizer_amount=amount,
+                )
+                for changes, ranks in _tests_of(method, grid):
+                    yield method, replace(name, **changes), ranks
 
 
-def _tests(method: str, grid: Grid) -> Iterator[tuple[dict[str, Any], tuple]]:
-    """The tests of a method: what their names say of it, and the ranks in each."""
+def _tests_of(method: str, grid: Grid) -> Iterator[tuple[dict[str, Any], tuple]]:
+    """What the names of a method's tests say of it, and the ranks in each."""
     if method == "reference":
         yield {}, (None,)
     elif method == "adaptive":
         for tolerance in grid.tolerances:
             yield {"dlrt": True, "tolerance": tolerance}, (None,)
-    elif len(grid.dims) == 1:
-        yield (
-            {"dlrt": True, "ranks": (min(grid.ranks), max(grid.ranks) + 1)},
-            grid.ranks,
-        )
     else:
-        for rank in grid.ranks:
-            yield {"dlrt": True, "ranks": (rank, rank + 1)}, (rank,)
+        # Networks of a single width differ by their ranks within one test.
+        together = len(grid.dims) == 1
+        for ranks in [grid.ranks] if together else ((rank,) for rank in grid.ranks):
+            yield {"dlrt": True, "ranks": (min(ranks), max(ranks) + 1)}, ranks
 
 
 def _config(method: str, grid: Grid, name: Name, dim: int, rank: int | None) -> Config:
-    given: dict[str, Any] = {
-        "dim_layer": dim,
-        "epochs": name.epochs,
-        "batch_size": name.batch_size,
-        "learning_rate": name.learning_rate,
-        "optimizer": name.optimizer,
+    given = names.settings(name, dim, rank) | {
         "schedule": grid.schedule,
         "dataset": grid.dataset,
-        "dataset_size": name.dataset_size,
-        "noise": name.noise,
-        "regularizer": name.regularizer,
         "val_size": grid.val_size,
-        "seed": name.run,
         "verbose": 0,
     }
-    if name.regularizer != "none":
-        given["regularizer_amount"] = name.regularizer_amount
-    subcommand = _SUBCOMMANDS[method]
-    if method == "dlrt":
-        given["start_rank"] = rank
     if method == "adaptive":
-        given["tolerance"] = name.tolerance
         given["start_rank"] = min(grid.start_rank, dim)
+    subcommand = METHODS[method]
     if DEFAULTS[subcommand].integrator is not None:
         given["integrator"] = grid.integrator
     try:

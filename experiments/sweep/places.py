@@ -1,8 +1,8 @@
 """Where the workbooks of a sweep lie, while they grow and when they are finished.
 
-    <root>/<test>Run<k>/historyLogs/<cell>.xlsx                  growing
-    <root>/<test>Run<k>/checkpoints/<cell>.keras                 to continue from
-    <root>/finishedTests/<test>Run<k>/historyLogs/<cell>.xlsx    5K-1K, finished
+    <root>/<test>Run<k>/historyLogs/<name>.xlsx                  growing
+    <root>/<test>Run<k>/checkpoints/<name>.keras                 to continue from
+    <root>/finishedTests/<test>Run<k>/historyLogs/<name>.xlsx    5K-1K, finished
     <root>/finishedTestsFullSet/...                              all images, finished
     <root>/wrongTests/...                                        failed or diverged
 
@@ -14,23 +14,23 @@ from pathlib import Path
 
 from dlrt.history import atomic_file
 from experiments.archive import moves
-from experiments.archive.archived_tests import CHECKPOINTS, Place, place_of
+from experiments.archive.archived_tests import CHECKPOINTS, Place, choose_place
 from experiments.runs import checkpoints, names
 from experiments.runs.log_format import LOGS, REASON
-from experiments.sweep.grid import Cell
+from experiments.sweep.grid import Network
 
 
 @dataclass(frozen=True)
 class Places:
-    """The files of one cell.
+    """The files of one network.
 
     Args:
         root: Folder of the archive.
-        cell: The cell.
+        network: The network.
     """
 
     root: Path
-    cell: Cell
+    network: Network
 
     @property
     def growing(self) -> Path:
@@ -40,7 +40,7 @@ class Places:
     @property
     def finished(self) -> Path:
         """The workbook when it is complete."""
-        return self._log(self.root / place_of(names.parse(self.cell.test)))
+        return self._log(self.root / choose_place(names.parse(self.network.test)))
 
     @property
     def wrong(self) -> Path:
@@ -50,11 +50,11 @@ class Places:
     @property
     def checkpoint(self) -> Path:
         """The model to continue from."""
-        folder = self.root / self.cell.test / CHECKPOINTS
-        return folder / f"{self.cell.name}.keras"
+        folder = self.root / self.network.test / CHECKPOINTS
+        return folder / f"{self.network.name}.keras"
 
     def _log(self, place: Path) -> Path:
-        return place / self.cell.test / LOGS / f"{self.cell.name}.xlsx"
+        return place / self.network.test / LOGS / f"{self.network.name}.xlsx"
 
     def state(self) -> str:
         """`"finished"`, `"wrong"`, `"begun"` or `"new"`."""
@@ -76,7 +76,7 @@ class Places:
         note.parent.mkdir(parents=True, exist_ok=True)
         atomic_file.check(note)
         with open(note, "a", encoding="utf-8") as file:
-            file.write(f"{self.cell.name}: {' '.join(reason.split())}\n")
+            file.write(f"{self.network.name}: {' '.join(reason.split())}\n")
         self._move(self.wrong)
 
     def _move(self, target: Path) -> None:
@@ -88,9 +88,9 @@ class Places:
         self.tidy()
 
     def tidy(self) -> None:
-        """Removes what a finished cell, or a killed process, has left of it."""
+        """Removes what a finished network, or a killed process, has left behind."""
         self.checkpoint.unlink(missing_ok=True)
-        checkpoints.remove_leftovers(self.checkpoint.parent, self.cell.name)
+        checkpoints.remove_leftovers(self.checkpoint.parent, self.network.name)
         if self.growing.parent.is_dir():
             atomic_file.remove_leftovers(self.growing)
         for folder in (

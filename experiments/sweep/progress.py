@@ -5,9 +5,9 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from experiments.sweep.cells import Event
-from experiments.sweep.grid import Cell
-from experiments.sweep.plan import duration, estimate
+from experiments.sweep.events import Event
+from experiments.sweep.grid import Network
+from experiments.sweep.plan import estimate, format_duration
 
 _LINE_SECONDS = 15.0
 
@@ -16,12 +16,12 @@ class Progress:
     """Counts what a sweep's processes tell.
 
     Args:
-        cells: All networks of the sweep.
+        networks: All networks of the sweep.
     """
 
-    def __init__(self, cells: Sequence[Cell]) -> None:
-        self._work = {str(cell): estimate(cell) for cell in cells}
-        self._epochs = {str(cell): cell.config.epochs for cell in cells}
+    def __init__(self, networks: Sequence[Network]) -> None:
+        self._work = {str(network): estimate(network) for network in networks}
+        self._epochs = {str(network): network.config.epochs for network in networks}
         self._left = dict(self._work)
         self._running: set[str] = set()
         self.finished = self.kept = 0
@@ -55,24 +55,24 @@ class Progress:
 
     def __call__(self, event: Event) -> None:
         """Takes an event in."""
-        cell, total = event.cell, self._epochs[event.cell]
-        share = self._work[cell] / total
+        network, total = event.network, self._epochs[event.network]
+        share = self._work[network] / total
         if event.kind == "begin":
-            self._running.add(cell)
+            self._running.add(network)
             # What an earlier call has trained, or a process that was killed.
-            self._left[cell] = share * (total - event.epochs)
+            self._left[network] = share * (total - event.epochs)
         else:
-            self._left[cell] -= share * event.epochs
+            self._left[network] -= share * event.epochs
             self._done_here += share * event.epochs
             self.trained += event.epochs
         if event.kind in ("finished", "kept", "wrong", "stopped"):
-            self._running.discard(cell)
+            self._running.discard(network)
             if event.kind != "stopped":
-                self._left[cell] = 0.0
+                self._left[network] = 0.0
         self.finished += event.kind == "finished"
         self.kept += event.kind == "kept"
         if event.kind == "wrong":
-            self.wrong[cell] = event.reason
+            self.wrong[network] = event.reason
         self._show()
 
     def line(self) -> str:
@@ -86,7 +86,7 @@ class Progress:
         ]
         if self._done_here:
             left = sum(self._left.values()) * seconds / self._done_here
-            parts.append(f"{duration(left)} left")
+            parts.append(f"{format_duration(left)} left")
         return ", ".join(parts)
 
     def _show(self) -> None:

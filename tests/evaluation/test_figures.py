@@ -15,7 +15,7 @@ from synthetic import (
 
 from evaluation import adaptive, curves, distributions, maps, published, style, tables
 from evaluation.collection import collect
-from evaluation.figures import KINDS, Options, plan
+from evaluation.figures import Options, plan
 from evaluation.series import cells_of, count_note, labels, series_over, uneven
 from evaluation.statistics import over_runs, over_sizes
 from experiments.runs import names
@@ -86,12 +86,6 @@ def test_which_figures_an_adaptive_run_gives(adaptive_run):
         "singular-values-dlrt-tolerance-0.2-width-30",
         "accuracy-parameters-published",
     ]
-
-
-def test_every_kind_is_offered_by_the_command():
-    from evaluation import __main__ as command
-
-    assert command.KINDS == KINDS and command.FORMATS == style.FORMATS
 
 
 def test_curves_over_width(sweep):

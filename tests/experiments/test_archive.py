@@ -14,10 +14,10 @@ import pytest
 from dlrt.callbacks import read_history
 from dlrt.history import workbook as _workbook
 from dlrt_names.log_schema import METRICS
-from experiments.archive import archived_cells, archived_tests, old_csv, old_names
+from experiments.archive import archived_logs, archived_tests, old_csv, old_names
 from experiments.archive import command as archive
 from experiments.archive import table as _archive_table
-from experiments.archive.archived_cells import State
+from experiments.archive.archived_logs import State
 from experiments.archive.archived_tests import Place
 from experiments.archive.moves import Refusal
 from experiments.runs import log_format, names
@@ -48,7 +48,7 @@ def rows_of(name, epochs=EPOCHS, **changes):
 
 
 def settings(name, stem):
-    return archived_cells.settings(name, *names.position(stem, name))
+    return names.settings(name, *names.parse_stem(stem, name))
 
 
 def write(
@@ -141,7 +141,7 @@ def test_settings_are_compared_with_the_digits_of_a_workbook(one, other, same):
 def test_a_finished_test_goes_to_the_place_of_its_kind(root, text, place):
     path = write(root / text, "dim8")
     content = path.read_bytes()
-    assert archived_tests.place_of(names.parse(text)) == place
+    assert archived_tests.choose_place(names.parse(text)) == place
     target = archived_tests.finish(root, root / text)
     assert target == root / place / text
     assert (target / "historyLogs" / "dim8.xlsx").read_bytes() == content
@@ -237,7 +237,9 @@ def test_a_failed_test_is_kept_with_its_reason(root):
         assert reason == f"diverged {number} times\n"
         assert not (root / SMALL).exists()
     assert sorted(os.listdir(root / "wrongTests")) == [SMALL, f"{SMALL}.2"]
-    assert {test.name for test in archived_tests.tests(root)} == {names.parse(SMALL)}
+    assert {test.name for test in archived_tests.list_tests(root)} == {
+        names.parse(SMALL)
+    }
 
 
 def test_all_tests_are_found_and_single_runs_are_none(root):
@@ -253,7 +255,7 @@ def test_all_tests_are_found_and_single_runs_are_none(root):
     single.mkdir(parents=True)
     (single / "low-rank-4x24-digits.xlsx").touch()
     (root / "README.md").touch()
-    found = [(test.place, test.folder.name) for test in archived_tests.tests(root)]
+    found = [(test.place, test.folder.name) for test in archived_tests.list_tests(root)]
     assert found == [
         (Place.ACTIVE, SMALL),
         (Place.ACTIVE, "strange"),
@@ -327,10 +329,10 @@ def test_list_counts_runs_cells_and_epochs(root, capsys):
 
 
 def test_ranges_and_sizes_for_people():
-    assert _archive_table.ranges([3, 0, 1, 7, 2]) == "0-3,7"
-    assert _archive_table.ranges([]) == ""
+    assert _archive_table.format_ranges([3, 0, 1, 7, 2]) == "0-3,7"
+    assert _archive_table.format_ranges([]) == ""
     sizes = {0: "0 B", 999: "999 B", 1000: "1 kB", 123456: "123 kB", 2e12: "2e+03 GB"}
-    assert {count: _archive_table.size(count) for count in sizes} == sizes
+    assert {count: _archive_table.format_size(count) for count in sizes} == sizes
 
 
 # validate
@@ -573,7 +575,7 @@ def test_a_workbook_that_cannot_be_opened_ends_no_command(root, capsys, monkeypa
 
     write(root / SMALL, "dim8")
     write(root / SMALL, "dim9", epochs=4)
-    monkeypatch.setattr(archived_cells, "read_history", refuse)
+    monkeypatch.setattr(archived_logs, "read_history", refuse)
     first, second = problems(root, capsys)
     assert "dim8.xlsx: it can't be read: Permission denied" in first
     assert "dim9.xlsx, row 5: epoch 4" in second
@@ -983,8 +985,8 @@ def test_rename_and_merge_refuse_a_test_in_use(root, capsys):
     ],
 )
 def test_an_old_name_in_the_present_grammar(text, modern):
-    assert old_names.modern(text) == modern
-    assert old_names.modern(modern) == modern
+    assert old_names.modernize(text) == modern
+    assert old_names.modernize(modern) == modern
 
 
 @pytest.mark.parametrize(
@@ -1002,7 +1004,7 @@ def test_an_old_name_in_the_present_grammar(text, modern):
 )
 def test_a_text_without_meaning_has_no_modern_name(text):
     with pytest.raises(ValueError, match="Received"):
-        old_names.modern(text)
+        old_names.modernize(text)
 
 
 OLD_NAME = "dlrt_rank4-5_test_dim8-11_ep3_batch256_lr1e-3_noise0.2_dataset0.1_run2"
@@ -1057,8 +1059,8 @@ def test_convert_writes_a_test_beside_old_logs(root, capsys):
     shown = capsys.readouterr().out.splitlines()
     assert len(shown) == 2 and all("is there already" in line for line in shown)
     assert (logs / "dim8.xlsx").read_bytes() == content
-    cells = archived_tests.ArchivedTest(root / SMALL, Place.ACTIVE).cells()
-    assert [cell.state for cell in cells] == [State.FINISHED, State.DIVERGED]
+    logs = archived_tests.ArchivedTest(root / SMALL, Place.ACTIVE).logs()
+    assert [log.state for log in logs] == [State.FINISHED, State.DIVERGED]
 
 
 def test_convert_copies_workbooks_under_old_names(root):

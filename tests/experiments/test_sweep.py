@@ -18,15 +18,16 @@ from dlrt.callbacks import read_history
 from dlrt.datasets import _load
 from experiments import test_matrix
 from experiments.archive.claims import Claims
-from experiments.mnist import compiled_epochs, network
+from experiments.mnist import compiled_epochs
+from experiments.mnist import network as mnist_network
 from experiments.runs import image_data, names, scoring
 from experiments.runs.image_data import EVALUATION_BATCH, ShuffledBatches
-from experiments.sweep import cells as _cells
 from experiments.sweep import engines, sweep_options
 from experiments.sweep import grid as _grid
-from experiments.sweep.cells import Event
+from experiments.sweep.events import Event
 from experiments.sweep.places import Places
 from experiments.sweep.progress import Progress
+from experiments.sweep.training import UnitTraining
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "TestDim4-13ep400batch256lr0-01Noise20Dataset50"
@@ -106,28 +107,30 @@ def leftovers(log_dir):
     ],
 )
 def test_whole_numbers(text, expected):
-    assert sweep_options.whole_numbers(text) == expected
+    assert sweep_options.read_whole_numbers(text) == expected
 
 
 @pytest.mark.parametrize("end", [10**6, 10**30])
 def test_too_many_whole_numbers(end):
     with pytest.raises(ValueError, match="fewer than 100,000"):
-        sweep_options.whole_numbers(f"5,1-{end}")
+        sweep_options.read_whole_numbers(f"5,1-{end}")
 
 
 @pytest.mark.parametrize("text", ["a", "1-", "5:2", "3-3", "4-2", "1-5:0", "1.5", "-3"])
 def test_bad_whole_numbers(text):
     with pytest.raises(ValueError, match="whole numbers|is empty"):
-        sweep_options.whole_numbers(text)
+        sweep_options.read_whole_numbers(text)
 
 
-def cells_of(**settings):
-    return _grid.cells(_grid.Grid(epochs=(3,), dataset="digits", **settings))
+def networks_of(**settings):
+    return _grid.list_networks(_grid.Grid(epochs=(3,), dataset="digits", **settings))
 
 
 def test_grid_over_widths():
-    cells, skipped = cells_of(dims=(2, 5, 9), ranks=(3, 7), runs=(0, 4), noise=(0.2,))
-    found = {str(cell) for cell in cells}
+    networks, skipped = networks_of(
+        dims=(2, 5, 9), ranks=(3, 7), runs=(0, 4), noise=(0.2,)
+    )
+    found = {str(network) for network in networks}
     rest = "TestDim2-10ep3batch256lr0-001Noise20Dataset10"
     assert found == {
         *(f"{rest}Run{k}/dim{d}" for k in (0, 4) for d in (2, 5, 9)),
@@ -138,29 +141,29 @@ def test_grid_over_widths():
         f"DLRTRank3-4{rest}: rank 3 is above the width 2",
         f"DLRTRank7-8{rest}: rank 7 is above the width 2, 5",
     ]
-    for cell in cells:
-        name = names.parse(cell.test)
-        assert cell.config.seed == name.run
-        assert cell.config.noise == name.noise == 0.2
-        assert cell.name == f"dim{cell.config.dim_layer}"
-        assert cell.config.dense == (not name.dlrt)
+    for network in networks:
+        name = names.parse(network.test)
+        assert network.config.seed == name.run
+        assert network.config.noise == name.noise == 0.2
+        assert network.name == f"dim{network.config.dim_layer}"
+        assert network.config.dense == (not name.dlrt)
 
 
 def test_grid_over_ranks_and_tolerances():
-    cells, _ = cells_of(methods=("dlrt",), dims=(30,), ranks=(2, 8, 30))
-    assert [str(cell) for cell in cells] == [
+    networks, _ = networks_of(methods=("dlrt",), dims=(30,), ranks=(2, 8, 30))
+    assert [str(network) for network in networks] == [
         f"DLRTRank2-31TestDim30-31ep3batch256lr0-001Dataset10Run0/rank{r}"
         for r in (2, 8, 30)
     ]
-    assert [cell.config.start_rank for cell in cells] == [2, 8, 30]
-    cells, _ = cells_of(methods=("adaptive",), dims=(30,), tolerances=(0.1, 0.25))
-    tests = [names.parse(cell.test) for cell in cells]
+    assert [network.config.start_rank for network in networks] == [2, 8, 30]
+    networks, _ = networks_of(methods=("adaptive",), dims=(30,), tolerances=(0.1, 0.25))
+    tests = [names.parse(network.test) for network in networks]
     assert [test.tolerance for test in tests] == [0.1, 0.25]
-    assert [cell.config.start_rank for cell in cells] == [30, 30]
+    assert [network.config.start_rank for network in networks] == [30, 30]
 
 
 def test_grid_combines_everything():
-    cells, _ = cells_of(
+    networks, _ = networks_of(
         methods=("reference",),
         dims=(2, 3),
         runs=(0, 1),
@@ -173,29 +176,33 @@ def test_grid_combines_everything():
         regularizer_amount=(1e-3, 1e-4),
     )
     # Without a regularizer there is no amount.
-    assert len({str(cell) for cell in cells}) == len(cells) == 2**7 * (1 + 2 + 2)
+    assert (
+        len({str(network) for network in networks})
+        == len(networks)
+        == 2**7 * (1 + 2 + 2)
+    )
     # Networks that differ by seed and noise share what is compiled.
-    units = _grid.units(cells)
+    units = _grid.group(networks)
     assert {len(unit) for unit in units} == {4}
-    assert sorted(str(c) for unit in units for c in unit) == sorted(map(str, cells))
-    sizes = [sum(_grid.flops(c.config) for c in unit) for unit in units]
+    assert sorted(str(c) for unit in units for c in unit) == sorted(map(str, networks))
+    sizes = [sum(c.flops for c in unit) for unit in units]
     assert sizes == sorted(sizes, reverse=True)
 
 
 def test_parameters_are_those_of_the_network():
     for method, rank in (("reference", None), ("dlrt", 3), ("dlrt", 14)):
-        cells, _ = cells_of(methods=(method,), dims=(15,), ranks=(rank or 1,))
-        config = cells[0].config
+        networks, _ = networks_of(methods=(method,), dims=(15,), ranks=(rank or 1,))
+        config = networks[0].config
         counted = compiled_epochs.facts(compiled_network(config))["parameters"]
-        assert _grid.parameters(config) == counted
+        assert networks[0].parameters == counted
 
 
 def test_full_regularizer_counts_all_weights():
-    cells, _ = cells_of(
+    networks, _ = networks_of(
         dims=(6,), ranks=(2,), regularizer=("full",), regularizer_amount=(0.5,)
     )
-    for cell in cells:
-        model = network.build(cell.config, 10, None)
+    for network in networks:
+        model = mnist_network.build(network.config, 10, None)
         for layer in model.layers[1:]:
             layer.bias.assign(np.full(layer.bias.shape, 0.25))
         squares = sum(
@@ -206,8 +213,8 @@ def test_full_regularizer_counts_all_weights():
 
 
 def compiled_network(config):
-    model = network.build(config, 10, None)
-    network.compile_model(model, config, 1, 1, config.tolerance is not None)
+    model = mnist_network.build(config, 10, None)
+    mnist_network.compile_model(model, config, 1, 1, config.tolerance is not None)
     return model
 
 
@@ -231,7 +238,7 @@ def compiled_network(config):
 )
 def test_bad_grids(settings, message):
     with pytest.raises(ValueError, match=message):
-        cells_of(**settings)
+        networks_of(**settings)
 
 
 def test_settings_from_files(tmp_path):
@@ -323,19 +330,21 @@ METHODS = ("reference", "dlrt", "adaptive")
 
 def test_rows_stay_where_a_checkpoint_is_lost(tmp_path):
     """A log is never overwritten: what it has is trained again, and not logged."""
-    (cell, other), _ = cells_of(methods=("reference",), dims=(8, 9))
+    (network, other), _ = networks_of(methods=("reference",), dims=(8, 9))
 
-    def train(cell, root, epochs):
+    def train(network, root, epochs):
         """For so many epochs, and not longer."""
         # It is asked once before the training, and twice an epoch.
         left = iter([False] * 2 * epochs)
-        _cells.train_unit([cell], root, 0.0, lambda _: None, lambda: next(left, True))
+        UnitTraining(
+            [network], root, 0.0, lambda _: None, lambda: next(left, True)
+        ).run()
 
-    train(cell, tmp_path / "whole", 3)
+    train(network, tmp_path / "whole", 3)
     (whole,) = histories(tmp_path / "whole").values()
     train(other, tmp_path / "other", 2)
-    train(cell, tmp_path, 2)
-    places = Places(tmp_path, cell)
+    train(network, tmp_path, 2)
+    places = Places(tmp_path, network)
     before, _ = read_history(places.growing)
     assert [row["epoch"] for row in before] == [1, 2]
     others = Places(tmp_path / "other", other).checkpoint
@@ -343,9 +352,9 @@ def test_rows_stay_where_a_checkpoint_is_lost(tmp_path):
         places.checkpoint.unlink()
         if content is not None:
             places.checkpoint.write_bytes(content)
-        train(cell, tmp_path, 1)
+        train(network, tmp_path, 1)
         assert read_history(places.growing)[0] == before
-    train(cell, tmp_path, 3)
+    train(network, tmp_path, 3)
     assert read_history(places.finished)[0][:2] == before
     (found,) = histories(tmp_path).values()
     assert found == whole
@@ -357,7 +366,7 @@ def test_rows_stay_where_a_checkpoint_is_lost(tmp_path):
 
 
 def test_processes_that_died_run_no_more(tmp_path, monkeypatch):
-    cells, _ = cells_of(dims=(8, 9))
+    networks, _ = networks_of(dims=(8, 9))
     deaths = iter([BrokenProcessPool(), None])
     died = []
 
@@ -367,11 +376,11 @@ def test_processes_that_died_run_no_more(tmp_path, monkeypatch):
 
         def submit(self, _, unit, *__):
             future = Future()
-            for cell in unit:
-                progress(Event(str(cell), "begin"))
+            for network in unit:
+                progress(Event(str(network), "begin"))
             if self._death is None:
-                for cell in unit:
-                    progress(Event(str(cell), "finished", 3))
+                for network in unit:
+                    progress(Event(str(network), "finished", 3))
                 future.set_result(None)
             else:
                 future.set_exception(self._death)
@@ -385,19 +394,19 @@ def test_processes_that_died_run_no_more(tmp_path, monkeypatch):
     class Watched(Progress):
         def __call__(self, event):
             super().__call__(event)
-            assert len(self._running) <= len(cells)
+            assert len(self._running) <= len(networks)
 
-    progress = Watched(cells)
+    progress = Watched(networks)
     seen = []
 
     def on_event(event):
         progress(event)
         seen.append(event)
 
-    units = _grid.units(cells)
+    units = _grid.group(networks)
     engines.train_locally(units, tmp_path, 1.0, 2, on_event)
-    assert {event.cell for event in seen if event.kind == "stopped"} == {
-        str(cell) for cell in cells
+    assert {event.network for event in seen if event.kind == "stopped"} == {
+        str(network) for network in networks
     }
     assert "running 4" in died[0] and "running 0" in died[1]
 
@@ -410,7 +419,7 @@ def test_one_short_warning_of_another_data_set(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(_load, "_search", search)
     monkeypatch.setattr(engines, "train_locally", lambda units, *_: found.extend(units))
     test_matrix.main(words(tmp_path, dataset="auto"))
-    assert {cell.config.dataset for unit in found for cell in unit} == {"digits"}
+    assert {network.config.dataset for unit in found for network in unit} == {"digits"}
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("WARNING: MNIST could not be had.")
     assert 'load "digits"' in line and len(line) < 220
@@ -418,10 +427,10 @@ def test_one_short_warning_of_another_data_set(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize("method", [METHODS[0], *slow(*METHODS[1:])])
 def test_networks_are_those_of_separate_fits(method):
-    cells, _ = cells_of(
+    networks, _ = networks_of(
         methods=(method,), dims=(20,), ranks=(4,), runs=(0, 1), noise=(0.2,)
     )
-    configs = [cell.config for cell in cells]
+    configs = [network.config for network in networks]
     trainer = compiled_epochs.EpochTrainer(configs, 10)
     for config in configs:
         data = image_data.load(replace(config, dataset_size=1.0))
@@ -429,10 +438,10 @@ def test_networks_are_those_of_separate_fits(method):
         logs = [trainer.epoch(index) for index in range(3)]
     # The last has come after another one.
     config = replace(config, dataset_size=1.0)
-    model = network.build(config, 10, None)
+    model = mnist_network.build(config, 10, None)
     batches = ShuffledBatches(*data.train, config.batch_size, config.seed)
     adaptive = method == "adaptive"
-    network.compile_model(model, config, 3, len(batches), adaptive)
+    mnist_network.compile_model(model, config, 3, len(batches), adaptive)
     history = model.fit(
         batches.for_fit(),
         epochs=3,
