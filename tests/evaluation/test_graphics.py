@@ -5,14 +5,9 @@ import pytest
 
 import dlrt
 from dlrt import linalg
-from evaluation import (
-    graphics,
-    graphics_manifold,
-    graphics_network,
-    graphics_style,
-    graphics_svd,
-)
-from evaluation.graphics_network import Layer
+from evaluation.graphics import __main__ as graphics
+from evaluation.graphics import manifold, network, style, svd
+from evaluation.graphics.network import Layer
 
 pytestmark = pytest.mark.tensorflow_only
 
@@ -60,8 +55,8 @@ def test_a_layer_without_meaning_is_refused(sizes):
 
 
 def test_the_network_shows_the_counts():
-    with graphics_style.style():
-        shown = texts(graphics_network.draw(Layer(500, 300, 20)))
+    with style.style():
+        shown = texts(network.draw(Layer(500, 300, 20)))
     assert r"$nm=500\cdot300=150\,000$" in shown
     assert r"$r(n+m)=20\cdot800=16\,000$" in shown
     assert any("$r^2=400$" in text for text in shown)
@@ -69,7 +64,7 @@ def test_the_network_shows_the_counts():
 
 @pytest.mark.parametrize("tolerance", [0.01, 0.1, 0.3, 0.9])
 def test_the_rank_is_the_one_of_the_package(matrix, tolerance):
-    truncation = graphics_svd.truncate(matrix, tolerance)
+    truncation = svd.truncate(matrix, tolerance)
     expected = linalg.truncation_rank(truncation.s, tolerance)
     assert truncation.rank == int(expected)
     r = truncation.rank
@@ -77,7 +72,7 @@ def test_the_rank_is_the_one_of_the_package(matrix, tolerance):
 
 
 def test_the_tail_is_the_error_of_the_product(matrix):
-    truncation = graphics_svd.truncate(matrix, 0.2)
+    truncation = svd.truncate(matrix, 0.2)
     assert np.linalg.matrix_rank(truncation.product) == truncation.rank < 16
     error = np.linalg.norm(truncation.product - matrix) / np.linalg.norm(matrix)
     assert truncation.tails[truncation.rank] == pytest.approx(error, rel=1e-10)
@@ -86,16 +81,16 @@ def test_the_tail_is_the_error_of_the_product(matrix):
 
 def test_the_rank_of_a_diagonal_matrix_by_hand():
     # The tails are 5, 3 and 0 of 5.
-    truncation = graphics_svd.truncate(np.diag([4.0, 3.0]), 0.6)
+    truncation = svd.truncate(np.diag([4.0, 3.0]), 0.6)
     assert truncation.tails == pytest.approx([1.0, 0.6, 0.0])
     assert truncation.rank == 1
-    assert graphics_svd.truncate(np.diag([4.0, 3.0]), 0.59).rank == 2
+    assert svd.truncate(np.diag([4.0, 3.0]), 0.59).rank == 2
 
 
 def test_the_decomposition_shows_rank_and_error(matrix):
-    truncation = graphics_svd.truncate(matrix, 0.2)
-    with graphics_style.style():
-        shown = texts(graphics_svd.draw(truncation))
+    truncation = svd.truncate(matrix, 0.2)
+    with style.style():
+        shown = texts(svd.draw(truncation))
     assert any(f"$r={truncation.rank}$ of 16" in text for text in shown)
     error = truncation.tails[truncation.rank]
     assert any(rf"\|W-W_r\|_F={error:.3f}" in text for text in shown)
@@ -113,28 +108,28 @@ def test_the_decomposition_shows_rank_and_error(matrix):
 )
 def test_what_cannot_be_truncated_is_refused(bad, tolerance):
     with pytest.raises(ValueError, match="Received"):
-        graphics_svd.truncate(bad, tolerance)
+        svd.truncate(bad, tolerance)
 
 
 def test_the_steps_lie_on_the_manifold():
     times = np.linspace(0, 1, 5)
-    for step in (graphics_manifold._K_STEP, graphics_manifold._L_STEP):
-        line = graphics_manifold.surface(np.outer(times, step))
+    for step in (manifold._K_STEP, manifold._L_STEP):
+        line = manifold.surface(np.outer(times, step))
         # A straight line within the surface.
         assert np.diff(line, 2, axis=0) == pytest.approx(0.0, abs=1e-12)
-    flow = graphics_manifold.exact_flow(times)
-    above = flow[:, 2] - graphics_manifold.surface(flow[:, :2])[:, 2]
+    flow = manifold.exact_flow(times)
+    above = flow[:, 2] - manifold.surface(flow[:, :2])[:, 2]
     assert above[0] == 0 and np.all(np.diff(above) > 0)
-    end = graphics_manifold.surface(graphics_manifold.end_of_step())
+    end = manifold.surface(manifold.end_of_step())
     assert flow[-1, :2] == pytest.approx(end[:2])
 
 
 def test_the_drawn_step_is_the_projection_of_its_parts():
     # W1 = W0 + K-step + L-step - S-step to first order.
-    k, ell, s = (getattr(graphics_manifold, f"_{name}_STEP") for name in "KLS")
-    assert graphics_manifold.end_of_step() == pytest.approx(k + ell - s)
-    start = graphics_manifold.start_of_s_step()
-    assert graphics_manifold.end_of_step() - start == pytest.approx(s)
+    k, ell, s = (getattr(manifold, f"_{name}_STEP") for name in "KLS")
+    assert manifold.end_of_step() == pytest.approx(k + ell - s)
+    start = manifold.start_of_s_step()
+    assert manifold.end_of_step() - start == pytest.approx(s)
 
 
 def test_the_command_writes_every_graphic(tmp_path, matrix, capsys):
@@ -150,11 +145,11 @@ def test_the_command_writes_every_graphic(tmp_path, matrix, capsys):
 
 def test_the_same_drawing_is_the_same_file(tmp_path):
     def save(name):
-        written = graphics_style.save(draw, tmp_path / name)
+        written = style.save(draw, tmp_path / name)
         return [path.read_bytes() for path in written]
 
     def draw():
-        return graphics_network.draw(Layer(5, 4, 2))
+        return network.draw(Layer(5, 4, 2))
 
     assert save("first") == save("second")
 

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from evaluation.graphics_style import BLUE, GREY, MAP, SMALL, VERMILION, WIDTH
+from evaluation.graphics.style import BLUE, GREY, MAP, SMALL, VERMILION, WIDTH
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from evaluation.graphics_style import (
+from evaluation.graphics.style import (
     BLUE,
     GREEN,
     GREY,

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Polygon
 from numpy.typing import ArrayLike
 
-from evaluation.graphics_style import (
+from evaluation.graphics.style import (
     BLACK,
     BLUE,
     GREEN,

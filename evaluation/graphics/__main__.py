@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from evaluation import graphics_manifold, graphics_network, graphics_style, graphics_svd
-from evaluation.graphics_network import Layer
+from evaluation.graphics import manifold, network, style, svd
+from evaluation.graphics.network import Layer
 from experiments.cli import quiet
 from experiments.cli.command import Parser, fail
 from experiments.cli.settings import LOG_DIR
@@ -44,16 +44,16 @@ def draw_all(
     Raises:
         ValueError: If the matrix is none, or the tolerance out of bounds.
     """
-    truncation = graphics_svd.truncate(weights, tolerance)
+    truncation = svd.truncate(weights, tolerance)
     graphics: dict[str, Callable[[], Figure]] = {
-        "network": partial(graphics_network.draw, layer),
-        "svd": partial(graphics_svd.draw, truncation),
-        "manifold": graphics_manifold.draw,
+        "network": partial(network.draw, layer),
+        "svd": partial(svd.draw, truncation),
+        "manifold": manifold.draw,
     }
     return [
         path
         for name, draw in graphics.items()
-        for path in graphics_style.save(draw, output / name)
+        for path in style.save(draw, output / name)
     ]
 
 
@@ -88,7 +88,7 @@ def _weights(path: Path | None) -> np.ndarray:
         return matrix
     # The backend takes seconds to start, and so does the training.
     quiet.import_keras()
-    from evaluation.graphics_weights import trained_kernel
+    from evaluation.graphics.weights import trained_kernel
 
     return trained_kernel()
 

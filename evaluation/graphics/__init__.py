@@ -1,0 +1,1 @@
+"""Graphics that explain the method, made for print: `python -m evaluation.graphics`."""
