@@ -91,8 +91,8 @@ class Growing:
         self._size += len(data)
         self._checksum = zlib.crc32(data, self._checksum)
 
-    def closed(self, end: str) -> Part:
-        """The part with an end, which the next writing takes away again."""
+    def finish(self, end: str) -> Part:
+        """Returns the part with an end, which the next writing takes away again."""
         data, compressor = end.encode(), self._compressor.copy()
         content = bytes(self._content) + compressor.compress(data) + compressor.flush()
         checksum = zlib.crc32(data, self._checksum)
@@ -161,13 +161,13 @@ class Package:
         link = next(f"rId{n}" for n in range(1, 99_999) if f"rId{n}" not in known)
         _append(
             links,
-            root_of(links),
+            find_root(links),
             "Relationship",
             {"Id": link, "Type": f"{office}/worksheet", "Target": f"/{path}"},
         )
         _append(
             types,
-            root_of(types),
+            find_root(types),
             "Override",
             {"PartName": f"/{path}", "ContentType": f"{_TYPE}.worksheet+xml"},
         )
@@ -192,7 +192,7 @@ class Package:
         """Gives a sheet its content."""
         self._parts[self.sheets[title]] = part
 
-    def content(self) -> bytes:
+    def render(self) -> bytes:
         """What the file of the workbook holds."""
         parts, directory = bytearray(), bytearray()
         for name, part in self._parts.items():
@@ -234,7 +234,7 @@ class Package:
         ):
             for node in _nodes(self._xml[name], kind):
                 if node.getAttribute(attribute).endswith(end):
-                    root_of(self._xml[name]).removeChild(node)
+                    find_root(self._xml[name]).removeChild(node)
         self._parts.pop(f"{posixpath.dirname(self._workbook)}/calcChain.xml", None)
         self._write_lists()
 
@@ -248,7 +248,7 @@ def is_own(content: bytes) -> bool:
     return content.endswith(_OWN)
 
 
-def root_of(document: minidom.Document) -> minidom.Element:
+def find_root(document: minidom.Document) -> minidom.Element:
     """The element that holds all others."""
     (root,) = (n for n in document.childNodes if isinstance(n, minidom.Element))
     return root

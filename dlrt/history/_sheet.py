@@ -8,8 +8,8 @@ from typing import Any
 from xml.dom import minidom
 from xml.sax.saxutils import escape, quoteattr
 
-from dlrt.history._own_cells import HEADER, Table
-from dlrt.history._package import BOLD, MAIN, Growing, Part, root_of
+from dlrt.history._own_cells import Table
+from dlrt.history._package import BOLD, MAIN, Growing, Part, find_root
 from dlrt_names.log_schema import CellValue, Row, encode, to_cell
 
 # Characters of the widest column that is as wide as its texts.
@@ -23,7 +23,7 @@ Cells = dict[int, str]
 
 @dataclass
 class Surroundings:
-    """What a sheet holds besides the values of a log, if others have written it.
+    """What a sheet holds besides the values of a log; nothing by default.
 
     Args:
         table: Where the log's own cells are, and their values.
@@ -39,7 +39,7 @@ class Surroundings:
 
     table: Table
     head: str = ""
-    tail: str = ""
+    tail: str = "</sheetData></worksheet>"
     scope: str = ""
     said: dict[int, str] = field(default_factory=dict)
     own: dict[int, Cells] = field(default_factory=dict)
@@ -71,34 +71,30 @@ class Sheet:
     ) -> None:
         self._order = order
         self._cell_value = cell
-        self._found = found
-        self._header = HEADER if found is None else found.table.header
         self._widen = widen and found is None
+        self._bold = BOLD if found is None else ""
+        self._found = found or Surroundings(Table({}, {}))
+        self._header = self._found.table.header
         self._begin([])
 
-    def part(self, rows: Sequence[Row]) -> Part:
-        """The sheet with these rows, of which the first may be those of last time."""
+    def render(self, rows: Sequence[Row]) -> Part:
+        """Returns the sheet with these rows; the first may be those of last time."""
         known = len(self._rows)
         same = known <= len(rows) and all(map(operator.is_, self._rows, rows))
         if not (same and self._add(rows[known:])):
             self._begin(rows)
             self._add(rows)
-        if self._found is None:
-            return self._growing.closed("</sheetData></worksheet>")
-        return self._growing.closed(self._rest(self._found) + self._found.tail)
+        return self._growing.finish(self._rest() + self._found.tail)
 
     def _begin(self, rows: Sequence[Row]) -> None:
         """Lays the columns out for some rows, and writes what comes before these."""
         names = self._order(name for row in rows for name in row)
         found = self._found
-        self._columns: dict[str, int] = {}
-        last = 0
-        if found is not None:
-            # Nobody's column is moved: new ones come behind all that there are.
-            self._columns = {name: n for n, name in found.table.columns.items()}
-            others = [*found.others.values(), *found.below.values()]
-            used = {column for cells in others for column in cells}
-            last = max(used | found.table.columns.keys(), default=0)
+        # Nobody's column is moved: new ones come behind all that there are.
+        self._columns = {name: n for n, name in found.table.columns.items()}
+        others = [*found.others.values(), *found.below.values()]
+        used = {column for cells in others for column in cells}
+        last = max(used | found.table.columns.keys(), default=0)
         new = [name for name in names if name not in self._columns]
         self._columns |= {name: n for n, name in enumerate(new, start=last + 1)}
         self._widths = {name: len(name) + 2 for name in self._columns}
@@ -107,7 +103,7 @@ class Sheet:
         self._rows: list[Row] = []
         self._number = self._header
         self._growing = Growing()
-        self._growing.write(self._head() if found is None else found.head)
+        self._growing.write(found.head or self._head())
         for number in range(1, self._header):
             self._write(number)
         self._write(self._header, {name: name for name in self._columns})
@@ -138,7 +134,7 @@ class Sheet:
 
     def _add(self, rows: Sequence[Row]) -> bool:
         """Writes rows behind the others; returns whether the layout has allowed it."""
-        numbers = [] if self._found is None else list(self._found.table.cells)
+        numbers = list(self._found.table.cells)
         for row in rows:
             if not row.keys() <= self._columns.keys():
                 return False
@@ -155,31 +151,28 @@ class Sheet:
 
     def _write(self, number: int, row: Mapping[str, Any] | None = None) -> None:
         """Writes a row, with the cells of the log if it is one of its rows."""
-        cells = {} if self._found is None else dict(self._found.others.get(number, {}))
+        cells = dict(self._found.others.get(number, {}))
         if row is not None:
             for name, column in self._columns.items():
                 cells[column] = self._cell(number, column, row.get(name))
         self._growing.write(self._row(number, cells))
 
     def _row(self, number: int, cells: Cells) -> str:
-        found = self._found
-        said = "" if found is None else found.scope + found.said.get(number, "")
+        said = self._found.scope + self._found.said.get(number, "")
         texts = "".join(cells[column] for column in sorted(cells))
         return f'<row r="{number}"{said}>{texts}</row>' if texts or said else ""
 
     def _cell(self, number: int, column: int, value: Any) -> str:
         header = number == self._header
         content = encode(value) if header else self._cell_value(value)
-        style = BOLD if header else ""
         found = self._found
-        if found is not None:
-            text = found.own.get(number, {}).get(column)
-            if text is not None and found.table.holds(number, column, content, value):
-                return text
-            styles = found.styles.get(number, {})
-            # A new name looks like the first one.
-            place = min(styles, default=column) if header else column
-            style = styles.get(place, "")
+        text = found.own.get(number, {}).get(column)
+        if text is not None and found.table.holds(number, column, content, value):
+            return text
+        styles = found.styles.get(number, {})
+        # A new name looks like the first one.
+        place = min(styles, default=column) if header else column
+        style = styles.get(place, self._bold if header else "")
         start = f'<c r="{_letters(column)}{number}"'
         if style:
             start += f' s="{style}"'
@@ -191,8 +184,9 @@ class Sheet:
             return f'{start} t="inlineStr"><is>{kept}</is></c>'
         return f"{start}><v>{content}</v></c>"
 
-    def _rest(self, found: Surroundings) -> str:
-        """What is below the rows of the log."""
+    def _rest(self) -> str:
+        """Returns what is below the rows of the log."""
+        found = self._found
         shift = max(self._number - found.table.end, 0)
         below = {number + shift: cells for number, cells in found.below.items()}
         rows = (
@@ -205,15 +199,15 @@ class Sheet:
         return "".join(rows)
 
 
-def surroundings(content: bytes, table: Table) -> Surroundings:
-    """What a sheet holds besides the values of a log.
+def read_surroundings(content: bytes, table: Table) -> Surroundings:
+    """Finds what a sheet holds besides the values of a log.
 
     Args:
         content: The XML of the sheet.
         table: Where the log's own cells are.
     """
     document = minidom.parseString(content)
-    root = root_of(document)
+    root = find_root(document)
     (data,) = root.getElementsByTagNameNS("*", "sheetData")
     found = Surroundings(table)
     if root.prefix:

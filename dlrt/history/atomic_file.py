@@ -87,11 +87,11 @@ def remove_leftovers(path: Path) -> None:
     """Removes the temporary files that killed writers of `path` left behind."""
     path = Path(os.path.realpath(path))
     for candidate in path.parent.iterdir():
-        if goal(candidate) == path:
+        if find_goal(candidate) == path:
             candidate.unlink(missing_ok=True)
 
 
-def goal(temporary: Path) -> Path | None:
+def find_goal(temporary: Path) -> Path | None:
     """The file that a temporary one was to become; `None` if it is no such file."""
     match = _TEMPORARY.fullmatch(temporary.name)
     return None if match is None else temporary.with_name(match[1] + (match[2] or ""))

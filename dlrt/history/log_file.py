@@ -79,7 +79,7 @@ class LogFile:
                 # Somebody who looked at it may have saved it, and added something.
                 self._refuse_foreign_file()
                 self._book = Book(self.path, self._sheets)
-            content = self._book.content(rows, self._configuration(), tables)
+            content = self._book.render(rows, self._configuration(), tables)
             atomic_file.replace(self.path, content)
             self._sheets = frozenset(tables)
             self._remember()
@@ -91,7 +91,7 @@ class LogFile:
         self._facts = environment.describe()
         try:
             atomic_file.create(
-                self.path, self._book.content([], self._configuration(), {})
+                self.path, self._book.render([], self._configuration(), {})
             )
         except FileExistsError as error:
             raise FileExistsError(

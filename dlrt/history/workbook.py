@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dlrt.history._own_cells import Table, find_table, find_tables
 from dlrt.history._package import Package, is_own
-from dlrt.history._sheet import Sheet, Surroundings, surroundings
+from dlrt.history._sheet import Sheet, Surroundings, read_surroundings
 from dlrt_names.log_schema import (
     CONFIGURATION,
     EPOCH,
@@ -222,7 +222,7 @@ def render(
         tables: Rows of further sheets by their name, dictionaries too, each with
             the number of its epoch.
     """
-    return Book().content(rows, configuration, tables or {})
+    return Book().render(rows, configuration, tables or {})
 
 
 class Book:
@@ -254,7 +254,9 @@ class Book:
         try:
             self._package = Package(content)
             self._sheets = {
-                name: _sheet(name, surroundings(self._package.text(name), tables[name]))
+                name: _sheet(
+                    name, read_surroundings(self._package.text(name), tables[name])
+                )
                 for name in own
             }
         except Exception as error:
@@ -267,7 +269,7 @@ class Book:
         """The names of sheets that somebody else has added."""
         return [name for name in self._package.titles if name not in self._sheets]
 
-    def content(
+    def render(
         self,
         rows: Sequence[Row],
         configuration: Mapping[str, Any],
@@ -295,7 +297,7 @@ class Book:
         for name in dict.fromkeys([*self._sheets, *tables]):
             if name not in (HISTORY, CONFIGURATION):
                 self._set(name, tables.get(name, []))
-        return self._package.content()
+        return self._package.render()
 
     def _set(self, name: str, rows: Sequence[Row]) -> None:
         if name not in self._sheets:
@@ -307,7 +309,7 @@ class Book:
                 )
             self._package.add_sheet(name)
             self._sheets[name] = _sheet(name)
-        self._package.set(name, self._sheets[name].part(rows))
+        self._package.set(name, self._sheets[name].render(rows))
 
 
 def _sheet(name: str, found: Surroundings | None = None) -> Sheet:

@@ -89,7 +89,7 @@ def find_leftovers(root: Path) -> list[Path]:
             age = now - path.stat().st_mtime
         except FileNotFoundError:
             continue
-        if atomic_file.goal(path) and age > _ABANDONED:
+        if atomic_file.find_goal(path) and age > _ABANDONED:
             found.append(path)
     return found
 
