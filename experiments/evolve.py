@@ -21,7 +21,7 @@ from experiments.cli.checks import at_least_one, positive, require
 from experiments.cli.command import Parser
 from experiments.cli.run_options import RunOptions
 from experiments.cli.settings import Settings, verbosity
-from experiments.mnist.config import DATASETS
+from experiments.mnist.config import list_datasets
 from experiments.runs import program
 from experiments.runs.checks import check_run
 
@@ -143,7 +143,7 @@ def parse(arguments: Sequence[str]) -> Config:
     add("--learning-rate", type=float, metavar="RATE", help="learning rate")
     add(
         "--dataset",
-        choices=DATASETS,
+        choices=list_datasets(),
         help="data set; auto is mnist where it can be had, else digits",
     )
     options.add_run("weights, split and order of the images")

@@ -1,6 +1,8 @@
 """Imports between the packages point one way."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -59,3 +61,29 @@ def test_private_modules_are_those_of_their_package(package):
         for name in private_imports(path)
     }
     assert found == set()
+
+
+def test_the_library_is_light():
+    """It takes about 0.2 s more than Keras, and reads no file of data."""
+    script = (
+        "import keras, sys, time\n"
+        "before, start = set(sys.modules), time.perf_counter()\n"
+        "import dlrt\n"
+        "print(time.perf_counter() - start, *sorted(set(sys.modules) - before))\n"
+    )
+    command = [sys.executable, "-c", script]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    seconds, *modules = said.split()
+    # Of three times as long, a busy machine may be the reason.
+    assert float(seconds) < 0.9
+    heavy = {"PIL", "matplotlib", "openpyxl", "tensorly", "dlrt.phrases.lexicon"}
+    assert heavy.isdisjoint(modules)
+    assert {"dlrt.datasets", "dlrt.callbacks"} < set(modules)
+
+
+def test_names_need_no_keras():
+    script = (
+        "import sys, dlrt_names.data_sets, dlrt_names.log_schema\n"
+        "sys.exit('keras' in sys.modules or 'dlrt' in sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)

@@ -2,10 +2,11 @@
 
 `load` returns images, found, checked and scaled, and `split` parts them.
 `load_corpus` returns sentence pairs in three parts, `load_text` lines of text.
+`register` and `register_corpus` add to what these know by name.
 """
 
 from dlrt.datasets._corpus import Corpus, SentencePair
-from dlrt.datasets._dataset import Dataset
+from dlrt.datasets._dataset import Arrays, Dataset
 from dlrt.datasets._errors import (
     DatasetFallbackWarning,
     DatasetFileError,
@@ -14,10 +15,12 @@ from dlrt.datasets._errors import (
 from dlrt.datasets._load import load
 from dlrt.datasets._load_corpus import load_corpus
 from dlrt.datasets._load_text import load_text
+from dlrt.datasets._named import register, register_corpus
 from dlrt.datasets._split import Splits, split
 from dlrt.datasets._text import Text
 
 __all__ = [
+    "Arrays",
     "Corpus",
     "Dataset",
     "DatasetFallbackWarning",
@@ -29,5 +32,7 @@ __all__ = [
     "load",
     "load_corpus",
     "load_text",
+    "register",
+    "register_corpus",
     "split",
 ]

@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 
 from dlrt.phrases.sentence_pair import SentencePair as SentencePair
 
+PARTS = ("train", "validation", "test")
+
 
 @dataclass(frozen=True)
 class Corpus:

@@ -6,7 +6,7 @@ from pathlib import Path
 ENVIRONMENT_VARIABLE = "DLRT_DATA_DIR"
 
 
-def own_directory(
+def find_own_directory(
     data_dir: str | os.PathLike[str] | None = None,
 ) -> tuple[str, Path | None]:
     """Returns what names the user's directory, and the directory if any.

@@ -1,8 +1,35 @@
-"""The loaded data set, as `load` returns it."""
+"""A data set: as loaders return it, and as `load` does, checked and scaled."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
+
+
+class Arrays(NamedTuple):
+    """What a loader returns, see `register`.
+
+    Attributes:
+        x_train: Training images of shape `(N, height, width)`, or `(N, height, width,
+            3)` of coloured ones: uint8, or floating point numbers in [0, 1].
+        y_train: Training labels, integers from 0, of shape `(N,)`.
+        x_test: Test images, as `x_train`.
+        y_test: Test labels, as `y_train`.
+        source: Where they came from.
+        num_classes: The number of classes; 0 is that of `class_names` or, without
+            these, one more than the largest label.
+        class_names: The name of each class, where the data set tells.
+        remarks: What whoever loads them should be warned of.
+    """
+
+    x_train: np.ndarray
+    y_train: np.ndarray
+    x_test: np.ndarray
+    y_test: np.ndarray
+    source: str = ""
+    num_classes: int = 0
+    class_names: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,3 +58,92 @@ class Dataset:
     num_classes: int
     source: str
     class_names: tuple[str, ...] = field(default=(), repr=False)
+
+
+def scale(name: str, arrays: Arrays) -> Dataset:
+    """Returns what a loader has returned, checked, as float32 and int64.
+
+    Raises:
+        ValueError: If it is not as `Arrays` says.
+    """
+    what = f"The data set {name!r}"
+    num_classes = arrays.num_classes or len(arrays.class_names)
+    labels = np.asarray(arrays.y_train)
+    if not num_classes and labels.size and np.issubdtype(labels.dtype, np.integer):
+        num_classes = int(labels.max()) + 1
+    dataset = Dataset(
+        name=name,
+        x_train=arrays.x_train,
+        y_train=arrays.y_train,
+        x_test=arrays.x_test,
+        y_test=arrays.y_test,
+        num_classes=num_classes,
+        source=arrays.source,
+        class_names=tuple(arrays.class_names),
+    )
+    check(dataset, what)
+    return replace(
+        dataset,
+        x_train=_scale(arrays.x_train, what),
+        y_train=arrays.y_train.astype(np.int64),
+        x_test=_scale(arrays.x_test, what),
+        y_test=arrays.y_test.astype(np.int64),
+    )
+
+
+def _scale(images: np.ndarray, what: str) -> np.ndarray:
+    if images.ndim not in (3, 4) or images.shape[3:] not in ((), (3,)):
+        raise ValueError(
+            f"{what} must have images of shape (N, height, width) or (N, height, "
+            f"width, 3). Received: {images.shape}"
+        )
+    scaled = images.astype(np.float32)
+    if images.dtype == np.uint8:
+        scaled /= 255
+    elif not (np.issubdtype(images.dtype, np.floating) and _is_within(scaled)):
+        raise ValueError(
+            f"{what} must have images of type uint8, or of floating point numbers in "
+            f"[0, 1]. Received: {images.dtype} from {images.min()} to {images.max()}"
+        )
+    return scaled
+
+
+def _is_within(images: np.ndarray) -> bool:
+    # But for rounding; NaN is not.
+    return bool(images.min() >= -1e-3 and images.max() <= 1 + 1e-3)
+
+
+def check(dataset: object, what: str = "`dataset`") -> None:
+    """Raises a `ValueError` unless something is a data set.
+
+    Args:
+        dataset: What may be one.
+        what: What errors call it.
+    """
+    if not isinstance(dataset, Dataset):
+        raise ValueError(
+            f"{what} must be a `Dataset`. Received: {type(dataset).__name__}"
+        )
+    for part in ("train", "test"):
+        images = getattr(dataset, f"x_{part}")
+        labels = getattr(dataset, f"y_{part}")
+        if not isinstance(images, np.ndarray) or not isinstance(labels, np.ndarray):
+            raise ValueError(
+                f"{what} must hold NumPy arrays. Received: x_{part} of type "
+                f"{type(images).__name__}, y_{part} of type {type(labels).__name__}"
+            )
+        if len(images) == 0 or labels.shape != (len(images),):
+            raise ValueError(
+                f"{what} must have images and one label for each. Received: "
+                f"x_{part} of shape {images.shape}, y_{part} of shape {labels.shape}"
+            )
+        if not np.issubdtype(labels.dtype, np.integer):
+            raise ValueError(
+                f"{what} must have integer labels. Received: y_{part} of dtype "
+                f"{labels.dtype}"
+            )
+        if labels.min() < 0 or labels.max() >= dataset.num_classes:
+            raise ValueError(
+                f"{what} must have labels in [0, {dataset.num_classes}). "
+                f"Received: y_{part} from {labels.min()} to {labels.max()}"
+            )

@@ -43,10 +43,8 @@ def _formats() -> tuple[str, ...]:
     return tuple(kind for kind in _FORMATS if kind in Image.OPEN)
 
 
-def decoded(
-    name: str, read: Callable[[], bytes], image_size: Size | None
-) -> np.ndarray:
-    """The pixels of an image, upright as its camera says, on white where transparent.
+def decode(name: str, read: Callable[[], bytes], image_size: Size | None) -> np.ndarray:
+    """Returns the pixels of an image, upright, and on white where transparent.
 
     Args:
         name: What errors call it.

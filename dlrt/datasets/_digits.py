@@ -4,7 +4,7 @@ from importlib import resources
 
 import numpy as np
 
-from dlrt.datasets._dataset import Dataset
+from dlrt.datasets._dataset import Arrays
 from dlrt.datasets._files import NUM_CLASSES
 
 _SIDE = 8
@@ -15,11 +15,14 @@ _TEST_STRIDE = 5
 _SEED = 0
 
 
-def load_digits() -> Dataset:
+def load_digits(data_dir: object = None) -> Arrays:
     """Loads the embedded handwritten digits, 1,437 + 360 images.
 
     The 8x8 images are enlarged to 24x24 by bilinear interpolation and framed
     by a border of 2 black pixels. See `DIGITS.md` for origin and licence.
+
+    Args:
+        data_dir: Where others are looked for, and these are not.
     """
     file = resources.files("dlrt.datasets").joinpath("digits.npz")
     with file.open("rb") as stream:
@@ -27,14 +30,13 @@ def load_digits() -> Dataset:
             images, labels = archive["images"], archive["labels"]
     images, labels = _enlarge(images), labels.astype(np.int64)
     train, test = _split_indices(labels)
-    return Dataset(
-        name="digits",
+    return Arrays(
         x_train=images[train],
         y_train=labels[train],
         x_test=images[test],
         y_test=labels[test],
-        num_classes=NUM_CLASSES,
         source="embedded",
+        num_classes=NUM_CLASSES,
     )
 
 

@@ -8,29 +8,21 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
+from dlrt.datasets._dataset import Arrays
 from dlrt.datasets._errors import DatasetFileError
 
 NUM_CLASSES = 10
+_KEYS = ("x_train", "y_train", "x_test", "y_test")
 _IMAGE_SHAPE = (28, 28)
 _CIFAR10_PLANES = (3, 32, 32)
 
 _IDX_UINT8 = b"\x00\x00\x08"
 
 
-class RawArrays(NamedTuple):
-    """The four arrays of a data set as they are stored."""
-
-    x_train: np.ndarray
-    y_train: np.ndarray
-    x_test: np.ndarray
-    y_test: np.ndarray
-
-
-def read_npz(path: Path) -> RawArrays:
+def read_npz(path: Path) -> Arrays:
     """Reads and checks a data set stored as one `.npz` file.
 
     Args:
@@ -48,17 +40,18 @@ def read_npz(path: Path) -> RawArrays:
             raise DatasetFileError(f"{path}: not a complete npz (zip) archive")
         stream.seek(0)
         with np.load(stream, allow_pickle=False) as archive:
-            missing = [key for key in RawArrays._fields if key not in archive]
+            missing = [key for key in _KEYS if key not in archive]
             if missing:
                 raise DatasetFileError(
                     f"{path}: no array named {', '.join(missing)} among {archive.files}"
                 )
-            arrays = RawArrays(*(archive[key] for key in RawArrays._fields))
+            x_train, y_train, x_test, y_test = (archive[key] for key in _KEYS)
+    arrays = Arrays(x_train, y_train, x_test, y_test, num_classes=NUM_CLASSES)
     _check(arrays, path)
     return arrays
 
 
-def read_idx_directory(directory: Path) -> RawArrays:
+def read_idx_directory(directory: Path) -> Arrays:
     """Reads and checks a data set stored as four gzipped idx files.
 
     Args:
@@ -71,7 +64,8 @@ def read_idx_directory(directory: Path) -> RawArrays:
     Raises:
         DatasetFileError: If a file cannot be read or holds something else.
     """
-    arrays = RawArrays(
+    arrays = Arrays(
+        num_classes=NUM_CLASSES,
         x_train=_read_idx(directory / "train-images-idx3-ubyte.gz"),
         y_train=_read_idx(directory / "train-labels-idx1-ubyte.gz"),
         x_test=_read_idx(directory / "t10k-images-idx3-ubyte.gz"),
@@ -81,7 +75,7 @@ def read_idx_directory(directory: Path) -> RawArrays:
     return arrays
 
 
-def read_cifar10(path: Path) -> RawArrays:
+def read_cifar10(path: Path) -> Arrays:
     """Reads and checks the binary version of CIFAR-10, one archive.
 
     Each of its records is a label and the red, green and blue plane of an image.
@@ -105,7 +99,8 @@ def read_cifar10(path: Path) -> RawArrays:
             records = np.frombuffer(file.read(), np.uint8)
             parts[kind].append(records.reshape(-1, 1 + math.prod(_CIFAR10_PLANES)))
         train, test = (np.concatenate(batches) for batches in parts.values())
-    arrays = RawArrays(*_cifar10_images(train), *_cifar10_images(test))
+    images = *_cifar10_images(train), *_cifar10_images(test)
+    arrays = Arrays(*images, num_classes=NUM_CLASSES)
     _check(arrays, path, (32, 32, 3))
     return arrays
 
@@ -151,7 +146,7 @@ def reporting(path: Path | str) -> Iterator[None]:
 
 
 def _check(
-    arrays: RawArrays,
+    arrays: Arrays,
     where: os.PathLike[str],
     shape: tuple[int, ...] = _IMAGE_SHAPE,
 ) -> None:

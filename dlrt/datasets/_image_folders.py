@@ -5,14 +5,14 @@ import tarfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
 
 import numpy as np
 
-from dlrt.datasets._decode import Size, decoded, suffixes
+from dlrt.datasets._dataset import Arrays
+from dlrt.datasets._decode import Size, decode, suffixes
 from dlrt.datasets._errors import DatasetFileError
-from dlrt.datasets._files import RawArrays, reporting
-from dlrt.datasets._places import places
+from dlrt.datasets._files import reporting
+from dlrt.datasets._places import assign_parts
 
 # How many names of files that are left out are shown.
 _SHOWN = 3
@@ -21,23 +21,10 @@ _SHOWN = 3
 Entry = tuple[PurePosixPath, str, Callable[[], bytes] | None]
 
 
-class ClassFolders(NamedTuple):
-    """Images with the names of their classes.
-
-    Attributes:
-        arrays: Images `(N, h, w)`, or `(N, h, w, 3)` unless all are grey, from 0 for
-            black to 255, and labels.
-        class_names: The name of each class, sorted.
-        remarks: What has been left out, or taken for something else.
-    """
-
-    arrays: RawArrays
-    class_names: tuple[str, ...]
-    remarks: list[str]
-
-
-def read_folder(directory: Path, image_size: Size | None = None) -> ClassFolders:
+def read_folder(directory: Path, image_size: Size | None = None) -> Arrays:
     """Reads `<part>/<class>/<image>`, or `<class>/<image>` without parts.
+
+    Images are coloured unless all are grey; labels count the sorted names of classes.
 
     Args:
         directory: The folder.
@@ -50,7 +37,7 @@ def read_folder(directory: Path, image_size: Size | None = None) -> ClassFolders
     return _read(directory, _files_in(directory), image_size)
 
 
-def read_archive(path: Path, image_size: Size | None = None) -> ClassFolders:
+def read_archive(path: Path, image_size: Size | None = None) -> Arrays:
     """`read_folder`, of a tar archive, which is not unpacked."""
     return _read(path, _members_of(path), image_size)
 
@@ -106,9 +93,7 @@ def _is_image(path: PurePosixPath) -> bool:
     return path.suffix.lower() in suffixes() and not _is_hidden(path)
 
 
-def _read(
-    where: Path, entries: Iterable[Entry], image_size: Size | None
-) -> ClassFolders:
+def _read(where: Path, entries: Iterable[Entry], image_size: Size | None) -> Arrays:
     folders: set[PurePosixPath] = set()
     readers: dict[PurePosixPath, tuple[str, Callable[[], bytes]]] = {}
     for path, name, read in entries:
@@ -117,12 +102,12 @@ def _read(
         else:
             readers[path] = name, read
     images = sorted(filter(_is_image, readers))
-    found = places(where, images)
+    found = assign_parts(where, images)
     pixels: dict[str, list[np.ndarray]] = {"train": [], "test": []}
     names: dict[str, list[str]] = {"train": [], "test": []}
     first: tuple[PurePosixPath, tuple[int, ...]] | None = None
     for path, part, class_name in found.used:
-        image = decoded(*readers[path], image_size)
+        image = decode(*readers[path], image_size)
         shape = image.shape[:2]
         first = first or (path, shape)
         if shape != first[1]:
@@ -139,7 +124,7 @@ def _read(
             f"{where}: test has classes that train has not: {', '.join(unknown)}"
         )
     grey = all(image.ndim == 2 for part in pixels.values() for image in part)
-    x_train, x_test = (_stacked(part, grey) for part in pixels.values())
+    x_train, x_test = (_stack(part, grey) for part in pixels.values())
     y_train, y_test = (np.searchsorted(classes, part) for part in names.values())
     hidden = set(filter(_is_hidden, readers))
     left_out = {
@@ -157,8 +142,11 @@ def _read(
         remarks.append(_counted(what, found.within))
     if found.tested_on is not None:
         remarks.append(f"the images in {found.tested_on} are taken for testing")
-    arrays = RawArrays(x_train, y_train, x_test, y_test)
-    return ClassFolders(arrays, tuple(classes), remarks)
+    return Arrays(
+        *(x_train, y_train, x_test, y_test),
+        class_names=tuple(classes),
+        remarks=tuple(remarks),
+    )
 
 
 def _empty(
@@ -179,10 +167,14 @@ def _counted(what: str, paths: Sequence[PurePosixPath]) -> str:
     return f"{what}: {len(paths):,} ({shown}{more})"
 
 
-def _stacked(images: list[np.ndarray], grey: bool) -> np.ndarray:
-    if grey:
-        return np.stack(images)
-    return np.stack([np.stack([x] * 3, axis=-1) if x.ndim == 2 else x for x in images])
+def _stack(images: list[np.ndarray], grey: bool) -> np.ndarray:
+    if not grey:
+        images = [np.stack([x] * 3, axis=-1) if x.ndim == 2 else x for x in images]
+    stacked = np.stack(images)
+    # Some have more bits than uint8, and are of float32.
+    if stacked.dtype != np.uint8:
+        stacked /= 255
+    return stacked
 
 
 def _written(shape: tuple[int, ...]) -> str:

@@ -12,33 +12,85 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dlrt.datasets import _download
+from dlrt.datasets._data_dir import find_own_directory
+from dlrt.datasets._dataset import Arrays
 from dlrt.datasets._download import RemoteFile
-from dlrt.datasets._files import (
-    RawArrays,
-    read_cifar10,
-    read_idx_directory,
-    read_npz,
-)
+from dlrt.datasets._errors import DatasetFileError, DatasetUnavailableError
+from dlrt.datasets._files import read_cifar10, read_idx_directory, read_npz
+from dlrt.datasets._image_folders import read_archive, read_folder
 
 
 @dataclass(frozen=True)
-class CacheEntry:
-    """How a data set is laid out in the Keras cache.
+class CachedImages:
+    """A data set that may be in the user's directory, or in the Keras cache.
 
     Args:
-        subdirectory: Where its files are, relative to the cache's root.
-        files: Its files.
+        name: Its name.
+        subdirectory: Where its files are in the cache, relative to its root.
+        files: These files.
         read: Reads and checks the data set in a directory with its files.
+        own: What it may be called in the user's directory.
+        read_own: Reads and checks what is called so.
     """
 
+    name: str
     subdirectory: str
     files: tuple[RemoteFile, ...]
-    read: Callable[[Path], RawArrays]
+    read: Callable[[Path], Arrays]
+    own: tuple[str, ...]
+    read_own: Callable[[Path], Arrays] = read_npz
 
     @property
     def directory(self) -> Path:
         """The absolute form of `subdirectory`."""
         return _keras_home() / self.subdirectory
+
+    def load(self, data_dir: str | os.PathLike[str] | None) -> Arrays:
+        """Loads it from the first place that has it.
+
+        Args:
+            data_dir: The user's directory; if `None`, what `DLRT_DATA_DIR` names.
+
+        Raises:
+            DatasetFileError: If a file in the user's directory cannot be used.
+            DatasetUnavailableError: If it is in none of the places.
+        """
+        tried = []
+        source, directory = find_own_directory(data_dir)
+        if directory is None:
+            tried.append(f"{source} is not set")
+        else:
+            for path in (directory / name for name in self.own):
+                if os.path.lexists(path):
+                    return self.read_own(path)._replace(source=source)
+            nothing = " and no ".join(self.own)
+            tried.append(f"{source} ({directory}) has no {nothing}")
+
+        remarks: tuple[str, ...] = ()
+        missing = self.missing()
+        if missing:
+            lacking = ", ".join(missing)
+            tried.append(f"the Keras cache ({self.directory}) has no {lacking}")
+        else:
+            try:
+                return self.read(self.directory)._replace(source="the Keras cache")
+            except DatasetFileError as error:
+                tried.append(f"the Keras cache cannot be used: {error}")
+                remarks = (
+                    f"{error}. A new download was used instead, but not kept, as no "
+                    "file is overwritten. Delete or move the file for the next "
+                    "download to be kept.",
+                )
+
+        try:
+            arrays = self.download()
+        except (OSError, DatasetFileError) as error:
+            tried.append(f"the download failed: {error}")
+            raise DatasetUnavailableError(
+                f"The data set {self.name!r} could not be had. Tried: "
+                f"{'; '.join(tried)}"
+            ) from error
+        return arrays._replace(source="download", remarks=remarks)
 
     def missing(self) -> list[str]:
         """Returns the names of the files that are not in the cache."""
@@ -48,7 +100,7 @@ class CacheEntry:
             if not os.path.lexists(self.directory / file.name)
         ]
 
-    def download(self) -> RawArrays:
+    def download(self) -> Arrays:
         """Downloads the data set, checks it and stores what was missing.
 
         A file gets its name in the cache only once the whole data set is
@@ -70,50 +122,59 @@ class CacheEntry:
         return arrays
 
 
-def _read_mnist(directory: Path) -> RawArrays:
+def _read_mnist(directory: Path) -> Arrays:
     return read_npz(directory / "mnist.npz")
 
 
-def _read_cifar10(directory: Path) -> RawArrays:
+def _read_cifar10(directory: Path) -> Arrays:
     return read_cifar10(directory / _CIFAR10)
+
+
+def _read_own_cifar10(path: Path) -> Arrays:
+    return read_folder(path) if path.is_dir() else read_archive(path)
 
 
 _CIFAR10 = "cifar-10-binary.tar.gz"
 
-CACHE_ENTRIES = {
-    "mnist": CacheEntry(
-        subdirectory="datasets",
-        files=(
-            RemoteFile(
-                "mnist.npz",
-                "731c5ac602752760c8e48fbffcf8c3b850d9dc2a2aedcf2cc48468fc17b673d1",
-            ),
+MNIST = CachedImages(
+    name="mnist",
+    subdirectory="datasets",
+    files=(
+        RemoteFile(
+            "mnist.npz",
+            "731c5ac602752760c8e48fbffcf8c3b850d9dc2a2aedcf2cc48468fc17b673d1",
         ),
-        read=_read_mnist,
     ),
-    "fashion_mnist": CacheEntry(
-        subdirectory=os.path.join("datasets", "fashion-mnist"),
-        files=(
-            RemoteFile("train-labels-idx1-ubyte.gz"),
-            RemoteFile("train-images-idx3-ubyte.gz"),
-            RemoteFile("t10k-labels-idx1-ubyte.gz"),
-            RemoteFile("t10k-images-idx3-ubyte.gz"),
+    read=_read_mnist,
+    own=("mnist.npz",),
+)
+FASHION_MNIST = CachedImages(
+    name="fashion_mnist",
+    subdirectory=os.path.join("datasets", "fashion-mnist"),
+    files=(
+        RemoteFile("train-labels-idx1-ubyte.gz"),
+        RemoteFile("train-images-idx3-ubyte.gz"),
+        RemoteFile("t10k-labels-idx1-ubyte.gz"),
+        RemoteFile("t10k-images-idx3-ubyte.gz"),
+    ),
+    read=read_idx_directory,
+    own=("fashion_mnist.npz",),
+)
+# Keras caches the version of pickled objects, which are never loaded here.
+CIFAR10 = CachedImages(
+    name="cifar10",
+    subdirectory="datasets",
+    files=(
+        RemoteFile(
+            _CIFAR10,
+            "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
+            "https://www.cs.toronto.edu/~kriz/",
         ),
-        read=read_idx_directory,
     ),
-    # Keras caches the version of pickled objects, which are never loaded here.
-    "cifar10": CacheEntry(
-        subdirectory="datasets",
-        files=(
-            RemoteFile(
-                _CIFAR10,
-                "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
-                "https://www.cs.toronto.edu/~kriz/",
-            ),
-        ),
-        read=_read_cifar10,
-    ),
-}
+    read=_read_cifar10,
+    own=("cifar10", "cifar10.tar.gz"),
+    read_own=_read_own_cifar10,
+)
 
 
 def _keras_home() -> Path:

@@ -3,17 +3,16 @@
 import os
 import re
 import warnings
-from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
-from dlrt import phrases
-from dlrt.datasets._corpus import Corpus
-from dlrt.datasets._data_dir import ENVIRONMENT_VARIABLE, own_directory
-from dlrt.datasets._errors import DatasetFallbackWarning, DatasetUnavailableError
-from dlrt.datasets._parallel_text import PARTS, ParallelText, read_folder
-from dlrt.datasets._ted import load_ted
+from dlrt.datasets._corpus import PARTS, Corpus
+from dlrt.datasets._data_dir import ENVIRONMENT_VARIABLE, find_own_directory
+from dlrt.datasets._errors import DatasetFileError, DatasetUnavailableError
+from dlrt.datasets._named import find_path, load_named
+from dlrt.datasets._parallel_text import clean_pairs, read_folder
+from dlrt_names.data_sets import CORPORA
 
-NAMES = ("auto", "pt_en", "ted", "phrases")
 _SOURCE_LANGUAGE = "pt"
 _TARGET_LANGUAGE = "en"
 
@@ -45,10 +44,10 @@ def load_corpus(
     is blank are dropped with a warning.
 
     Args:
-        name: One of `"pt_en"`, `"ted"`, `"phrases"` and `"auto"`, which is
-            `"pt_en"` where `DLRT_DATA_DIR` has it, else the phrases with a
-            warning; or the path of a folder. A folder that has the name of a
-            corpus is reached as `"./<name>"` or as a `Path`.
+        name: One of `"pt_en"`, `"ted"`, `"phrases"`, what `register_corpus` has
+            added, and `"auto"`, which is `"pt_en"` where `DLRT_DATA_DIR` has it,
+            else the phrases with a warning; or the path of a folder. A folder that
+            has the name of a corpus is reached as `"./<name>"` or as a `Path`.
         source_language: The suffix of the files to translate from, in a
             folder that `name` is the path of.
         target_language: The suffix of their translations.
@@ -74,57 +73,57 @@ def load_corpus(
     >>> len(corpus.train), len(corpus.validation), len(corpus.test)
     (60000, 1000, 1000)
     """
-    if isinstance(name, str) and name in NAMES:
+    if name in CORPORA:
+        name = str(name)
         _check_named(name, source_language, target_language)
-        if name == "phrases":
-            return _load_phrases()
-        if name == "ted":
-            return _corpus(name, "tensorflow-datasets", load_ted())
-        try:
-            folder = _find_pt_en()
-        except DatasetUnavailableError as error:
-            if name != "auto":
-                raise
-            warnings.warn(
-                "The corpus pt_en could not be had. THE GENERATED PHRASES ARE USED "
-                "INSTEAD: results are not results on natural text. Set the "
-                f"environment variable {ENVIRONMENT_VARIABLE} to a folder with pt_en, "
-                'or load "phrases".\n'
-                f"{error}",
-                DatasetFallbackWarning,
-                stacklevel=2,
-            )
-            return _load_phrases()
-        parts = read_folder(folder, source_language, target_language)
-        return _corpus("pt_en", ENVIRONMENT_VARIABLE, parts)
+        warning = (
+            "The corpus pt_en could not be had. THE GENERATED PHRASES ARE USED "
+            "INSTEAD: results are not results on natural text. Set the environment "
+            f"variable {ENVIRONMENT_VARIABLE} to a folder with pt_en, or load "
+            '"phrases".\n'
+        )
+        name, corpus = load_named(CORPORA, name, warning)
+    else:
+        folder = find_path(name, CORPORA, "an existing folder", Path.is_dir)
+        _check_languages(source_language, target_language)
+        name = folder.resolve().name
+        corpus = read_folder(folder, source_language, target_language)
+    parts, dropped = {}, {}
+    for part in PARTS:
+        pairs = list(getattr(corpus, part))
+        parts[part] = clean_pairs(pairs)
+        dropped[part] = len(pairs) - len(parts[part])
+        if not parts[part]:
+            raise DatasetFileError(f"The corpus {name!r} has no pair for {part}")
+    if any(dropped.values()):
+        counts = ", ".join(f"{count} in {part}" for part, count in dropped.items())
+        warnings.warn(
+            f"{sum(dropped.values())} pairs of the corpus {name!r} were dropped, as a "
+            f"side was blank: {counts}",
+            stacklevel=2,
+        )
+    return Corpus(name, corpus.source, **parts)
 
-    folder = _own_folder(name)
-    _check_languages(source_language, target_language)
-    parts = read_folder(folder, source_language, target_language)
-    return _corpus(folder.resolve().name, str(folder), parts)
 
-
-def _find_pt_en() -> Path:
-    source, directory = own_directory()
+def load_pt_en() -> Corpus:
+    """Loads the folder of that name in the user's directory."""
+    source, directory = find_own_directory()
     if directory is None:
         reason = f"{source} is not set"
     elif not os.path.lexists(directory / "pt_en"):
         reason = f"{source} ({directory}) has no folder pt_en"
     else:
-        return directory / "pt_en"
+        folder = directory / "pt_en"
+        corpus = read_folder(folder, _SOURCE_LANGUAGE, _TARGET_LANGUAGE)
+        return replace(corpus, source=source)
     raise DatasetUnavailableError(f"The corpus 'pt_en' could not be had: {reason}")
 
 
-def _own_folder(name: object) -> Path:
-    # An empty path would otherwise mean the working directory.
-    if isinstance(name, str | os.PathLike) and os.fspath(name):
-        folder = Path(name).expanduser()
-        if folder.is_dir():
-            return folder
-    raise ValueError(
-        f"`name` must be one of {NAMES} or the path of an existing folder. "
-        f"Received: name={name!r}"
-    )
+def load_phrases() -> Corpus:
+    """Generates the corpus that comes with the package."""
+    from dlrt.phrases.generate import generate_parts
+
+    return Corpus("phrases", "embedded", *map(tuple, generate_parts()))
 
 
 def _check_named(name: str, source_language: str, target_language: str) -> None:
@@ -152,21 +151,3 @@ def _check_languages(source_language: object, target_language: object) -> None:
             "`source_language` and `target_language` must differ. "
             f"Received: {source_language!r} for both"
         )
-
-
-def _corpus(name: str, source: str, parts: Mapping[str, ParallelText]) -> Corpus:
-    dropped = {part: parts[part].num_dropped for part in PARTS}
-    if any(dropped.values()):
-        counts = ", ".join(f"{count} in {part}" for part, count in dropped.items())
-        warnings.warn(
-            f"{sum(dropped.values())} pairs of the corpus {name!r} were dropped, as a "
-            f"side was blank: {counts}",
-            stacklevel=3,
-        )
-    return Corpus(name, source, **{part: parts[part].pairs for part in PARTS})
-
-
-def _load_phrases() -> Corpus:
-    """The corpus that comes with the package."""
-    train, validation, test = map(tuple, phrases.generate_parts())
-    return Corpus("phrases", "embedded", train, validation, test)

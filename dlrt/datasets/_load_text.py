@@ -4,11 +4,13 @@ import os
 import warnings
 from pathlib import Path
 
+from dlrt.datasets._corpus import PARTS
 from dlrt.datasets._errors import DatasetFileError
 from dlrt.datasets._lines import clean, read_lines
-from dlrt.datasets._load_corpus import NAMES, load_corpus
-from dlrt.datasets._parallel_text import PARTS
+from dlrt.datasets._load_corpus import load_corpus
+from dlrt.datasets._named import find_path
 from dlrt.datasets._text import Text
+from dlrt_names.data_sets import CORPORA
 
 _FILES = {
     "train": ("train.txt",),
@@ -58,7 +60,7 @@ def load_text(name: str | os.PathLike[str] = "auto") -> Text:
     >>> len(text.train), len(text.validation), len(text.test)
     (60000, 1000, 1000)
     """
-    if isinstance(name, str) and name in NAMES:
+    if name in CORPORA:
         # What it warns of concerns the caller of this function.
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
@@ -69,22 +71,10 @@ def load_text(name: str | os.PathLike[str] = "auto") -> Text:
             part: tuple(pair.target for pair in getattr(corpus, part)) for part in PARTS
         }
         return Text(corpus.name, corpus.source, **lines)
-    path = _own_path(name)
+    path = find_path(name, CORPORA, "an existing file or folder", Path.exists)
     if path.is_dir():
         return Text(path.resolve().name, str(path), **_read_folder(path))
     return Text(path.stem, str(path), **_read_file(path))
-
-
-def _own_path(name: object) -> Path:
-    # An empty path would otherwise mean the working directory.
-    if isinstance(name, str | os.PathLike) and os.fspath(name):
-        path = Path(name).expanduser()
-        if path.exists():
-            return path
-    raise ValueError(
-        f"`name` must be one of {NAMES} or the path of an existing file or folder. "
-        f"Received: name={name!r}"
-    )
 
 
 def _read_folder(folder: Path) -> dict[str, tuple[str, ...]]:

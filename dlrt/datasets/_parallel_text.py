@@ -2,25 +2,13 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
 
-from dlrt.datasets._corpus import SentencePair
+from dlrt.datasets._corpus import PARTS, Corpus, SentencePair
 from dlrt.datasets._errors import DatasetFileError
 from dlrt.datasets._lines import clean, read_lines
 
-PARTS = ("train", "validation", "test")
 
-
-class ParallelText(NamedTuple):
-    """The pairs of one part, and how many were left out as blank."""
-
-    pairs: tuple[SentencePair, ...]
-    num_dropped: int
-
-
-def read_folder(
-    folder: Path, source_language: str, target_language: str
-) -> dict[str, ParallelText]:
+def read_folder(folder: Path, source_language: str, target_language: str) -> Corpus:
     """Reads and checks a corpus of the files `<part>.<language>`.
 
     What a line is, `read_lines` says.
@@ -31,7 +19,7 @@ def read_folder(
         target_language: The suffix of their translations.
 
     Returns:
-        The text of each of `PARTS`.
+        The pairs as they are, blank sides included.
 
     Raises:
         DatasetFileError: If files are missing, cannot be read, hold something
@@ -42,33 +30,33 @@ def read_folder(
     missing = [name for name in names if not (folder / name).exists()]
     if missing:
         raise DatasetFileError(f"{folder}: no file named {', '.join(missing)}")
-    return {
+    parts = {
         part: _read_part(*(folder / f"{part}.{language}" for language in languages))
         for part in PARTS
     }
+    return Corpus(folder.resolve().name, str(folder), **parts)
 
 
-def clean_pairs(pairs: Iterable[tuple[str, str]]) -> ParallelText:
+def clean_pairs(pairs: Iterable[tuple[str, str]]) -> tuple[SentencePair, ...]:
     """Strips and normalises both sides, and drops pairs with a blank side.
 
     Args:
         pairs: A sentence and its translation each.
     """
-    cleaned = [SentencePair(clean(source), clean(target)) for source, target in pairs]
-    kept = tuple(pair for pair in cleaned if pair.source and pair.target)
-    return ParallelText(kept, len(cleaned) - len(kept))
+    cleaned = (SentencePair(clean(source), clean(target)) for source, target in pairs)
+    return tuple(pair for pair in cleaned if pair.source and pair.target)
 
 
-def _read_part(source_path: Path, target_path: Path) -> ParallelText:
+def _read_part(source_path: Path, target_path: Path) -> tuple[SentencePair, ...]:
     sources, targets = read_lines(source_path), read_lines(target_path)
     if len(sources) != len(targets):
         raise DatasetFileError(
             f"{source_path} has {len(sources)} lines, but {target_path} has "
             f"{len(targets)}: line i of one must translate line i of the other"
         )
-    text = clean_pairs(zip(sources, targets, strict=True))
-    if not text.pairs:
+    pairs = tuple(map(SentencePair, sources, targets))
+    if not any(clean(source) and clean(target) for source, target in pairs):
         raise DatasetFileError(
             f"{source_path} and {target_path}: no line with text in both"
         )
-    return text
+    return pairs

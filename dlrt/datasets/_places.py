@@ -52,8 +52,10 @@ class Places(NamedTuple):
     within: list[PurePosixPath]
 
 
-def places(where: Path, paths: Sequence[PurePosixPath]) -> Places:
-    """What images are for: `<part>/<class>/...`, `<class>/<part>/...`, `<class>/...`.
+def assign_parts(where: Path, paths: Sequence[PurePosixPath]) -> Places:
+    """Finds what images are for, by where they are.
+
+    That is `<part>/<class>/...`, `<class>/<part>/...`, or `<class>/...`.
 
     The names of parts are those of `_PARTS`, in any case, with the same before and
     after them: `seg_train` and `seg_test`. Folders that all images are in say nothing,

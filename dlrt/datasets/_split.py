@@ -5,7 +5,7 @@ from numbers import Integral, Real
 
 import numpy as np
 
-from dlrt.datasets._dataset import Dataset
+from dlrt.datasets._dataset import Dataset, check
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +70,7 @@ def split(
     >>> len(splits.x_train), len(splits.x_val), len(splits.x_test)
     (1200, 237, 360)
     """
-    _check_dataset(dataset)
+    check(dataset)
     if not _is_integer(seed) or seed < 0:
         raise ValueError(f"`seed` must be a non-negative int. Received: seed={seed!r}")
     if not _is_real(fraction) or not 0 < fraction <= 1:
@@ -147,36 +147,6 @@ def _num_validation(val_size: int | float, num_images: int) -> int:
         "`val_size` must be a positive int (a number of images) or a float in "
         f"(0, 1) (a share of them). Received: val_size={val_size!r}"
     )
-
-
-def _check_dataset(dataset: Dataset) -> None:
-    if not isinstance(dataset, Dataset):
-        raise ValueError(
-            f"`dataset` must be a `Dataset`. Received: {type(dataset).__name__}"
-        )
-    for part in ("train", "test"):
-        images = getattr(dataset, f"x_{part}")
-        labels = getattr(dataset, f"y_{part}")
-        if not isinstance(images, np.ndarray) or not isinstance(labels, np.ndarray):
-            raise ValueError(
-                f"`dataset` must hold NumPy arrays. Received: x_{part} of type "
-                f"{type(images).__name__}, y_{part} of type {type(labels).__name__}"
-            )
-        if len(images) == 0 or labels.shape != (len(images),):
-            raise ValueError(
-                f"`dataset` must have images and one label for each. Received: "
-                f"x_{part} of shape {images.shape}, y_{part} of shape {labels.shape}"
-            )
-        if not np.issubdtype(labels.dtype, np.integer):
-            raise ValueError(
-                f"`dataset` must have integer labels. Received: y_{part} of dtype "
-                f"{labels.dtype}"
-            )
-        if labels.min() < 0 or labels.max() >= dataset.num_classes:
-            raise ValueError(
-                f"`dataset` must have labels in [0, {dataset.num_classes}). "
-                f"Received: y_{part} from {labels.min()} to {labels.max()}"
-            )
 
 
 def _is_integer(value: object) -> bool:

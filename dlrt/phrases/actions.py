@@ -26,7 +26,6 @@ from dlrt.phrases.lexicon import (
 from dlrt.phrases.noun_phrases import (
     NounPhrase,
     build,
-    join,
     known,
     person_name,
     place,
@@ -93,10 +92,10 @@ def transitive(choices: Choices) -> SentencePair:
     verb, nouns = choices.of(_TRANSITIVE)
     verb, tense = _with_tense(choices, verb)
     who = subject(choices)
-    what = _object(choices, nouns)
+    what = some(choices, nouns).words
     if choices.once_in(6):
         link = SentencePair("e", "and")
-        what = join_pairs(what, link, _object(choices, nouns))
+        what = join_pairs(what, link, some(choices, nouns))
     where = place(choices, "em") if choices.once_in(5) else NOTHING
     return _told_or_asked(choices, who, verb, tense, join_pairs(what, where))
 
@@ -104,7 +103,7 @@ def transitive(choices: Choices) -> SentencePair:
 def ditransitive(choices: Choices) -> SentencePair:
     """Says or asks who gives what to whom."""
     verb, tense = _with_tense(choices, choices.of((DAR, MOSTRAR, VENDER)))
-    what = _object(choices, THINGS)
+    what = some(choices, THINGS)
     whom = person_name(choices) if choices.once_in(3) else known(choices, PEOPLE)
     to_whom = SentencePair(contract("a", whom.source), f"to {whom.target}")
     rest = join_pairs(what, to_whom)
@@ -147,7 +146,7 @@ def question_word(choices: Choices) -> SentencePair:
     if asked.source == "quando":
         tense = Tense.FUTURE
     time = NOTHING if asked.source == "quando" else when(choices, tense)
-    rest = join_pairs(_object(choices, nouns) if has_object else NOTHING, time)
+    rest = join_pairs(some(choices, nouns) if has_object else NOTHING, time)
     if asked.source == "quem":
         predicate = conjugate(verb, tense, THIRD)
         positive = SentencePair(predicate.source, predicate.positive)
@@ -162,13 +161,8 @@ def compound(choices: Choices) -> SentencePair:
     """Joins two short statements."""
     link = choices.of(_LINKS)
     first, second = _short_statement(choices), _short_statement(choices)
-    return sentence(
-        SentencePair(
-            first.source + link.source + second.source,
-            first.target + link.target + second.target,
-        ),
-        ".",
-    )
+    parts = zip(first, link, second, strict=True)
+    return sentence(SentencePair(*map("".join, parts)), ".")
 
 
 def _short_statement(choices: Choices) -> SentencePair:
@@ -177,8 +171,8 @@ def _short_statement(choices: Choices) -> SentencePair:
     who = simple_subject(choices)
     what = build(choices.of(nouns), DEFINITE, choices.once_in(3))
     time = SentencePair("ontem", "yesterday") if tense is Tense.PAST else NOTHING
-    rest = SentencePair(join(what.source, time.source), join(what.target, time.target))
     predicate = conjugate(verb, tense, who.person)
+    rest = join_pairs(what, time)
     return statement(who, predicate, rest, negated=choices.once_in(3))
 
 
@@ -206,8 +200,3 @@ def _with_tense(choices: Choices, verb: Verb) -> tuple[Verb, Tense]:
     if verb.stative and tense in (Tense.PROGRESSIVE, Tense.ABILITY):
         tense = Tense.PRESENT
     return verb, tense
-
-
-def _object(choices: Choices, nouns: tuple[Noun, ...]) -> SentencePair:
-    phrase = some(choices, nouns)
-    return SentencePair(phrase.source, phrase.target)

@@ -2,9 +2,8 @@
 
 from dlrt.phrases.choices import Choices
 from dlrt.phrases.clauses import NOTHING, Tense
-from dlrt.phrases.expressions import at_time, on_date, on_weekday
+from dlrt.phrases.expressions import at_time, count, on_date, on_weekday
 from dlrt.phrases.lexicon import WEEKDAYS
-from dlrt.phrases.number_words import english_number, portuguese_number
 from dlrt.phrases.sentence_pair import SentencePair
 
 
@@ -69,11 +68,8 @@ def _in_the_future(choices: Choices) -> SentencePair:
 
 
 def _duration(choices: Choices) -> SentencePair:
-    count = choices.between(2, 30)
-    source, target = choices.of((("dias", "days"), ("anos", "years")))
-    return SentencePair(
-        f"{portuguese_number(count)} {source}", f"{english_number(count)} {target}"
-    )
+    number = choices.between(2, 30)
+    return count(number, *choices.of((("dia", "day"), ("ano", "year"))))
 
 
 def _is_feminine(weekday: str) -> bool:

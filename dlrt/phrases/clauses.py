@@ -100,17 +100,12 @@ def statement(
     subject: NounPhrase, predicate: Predicate, rest: SentencePair, negated: bool
 ) -> SentencePair:
     """Returns a statement without capital and full stop."""
-    if not negated:
-        return SentencePair(
-            join(subject.source, predicate.source, rest.source),
-            join(subject.target, predicate.positive, rest.target),
-        )
-    auxiliary = predicate.auxiliary
-    negation = "cannot" if auxiliary == "can" else f"{auxiliary} not"
-    return SentencePair(
-        join(subject.source, "não", predicate.source, rest.source),
-        join(subject.target, negation, predicate.main, rest.target),
-    )
+    verb = SentencePair(predicate.source, predicate.positive)
+    if negated:
+        auxiliary = predicate.auxiliary
+        negation = "cannot" if auxiliary == "can" else f"{auxiliary} not"
+        verb = SentencePair(f"não {verb.source}", join(negation, predicate.main))
+    return join_pairs(subject, verb, rest)
 
 
 def question(
@@ -140,7 +135,7 @@ def question(
     )
 
 
-def join_pairs(*pairs: SentencePair) -> SentencePair:
+def join_pairs(*pairs: SentencePair | NounPhrase) -> SentencePair:
     """Joins the parts of a clause with spaces, without the empty ones."""
     return SentencePair(
         join(*(pair.source for pair in pairs)), join(*(pair.target for pair in pairs))

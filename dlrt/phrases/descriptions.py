@@ -17,11 +17,12 @@ from dlrt.phrases.clauses import (
     statement,
 )
 from dlrt.phrases.determiners import INDEFINITE, form_of
-from dlrt.phrases.expressions import some_price
+from dlrt.phrases.expressions import count, some_price
 from dlrt.phrases.lexicon import ANIMALS, COMPARATIVES, PEOPLE, PLACES, THINGS, Noun
 from dlrt.phrases.noun_phrases import (
     NounPhrase,
     adjectives_for,
+    agree,
     build,
     join,
     known,
@@ -31,7 +32,6 @@ from dlrt.phrases.noun_phrases import (
     some,
     subject,
 )
-from dlrt.phrases.number_words import english_number, portuguese_number
 from dlrt.phrases.sentence_pair import SentencePair
 from dlrt.phrases.verbs import CUSTAR, TER
 
@@ -41,11 +41,9 @@ def noun_phrase(choices: Choices) -> SentencePair:
     nouns = choices.of((PEOPLE, ANIMALS, THINGS, PLACES))
     if choices.once_in(4):
         # Up to hundreds of thousands, each length as often.
-        count = choices.between(2, 10 ** choices.between(1, 6) - 1)
-        phrase = many(count, choices.of(nouns))
-    else:
-        phrase = some(choices, nouns)
-    return SentencePair(phrase.source, phrase.target)
+        number = choices.between(2, 10 ** choices.between(1, 6) - 1)
+        return many(number, choices.of(nouns)).words
+    return some(choices, nouns).words
 
 
 def price(choices: Choices) -> SentencePair:
@@ -67,9 +65,8 @@ def age(choices: Choices) -> SentencePair:
     if choices.once_in(4):
         return _asked_of(who, verb, SentencePair("quantos anos", "how old"))
     years = choices.between(2, 100)
-    rest = SentencePair(
-        f"{portuguese_number(years)} anos", f"{english_number(years)} years old"
-    )
+    source, target = count(years, "ano", "year")
+    rest = SentencePair(source, f"{target} old")
     return sentence(statement(who, verb, rest, negated=choices.once_in(6)), ".")
 
 
@@ -78,11 +75,7 @@ def quality(choices: Choices) -> SentencePair:
     nouns = choices.of((PEOPLE, PEOPLE, PEOPLE, ANIMALS, THINGS, PLACES))
     what = _known(choices, nouns)
     adjective = choices.of(adjectives_for(nouns[0]))
-    rest = SentencePair(
-        form_of(adjective.source, what.feminine, what.plural), adjective.target
-    )
-    if adjective.comparative and choices.once_in(3):
-        rest = SentencePair(f"muito {rest.source}", f"very {rest.target}")
+    rest = agree(choices, adjective, what.feminine, what.plural, very_once_in=3)
     verb = _be(choices, adjective.temporary, what.person)
     return _told_or_asked(choices, what, verb, rest)
 

@@ -3,9 +3,9 @@
 from dlrt.phrases.choices import Choices
 from dlrt.phrases.lexicon import DAYS_OF_MONTH, MONTHS, WEEKDAYS
 from dlrt.phrases.number_words import (
-    english_number,
     english_ordinal,
     english_year,
+    in_words,
     portuguese_number,
 )
 from dlrt.phrases.sentence_pair import SentencePair
@@ -21,8 +21,7 @@ _QUARTER, _HALF = 15, 30
 
 def number(choices: Choices) -> SentencePair:
     """Returns a number below 10 million, as often short as long."""
-    value = choices.below(10 ** choices.between(1, 7))
-    return SentencePair(portuguese_number(value), english_number(value))
+    return in_words(choices.below(10 ** choices.between(1, 7)))
 
 
 def calculation(choices: Choices) -> SentencePair:
@@ -38,12 +37,11 @@ def calculation(choices: Choices) -> SentencePair:
     if result < 0:
         left, right, result = right, left, -result
     # "vezes" is a feminine noun, which the number before it counts.
-    source_left = portuguese_number(left, feminine=source == "vezes")
+    first = in_words(left, feminine=source == "vezes")
+    second, third = in_words(right), in_words(result)
     return SentencePair(
-        f"{source_left} {source} {portuguese_number(right)} "
-        f"é igual a {portuguese_number(result)}",
-        f"{english_number(left)} {target} {english_number(right)} "
-        f"equals {english_number(result)}",
+        f"{first.source} {source} {second.source} é igual a {third.source}",
+        f"{first.target} {target} {second.target} equals {third.target}",
     )
 
 
@@ -54,16 +52,19 @@ def price(euros: int, cents: int) -> SentencePair:
     >>> price(12, 50).source
     'doze euros e cinquenta cêntimos'
     """
-    source, target = [], []
-    for value, source_unit, target_unit in (
-        (euros, "euro", "euro"),
-        (cents, "cêntimo", "cent"),
-    ):
-        if value:
-            ending = "" if value == 1 else "s"
-            source.append(f"{portuguese_number(value)} {source_unit}{ending}")
-            target.append(f"{english_number(value)} {target_unit}{ending}")
-    return SentencePair(" e ".join(source), " and ".join(target))
+    parts = [count(euros, "euro", "euro")] if euros else []
+    parts += [count(cents, "cêntimo", "cent")] if cents else []
+    sources, targets = zip(*parts, strict=True)
+    return SentencePair(" e ".join(sources), " and ".join(targets))
+
+
+def count(value: int, source: str, target: str) -> SentencePair:
+    """Returns so many of a masculine noun with plurals in "-s", from its singulars."""
+    ending = "" if value == 1 else "s"
+    number = in_words(value)
+    return SentencePair(
+        f"{number.source} {source}{ending}", f"{number.target} {target}{ending}"
+    )
 
 
 def some_price(choices: Choices) -> SentencePair:
@@ -84,8 +85,7 @@ def clock_time(hour: int, minute: int) -> SentencePair:
     >>> clock_time(3, 15)
     SentencePair(source='três e um quarto', target='a quarter past three')
     """
-    source_hour = portuguese_number(hour, feminine=True)
-    target_hour = english_number(hour)
+    source_hour, target_hour = in_words(hour, feminine=True)
     unit = "hora" if hour == 1 else "horas"
     if minute == 0:
         return SentencePair(f"{source_hour} {unit}", f"{target_hour} o'clock")
@@ -96,12 +96,10 @@ def clock_time(hour: int, minute: int) -> SentencePair:
     elif size == _HALF:
         source, target = "meia", "half"
     elif size % 5 == 0:
-        source, target = portuguese_number(size), english_number(size)
+        source, target = in_words(size)
     else:
-        ending = "" if size == 1 else "s"
         source_hour += f" {unit}"
-        source = f"{portuguese_number(size)} minuto{ending}"
-        target = f"{english_number(size)} minute{ending}"
+        source, target = count(size, "minuto", "minute")
     return SentencePair(
         f"{source_hour} {link} {source}", f"{target} {relation} {target_hour}"
     )

@@ -31,7 +31,7 @@ from dlrt.phrases.lexicon import (
     Adjective,
     Noun,
 )
-from dlrt.phrases.number_words import english_number, english_ordinal, portuguese_number
+from dlrt.phrases.number_words import english_ordinal, in_words
 from dlrt.phrases.sentence_pair import SentencePair
 from dlrt.phrases.verbs import FIRST, FIRST_PLURAL, SECOND, THIRD, THIRD_PLURAL
 
@@ -48,6 +48,11 @@ class NounPhrase(NamedTuple):
     def plural(self) -> bool:
         """Whether verbs and adjectives are in the plural."""
         return self.person >= FIRST_PLURAL
+
+    @property
+    def words(self) -> SentencePair:
+        """The phrase itself."""
+        return SentencePair(self.source, self.target)
 
 
 # Of what is known, and of anything; the common ones more often.
@@ -154,13 +159,15 @@ def known(choices: Choices, nouns: Sequence[Noun]) -> NounPhrase:
     return _determined(choices, noun, _KNOWN)
 
 
-def many(number: int, noun: Noun) -> NounPhrase:
+def many(
+    number: int,
+    noun: Noun,
+    determiner: Determiner = NO_DETERMINER,
+    adjective: tuple[str, str] = ("", ""),
+) -> NounPhrase:
     """Returns so many of a noun."""
-    return build(
-        noun,
-        plural=True,
-        number=(portuguese_number(number, noun.feminine), english_number(number)),
-    )
+    words = in_words(number, noun.feminine)
+    return build(noun, determiner, True, number=words, adjective=adjective)
 
 
 def simple(choices: Choices, nouns: Sequence[Noun]) -> NounPhrase:
@@ -218,10 +225,21 @@ def _some_adjective(choices: Choices, noun: Noun, plural: bool) -> tuple[str, st
     if choices.once_in(2):
         return ("", "")
     adjective = choices.of(adjectives_for(noun))
-    source = form_of(adjective.source, noun.feminine, plural)
-    if adjective.comparative and choices.once_in(4):
-        return (f"muito {source}", f"very {adjective.target}")
-    return (source, adjective.target)
+    return agree(choices, adjective, noun.feminine, plural, very_once_in=4)
+
+
+def agree(
+    choices: Choices,
+    adjective: Adjective,
+    feminine: bool,
+    plural: bool,
+    very_once_in: int,
+) -> SentencePair:
+    """Returns an adjective that agrees, sometimes with "very"."""
+    source = form_of(adjective.source, feminine, plural)
+    if adjective.comparative and choices.once_in(very_once_in):
+        return SentencePair(f"muito {source}", f"very {adjective.target}")
+    return SentencePair(source, adjective.target)
 
 
 def _determined(
@@ -239,13 +257,7 @@ def _counted(
     choices: Choices, noun: Noun, determiner: Determiner, largest: int
 ) -> NounPhrase:
     number = choices.between(2, largest)
-    return build(
-        noun,
-        determiner,
-        plural=True,
-        number=(portuguese_number(number, noun.feminine), english_number(number)),
-        adjective=_some_adjective(choices, noun, plural=True),
-    )
+    return many(number, noun, determiner, _some_adjective(choices, noun, plural=True))
 
 
 def _ranked(choices: Choices, noun: Noun) -> NounPhrase:

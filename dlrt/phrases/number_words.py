@@ -1,5 +1,7 @@
 """Numerals in words, in European Portuguese and British English."""
 
+from dlrt.phrases.sentence_pair import SentencePair
+
 _PT_TENS = "vinte trinta quarenta cinquenta sessenta setenta oitenta noventa".split()
 _PT_BELOW_20 = (
     "zero um dois três quatro cinco seis sete oito nove dez onze doze treze catorze "
@@ -27,6 +29,11 @@ _EN_ORDINALS = {
 }
 
 LARGEST = 10**9 - 1
+
+
+def in_words(number: int, feminine: bool = False) -> SentencePair:
+    """Returns a cardinal number in both languages, see `portuguese_number`."""
+    return SentencePair(portuguese_number(number, feminine), english_number(number))
 
 
 def portuguese_number(number: int, feminine: bool = False) -> str:

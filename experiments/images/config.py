@@ -8,14 +8,12 @@ from collections.abc import Container
 from dataclasses import dataclass
 from typing import Any
 
+from dlrt_names.data_sets import IMAGES
 from experiments.cli.checks import at_least_one, one_of, positive, require
 from experiments.cli.settings import Settings, list_integrators, word
 from experiments.mnist.config import SCHEDULES
+from experiments.runs import tasks
 from experiments.runs.checks import check_run
-from experiments.runs.tasks import IMAGES, WORDS, Task
-
-# Of MNIST's size unless they are folders.
-DATASETS = ("auto", "mnist", "fashion_mnist", "digits", "cifar10")
 
 # The learning rate of each: of SGD that of "Low-rank lottery tickets".
 LEARNING_RATES = {"adam": 1e-3, "adamw": 1e-3, "sgd": 0.05}
@@ -108,9 +106,9 @@ class Config(Settings):
         return self.architecture in LANGUAGE_MODELS
 
     @property
-    def task(self) -> Task:
+    def task(self) -> tasks.Task:
         """What the network is trained for."""
-        return WORDS if self.reads_text else IMAGES
+        return tasks.WORDS if self.reads_text else tasks.IMAGES
 
     @property
     def adaptive(self) -> bool:
@@ -212,7 +210,7 @@ def check(config: Config) -> None:
         )
     else:
         leave_out(config, "vocabulary")
-    folder = config.image_size is None or config.dataset not in DATASETS
+    folder = config.image_size is None or config.dataset not in IMAGES
     require(folder, config, "image_size", "come with a folder as `--dataset`")
     if config.tolerance is not None:
         require(0 < config.tolerance < 1, config, "tolerance", "lie in (0, 1)")

@@ -3,11 +3,11 @@
 import argparse
 from collections.abc import Sequence
 
+from dlrt_names.data_sets import IMAGES
 from experiments.cli import run_options
 from experiments.cli.command import Parser
 from experiments.cli.run_options import RunOptions
 from experiments.images.config import (
-    DATASETS,
     DEFAULTS,
     LEARNING_RATES,
     Config,
@@ -50,7 +50,7 @@ class ImageOptions(RunOptions):
 
     defaults: Config
     datasets = (
-        f"data set, {', '.join(DATASETS)}, or a folder with images as "
+        f"data set, {', '.join(IMAGES)}, or a folder with images as "
         "train/<class>/<image> and test/<class>/<image>; auto is mnist where it can be "
         "had, else digits"
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dlrt_names.data_sets import IMAGES
 from experiments.cli.checks import (
     at_least_one,
     few_weights,
@@ -21,10 +22,14 @@ from experiments.runs.checks import check_run
 NUM_INPUTS = 28 * 28
 NUM_HIDDEN = 4
 
-DATASETS = ("auto", "mnist", "fashion_mnist", "digits")
 OPTIMIZERS = ("adam", "adamw", "nadam", "rmsprop", "sgd")
 SCHEDULES = ("constant", "cosine")
 REGULARIZERS = ("none", "l1", "l2", "l1l2", "full")
+
+
+def list_datasets() -> tuple[str, ...]:
+    """The names of the data sets whose images are of MNIST's size."""
+    return IMAGES.of_shape((28, 28))
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,7 @@ class Config(Settings):
         learning_rate: Learning rate, at the start of its schedule.
         optimizer: One of `OPTIMIZERS`.
         schedule: One of `SCHEDULES`.
-        dataset: One of `DATASETS`; the real name once the data are loaded.
+        dataset: A name from `list_datasets`; the real name once the data are loaded.
         dataset_size: Share of the images to use.
         noise: Share of the training labels to replace by random ones.
         regularizer: One of `REGULARIZERS`, for the kernels of the hidden layers;
@@ -242,7 +247,7 @@ def _check(config: Config) -> None:
         "be a positive number of images or a share in (0, 1)",
     )
     check_run(config)
-    one_of(config, "dataset", DATASETS)
+    one_of(config, "dataset", list_datasets())
     one_of(config, "optimizer", OPTIMIZERS)
     one_of(config, "schedule", SCHEDULES)
     one_of(config, "regularizer", REGULARIZERS)

@@ -8,12 +8,12 @@ from experiments.cli import run_options
 from experiments.cli.command import Parser
 from experiments.cli.run_options import RunOptions
 from experiments.mnist.config import (
-    DATASETS,
     DEFAULTS,
     OPTIMIZERS,
     REGULARIZERS,
     SCHEDULES,
     Config,
+    list_datasets,
     resolve,
 )
 
@@ -148,7 +148,7 @@ class _Options(RunOptions):
     def _add_data(self) -> None:
         self.add(
             "--dataset",
-            choices=DATASETS,
+            choices=list_datasets(),
             help="data set; auto is mnist where it can be had, else digits",
         )
         self.add(

@@ -3,6 +3,7 @@
 import os
 import re
 
+from dlrt_names.data_sets import CORPORA, IMAGES
 from experiments.cli.checks import require
 from experiments.cli.settings import Settings
 from experiments.runs import names
@@ -15,11 +16,6 @@ _RESERVED = {
     *("figures", "checkpoints", LOGS.lower()),
 }
 _MOST_NAME_BYTES = 255
-
-# What `dlrt.datasets` knows by name. Its own errors come late, and don't name the
-# option.
-_IMAGES = ("auto", "mnist", "fashion_mnist", "cifar10", "digits")
-_TEXTS = ("auto", "pt_en", "ted", "phrases")
 
 
 def check_run(settings: Settings) -> None:
@@ -52,11 +48,14 @@ def check_run(settings: Settings) -> None:
 
 
 def check_sources(settings: Settings) -> None:
-    """Raises `ValueError` if what a run is to read is nowhere, as far as is known."""
+    """Raises `ValueError` if what a run is to read is nowhere, as far as is known.
+
+    The errors of the library come late, and don't name the option.
+    """
     for name in ("dataset", "corpus"):
         source = getattr(settings, name, "auto")
         reads_text = name == "corpus" or getattr(settings, "reads_text", False)
-        known = _TEXTS if reads_text else _IMAGES
+        known = CORPORA if reads_text else IMAGES
         found = source in known or os.path.exists(source)
         allowed = f"be one of {', '.join(known)} or a path that exists"
         require(found, settings, name, allowed)

@@ -10,7 +10,7 @@ from typing import Any
 from experiments.cli.checks import option
 from experiments.cli.command import Parser, fail
 from experiments.cli.settings import LOG_DIR, list_integrators
-from experiments.mnist.config import SCHEDULES
+from experiments.mnist.config import SCHEDULES, list_datasets
 from experiments.mnist.options import size
 from experiments.runs.names import OPTIMIZERS
 from experiments.sweep import sweep_file
@@ -160,7 +160,7 @@ def _grid_settings() -> dict[str, tuple[Callable[[str], Any], str]]:
         "learning_rate": (floats, "learning rate"),
         "optimizer": (words, f"of {', '.join(OPTIMIZERS)}"),
         "schedule": (str, f"learning rate over the epochs: {schedules}"),
-        "dataset": (str, "auto, mnist, fashion_mnist or digits"),
+        "dataset": (str, f"of {', '.join(list_datasets())}"),
         "dataset_size": (floats, "share of images; 0.1 are 5K-1K of MNIST, 1 all"),
         "noise": (floats, "share of the training labels to replace by random ones"),
         "regularizer": (words, f"of {', '.join(REGULARIZERS)}"),

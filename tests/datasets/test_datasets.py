@@ -189,7 +189,7 @@ def test_cache_directory_is_the_one_keras_uses(places: Places) -> None:
     result = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
-    directory = cache_module.CACHE_ENTRIES["mnist"].directory
+    directory = cache_module.MNIST.directory
     assert Path(result.stdout) == directory / "mnist.npz"
 
 
@@ -522,10 +522,9 @@ def remote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 @pytest.fixture
 def unhashed_mnist(monkeypatch: pytest.MonkeyPatch) -> None:
-    entry = cache_module.CACHE_ENTRIES["mnist"]
     files = (download_module.RemoteFile("mnist.npz"),)
-    changed_entry = dataclasses.replace(entry, files=files)
-    monkeypatch.setitem(cache_module.CACHE_ENTRIES, "mnist", changed_entry)
+    changed_entry = dataclasses.replace(cache_module.MNIST, files=files)
+    monkeypatch.setattr(cache_module, "MNIST", changed_entry)
 
 
 @pytest.mark.usefixtures("remote", "unhashed_mnist")

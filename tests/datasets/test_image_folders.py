@@ -316,7 +316,7 @@ def test_transparent_grey_of_few_bits():
             )
         )
         assert (
-            _decode.decoded("1.png", lambda content=content: content, None) == expected
+            _decode.decode("1.png", lambda content=content: content, None) == expected
         )
 
 
@@ -427,7 +427,7 @@ class TestCifar10:
             assert part in message
 
     def test_its_file_is_downloaded_from_its_author(self):
-        (file,) = _keras_cache.CACHE_ENTRIES["cifar10"].files
+        (file,) = _keras_cache.CIFAR10.files
         assert file.url == "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
 
 

@@ -17,7 +17,6 @@ import pytest
 
 import dlrt
 from dlrt.callbacks import read_history
-from dlrt.datasets import _load, _load_corpus
 from dlrt.history import workbook
 from experiments.archive.archived_tests import Place
 from experiments.cli import checks, run_options
@@ -329,12 +328,6 @@ def test_a_checkpoint_of_something_else(settings, sizes, loss, epoch, message):
     assert checkpoints.to_continue(run.last, []) is None
 
 
-def test_names_of_data_are_those_of_the_library():
-    """They are written twice, since the library waits for Keras."""
-    assert run_checks._IMAGES == _load._NAMES
-    assert run_checks._TEXTS == _load_corpus.NAMES
-
-
 def test_an_interrupt_that_tensorflow_makes_another_error_of(tmp_path):
     with pytest.raises(KeyboardInterrupt, match=tmp_path.name):
         with program.training_errors(tmp_path, "--lr"):
@@ -510,7 +503,8 @@ def test_a_long_epoch_has_lines_where_there_is_no_bar(capsys, verbose, seconds):
 def test_commands_start_without_keras():
     modules = ("lenet5", "compression", "mnist_dense", "transformer", "evolve")
     names = [f"experiments.{name}" for name in (*modules, "test_matrix", "archive")]
-    names += ["evaluation.__main__", "evaluation.graphics", "benchmarks.translation"]
+    names += ["evaluation.__main__", "evaluation.graphics.__main__"]
+    names += ["benchmarks.translation"]
     code = f"import sys, {', '.join(names)}; print('keras' in sys.modules)"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (shown.stdout, shown.stderr) == ("False\n", "")

@@ -15,7 +15,7 @@ from conftest import slow
 
 from dlrt import datasets
 from dlrt.callbacks import read_history
-from dlrt.datasets import _load
+from dlrt.datasets import _keras_cache
 from experiments import test_matrix
 from experiments.archive.claims import Claims
 from experiments.mnist import compiled_epochs
@@ -416,7 +416,7 @@ def test_one_short_warning_of_another_data_set(tmp_path, monkeypatch, capsys):
         raise datasets.DatasetUnavailableError("MNIST is nowhere, see " + 40 * "here ")
 
     found = []
-    monkeypatch.setattr(_load, "_search", search)
+    monkeypatch.setattr(_keras_cache.CachedImages, "load", search)
     monkeypatch.setattr(engines, "train_locally", lambda units, *_: found.extend(units))
     test_matrix.main(words(tmp_path, dataset="auto"))
     assert {network.config.dataset for unit in found for network in unit} == {"digits"}

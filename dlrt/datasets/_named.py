@@ -1,0 +1,100 @@
+"""What is common to loading by name: names, paths, and the second choice of two."""
+
+import os
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from dlrt.datasets._errors import DatasetFallbackWarning, DatasetUnavailableError
+from dlrt_names.data_sets import AUTO, CORPORA, IMAGES, Loader, Registry
+
+
+def register(name: str, loader: Loader, shape: tuple[int, ...] | None = None) -> None:
+    """Adds a data set of images, which `load` then knows by its name.
+
+    The experiments take the name as their `--dataset`, once the module that adds it has
+    been imported.
+
+    Args:
+        name: Letters, digits and "_", and no name that there is.
+        loader: A function that gets the `data_dir` of `load`, which may be `None`, and
+            returns `Arrays`, or a tuple of the first four of them: images and labels to
+            train on, and those to test on. Images are of type uint8, or floating point
+            numbers in [0, 1]; labels are integers from 0. `load` checks and scales
+            them. Where the data can't be had, it raises a `DatasetUnavailableError`.
+        shape: Shape of an image. Programs for images of one shape only offer
+            data sets of that shape, and those of which it isn't known.
+
+    Raises:
+        ValueError: If the name is none, or taken.
+        TypeError: If the loader can't be called.
+
+    Example:
+    >>> def load_noise(data_dir):
+    ...     images = np.random.default_rng(0).random((20, 8, 8))
+    ...     labels = np.arange(20) % 2
+    ...     return images[:16], labels[:16], images[16:], labels[16:]
+    >>> dlrt.datasets.register("noise", load_noise, (8, 8))
+    >>> dlrt.datasets.load("noise").num_classes
+    2
+    """
+    IMAGES.register(name, loader, shape)
+
+
+def register_corpus(name: str, loader: Loader) -> None:
+    """Adds a corpus, which `load_corpus` and `load_text` then know by its name.
+
+    Args:
+        name: Letters, digits and "_", and no name that there is.
+        loader: A function without arguments that returns a `Corpus`, whose parts may
+            be any iterables of pairs. `load_corpus` strips sentences, brings them to
+            Unicode form NFC, and drops pairs of which a side is blank.
+
+    Raises:
+        ValueError: If the name is none, or taken.
+        TypeError: If the loader can't be called.
+    """
+    CORPORA.register(name, loader)
+
+
+def load_named(
+    registry: Registry, name: str, warning: str, *arguments: Any
+) -> tuple[str, Any]:
+    """Loads what has a name, of "auto" the fallback where the preferred can't be had.
+
+    Args:
+        registry: Where the name is from.
+        name: The name.
+        warning: Says that it is the fallback; the reason is added.
+        arguments: Those of the loader.
+
+    Returns:
+        The name of what was loaded, and what its loader has returned.
+    """
+    if name != AUTO:
+        return name, registry.find(name)(*arguments)
+    try:
+        return registry.preferred, registry.find(registry.preferred)(*arguments)
+    except DatasetUnavailableError as error:
+        warnings.warn(f"{warning}{error}", DatasetFallbackWarning, stacklevel=3)
+    return registry.fallback, registry.find(registry.fallback)(*arguments)
+
+
+def find_path(
+    name: object, registry: Registry, what: str, is_one: Callable[[Path], bool]
+) -> Path:
+    """Returns the path that stands in the place of a name.
+
+    Raises:
+        ValueError: There is no such path.
+    """
+    # An empty path would otherwise mean the working directory.
+    if isinstance(name, str | os.PathLike) and os.fspath(name):
+        path = Path(name).expanduser()
+        if is_one(path):
+            return path
+    raise ValueError(
+        f"`name` must be one of {tuple(registry)} or the path of {what}. Received: "
+        f"name={name!r}"
+    )
