@@ -81,7 +81,7 @@ def _train(networks: Sequence[Network], options: Options, words: Sequence[str]) 
         print(f"failed: {network}: {reason}", file=sys.stderr)
     print(progress.line(), flush=True)
     if status:
-        same = command.command(_MODULE, words)
+        same = command.compose_command(_MODULE, words)
         print(f"\nContinue with the same command: {same}", file=sys.stderr)
     return status or (command.FAILED if progress.wrong else 0)
 

@@ -1,8 +1,7 @@
 """Every problem of the archive, for `validate`, and what `repair` does about it."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -10,24 +9,12 @@ from dlrt.history import atomic_file
 from experiments.archive import archived_tests, old_names
 from experiments.archive.archived_logs import Log, Problem, State
 from experiments.archive.archived_tests import ArchivedTest, Place
+from experiments.archive.moves import Action
 from experiments.runs.log_format import LOGS, REASON, is_stray
 from experiments.runs.names import Name
 
 # A writer has its temporary file for moments; an older one belongs to nobody.
 _ABANDONED = 600.0
-
-
-@dataclass(frozen=True)
-class Repair:
-    """Something that `repair` does.
-
-    Args:
-        text: What it does, as a sentence.
-        act: Does it.
-    """
-
-    text: str
-    act: Callable[[], object]
 
 
 def find_problems(root: Path, found: Iterable[ArchivedTest]) -> Iterator[Problem]:
@@ -55,13 +42,13 @@ def find_problems(root: Path, found: Iterable[ArchivedTest]) -> Iterator[Problem
                     yield Problem(path, f"the same cell of the same run is {other}")
 
 
-def plan_repairs(root: Path, found: Iterable[ArchivedTest]) -> Iterator[Repair]:
+def plan_repairs(root: Path, found: Iterable[ArchivedTest]) -> Iterator[Action]:
     """What can be done without losing anything, in the order to do it.
 
     A test in use is left alone, and so is one that a person must decide about.
     """
     for path in find_leftovers(root):
-        yield Repair(f"remove {path}", partial(path.unlink, missing_ok=True))
+        yield Action(f"remove {path}", partial(path.unlink, missing_ok=True))
     for test in found:
         if test.place is Place.WRONG or test.name is None:
             continue
@@ -74,10 +61,10 @@ def plan_repairs(root: Path, found: Iterable[ArchivedTest]) -> Iterator[Repair]:
             problems = (problem for log in logs for problem in log.problems)
             reason = "\n".join(str(p) for p in problems if p.state is not None)
             text = f"move {folder} to {root / Place.WRONG}: {reason.splitlines()[0]}"
-            yield Repair(text, partial(archived_tests.reject, root, folder, reason))
+            yield Action(text, partial(archived_tests.reject, root, folder, reason))
         elif state is State.FINISHED and test.place is not place:
             text = f"move {folder} to {root / place}: it is finished"
-            yield Repair(text, partial(archived_tests.finish, root, folder))
+            yield Action(text, partial(archived_tests.finish, root, folder))
 
 
 def find_leftovers(root: Path) -> list[Path]:

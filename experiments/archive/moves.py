@@ -3,8 +3,9 @@
 import contextlib
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from dlrt.callbacks import read_history
 from dlrt.history import atomic_file, workbook
@@ -13,6 +14,18 @@ from experiments.runs.log_format import is_stray
 
 class Refusal(Exception):
     """What the archive does not do, so that nothing is lost."""
+
+
+class Action(NamedTuple):
+    """Something that a subcommand does.
+
+    Attributes:
+        text: What it does, as a sentence.
+        act: Does it.
+    """
+
+    text: str
+    act: Callable[[], object]
 
 
 def relocate(folder: Path, target: Path) -> Path:

@@ -7,8 +7,7 @@ logs of one network in a folder the final one is taken, or else the longest.
 
 import os
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,44 +16,18 @@ from dlrt.callbacks import read_history
 from dlrt.history import atomic_file, workbook
 from dlrt_names.log_schema import CONVERTED
 from experiments.archive import old_csv, old_names
-from experiments.archive.moves import Refusal
+from experiments.archive.moves import Action, Refusal
 from experiments.runs import names
 from experiments.runs.log_format import LOGS, is_stray
 from experiments.runs.names import Name
 
 
-@dataclass(frozen=True)
-class Conversion:
-    """A log to write.
-
-    Args:
-        source: The old log.
-        goal: The new one.
-        render: Returns the content of the new one.
-    """
-
-    source: Path
-    goal: Path
-    render: Callable[[], bytes]
-
-    def act(self) -> None:
-        """Writes the new log.
-
-        Raises:
-            ValueError: If the old one can't be read.
-            FileExistsError: If another process has just written it.
-        """
-        content = self.render()
-        self.goal.parent.mkdir(parents=True, exist_ok=True)
-        atomic_file.create(self.goal, content)
-
-
-def plan_conversions(folder: Path) -> Iterator[Conversion | str | ValueError | Refusal]:
+def plan_conversions(folder: Path) -> Iterator[Action | str | ValueError | Refusal]:
     """What there is to do for a folder of old logs.
 
     Returns:
-        The logs to write; in words, what needs not be done; and why a log can't be
-        converted.
+        The writing of new logs; in words, what need not be done; and why a log can't
+        be converted.
 
     Raises:
         ValueError: If the name of the folder is of no known form.
@@ -63,23 +36,24 @@ def plan_conversions(folder: Path) -> Iterator[Conversion | str | ValueError | R
     name = names.parse(modern)
     target = folder.parent / modern / LOGS
     found: dict[str, list[Path]] = {}
-    logs = _logs(folder)
+    logs = _list_logs(folder)
     if not logs:
         yield ValueError(f"there is no .csv or .xlsx file. Received: {folder}")
     for source in logs:
         try:
-            found.setdefault(_stem(source, name), []).append(source)
+            found.setdefault(_choose_stem(source, name), []).append(source)
         except ValueError as error:
             yield error
     for stem, sources in found.items():
         goal = target / f"{stem}.xlsx"
-        old = [source for source in sources if not _is(source, goal)]
+        old = [source for source in sources if not _is_same(source, goal)]
         try:
-            source, *shorter = _final_first(old) if old else [goal]
+            source, *shorter = _order(old) if old else [goal]
             for other in shorter:
                 yield f"{other} is left out: {source} is of the same network"
             if not goal.exists():
-                yield Conversion(source, goal, partial(_content, source, name, stem))
+                text = f"write {goal} from {source}"
+                yield Action(text, partial(_convert, source, goal, name))
             elif old:
                 _check_done(source, goal)
                 yield f"{goal} is there already, made from {source}"
@@ -87,7 +61,7 @@ def plan_conversions(folder: Path) -> Iterator[Conversion | str | ValueError | R
             yield error
 
 
-def _logs(folder: Path) -> list[Path]:
+def _list_logs(folder: Path) -> list[Path]:
     places = (folder / LOGS, folder)
     return [
         path
@@ -97,7 +71,7 @@ def _logs(folder: Path) -> list[Path]:
     ]
 
 
-def _stem(path: Path, name: Name) -> str:
+def _choose_stem(path: Path, name: Name) -> str:
     """The workbook that a log becomes: by its number, or the only one of its test."""
     word = name.numbered_by
     match = re.search(rf"{word}[\s_=-]*(\d+)", path.stem, re.IGNORECASE)
@@ -112,11 +86,11 @@ def _stem(path: Path, name: Name) -> str:
     return stem
 
 
-def _is(path: Path, other: Path) -> bool:
+def _is_same(path: Path, other: Path) -> bool:
     return path.resolve() == other.resolve()
 
 
-def _final_first(sources: list[Path]) -> list[Path]:
+def _order(sources: list[Path]) -> list[Path]:
     """The logs of one network: a "final" one before others, a long before a short one.
 
     Raises:
@@ -124,7 +98,7 @@ def _final_first(sources: list[Path]) -> list[Path]:
     """
     if len(sources) == 1:
         return sources
-    rows = {source: _rows(source) for source in sources}
+    rows = {source: _read_rows(source) for source in sources}
 
     def place(source: Path) -> tuple[bool, int]:
         return "final" in source.stem.lower(), len(rows[source])
@@ -136,7 +110,7 @@ def _final_first(sources: list[Path]) -> list[Path]:
     return [first, second, *others]
 
 
-def _rows(path: Path) -> list[dict[str, Any]]:
+def _read_rows(path: Path) -> list[dict[str, Any]]:
     if path.suffix.lower() == ".xlsx":
         return read_history(path)[0]
     try:
@@ -158,8 +132,18 @@ def _check_done(source: Path, goal: Path) -> None:
         raise Refusal(f"{goal} is there already, and not made from {source}")
 
 
-def _content(path: Path, name: Name, stem: str) -> bytes:
+def _convert(path: Path, goal: Path, name: Name) -> None:
+    """Writes a new log.
+
+    Raises:
+        ValueError: If the old one can't be read.
+        FileExistsError: If another process has just written it.
+    """
     if path.suffix.lower() == ".xlsx":
-        return path.read_bytes()
-    configuration = names.settings(name, *names.parse_stem(stem, name))
-    return workbook.render(_rows(path), configuration | {CONVERTED: path.name})
+        content = path.read_bytes()
+    else:
+        configuration = names.settings(name, *names.parse_stem(goal.stem, name))
+        rows = _read_rows(path)
+        content = workbook.render(rows, configuration | {CONVERTED: path.name})
+    goal.parent.mkdir(parents=True, exist_ok=True)
+    atomic_file.create(goal, content)

@@ -15,7 +15,7 @@ from experiments.archive import (
     thinning,
 )
 from experiments.archive.archived_tests import ArchivedTest, Place
-from experiments.archive.moves import Refusal
+from experiments.archive.moves import Action, Refusal
 from experiments.cli.command import FAILED, WRONG_INPUT, fail
 
 # Seconds between two lines about the progress.
@@ -23,8 +23,7 @@ _PERIOD = 5.0
 
 
 def _list(given: argparse.Namespace) -> int:
-    entries = map(table.summarize, _read_tests(given.log_dir))
-    print("\n".join(table.format_table(entries)))
+    print(table.format_table(_read_tests(given.log_dir)))
     return 0
 
 
@@ -39,7 +38,7 @@ def _validate(given: argparse.Namespace) -> int:
 
 def _repair(given: argparse.Namespace) -> int:
     repairs = checks.plan_repairs(given.log_dir, _read_tests(given.log_dir))
-    return _do(((item.text, item.act) for item in repairs), given.dry_run)
+    return _do(repairs, given.dry_run)
 
 
 def _rename(given: argparse.Namespace) -> int:
@@ -74,8 +73,7 @@ def _convert(given: argparse.Namespace) -> int:
             elif isinstance(item, str):
                 print(item, flush=True)
             else:
-                text = f"write {item.goal} from {item.source}"
-                statuses.append(_do([(text, item.act)], given.dry_run))
+                statuses.append(_do([item], given.dry_run))
     return max(statuses)
 
 
@@ -100,7 +98,7 @@ RUN: dict[str, Callable[[argparse.Namespace], int]] = {
 }
 
 
-def _do(actions: Iterable[tuple[str, Callable[[], object]]], dry_run: bool) -> int:
+def _do(actions: Iterable[Action], dry_run: bool) -> int:
     """Says and does one thing after the other; what is refused stops none of them."""
     status = 0
     for text, act in actions:

@@ -2,7 +2,8 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from experiments.archive import archived_tests
 from experiments.archive.archived_logs import State
@@ -12,13 +13,10 @@ from experiments.runs import names
 _HEADER = ("test", "place", "runs", "cells", "epochs", "state", "size")
 
 
-@dataclass(frozen=True)
-class Entry:
-    """A line for one run of a test.
+class Entry(NamedTuple):
+    """One run of a test.
 
-    Args:
-        test: Name of the test, without its run.
-        place: Where it lies.
+    Attributes:
         run: Number of the run; `None` without one.
         networks: Number of workbooks.
         done: Number of their epochs.
@@ -27,8 +25,6 @@ class Entry:
         size: Bytes of its files.
     """
 
-    test: str
-    place: Place
     run: int | None
     networks: int
     done: int
@@ -37,57 +33,49 @@ class Entry:
     size: int
 
 
-def summarize(test: ArchivedTest) -> Entry:
+def format_table(tests: Iterable[ArchivedTest]) -> str:
+    """A table with one line a test: its runs together."""
+    groups: dict[tuple[str, str], list[Entry]] = {}
+    for test in tests:
+        name = test.name
+        text = test.folder.name
+        if name is not None:
+            text = names.compose(replace(name, run=None))
+        entries = groups.setdefault((text, test.place or "active"), [])
+        entries.append(_summarize(test))
+    table = [_HEADER, *((*key, *_format(group)) for key, group in groups.items())]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in table)
+
+
+def _summarize(test: ArchivedTest) -> Entry:
     """Looks at a test.
 
     What lies with the finished ones was read when it was moved there, and is not read
     again: it would take minutes.
     """
     name = test.name
-    workbooks = test.workbooks()
-    epochs = 0 if name is None else name.epochs
-    wanted = done = epochs * len(workbooks)
+    networks = len(test.workbooks())
+    wanted = done = (0 if name is None else name.epochs) * networks
     state = State.FINISHED
     if test.place in (Place.ACTIVE, Place.WRONG):
         logs = test.logs()
         done = sum(log.epochs for log in logs)
         wanted = sum(log.wanted or 0 for log in logs)
         state = archived_tests.judge(logs)
-    return Entry(
-        test=test.folder.name
-        if name is None
-        else names.compose(replace(name, run=None)),
-        place=test.place,
-        run=None if name is None else name.run,
-        networks=len(workbooks),
-        done=done,
-        wanted=wanted,
-        state=state,
-        size=test.size(),
-    )
+    run = None if name is None else name.run
+    return Entry(run, networks, done, wanted, state, test.size())
 
 
-def format_table(entries: Iterable[Entry]) -> list[str]:
-    """The table, one line a test: its runs together."""
-    groups: dict[tuple[str, Place], list[Entry]] = {}
-    for item in entries:
-        groups.setdefault((item.test, item.place), []).append(item)
-    table = [_HEADER, *(_format_line(group) for group in groups.values())]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in table]
-
-
-def _format_line(group: Sequence[Entry]) -> tuple[str, ...]:
-    first = group[0]
-    runs = [item.run for item in group if item.run is not None]
+def _format(group: Sequence[Entry]) -> tuple[str, ...]:
+    states = Counter(entry.state for entry in group)
+    shown = ", ".join(f"{states[state]} {state}" for state in State if states[state])
     return (
-        first.test,
-        first.place or "active",
-        format_ranges(runs) or "-",
-        str(sum(item.networks for item in group)),
-        f"{sum(item.done for item in group)}/{sum(item.wanted for item in group)}",
-        _format_states(group),
-        format_size(sum(item.size for item in group)),
+        format_ranges(entry.run for entry in group if entry.run is not None) or "-",
+        str(sum(entry.networks for entry in group)),
+        f"{sum(entry.done for entry in group)}/{sum(entry.wanted for entry in group)}",
+        shown if len(states) > 1 else group[0].state,
+        format_size(sum(entry.size for entry in group)),
     )
 
 
@@ -109,10 +97,3 @@ def format_size(count: float) -> str:
             break
         count /= 1000
     return f"{count:.3g} {unit}"
-
-
-def _format_states(group: Sequence[Entry]) -> str:
-    counts = Counter(item.state for item in group)
-    if len(counts) == 1:
-        return group[0].state
-    return ", ".join(f"{counts[state]} {state}" for state in State if counts[state])

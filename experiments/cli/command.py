@@ -31,7 +31,7 @@ class Parser(argparse.ArgumentParser):
         given, unknown = self.parse_known_args(args, namespace)
         if unknown:
             hints = "".join(
-                suggestion(word.split("=")[0], self._flags(given))
+                suggest(word.split("=")[0], self._flags(given))
                 for word in unknown
                 if word.startswith("-")
             )
@@ -50,7 +50,7 @@ class Parser(argparse.ArgumentParser):
         fail(message)
 
 
-def suggestion(word: str, known: Iterable[str]) -> str:
+def suggest(word: str, known: Iterable[str]) -> str:
     """A question, after a space, for what is like a mistyped word; maybe none."""
     like = difflib.get_close_matches(word, list(known), 1)
     return f" Did you mean {like[0]}?" if like else ""
@@ -102,7 +102,7 @@ def input_errors() -> Iterator[None]:
         fail(f"There is not enough memory for these sizes. {error}")
 
 
-def command(module: str, words: Sequence[str]) -> str:
+def compose_command(module: str, words: Sequence[str]) -> str:
     """What to type to run a module with some words."""
     # Not every Python has Keras.
     return shlex.join([sys.executable, "-m", module, *words])

@@ -87,7 +87,7 @@ def run(
         if settings.run_name is None and interrupt.args:
             words += ["--run-name", interrupt.args[0]]
         print(
-            f"\nInterrupted. Continue with: {command.command(module, words)}",
+            f"\nInterrupted. Continue with: {command.compose_command(module, words)}",
             file=sys.stderr,
         )
         return command.INTERRUPTED

@@ -1,14 +1,13 @@
 """The file that can stand for the command line of a sweep: names and their texts."""
 
+import re
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
-from experiments.cli.command import suggestion
+from experiments.cli.command import suggest
 
 _TAG = "tag:yaml.org,2002:"
-_EMPTY = "it must have names and values"
 _SCALARS = ("str", "int", "float", "bool", "timestamp")
 
 
@@ -40,7 +39,7 @@ def read(path: Path, known: Iterable[str]) -> dict[str, str]:
         if name not in known:
             raise ValueError(
                 f"`--config` has an unknown setting in {path}: {key}."
-                f"{suggestion(name, known)} Allowed: {', '.join(known)}"
+                f"{suggest(name, known)} Allowed: {', '.join(known)}"
             )
         if name in settings:
             raise ValueError(f"`--config` has a setting twice in {path}: {key}")
@@ -51,51 +50,50 @@ def read(path: Path, known: Iterable[str]) -> dict[str, str]:
 def _pairs(path: Path) -> list[tuple[str, str]]:
     # Some editors begin a file with a mark of the byte order.
     text = path.read_text(encoding="utf-8-sig")
-    if path.suffix not in (".toml", ".yaml", ".yml"):
-        raise ValueError("its name must end in .toml, .yaml or .yml")
     if path.suffix == ".toml":
-        content = tomllib.loads(text)
-        if not content:
-            raise ValueError(_EMPTY)
-        return [(key, _from_toml(key, value)) for key, value in content.items()]
-    # Not what YAML makes of texts, but the texts: to YAML 010 is 8, and 1:30 is 90.
+        values = _read_toml(text)
+    elif path.suffix in (".yaml", ".yml"):
+        values = _read_yaml(text)
+    else:
+        raise ValueError("its name must end in .toml, .yaml or .yml")
+    if not values:
+        raise ValueError("it must have names and values")
+    return [(key, " ".join(texts)) for key, texts in values]
+
+
+def _read_toml(text: str) -> list[tuple[str, list[str]]]:
+    pairs = []
+    for key, value in tomllib.loads(text).items():
+        items = value if isinstance(value, list) else [value]
+        for item in items:
+            if isinstance(item, bool) or not isinstance(item, str | int | float):
+                raise _unsuitable(key, item)
+        pairs.append((key, [str(item) for item in items]))
+    return pairs
+
+
+def _read_yaml(text: str) -> list[tuple[str, list[str]]]:
+    """Not what YAML makes of texts, but the texts: to YAML 010 is 8, and 1:30 is 90."""
     import yaml
 
+    pairs = []
     root = yaml.compose(text, Loader=yaml.SafeLoader)
-    if not isinstance(root, yaml.MappingNode):
-        raise ValueError(_EMPTY)
-    for key, _ in root.value:
+    for key, node in root.value if isinstance(root, yaml.MappingNode) else ():
         if not isinstance(key, yaml.ScalarNode):
             raise ValueError("its names must be texts")
-    return [(key.value, _from_yaml(key.value, node)) for key, node in root.value]
-
-
-def _from_toml(key: str, value: Any) -> str:
-    values = value if isinstance(value, list) else [value]
-    for item in values:
-        if isinstance(item, bool) or not isinstance(item, str | int | float):
-            raise _unsuitable(key, item)
-    return " ".join(map(str, values))
-
-
-def _from_yaml(key: str, node: Any) -> str:
-    import yaml
-
-    nodes = node.value if isinstance(node, yaml.SequenceNode) else [node]
-    if node.tag not in [f"{_TAG}{kind}" for kind in (*_SCALARS, "seq")]:
-        raise _unsuitable(key, node.tag)
-    texts = []
-    for item in nodes:
-        if item.tag not in [f"{_TAG}{kind}" for kind in _SCALARS]:
-            raise _unsuitable(key, item.tag)
-        text = item.value
-        if item.tag == f"{_TAG}int" and text.lstrip("+-")[:1] == "0" and text != "0":
-            raise ValueError(
-                f"{key} must be written without a zero in front, for which YAML has "
-                f"rules of its own. Received: {text}"
-            )
-        texts.append(text)
-    return " ".join(texts)
+        listed = isinstance(node, yaml.SequenceNode) and node.tag == f"{_TAG}seq"
+        items = node.value if listed else [node]
+        for item in items:
+            kind = item.tag.removeprefix(_TAG)
+            if kind not in _SCALARS:
+                raise _unsuitable(key.value, item.tag)
+            if kind == "int" and re.match(r"[+-]*0.", item.value):
+                raise ValueError(
+                    f"{key.value} must be written without a zero in front, for which "
+                    f"YAML has rules of its own. Received: {item.value}"
+                )
+        pairs.append((key.value, [item.value for item in items]))
+    return pairs
 
 
 def _unsuitable(key: str, value: object) -> ValueError:
