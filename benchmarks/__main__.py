@@ -44,7 +44,7 @@ from benchmarks.networks import (  # noqa: E402
     TWO_FACTOR,
     Case,
     images,
-    network,
+    make_network,
 )
 from benchmarks.rendering import Row  # noqa: E402
 from benchmarks.reports import RESULTS, ROOT  # noqa: E402
@@ -93,7 +93,9 @@ def measure_training(
     case: Case, kinds: tuple[str, ...], rounds: int, turn: float
 ) -> list[Row]:
     """The training step of several kinds."""
-    runs = {kind: timing.training_run(network(kind, case), case) for kind in kinds}
+    runs = {
+        kind: timing.prepare_training(make_network(kind, case), case) for kind in kinds
+    }
     seconds = timing.in_turns(runs, rounds, turn)
     machine = Machine()
     floors = {
@@ -102,27 +104,29 @@ def measure_training(
         if kind in kinds
     }
     samples = {kind: 1e3 * values for kind, values in seconds.items()}
-    return rendering.rows_of(case.training, case, samples, "ms", floors)
+    return rendering.make_rows(case.training, case, samples, "ms", floors)
 
 
 def measure_prediction(case: Case, rounds: int, turn: float) -> list[Row]:
     """A batch of prediction: two-factor, low-rank, merged and dense."""
-    low_rank = network(_FIXED, case)
+    low_rank = make_network(_FIXED, case)
     merged = dlrt.merge(low_rank)
     models = {
-        TWO_FACTOR: network(TWO_FACTOR, case),
+        TWO_FACTOR: make_network(TWO_FACTOR, case),
         "low-rank": low_rank,
         "merged": merged,
-        DENSE: network(DENSE, case),
+        DENSE: make_network(DENSE, case),
     }
     x, _ = images(case.batch)
     expected = np.asarray(low_rank(x))
     error = np.linalg.norm(np.asarray(merged(x)) - expected) / np.linalg.norm(expected)
-    runs = {kind: timing.prediction_run(model, case) for kind, model in models.items()}
+    runs = {
+        kind: timing.prepare_prediction(model, case) for kind, model in models.items()
+    }
     seconds = timing.in_turns(runs, rounds, turn)
     samples = {kind: 1e3 * values for kind, values in seconds.items()}
     notes = {"merged": f"differs from low-rank by {error:.1e} (relative)"}
-    return rendering.rows_of("prediction", case, samples, "ms", notes=notes)
+    return rendering.make_rows("prediction", case, samples, "ms", notes=notes)
 
 
 def measure_memory(case: Case, kinds: tuple[str, ...]) -> list[Row]:
@@ -130,7 +134,7 @@ def measure_memory(case: Case, kinds: tuple[str, ...]) -> list[Row]:
     samples = {
         kind: np.array([memory.peak_of_training(kind, case) / 2**20]) for kind in kinds
     }
-    return rendering.rows_of("memory", case, samples, "MiB")
+    return rendering.make_rows("memory", case, samples, "MiB")
 
 
 def measure_adaptive(settings: adaptive_runs.Settings, rounds: int) -> list[Row]:
@@ -149,7 +153,7 @@ def measure_adaptive(settings: adaptive_runs.Settings, rounds: int) -> list[Row]
         f"{outcome.moves} moves, {outcome.overhead:.1%} of the time",
     }
     samples = {"adaptive": 1e3 * outcome.adaptive, "fixed": 1e3 * outcome.fixed}
-    return rendering.rows_of("adaptive", case, samples, "ms", notes=notes)
+    return rendering.make_rows("adaptive", case, samples, "ms", notes=notes)
 
 
 class Report:
@@ -182,7 +186,7 @@ class Report:
         first = rows[0]
         print(
             f"\n{first.measurement}: width {first.width}, rank {first.rank}, "
-            f"batch {first.batch}\n\n{rendering.table(rows)}",
+            f"batch {first.batch}\n\n{rendering.format_table(rows)}",
             flush=True,
         )
         self._rows |= {row.key: row for row in rows}
@@ -193,11 +197,13 @@ class Report:
         for kind in (TWO_FACTOR, _FIXED):
             points = [
                 point
-                for point in rendering.line(rows, kind, "width", rank=20)
+                for point in rendering.select_points(rows, kind, "width", rank=20)
                 if point[0] >= 1024
             ]
             if len(points) > 2:
-                print(f"\n{kind}: time ~ width^{rendering.slope(points):.2f}", end="")
+                print(
+                    f"\n{kind}: time ~ width^{rendering.fit_slope(points):.2f}", end=""
+                )
         title = ", ".join(
             f"{self._context[key]}" for key in ("backend", "machine", "device")
         )
@@ -318,10 +324,10 @@ def main() -> None:
                 report.add(measure_adaptive(settings, rounds))
     if PROFILE in wanted:
         columns = {
-            kind: profile.operations(network(kind, large), large)
+            kind: profile.operations(make_network(kind, large), large)
             for kind in arguments.kinds or _FEW
         }
-        print(f"\nprofile: {large}\n\n{profile.table(columns)}", flush=True)
+        print(f"\nprofile: {large}\n\n{profile.format_table(columns)}", flush=True)
     report.close()
 
 

@@ -11,8 +11,13 @@ from typing import Any
 import keras
 import numpy as np
 
-from benchmarks.networks import HIDDEN_LAYERS, Case, compile_model, low_rank_network
-from benchmarks.timing import in_turns, training_run
+from benchmarks.networks import (
+    HIDDEN_LAYERS,
+    Case,
+    compile_model,
+    make_low_rank_network,
+)
+from benchmarks.timing import in_turns, prepare_training
 from dlrt import accounting, datasets
 from experiments.mnist.config import resolve, truncation_schedule
 from experiments.mnist.network import steps_per_execution
@@ -86,7 +91,7 @@ def run(settings: Settings, rounds: int, dataset: str = "auto") -> Outcome:
     x = data.x_train.reshape(len(data.x_train), -1)[:number]
     batches = ShuffledBatches(x, data.y_train[:number], case.batch, seed=0)
     keras.utils.set_random_seed(0)
-    model = low_rank_network(case.width, [case.rank] * HIDDEN_LAYERS)
+    model = make_low_rank_network(case.width, [case.rank] * HIDDEN_LAYERS)
     config = resolve("rank-adaptive", {"epochs": epochs})
     decay = keras.optimizers.schedules.CosineDecay(
         config.learning_rate, epochs * len(batches)
@@ -108,13 +113,13 @@ def run(settings: Settings, rounds: int, dataset: str = "auto") -> Outcome:
     )
     # From here on steps so small that ranks stay, with a truncation at each of them.
     compile_model(model, keras.optimizers.Adam(1e-9), adaptation)
-    adaptive = training_run(model, case)
+    adaptive = prepare_training(model, case)
     adaptive(10)
     ranks = tuple(accounting.ranks(model).values())
-    fixed = low_rank_network(case.width, ranks)
+    fixed = make_low_rank_network(case.width, ranks)
     compile_model(fixed, keras.optimizers.Adam(1e-9), {})
     seconds = in_turns(
-        {"adaptive": adaptive, "fixed": training_run(fixed, case)}, rounds, turn=0.6
+        {"adaptive": adaptive, "fixed": prepare_training(fixed, case)}, rounds, turn=0.6
     )
     accuracy = history.history["accuracy"][-1]
     return Outcome(data.name, ranks, accuracy, *clock.parts(), *seconds.values())

@@ -35,7 +35,7 @@ _BATCH, _SIZE, _CLASSES = 64, 32, 10
 _FILTERS, _STRIDES = (64, 128, 128, 256, 256), (1, 2, 1, 2, 1)
 
 
-def compiled(kind: str, rank: int) -> keras.Model:
+def make_model(kind: str, rank: int) -> keras.Model:
     """A network, ready for `fit`; the first convolution has at most its full rank."""
     keras.utils.set_random_seed(0)
     inputs = x = keras.Input((_SIZE, _SIZE, 3))
@@ -66,7 +66,7 @@ def compiled(kind: str, rank: int) -> keras.Model:
     return compile_model(dlrt.merge(model) if kind == TWO_FACTOR else model, adam)
 
 
-def images(number: int) -> tuple[np.ndarray, np.ndarray]:
+def draw_images(number: int) -> tuple[np.ndarray, np.ndarray]:
     """Random images and labels."""
     rng = np.random.default_rng(0)
     x = rng.random((number, _SIZE, _SIZE, 3), dtype="float32")
@@ -76,9 +76,10 @@ def images(number: int) -> tuple[np.ndarray, np.ndarray]:
 def measure(ranks: list[int], rounds: int, turn: float) -> list[dict[str, Any]]:
     """One row for the dense network, and for each kind and rank."""
     cases = [(DENSE, 0), *((kind, rank) for rank in ranks for kind in KINDS[1:])]
-    models = {case: compiled(*case) for case in cases}
+    models = {case: make_model(*case) for case in cases}
     runs = {
-        case: timing.fit_run(model, images, _BATCH) for case, model in models.items()
+        case: timing.prepare_fit(model, draw_images, _BATCH)
+        for case, model in models.items()
     }
     medians = timing.take_medians(runs, rounds, turn)
     return [

@@ -29,17 +29,17 @@ _FILTERS = (32, 64, 64)
 _BATCH, _TRAINED, _TESTED, _EPOCHS = 64, 4000, 2000, 6
 
 
-def dense_network() -> keras.Model:
+def make_dense_network() -> keras.Model:
     """The network as Keras makes it, in training."""
     keras.utils.set_random_seed(0)
     inputs = x = keras.Input((28, 28))
     for filters in _FILTERS:
         x = keras.layers.Conv1D(filters, 5, padding="same", activation="relu")(x)
     x = keras.layers.GlobalMaxPooling1D()(x)
-    return compiled(keras.Model(inputs, keras.layers.Dense(10)(x)), 1e-3)
+    return compile_with_adam(keras.Model(inputs, keras.layers.Dense(10)(x)), 1e-3)
 
 
-def compiled(
+def compile_with_adam(
     model: keras.Model, rate: float, low_rank: dict[str, Any] | None = None
 ) -> keras.Model:
     """The model, ready for `fit` with Adam, in `LowRank` if its options are given."""
@@ -56,17 +56,17 @@ def measure(data: Dataset, rank: int, rates: list[float], epochs: int) -> list[d
         found = model.evaluate(*test, 1000, verbose=0)
         return round(100 * found[1], 1)
 
-    dense = dense_network()
+    dense = make_dense_network()
     dense.fit(x, y, _BATCH, _EPOCHS, verbose=0)
     rows = []
     for rate in rates:
         for kind in ("two-factor", "low-rank", "low-rank, unscaled"):
             model = dlrt.convert(dense, rank=rank)
             if kind == "two-factor":
-                model = compiled(dlrt.merge(model), rate)
+                model = compile_with_adam(dlrt.merge(model), rate)
             else:
                 scaling = "none" if kind.endswith("unscaled") else "auto"
-                model = compiled(model, rate, {"update_scaling": scaling})
+                model = compile_with_adam(model, rate, {"update_scaling": scaling})
             row = {
                 "kind": kind,
                 "rank": rank,

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks.networks import Case, images, network
+from benchmarks.networks import Case, images, make_network
 
 _STEPS = 8
 
@@ -36,10 +36,10 @@ def peak_of_training(kind: str, case: Case) -> int:
 
 def _measure(kind: str, case: Case) -> int:
     # What every process needs, whatever it trains.
-    network(kind, Case(8, 2, 8)).fit(*images(8), batch_size=8, verbose=0)
+    make_network(kind, Case(8, 2, 8)).fit(*images(8), batch_size=8, verbose=0)
     before = _resident()
     x, y = images(_STEPS * case.batch)
-    network(kind, case).fit(x, y, batch_size=case.batch, verbose=0)
+    make_network(kind, case).fit(x, y, batch_size=case.batch, verbose=0)
     return _peak() - before
 
 

@@ -62,7 +62,7 @@ class Case:
         return [(INPUTS, self.width)] + [(self.width, self.width)] * (HIDDEN_LAYERS - 1)
 
 
-def network(kind: str, case: Case) -> keras.Model:
+def make_network(kind: str, case: Case) -> keras.Model:
     """A compiled network with four hidden layers.
 
     Args:
@@ -76,9 +76,11 @@ def network(kind: str, case: Case) -> keras.Model:
         raise ValueError(f"`kind` must be one of {KINDS}. Received: kind={kind!r}")
     low_rank: dict[str, Any] | None = None
     if kind in (DENSE, TWO_FACTOR):
-        model = _plain(case.width, case.rank if kind == TWO_FACTOR else None)
+        model = _make_plain_network(
+            case.width, case.rank if kind == TWO_FACTOR else None
+        )
     else:
-        model = low_rank_network(case.width, [case.rank] * HIDDEN_LAYERS)
+        model = make_low_rank_network(case.width, [case.rank] * HIDDEN_LAYERS)
         low_rank = {"integrator": kind.removesuffix(_ADAPTIVE)}
         if kind.endswith(_ADAPTIVE):
             low_rank |= {"tolerance": 0.1, "min_rank": case.rank, "max_rank": case.rank}
@@ -87,7 +89,7 @@ def network(kind: str, case: Case) -> keras.Model:
     return compile_model(model, adam, low_rank, steps_per_execution=steps)
 
 
-def low_rank_network(width: int, ranks: Iterable[int]) -> dlrt.Model:
+def make_low_rank_network(width: int, ranks: Iterable[int]) -> dlrt.Model:
     """A network with low-rank hidden layers, not compiled."""
     inputs = x = keras.Input((INPUTS,))
     for rank in ranks:
@@ -125,7 +127,7 @@ def images(number: int) -> tuple[np.ndarray, np.ndarray]:
     )
 
 
-def _plain(width: int, rank: int | None) -> keras.Model:
+def _make_plain_network(width: int, rank: int | None) -> keras.Model:
     inputs = x = keras.Input((INPUTS,))
     for _ in range(HIDDEN_LAYERS):
         if rank is not None:

@@ -64,7 +64,9 @@ def _kind_of(name: str) -> str | None:
     return kind
 
 
-def table(columns: dict[str, dict[str, tuple[float, float]]], lines: int = 16) -> str:
+def format_table(
+    columns: dict[str, dict[str, tuple[float, float]]], lines: int = 16
+) -> str:
     """Markdown, a line for each kind of operation, the most expensive ones first."""
     kinds: dict[str, float] = {}
     for found in columns.values():

@@ -51,7 +51,7 @@ class Row:
         return tuple(getattr(self, name) for name in KEY)
 
 
-def rows_of(
+def make_rows(
     measurement: str,
     case: Case,
     samples: dict[str, np.ndarray],
@@ -86,7 +86,7 @@ def rows_of(
     ]
 
 
-def table(rows: Iterable[Row]) -> str:
+def format_table(rows: Iterable[Row]) -> str:
     """Markdown, a line for each row."""
     columns = ("", "median", "10–90 %", "to two-factor", "to dense", "floor", "")
     return reports.format_table(
@@ -161,13 +161,13 @@ def write(path: Path, rows: dict[tuple, Row], context: dict[str, Any]) -> None:
     reports.write_csv(path, records)
 
 
-def slope(points: list[tuple[float, float]]) -> float:
+def fit_slope(points: list[tuple[float, float]]) -> float:
     """The exponent of a power law through points, by least squares in log-log."""
     x, y = np.log(np.array(points)).T
     return float(np.polyfit(x, y, 1)[0])
 
 
-def line(
+def select_points(
     rows: Iterable[Row], kind: str, over: str, value: str = "value", **fixed: int
 ) -> list[tuple[float, float]]:
     """Points of the training time, or its floor, of a kind over width or rank."""
@@ -188,7 +188,10 @@ def draw(rows: Iterable[Row], path: Path, title: str) -> bool:
         ("rank", {"width": _most_common(rows, "width", "rank")}),
         ("width", {"rank": _most_common(rows, "rank", "width")}),
     ]
-    if all(len(line(rows, TWO_FACTOR, over, **fixed)) < 2 for over, fixed in panels):
+    if all(
+        len(select_points(rows, TWO_FACTOR, over, **fixed)) < 2
+        for over, fixed in panels
+    ):
         return False
     pyplot = reports.load_pyplot()
     from matplotlib import ticker
@@ -203,7 +206,7 @@ def draw(rows: Iterable[Row], path: Path, title: str) -> bool:
     figure, axes = pyplot.subplots(1, 2, figsize=(9.2, 4.2), layout="constrained")
     for axis, (over, fixed) in zip(axes, panels, strict=True):
         for kind, (color, marker) in styles.items():
-            points = line(rows, kind, over, **fixed)
+            points = select_points(rows, kind, over, **fixed)
             if kind == DENSE and over == "rank" and points:
                 axis.axhline(
                     float(np.mean([y for _, y in points])), color=color, label=DENSE
@@ -211,7 +214,7 @@ def draw(rows: Iterable[Row], path: Path, title: str) -> bool:
             elif points:
                 axis.plot(*zip(*points, strict=True), marker, ls="-", color=color)
                 axis.lines[-1].set_label(kind)
-            floor = line(rows, kind, over, "floor", **fixed)
+            floor = select_points(rows, kind, over, "floor", **fixed)
             if len(floor) > 1 and not (kind == DENSE and over == "rank"):
                 axis.plot(*zip(*floor, strict=True), ls=":", color=color)
         axis.set_xscale("log", base=2)

@@ -69,7 +69,7 @@ def take_medians(
     return {name: float(np.median(values)) for name, values in seconds.items()}
 
 
-def fit_run(
+def prepare_fit(
     model: keras.Model,
     sample: Callable[[int], tuple[Any, Any]],
     batch: int,
@@ -96,12 +96,12 @@ def fit_run(
     return run
 
 
-def training_run(model: keras.Model, case: Case) -> Run:
-    """`fit_run` on the images of a case."""
-    return fit_run(model, images, case.batch, case.steps_per_execution)
+def prepare_training(model: keras.Model, case: Case) -> Run:
+    """`prepare_fit` on the images of a case."""
+    return prepare_fit(model, images, case.batch, case.steps_per_execution)
 
 
-def prediction_run(model: keras.Model, case: Case) -> Run:
+def prepare_prediction(model: keras.Model, case: Case) -> Run:
     """A function that predicts a number of batches with a model."""
     x, _ = images(case.batch * (MOST_BATCHES + WARM_UP))
 

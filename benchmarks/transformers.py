@@ -38,7 +38,7 @@ _BATCH, _LENGTH, _VOCABULARY = 64, 40, 8000
 Row = dict[str, Any]
 
 
-def compiled(size: str, kind: str) -> keras.Model:
+def make_model(size: str, kind: str) -> keras.Model:
     """A network, ready for `fit`."""
     keras.utils.set_random_seed(0)
     sizes = SIZES[size]
@@ -60,7 +60,7 @@ def compiled(size: str, kind: str) -> keras.Model:
     )
 
 
-def tokens(number: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+def draw_tokens(number: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Random sentences."""
     rng = np.random.default_rng(0)
     source, target, following = rng.integers(
@@ -71,8 +71,8 @@ def tokens(number: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
 
 def first_step(size: str, kind: str) -> float:
     """Seconds from the call of `fit` to the end of its first step."""
-    model = compiled(size, kind)
-    x, y = tokens(_BATCH)
+    model = make_model(size, kind)
+    x, y = draw_tokens(_BATCH)
     start = time.perf_counter()
     model.fit(x, y, _BATCH, verbose=0)
     return time.perf_counter() - start
@@ -82,9 +82,10 @@ def measure(size: str, kinds: list[str], rounds: int, turn: float) -> list[Row]:
     """One row for each kind of network of a size."""
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
         first = {kind: pool.apply(first_step, (size, kind)) for kind in kinds}
-    models = {kind: compiled(size, kind) for kind in kinds}
+    models = {kind: make_model(size, kind) for kind in kinds}
     runs = {
-        kind: timing.fit_run(model, tokens, _BATCH) for kind, model in models.items()
+        kind: timing.prepare_fit(model, draw_tokens, _BATCH)
+        for kind, model in models.items()
     }
     medians = timing.take_medians(runs, rounds, turn)
 

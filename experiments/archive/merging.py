@@ -41,14 +41,14 @@ def rename(root: Path, old: str, new: str) -> Path:
         ValueError: If a name is wrong, or a log says something else than the new one.
         Refusal: If there is a test of the new name, or the old one is in use.
     """
-    folder = _existing(root, old)
+    folder = _find(root, old)
     name = names.parse(new)
     taken = locate(root, new)
     if taken is not None:
         raise Refusal(f"there is a test of this name: {taken}")
     _refuse_in_use(folder)
     for path in ArchivedTest(folder, Place.ACTIVE).workbooks():
-        _agree(path, name)
+        _check_log(path, name)
     parent = folder.parent
     if parent.name in (Place.FINISHED, Place.FINISHED_FULL_SET):
         parent = parent.parent / archived_tests.choose_place(name)
@@ -66,16 +66,16 @@ def merge(root: Path, sources: Sequence[str], target: str) -> Path:
             none of the target.
         Refusal: If two files differ that would become one, or a source is in use.
     """
-    folders = [_existing(root, source) for source in sources]
-    goal = locate(root, target) or _new(root, folders, target)
+    folders = [_find(root, source) for source in sources]
+    goal = locate(root, target) or _choose_folder(root, folders, target)
     name = names.parse(goal.name)
     goals: dict[Path, Path] = {}
     for folder in folders:
         if folder.absolute() == goal.absolute():
             continue
         _refuse_in_use(folder)
-        _compare(folder, name)
-        goals |= _goals(folder, goal, name)
+        _check_names(folder, name)
+        goals |= _plan_moves(folder, goal, name)
     _refuse_conflicts(goals)
     moves.move_files(goals)
     for folder in folders:
@@ -83,14 +83,14 @@ def merge(root: Path, sources: Sequence[str], target: str) -> Path:
     return goal
 
 
-def _existing(root: Path, text: str) -> Path:
+def _find(root: Path, text: str) -> Path:
     folder = locate(root, text)
     if folder is None:
         raise ValueError(f"a test must be a folder of {root}. Received: {text}")
     return folder
 
 
-def _new(root: Path, folders: Sequence[Path], target: str) -> Path:
+def _choose_folder(root: Path, folders: Sequence[Path], target: str) -> Path:
     if Path(target).name != target:
         return Path(target)
     parents = {folder.parent.absolute() for folder in folders}
@@ -103,7 +103,7 @@ def _refuse_in_use(folder: Path) -> None:
         raise Refusal(f"a process works on {folder}")
 
 
-def _compare(folder: Path, target: Name) -> None:
+def _check_names(folder: Path, target: Name) -> None:
     source = names.parse(folder.name)
     same = replace(source, dims=target.dims, ranks=target.ranks) == target
     if not same or (source.ranks is None) != (target.ranks is None):
@@ -113,7 +113,7 @@ def _compare(folder: Path, target: Name) -> None:
         )
 
 
-def _goals(folder: Path, goal: Path, target: Name) -> dict[Path, Path]:
+def _plan_moves(folder: Path, goal: Path, target: Name) -> dict[Path, Path]:
     """Where each log of a source goes, and its checkpoint."""
     source = names.parse(folder.name)
     goals = {}
@@ -132,13 +132,13 @@ def _refuse_conflicts(goals: dict[Path, Path]) -> None:
     first: dict[Path, Path] = {}
     for path, goal in goals.items():
         other = first.setdefault(goal, goal if goal.exists() else path)
-        if other != path and not moves.same_content(path, other):
+        if other != path and not moves.have_same_content(path, other):
             raise Refusal(
                 f"these files differ, and nothing was moved: {path} and {other}"
             )
 
 
-def _agree(path: Path, name: Name) -> None:
+def _check_log(path: Path, name: Name) -> None:
     for problem in archived_logs.find_contradictions(path, *read_history(path), name):
         raise ValueError(
             f"a name must agree with the logs, but {problem.text}. Received: {path}"

@@ -66,7 +66,7 @@ def move_files(goals: dict[Path, Path]) -> None:
         raise Refusal(f"these files differ, and both stay: {pairs}")
 
 
-def same_content(first: Path, second: Path) -> bool:
+def have_same_content(first: Path, second: Path) -> bool:
     """Whether two files, or two logs, say the same."""
     if first.read_bytes() == second.read_bytes():
         return True
@@ -74,7 +74,7 @@ def same_content(first: Path, second: Path) -> bool:
         return False
     try:
         # Two files of one log differ by the time they were written.
-        return _said(first) == _said(second)
+        return _read_all(first) == _read_all(second)
     except ValueError:
         return False
 
@@ -131,7 +131,7 @@ def losing_race(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _said(log: Path) -> str:
+def _read_all(log: Path) -> str:
     """What a log says; as a text, in which "nan" equals itself."""
     parts = (read_history, workbook.read_tables, workbook.read_additions)
     return repr([read(log) for read in parts])
@@ -149,7 +149,7 @@ def _move_file(path: Path, goal: Path) -> bool:
             else:
                 os.link(path, goal)
         except FileExistsError:
-            if not same_content(path, goal):
+            if not have_same_content(path, goal):
                 return False
         except OSError:
             # Another file system, or one without links.

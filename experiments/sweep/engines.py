@@ -65,7 +65,7 @@ def train_locally(
     left = list(units)
     deaths = 0
     while left:
-        with _environment(ONE_THREAD):
+        with _setting_environment(ONE_THREAD):
             pool = ProcessPoolExecutor(
                 min(workers, len(left)), context, _begin_worker, (events, stop)
             )
@@ -75,15 +75,15 @@ def train_locally(
                 for unit in left
             }
         try:
-            ended = _ended(futures, events, report)
-            left = [futures[future] for future in ended if _broke(future)]
+            ended = _watch(futures, events, report)
+            left = [futures[future] for future in ended if _has_broken(future)]
         except BaseException:
             stop.set()
             for future in futures:
                 future.cancel()
             # A process ends when its events have been taken in.
             with contextlib.suppress(KeyboardInterrupt):
-                for _ in _ended(futures, events, report):
+                for _ in _watch(futures, events, report):
                     pass
             raise
         finally:
@@ -101,7 +101,7 @@ def train_locally(
                 )
 
 
-def _ended(futures: Iterable[Future], events: Any, report: Report) -> Iterator[Future]:
+def _watch(futures: Iterable[Future], events: Any, report: Report) -> Iterator[Future]:
     """Yields futures as they end, and hands events on meanwhile."""
     pending = set(futures)
     while pending:
@@ -110,7 +110,7 @@ def _ended(futures: Iterable[Future], events: Any, report: Report) -> Iterator[F
         yield from done
 
 
-def _broke(future: Future) -> bool:
+def _has_broken(future: Future) -> bool:
     """Whether a future ended with the pool; raises the error of one that failed."""
     error = future.exception()
     if error is not None and not isinstance(error, BrokenProcessPool):
@@ -125,7 +125,7 @@ def _drain(events: Any, report: Report) -> None:
 
 
 @contextlib.contextmanager
-def _environment(values: dict[str, str]) -> Iterator[None]:
+def _setting_environment(values: dict[str, str]) -> Iterator[None]:
     """Within this context the environment has these values, and after it its own."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)

@@ -30,7 +30,7 @@ from benchmarks import (
     transformers,
     translation,
 )
-from benchmarks.networks import DENSE, TWO_FACTOR, Case, network
+from benchmarks.networks import DENSE, TWO_FACTOR, Case, make_network
 from dlrt.callbacks import read_history
 from dlrt.datasets import Dataset
 
@@ -127,19 +127,19 @@ def test_adaptive_run():
 @pytest.mark.tensorflow_only
 def test_profile():
     case = Case(16, 3, 8)
-    found = profile.operations(network(TWO_FACTOR, case), case)
+    found = profile.operations(make_network(TWO_FACTOR, case), case)
     # Two factors forward and back for four layers, and the classes.
     products = sum(count for kind, (_, count) in found.items() if "MatMul" in kind)
     assert products == 4 * 6 - 1 + 3
     assert all(milliseconds > 0 for milliseconds, _ in found.values())
-    lines = profile.table({TWO_FACTOR: found, "none": {}}, lines=2).splitlines()
+    lines = profile.format_table({TWO_FACTOR: found, "none": {}}, lines=2).splitlines()
     assert len(lines) == 6 and lines[0] == "| operation | two-factor | none |"
 
 
 def test_several_steps_a_call():
     case = Case(16, 3, 8, steps_per_execution=4)
-    model = network("parallel_bug", case)
-    seconds = timing.training_run(model, case)(6)
+    model = make_network("parallel_bug", case)
+    seconds = timing.prepare_training(model, case)(6)
     # Two calls, after two for warming up; a figure is that of a single step.
     assert seconds.shape == (2,) and (seconds > 0).all()
     assert int(model.optimizer.iterations) == 4 * 4
@@ -165,9 +165,9 @@ def test_slope_and_figure(tmp_path):
         for width in (10, 20, 40)
         for kind in (TWO_FACTOR, "parallel_bug", DENSE)
     ]
-    points = rendering.line(rows, "parallel_bug", "width", rank=20)
+    points = rendering.select_points(rows, "parallel_bug", "width", rank=20)
     assert [width for width, _ in points] == [10, 20, 40]
-    np.testing.assert_allclose(rendering.slope(points), 1.5)
+    np.testing.assert_allclose(rendering.fit_slope(points), 1.5)
     assert rendering.draw(rows, tmp_path / "figure.png", "title")
     assert (tmp_path / "figure.png").stat().st_size > 1000
     assert not rendering.draw(rows[:1], tmp_path / "none.png", "title")
@@ -281,7 +281,7 @@ def test_nothing_is_said_in_front(module):
 
 def test_unknown_kind():
     with pytest.raises(ValueError, match="`kind` must be one of .*'sparse'"):
-        network("sparse", Case(8, 2))
+        make_network("sparse", Case(8, 2))
 
 
 @pytest.mark.slow
