@@ -29,7 +29,7 @@ from dlrt.history import atomic_file  # noqa: E402
 from experiments.cli.command import input_errors  # noqa: E402
 from experiments.sweep import grid  # noqa: E402
 from experiments.sweep.grid import Grid, Network  # noqa: E402
-from experiments.sweep.sweep_options import count_cores, read_whole_numbers  # noqa: E402
+from experiments.sweep.options import count_cores, read_whole_numbers  # noqa: E402
 
 PLAIN, AS_RUNS = "fit", "fit as the MNIST runs"
 

@@ -14,9 +14,9 @@ from dataclasses import replace
 from experiments.archive.claims import Claims
 from experiments.cli import command, quiet
 from experiments.cli.checks import check_log_dir
-from experiments.sweep import grid, sweep_options
+from experiments.sweep import grid
 from experiments.sweep.grid import Network
-from experiments.sweep.sweep_options import Options
+from experiments.sweep.options import Options, parse
 
 _MODULE = "experiments.test_matrix"
 
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         SystemExit: With status 2 after wrong input, which one line on stderr names.
     """
     words = command.words_of(arguments)
-    options = sweep_options.parse(words)
+    options = parse(words)
     with command.input_errors():
         networks, skipped = grid.list_networks(options.grid)
         check_log_dir(options.log_dir)

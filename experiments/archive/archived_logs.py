@@ -57,10 +57,10 @@ class Log:
     Args:
         path: The file.
         epochs: Number of its last epoch.
-        wanted: Number of epochs that it should have: in the test's name, or as a run
-            says by itself; `None` if neither tells.
+        wanted: Number of epochs that it should have, from the test's name or from the
+            log of a single run; `None` if neither tells.
         problems: What is wrong.
-        run: Whether it is of no test, but of a run by itself.
+        run: Whether it is that of a single run, not of a test.
     """
 
     path: Path
@@ -87,9 +87,9 @@ def read(path: Path, name: Name | None, called_test: bool = True) -> Log:
 
     Args:
         path: The file.
-        name: What the name of the test says; `None` if that is of no grammar.
-        called_test: Whether it is meant to be one of a test. A run by itself knows its
-            length, and has the metrics of its kind.
+        name: What the name of the test says; `None` if it does not follow the grammar.
+        called_test: Whether the folder has the name of a test. Otherwise it may hold a
+            single run, whose log tells its length and has the metrics of its kind.
     """
     wanted = None if name is None else name.epochs
     try:
@@ -122,7 +122,7 @@ def read(path: Path, name: Name | None, called_test: bool = True) -> Log:
 def find_contradictions(
     path: Path, rows: list[dict[str, Any]], configuration: dict[str, Any], name: Name
 ) -> Iterator[Problem]:
-    """Where a log says something else than the name of its test.
+    """Where a log contradicts the name of its test.
 
     Raises:
         ValueError: If the test has no such network.

@@ -53,7 +53,7 @@ class ArchivedTest:
 
     @property
     def name(self) -> Name | None:
-        """What its name says; `None` if it is not of the grammar."""
+        """What its name says; `None` if it does not follow the grammar."""
         text = self.folder.name
         if self.place is Place.WRONG:
             text = _AGAIN.sub("", text)
@@ -70,7 +70,7 @@ class ArchivedTest:
     def logs(self) -> list[Log]:
         """Reads all its workbooks, which takes a while.
 
-        One that another process moves meanwhile is left out.
+        Workbooks that another process moves meanwhile are left out.
         """
         found = []
         for path in self.workbooks():
@@ -141,7 +141,7 @@ def reject(root: Path, folder: Path, reason: str) -> Path:
     """Moves a test that failed to `wrongTests`, with the reason in `reason.txt`.
 
     Returns:
-        Its new folder, which has a number where its name is there already.
+        Its new folder, with a number at the end if the name is taken.
     """
     with moves.losing_race(folder):
         atomic_file.replace(folder / REASON, f"{reason.strip()}\n".encode())
@@ -163,16 +163,13 @@ def in_use(folder: Path) -> bool:
 
 
 def is_left_behind(folder: Path) -> bool:
-    """Whether other programs keep something in a folder, and nobody else does.
-
-    Such is what stays of a test that has moved.
-    """
+    """Whether only files of other programs are left, as where a test has moved."""
     files = [path for path in folder.rglob("*") if path.is_file()]
     return bool(files) and all(map(log_format.is_stray, files))
 
 
 def is_called_test(folder: Path) -> bool:
-    """Whether a folder has the name of a test, of whatever grammar."""
+    """Whether a folder has the name of a test, even an old one."""
     return _TEST.search(folder.name) is not None
 
 

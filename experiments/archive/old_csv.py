@@ -19,12 +19,12 @@ _COLUMNS = {
 }
 _RANK = re.compile(r"rank_?(\d+)")
 _ABSENT = ("", "NA")
-# Above this, an accuracy is no share of 1 that was rounded.
+# Larger accuracies are errors: more than a share, or a percentage, that was rounded.
 _SHARE, _PERCENT = 1.01, 100.01
 
 
 class NoLog(ValueError):
-    """A file that is no such log.
+    """A file that is not such a log.
 
     Args:
         reason: What is wrong, as a sentence.
@@ -44,8 +44,8 @@ def read(path: Path) -> list[Row]:
     out.
 
     Raises:
-        NoLog: It is no such log.
-        OSError: It can't be read.
+        NoLog: If it is not such a log.
+        OSError: If it can't be read.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -106,10 +106,7 @@ def _number(name: str, cell: str, line: int) -> float | None:
 
 
 def _with_shares(rows: list[Row], lines: list[tuple[int, list[str]]]) -> list[Row]:
-    """Rows whose accuracies are shares, also if the file has percent.
-
-    It has if most are above 1.
-    """
+    """Rows with accuracies as shares; the file has percent if most are above 1."""
     accuracies = [name for name in METRICS if name.endswith("accuracy")]
     known = [row[name] for row in rows for name in accuracies if row.get(name)]
     percent = sum(value > 1 for value in known) > len(known) / 2

@@ -51,13 +51,13 @@ class Parser(argparse.ArgumentParser):
 
 
 def suggest(word: str, known: Iterable[str]) -> str:
-    """A question, after a space, for what is like a mistyped word; maybe none."""
+    """A question that names the known word most like a mistyped one, or no text."""
     like = difflib.get_close_matches(word, list(known), 1)
     return f" Did you mean {like[0]}?" if like else ""
 
 
 def fail(message: str) -> NoReturn:
-    """Ends the program because of what it was given: one line, exit status 2."""
+    """Ends the program after wrong input: with one line and exit status 2."""
     print(f"error: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(WRONG_INPUT)
 
@@ -103,8 +103,8 @@ def input_errors() -> Iterator[None]:
 
 
 def compose_command(module: str, words: Sequence[str]) -> str:
-    """What to type to run a module with some words."""
-    # Not every Python has Keras.
+    """The command that runs a module with some words."""
+    # Not every Python has Keras, so it names this one.
     return shlex.join([sys.executable, "-m", module, *words])
 
 

@@ -22,8 +22,8 @@ def import_keras(devices: bool = True) -> None:
     afterwards, and with `TF_CPP_MIN_LOG_LEVEL=0` everything is.
 
     Args:
-        devices: Whether to look for devices now, which takes the memory of a GPU. What
-            only starts other processes leaves it to these.
+        devices: Whether to look for devices now, which takes the memory of a GPU. A
+            program that only starts others leaves that to them.
     """
     level = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if level == "0" or "keras" in sys.modules:
@@ -47,9 +47,9 @@ def import_keras(devices: bool = True) -> None:
 
 @contextlib.contextmanager
 def warnings_as_lines() -> Iterator[None]:
-    """Prints warnings as a line each, not like accidents in a line of the source.
+    """Prints only the first line of each warning, which says what to do.
 
-    Of one with several lines it is the first, which says what to do.
+    The line of the source that Python shows with it would look like a crash.
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

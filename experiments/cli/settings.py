@@ -19,10 +19,10 @@ _INTEGRATORS = {
 
 LOG_DIR = Path(__file__).resolve().parents[2] / "history_logs"
 
-# Of a file system's 255, what leaves room for the words around it.
+# File systems allow 255; this leaves room for the words around it.
 _WORD_BYTES = 150
 
-# They say where a run is and how it shows, not what it computes.
+# They say where a run lies and what it prints, not what it computes.
 _NOT_RECORDED = ("run_name", "log_dir", "resume", "verbose")
 
 

@@ -18,7 +18,7 @@ from experiments.sweep.grid import Network
 
 Unit = Sequence[Network]
 
-# A small network leaves several threads little to share, and processes share better.
+# Several threads have little to share in a small network; processes scale better.
 ONE_THREAD = {
     "OMP_NUM_THREADS": "1",
     "TF_NUM_INTRAOP_THREADS": "1",
@@ -26,7 +26,7 @@ ONE_THREAD = {
     "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false",
 }
 _POLL_SECONDS = 0.2
-# A unit whose process has died so often is not the victim of something else.
+# After so many deaths the units in work are the likely cause.
 _MOST_DEATHS = 3
 # On a cluster machines come and go.
 _MOST_RETRIES = 20

@@ -23,7 +23,7 @@ MOST_NETWORKS = 100_000
 
 # Of MNIST, without the sixth to validate with.
 _TRAIN_IMAGES = 50_000
-# What dense and low-rank networks have in common, where it may have several values.
+# The settings with several values that dense and low-rank networks share.
 _SHARED = "epochs", "batch_size", "learning_rate", "optimizer", "dataset_size", "noise"
 # The options of single runs that have another name here.
 _OPTIONS = {"--dim-layer": "--dims", "--seed": "--runs", "--tolerance": "--tolerances"}

@@ -22,8 +22,9 @@ from experiments.mnist import compiled_epochs
 from experiments.mnist import network as mnist_network
 from experiments.runs import image_data, names, scoring
 from experiments.runs.image_data import EVALUATION_BATCH, ShuffledBatches
-from experiments.sweep import engines, sweep_options
+from experiments.sweep import engines
 from experiments.sweep import grid as _grid
+from experiments.sweep import options as _options
 from experiments.sweep.events import Event
 from experiments.sweep.places import Places
 from experiments.sweep.progress import Progress
@@ -107,19 +108,19 @@ def leftovers(log_dir):
     ],
 )
 def test_whole_numbers(text, expected):
-    assert sweep_options.read_whole_numbers(text) == expected
+    assert _options.read_whole_numbers(text) == expected
 
 
 @pytest.mark.parametrize("end", [10**6, 10**30])
 def test_too_many_whole_numbers(end):
     with pytest.raises(ValueError, match="fewer than 100,000"):
-        sweep_options.read_whole_numbers(f"5,1-{end}")
+        _options.read_whole_numbers(f"5,1-{end}")
 
 
 @pytest.mark.parametrize("text", ["a", "1-", "5:2", "3-3", "4-2", "1-5:0", "1.5", "-3"])
 def test_bad_whole_numbers(text):
     with pytest.raises(ValueError, match="whole numbers|is empty"):
-        sweep_options.read_whole_numbers(text)
+        _options.read_whole_numbers(text)
 
 
 def networks_of(**settings):
@@ -249,7 +250,7 @@ def test_settings_from_files(tmp_path):
     yaml = tmp_path / "sweep.yaml"
     yaml.write_text("methods: dlrt\ndims: [1, 2, 3]\nranks: 1,2\nnoise: [0.2]\n")
     options = [
-        sweep_options.parse(["--config", str(path), "--runs", "0-2", "--noise", "0.1"])
+        _options.parse(["--config", str(path), "--runs", "0-2", "--noise", "0.1"])
         for path in (toml, yaml)
     ]
     assert options[0] == options[1]

@@ -13,11 +13,11 @@ from experiments.cli.settings import LOG_DIR, list_integrators
 from experiments.mnist.config import SCHEDULES, list_datasets
 from experiments.mnist.options import size
 from experiments.runs.names import OPTIMIZERS
-from experiments.sweep import sweep_file
+from experiments.sweep import settings_file
 from experiments.sweep.grid import METHODS, MOST_NETWORKS, REGULARIZERS, Grid
 
 ENGINES = ("local", "ray")
-# A killed process costs at most so much of a run, and what is written costs a percent.
+# A killed process loses at most this much of a run; writing costs about a percent.
 CHECKPOINT_SECONDS = 20.0
 # Processes of one machine; each takes half a gigabyte of memory.
 _MOST_WORKERS = 1000
@@ -32,7 +32,7 @@ def count_cores() -> int:
 
 @dataclass(frozen=True)
 class Options:
-    """What a sweep can be told.
+    """The settings of a sweep.
 
     Args:
         grid: What is trained.
@@ -126,7 +126,7 @@ def read_whole_numbers(text: str) -> tuple[int, ...]:
             ) from None
         if not found:
             raise ValueError(f"the range {part} is empty; its end is not part of it")
-        # The length of a range is no number that Python has room for, always.
+        # Not by `len`, which has an upper bound of its own.
         if (found.stop - found.start) // found.step >= MOST_NETWORKS:
             raise ValueError(
                 f"the range {part} must have fewer than {MOST_NETWORKS:,} numbers"
@@ -210,7 +210,7 @@ def _read(path: Path) -> dict[str, Any]:
     readers = {name: read for name, (read, _) in _grid_settings().items()}
     readers |= {name: words["type"] for name, words in _ENGINE_SETTINGS.items()}
     settings = {}
-    for name, text in sweep_file.read(path, readers).items():
+    for name, text in settings_file.read(path, readers).items():
         try:
             settings[name] = readers[name](text)
         except ValueError as error:
