@@ -28,14 +28,8 @@ import keras  # noqa: E402
 import numpy as np  # noqa: E402
 
 import dlrt  # noqa: E402
-from benchmarks import (  # noqa: E402
-    adaptive_runs,
-    common_options,
-    memory,
-    profile,
-    rendering,
-    timing,
-)
+from benchmarks import adaptive_runs, memory, profile, rendering, timing  # noqa: E402
+from benchmarks.common_options import MOST_ROUNDS, folder, make_parser, whole  # noqa: E402
 from benchmarks.floor import Machine  # noqa: E402
 from benchmarks.networks import (  # noqa: E402
     DENSE,
@@ -218,7 +212,7 @@ def _device() -> str:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = common_options.make_parser("benchmarks", __doc__)
+    parser = make_parser("benchmarks", __doc__)
     parser.add_argument(
         "measurements",
         nargs="*",
@@ -227,23 +221,18 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--quick", action="store_true", help="smaller and fewer cases")
     parser.add_argument("--resume", action="store_true", help="skip what is in the CSV")
-    width = common_options.whole(1, _MOST_WIDTH)
+    width = whole(1, _MOST_WIDTH)
     parser.add_argument(
-        "--rounds",
-        type=common_options.whole(1, common_options.MOST_ROUNDS),
-        help="turns of each network (default 6)",
+        "--rounds", type=whole(1, MOST_ROUNDS), help="turns of each network (default 6)"
     )
     parser.add_argument("--width", type=width, help="only this width, with --rank")
     parser.add_argument("--rank", type=width, help="only this rank, with --width")
     parser.add_argument(
-        "--batch",
-        type=common_options.whole(1, _MOST_IMAGES),
-        default=256,
-        help="with --width, --rank",
+        "--batch", type=whole(1, _MOST_IMAGES), default=256, help="with --width, --rank"
     )
     parser.add_argument(
         "--steps-per-execution",
-        type=common_options.whole(1, _MOST_IMAGES),
+        type=whole(1, _MOST_IMAGES),
         default=1,
         help="with --width, --rank: training steps in a call, as in `compile`",
     )
@@ -251,7 +240,7 @@ def _arguments() -> argparse.Namespace:
         "--kinds", nargs="+", choices=KINDS, help="with --width, --rank: of `training`"
     )
     parser.add_argument(
-        "--output", type=common_options.folder, help="folder of the CSV and the figure"
+        "--output", type=folder, help="folder of the CSV and the figure"
     )
     arguments = parser.parse_args()
     unknown = set(arguments.measurements) - {*MEASUREMENTS, PROFILE}

@@ -20,7 +20,8 @@ from experiments.cli import quiet
 
 quiet.import_keras(devices=False)
 
-from benchmarks import common_options, reports  # noqa: E402
+from benchmarks import reports  # noqa: E402
+from benchmarks.common_options import add_log_dir, add_seeds, make_parser, whole  # noqa: E402
 from benchmarks.reports import RESULTS  # noqa: E402
 from benchmarks.studies import train  # noqa: E402
 from dlrt.callbacks import read_history  # noqa: E402
@@ -374,17 +375,15 @@ def report(study: str, results: list[dict[str, Any]]) -> None:
 
 
 def main() -> None:
-    parser = common_options.make_parser("benchmarks.accuracy", __doc__)
+    parser = make_parser("benchmarks.accuracy", __doc__)
     parser.add_argument("studies", nargs="+", choices=STUDIES)
-    common_options.add_seeds(parser, [0, 1, 2])
+    add_seeds(parser, [0, 1, 2])
     parser.add_argument("--only", help="only settings whose label contains this")
     parser.add_argument(
         "--report-only", action="store_true", help="report results that are there"
     )
-    parser.add_argument(
-        "--jobs", type=common_options.whole(1, 1024), default=2, help="runs at a time"
-    )
-    common_options.add_log_dir(parser, "accuracy")
+    parser.add_argument("--jobs", type=whole(1, 1024), default=2, help="runs at a time")
+    add_log_dir(parser, "accuracy")
     arguments = parser.parse_args()
     RESULTS.mkdir(exist_ok=True)
     if arguments.report_only:

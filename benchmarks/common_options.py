@@ -84,10 +84,7 @@ def add_turns(parser: argparse.ArgumentParser, rounds: int, seconds: float) -> N
         help="turns of each network",
     )
     parser.add_argument(
-        "--turn",
-        type=above(0, MOST_SECONDS),
-        default=seconds,
-        help="seconds of a turn",
+        "--turn", type=above(0, MOST_SECONDS), default=seconds, help="seconds of a turn"
     )
 
 

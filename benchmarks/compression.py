@@ -24,7 +24,8 @@ import keras  # noqa: E402
 import numpy as np  # noqa: E402
 
 import dlrt  # noqa: E402
-from benchmarks import common_options, reports  # noqa: E402
+from benchmarks import reports  # noqa: E402
+from benchmarks.common_options import above, add_log_dir, make_parser, whole  # noqa: E402
 from benchmarks.reports import RESULTS  # noqa: E402
 from experiments.cli.command import input_errors  # noqa: E402
 from experiments.images import compressing, measuring, training  # noqa: E402
@@ -250,21 +251,16 @@ def draw_spectra(name: str, networks: dict[str, keras.Model], path: Path) -> Non
 
 
 def main() -> None:
-    parser = common_options.make_parser("benchmarks.compression", __doc__)
+    parser = make_parser("benchmarks.compression", __doc__)
     parser.add_argument("networks", nargs="+", choices=NETWORKS)
-    parser.add_argument(
-        "--ratios", type=common_options.above(1, 1e6), nargs="+", default=RATIOS
-    )
-    epochs = common_options.whole(1, 10**6)
+    parser.add_argument("--ratios", type=above(1, 1e6), nargs="+", default=RATIOS)
+    epochs = whole(1, 10**6)
     parser.add_argument("--epochs", type=epochs, help="of the dense network")
     parser.add_argument("--svd-epochs", type=epochs, help="of its singular values")
     parser.add_argument(
-        "--attacked",
-        type=common_options.whole(1, 10**9),
-        default=2000,
-        help="test images to attack",
+        "--attacked", type=whole(1, 10**9), default=2000, help="test images to attack"
     )
-    common_options.add_log_dir(parser, "compression")
+    add_log_dir(parser, "compression")
     given = parser.parse_args()
     for name in given.networks:
         config = settings_of(

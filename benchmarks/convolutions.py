@@ -21,7 +21,8 @@ import keras  # noqa: E402
 import numpy as np  # noqa: E402
 
 import dlrt  # noqa: E402
-from benchmarks import common_options, reports, timing  # noqa: E402
+from benchmarks import reports, timing  # noqa: E402
+from benchmarks.common_options import add_turns, make_parser, whole  # noqa: E402
 from benchmarks.networks import LEARNING_RATE, TOLERANCE, compile_model  # noqa: E402
 from benchmarks.reports import RESULTS  # noqa: E402
 
@@ -99,14 +100,11 @@ def measure(ranks: list[int], rounds: int, turn: float) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    parser = common_options.make_parser("benchmarks.convolutions", __doc__)
+    parser = make_parser("benchmarks.convolutions", __doc__)
     parser.add_argument(
-        "--ranks",
-        type=common_options.whole(1, max(_FILTERS)),
-        nargs="+",
-        default=[8, 32],
+        "--ranks", type=whole(1, max(_FILTERS)), nargs="+", default=[8, 32]
     )
-    common_options.add_turns(parser, rounds=3, seconds=8.0)
+    add_turns(parser, rounds=3, seconds=8.0)
     arguments = parser.parse_args()
     rows = measure(arguments.ranks, arguments.rounds, arguments.turn)
     print(reports.format_csv(rows))

@@ -23,7 +23,8 @@ quiet.import_keras()
 import keras  # noqa: E402
 import numpy as np  # noqa: E402
 
-from benchmarks import common_options, reports  # noqa: E402
+from benchmarks import reports  # noqa: E402
+from benchmarks.common_options import make_parser, whole  # noqa: E402
 from dlrt.datasets import load_corpus  # noqa: E402
 from experiments.cli.command import input_errors  # noqa: E402
 from experiments.translation import decoding, encoding, network  # noqa: E402
@@ -146,9 +147,9 @@ def _timed(
 
 
 def main() -> None:
-    parser = common_options.make_parser("benchmarks.decoding", __doc__)
+    parser = make_parser("benchmarks.decoding", __doc__)
     parser.add_argument("--corpus", default="auto", help="see `dlrt.datasets`")
-    count = common_options.whole(1, 10**6)
+    count = whole(1, 10**6)
     parser.add_argument("--sentences", type=count, default=1000)
     parser.add_argument("--batch-size", type=count, default=64)
     parser.add_argument("--vocab-size", type=count, default=8000)

@@ -19,7 +19,8 @@ quiet.import_keras()
 import keras  # noqa: E402
 
 import dlrt  # noqa: E402
-from benchmarks import common_options, reports  # noqa: E402
+from benchmarks import reports  # noqa: E402
+from benchmarks.common_options import above, make_parser, whole  # noqa: E402
 from benchmarks.networks import compile_model  # noqa: E402
 from benchmarks.reports import RESULTS  # noqa: E402
 from dlrt.datasets import Dataset, load  # noqa: E402
@@ -83,14 +84,10 @@ def measure(data: Dataset, rank: int, rates: list[float], epochs: int) -> list[d
 
 
 def main() -> None:
-    parser = common_options.make_parser("benchmarks.finetuning", __doc__)
-    parser.add_argument(
-        "--rank", type=common_options.whole(1, min(_FILTERS)), default=3
-    )
-    parser.add_argument(
-        "--rates", type=common_options.above(0, 1), nargs="+", default=[1e-4, 3e-4]
-    )
-    parser.add_argument("--epochs", type=common_options.whole(1, 10**6), default=2)
+    parser = make_parser("benchmarks.finetuning", __doc__)
+    parser.add_argument("--rank", type=whole(1, min(_FILTERS)), default=3)
+    parser.add_argument("--rates", type=above(0, 1), nargs="+", default=[1e-4, 3e-4])
+    parser.add_argument("--epochs", type=whole(1, 10**6), default=2)
     arguments = parser.parse_args()
     with input_errors():
         data = load("mnist")

@@ -22,7 +22,8 @@ from experiments.cli import quiet
 
 quiet.import_keras(devices=False)
 
-from benchmarks import common_options, reports  # noqa: E402
+from benchmarks import reports  # noqa: E402
+from benchmarks.common_options import folder, make_parser, whole  # noqa: E402
 from benchmarks.reports import RESULTS  # noqa: E402
 from dlrt.callbacks import read_history  # noqa: E402
 from dlrt.history import atomic_file  # noqa: E402
@@ -117,21 +118,15 @@ def difference(one: dict[str, list[float]], other: dict[str, list[float]]) -> fl
 
 
 def main() -> None:
-    parser = common_options.make_parser("benchmarks.sweeps", __doc__)
+    parser = make_parser("benchmarks.sweeps", __doc__)
     parser.add_argument("--dims", default="10,50,100,150,200", help="widths")
     parser.add_argument("--ranks", default="5", help="ranks of the low-rank networks")
     parser.add_argument("--runs", default="0-3", help="seeds")
     parser.add_argument(
-        "--epochs",
-        type=common_options.whole(1, 10**6),
-        default=50,
-        help="epochs of a network",
+        "--epochs", type=whole(1, 10**6), default=50, help="epochs of a network"
     )
     parser.add_argument(
-        "--output",
-        type=common_options.folder,
-        default=RESULTS,
-        help="folder of the CSV",
+        "--output", type=folder, default=RESULTS, help="folder of the CSV"
     )
     arguments = parser.parse_args()
     words = [

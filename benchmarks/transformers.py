@@ -23,7 +23,8 @@ import keras  # noqa: E402
 import numpy as np  # noqa: E402
 
 import dlrt  # noqa: E402
-from benchmarks import common_options, reports, timing  # noqa: E402
+from benchmarks import reports, timing  # noqa: E402
+from benchmarks.common_options import add_turns, make_parser  # noqa: E402
 from benchmarks.networks import LEARNING_RATE, TOLERANCE, compile_model  # noqa: E402
 from benchmarks.reports import RESULTS  # noqa: E402
 from experiments.translation import network  # noqa: E402
@@ -114,10 +115,10 @@ def _format_value(value: Any) -> str:
 
 
 def main() -> None:
-    parser = common_options.make_parser("benchmarks.transformers", __doc__)
+    parser = make_parser("benchmarks.transformers", __doc__)
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
-    common_options.add_turns(parser, rounds=4, seconds=20.0)
+    add_turns(parser, rounds=4, seconds=20.0)
     arguments = parser.parse_args()
     rows: list[Row] = []
     for size in arguments.sizes:

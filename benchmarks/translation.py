@@ -14,7 +14,14 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from benchmarks import common_options
+from benchmarks.common_options import (
+    MOST_SECONDS,
+    above,
+    add_log_dir,
+    add_seeds,
+    make_parser,
+    whole,
+)
 from benchmarks.reports import RESULTS, ROOT
 from benchmarks.studies import train
 
@@ -73,27 +80,24 @@ STUDIES = {
 
 
 def main() -> None:
-    parser = common_options.make_parser("benchmarks.translation", __doc__)
+    parser = make_parser("benchmarks.translation", __doc__)
     parser.add_argument("study", choices=STUDIES)
-    common_options.add_seeds(parser, None)
+    add_seeds(parser, None)
     parser.add_argument(
         "--minutes",
-        type=common_options.above(0, common_options.MOST_SECONDS),
+        type=above(0, MOST_SECONDS),
         help="time of training of each run, without validation",
     )
     parser.add_argument(
         "--jobs",
-        type=common_options.whole(1, 1024),
+        type=whole(1, 1024),
         help="runs at a time (default: 2; of equal time all networks, so that none has "
         "the machine to itself)",
     )
     parser.add_argument(
-        "--threads",
-        type=common_options.whole(1, 1024),
-        default=1,
-        help="threads of each run",
+        "--threads", type=whole(1, 1024), default=1, help="threads of each run"
     )
-    common_options.add_log_dir(parser, "translation")
+    add_log_dir(parser, "translation")
     given = parser.parse_args()
     study = STUDIES[given.study]
     minutes = study.minutes if given.minutes is None else given.minutes
