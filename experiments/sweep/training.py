@@ -61,7 +61,8 @@ class UnitTraining:
                 else:
                     try:
                         if self._must_train(network):
-                            trainer = trainer or self._make_trainer()
+                            if trainer is None:
+                                trainer = self._make_trainer()
                             self._train(network, trainer)
                     finally:
                         claims.drop(str(network))
