@@ -40,8 +40,8 @@ from benchmarks.networks import (  # noqa: E402
     images,
     make_network,
 )
+from benchmarks.places import RESULTS, ROOT  # noqa: E402
 from benchmarks.rendering import Row  # noqa: E402
-from benchmarks.reports import RESULTS, ROOT  # noqa: E402
 from dlrt.history import atomic_file, environment  # noqa: E402
 from experiments.cli.command import input_errors  # noqa: E402
 

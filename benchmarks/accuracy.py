@@ -22,7 +22,7 @@ quiet.import_keras(devices=False)
 
 from benchmarks import reports  # noqa: E402
 from benchmarks.common_options import add_log_dir, add_seeds, make_parser, whole  # noqa: E402
-from benchmarks.reports import RESULTS  # noqa: E402
+from benchmarks.places import RESULTS  # noqa: E402
 from benchmarks.studies import train  # noqa: E402
 from dlrt.callbacks import read_history  # noqa: E402
 from dlrt_names.log_schema import PARAMETERS, RANK  # noqa: E402

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.reports import ROOT
+from benchmarks.places import ROOT
 from experiments.cli.command import Parser
 
 # Above these, no machine has the room or anybody the time.

@@ -26,7 +26,7 @@ import numpy as np  # noqa: E402
 import dlrt  # noqa: E402
 from benchmarks import reports  # noqa: E402
 from benchmarks.common_options import above, add_log_dir, make_parser, whole  # noqa: E402
-from benchmarks.reports import RESULTS  # noqa: E402
+from benchmarks.places import RESULTS  # noqa: E402
 from experiments.cli.command import input_errors  # noqa: E402
 from experiments.images import compressing, measuring, training  # noqa: E402
 from experiments.images.compression import HOYER, CompressionConfig, resolve  # noqa: E402

@@ -24,7 +24,7 @@ import dlrt  # noqa: E402
 from benchmarks import reports, timing  # noqa: E402
 from benchmarks.common_options import add_turns, make_parser, whole  # noqa: E402
 from benchmarks.networks import LEARNING_RATE, TOLERANCE, compile_model  # noqa: E402
-from benchmarks.reports import RESULTS  # noqa: E402
+from benchmarks.places import RESULTS  # noqa: E402
 
 DENSE, TWO_FACTOR, FIXED, ADAPTIVE = KINDS = (
     "dense",

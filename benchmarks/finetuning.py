@@ -22,7 +22,7 @@ import dlrt  # noqa: E402
 from benchmarks import reports  # noqa: E402
 from benchmarks.common_options import above, make_parser, whole  # noqa: E402
 from benchmarks.networks import compile_model  # noqa: E402
-from benchmarks.reports import RESULTS  # noqa: E402
+from benchmarks.places import RESULTS  # noqa: E402
 from dlrt.datasets import Dataset, load  # noqa: E402
 from experiments.cli.command import input_errors  # noqa: E402
 

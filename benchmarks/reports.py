@@ -8,9 +8,6 @@ from typing import Any
 
 from dlrt.history import atomic_file
 
-ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / "benchmarks" / "results"
-
 
 def format_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     """Rows with the same keys, the names of which are the first line."""

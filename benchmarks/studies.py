@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.reports import ROOT
+from benchmarks.places import ROOT
 from experiments.runs.log_format import LOGS, workbooks
 
 # Exit status of the experiments after a loss that is no number.

@@ -24,7 +24,7 @@ quiet.import_keras(devices=False)
 
 from benchmarks import reports  # noqa: E402
 from benchmarks.common_options import folder, make_parser, whole  # noqa: E402
-from benchmarks.reports import RESULTS  # noqa: E402
+from benchmarks.places import RESULTS  # noqa: E402
 from dlrt.callbacks import read_history  # noqa: E402
 from dlrt.history import atomic_file  # noqa: E402
 from experiments.cli.command import input_errors  # noqa: E402

@@ -26,7 +26,7 @@ import dlrt  # noqa: E402
 from benchmarks import reports, timing  # noqa: E402
 from benchmarks.common_options import add_turns, make_parser  # noqa: E402
 from benchmarks.networks import LEARNING_RATE, TOLERANCE, compile_model  # noqa: E402
-from benchmarks.reports import RESULTS  # noqa: E402
+from benchmarks.places import RESULTS  # noqa: E402
 from experiments.translation import network  # noqa: E402
 
 DENSE, FIXED, ADAPTIVE = KINDS = ("dense", "fixed", "adaptive")

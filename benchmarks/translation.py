@@ -22,7 +22,7 @@ from benchmarks.common_options import (
     make_parser,
     whole,
 )
-from benchmarks.reports import RESULTS, ROOT
+from benchmarks.places import RESULTS, ROOT
 from benchmarks.studies import train
 
 

@@ -31,6 +31,7 @@ from benchmarks import (
     translation,
 )
 from benchmarks.networks import DENSE, TWO_FACTOR, Case, make_network
+from benchmarks.places import ROOT
 from dlrt.callbacks import read_history
 from dlrt.datasets import Dataset
 
@@ -273,7 +274,7 @@ def test_nothing_is_said_in_front(module):
         [sys.executable, "-m", module, "nothing"],
         capture_output=True,
         text=True,
-        cwd=reports.ROOT,
+        cwd=ROOT,
         env=environment,
     )
     assert len(shown.stderr.splitlines()) == 1 and shown.returncode == 2
