@@ -1,6 +1,11 @@
+import functools
 import gc
 import os
 import re
+import resource
+from pathlib import Path
+
+import hypothesis
 
 # Where TensorFlow leaves this off, by the kind of processor, it has no convolutions of
 # channels that come first.
@@ -9,6 +14,8 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 import keras
 import numpy as np
 import pytest
+
+from dlrt import phrases
 
 if keras.backend.backend() == "jax":
     import jax
@@ -78,6 +85,20 @@ def pytest_addoption(parser):
     )
 
 
+# What is drawn for a property is the same every time.
+for name, most in (("quick", 20), ("all", 300)):
+    hypothesis.settings.register_profile(
+        name, derandomize=True, max_examples=most, deadline=None
+    )
+
+
+def pytest_configure(config):
+    profile = "all" if config.getoption("--all") else "quick"
+    hypothesis.settings.load_profile(profile)
+
+
+# After those that `-m` and `-k` leave out.
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config, items):
     full_size = config.getoption("--full-size")
     slow = full_size or config.getoption("--all")
@@ -86,9 +107,25 @@ def pytest_collection_modifyitems(config, items):
         right_size = ("full_size" in item.keywords) == full_size
         return right_size and (slow or "slow" not in item.keywords)
 
-    left_out = [item for item in items if not wanted(item)]
-    items[:] = [item for item in items if wanted(item)]
-    config.hook.pytest_deselected(items=left_out)
+    kept = [item for item in items if wanted(item)]
+    if keras.backend.backend() != "tensorflow" and not slow:
+        kept = ends_of_parameters(kept)
+    left_out = set(items) - set(kept)
+    items[:] = kept
+    config.hook.pytest_deselected(items=list(left_out))
+
+
+def ends_of_parameters(items):
+    """The first and the last case of every test.
+
+    Where backends differ, they do so in one case as in the next: what cases there are
+    is a matter of the quick tests on TensorFlow.
+    """
+    cases = {}
+    for item in items:
+        cases.setdefault(item.nodeid.split("[")[0], []).append(item)
+    ends = {item for several in cases.values() for item in (several[0], several[-1])}
+    return [item for item in items if item in ends]
 
 
 def slow(*cases):
@@ -103,6 +140,49 @@ def slow(*cases):
 # cost a tenth of the time.
 gc.freeze()
 gc.set_threshold(50_000)
+
+
+def pytest_runtest_teardown(item, nextitem):
+    """Lets go of the models of a module, and of what is compiled if there is much."""
+    if nextitem is not None and nextitem.path == item.path:
+        return
+    keras.utils.clear_session(free_memory=False)
+    gc.collect()
+    if keras.backend.backend() == "jax" and resident_memory() > 2 * 2**30:
+        jax.clear_caches()
+
+
+def resident_memory():
+    """Bytes in use by this process, where Linux tells."""
+    path = Path("/proc/self/statm")
+    if not path.exists():
+        return 0
+    return int(path.read_text().split()[1]) * resource.getpagesize()
+
+
+def pytest_sessionfinish(session):
+    """A process of pytest-xdist tells the one that started it its largest memory."""
+    if hasattr(session.config, "workeroutput"):
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        session.config.workeroutput["peak"] = usage.ru_maxrss
+
+
+peaks = []
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    peaks.append(getattr(node, "workeroutput", {}).get("peak", 0))
+
+
+def pytest_terminal_summary(terminalreporter):
+    if peaks:
+        most = ", ".join(f"{peak / 2**20:.1f}" for peak in sorted(peaks))
+        terminalreporter.write_line(f"Largest memory of each process in GB: {most}")
+
+
+# 62,000 pairs, the same at every call, take seconds.
+phrases.generate_parts = functools.cache(phrases.generate_parts)
 
 
 @pytest.fixture(autouse=True)

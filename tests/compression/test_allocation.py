@@ -2,6 +2,8 @@ import itertools
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dlrt.compression._allocation import (
     ALLOCATIONS,
@@ -15,15 +17,18 @@ from dlrt.compression._allocation import (
 )
 
 
-def random_tables(seed, layers=3):
-    rng = np.random.default_rng(seed)
+@st.composite
+def problems(draw):
+    """Tables of three layers, and a budget of the cheapest choices at least."""
     tables = []
-    for _ in range(layers):
-        size = rng.integers(2, 6)
-        costs = np.sort(rng.choice(np.arange(1, 40), size, replace=False))
-        errors = np.append(np.sort(rng.random(size - 1))[::-1], 0.0)
-        tables.append(Table(costs, errors, int(costs[-1])))
-    return tables
+    for _ in range(3):
+        size = draw(st.integers(2, 5))
+        costs = draw(st.sets(st.integers(1, 39), min_size=size, max_size=size))
+        errors = draw(st.sets(st.integers(1, 99), min_size=size - 1, max_size=size - 1))
+        falling = np.array([*sorted(errors, reverse=True), 0]) / 100
+        tables.append(Table(np.array(sorted(costs)), falling, max(costs)))
+    least = sum(int(table.costs[0]) for table in tables)
+    return tables, draw(st.integers(least, sum(t.whole for t in tables) + 1))
 
 
 def equal_shares(tables, limit):
@@ -48,62 +53,55 @@ def test_undominated_choices_are_better_the_more_they_cost():
     assert undominated(costs, errors).tolist() == [2, 0, 4, 5]
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_by_error_finds_the_smallest_largest_error(seed):
-    tables = random_tables(seed)
-    every = list(itertools.product(*(range(len(t.costs)) for t in tables)))
-    for limit in range(cost(tables, [0, 0, 0]), sum(t.whole for t in tables) + 2, 7):
-        chosen = by_error(tables, limit)
-        possible = [c for c in every if cost(tables, c) <= limit]
-        best = min(largest_error(tables, c) for c in possible)
-        assert cost(tables, chosen) <= limit
-        assert largest_error(tables, chosen) == best
+@given(problem=problems())
+def test_by_error_finds_the_smallest_largest_error(problem):
+    tables, limit = problem
+    every = itertools.product(*(range(len(t.costs)) for t in tables))
+    possible = [chosen for chosen in every if cost(tables, chosen) <= limit]
+    best = min(largest_error(tables, chosen) for chosen in possible)
+    assert largest_error(tables, by_error(tables, limit)) == best
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_by_ratio_gives_every_layer_its_share_at_least(seed):
-    tables = random_tables(seed)
-    for limit in range(cost(tables, [0, 0, 0]), sum(t.whole for t in tables) + 2, 7):
-        chosen = by_ratio(tables, limit)
-        assert cost(tables, chosen) <= limit
-        # The largest share that the limit allows, found by trying all.
-        shares = np.unique([c / t.whole for t in tables for c in t.costs])
-        at = [
-            [max(0, np.sum(t.costs <= s * t.whole) - 1) for t in tables] for s in shares
-        ]
-        fitting = [c for c in at if cost(tables, c) <= limit]
-        least = fitting[-1] if fitting else [0, 0, 0]
-        assert all(i >= j for i, j in zip(chosen, least, strict=True))
+@given(problem=problems())
+def test_by_ratio_gives_every_layer_its_share_at_least(problem):
+    tables, limit = problem
+    chosen = by_ratio(tables, limit)
+    # The largest share that the limit allows, found by trying all.
+    shares = np.unique([c / t.whole for t in tables for c in t.costs])
+    at = [[max(0, np.sum(t.costs <= s * t.whole) - 1) for t in tables] for s in shares]
+    fitting = [c for c in at if cost(tables, c) <= limit]
+    least = fitting[-1] if fitting else [0, 0, 0]
+    assert all(i >= j for i, j in zip(chosen, least, strict=True))
 
 
-@pytest.mark.parametrize("allocation", EVERY)
-@pytest.mark.parametrize("seed", range(10))
-def test_nothing_that_would_be_of_use_is_left(allocation, seed):
-    tables = random_tables(seed)
-    for limit in range(cost(tables, [0, 0, 0]), sum(t.whole for t in tables) + 2, 7):
+@given(problem=problems(), more=st.integers(0, 40))
+def test_budgets_are_kept_and_nothing_of_use_is_left(problem, more):
+    tables, limit = problem
+    for allocation in EVERY:
         chosen = allocation(tables, limit)
         left = limit - cost(tables, chosen)
+        assert left >= 0
         for table, i in zip(tables, chosen, strict=True):
-            assert (
-                i + 1 == len(table.costs) or table.costs[i + 1] - table.costs[i] > left
-            )
+            last = i + 1 == len(table.costs)
+            assert last or table.costs[i + 1] - table.costs[i] > left
+    # What is more does no harm.
+    largest = [
+        largest_error(tables, by_error(tables, b)) for b in (limit, limit + more)
+    ]
+    assert largest[1] <= largest[0]
 
 
-@pytest.mark.parametrize("allocation", EVERY)
-def test_all_of_it_is_the_layers_as_they_are(allocation):
-    tables = random_tables(0)
-    chosen = allocation(tables, sum(t.whole for t in tables))
-    assert chosen == [len(t.costs) - 1 for t in tables]
-
-
-@pytest.mark.parametrize("allocation", EVERY)
-def test_too_little_is_refused(allocation):
-    tables = random_tables(0)
+@given(problem=problems())
+def test_the_ends_of_budgets(problem):
+    tables, _ = problem
     least = cost(tables, [0, 0, 0])
-    assert allocation(tables, least) == [0, 0, 0]
-    with pytest.raises(OutOfBudget) as raised:
-        allocation(tables, least - 1)
-    assert raised.value.smallest == least
+    for allocation in EVERY:
+        whole = allocation(tables, sum(t.whole for t in tables))
+        assert whole == [len(t.costs) - 1 for t in tables]
+        assert allocation(tables, least) == [0, 0, 0]
+        with pytest.raises(OutOfBudget) as raised:
+            allocation(tables, least - 1)
+        assert raised.value.smallest == least
 
 
 def linear_table(unit, most):
@@ -126,9 +124,17 @@ def test_layers_without_a_share_have_their_cheapest_choice():
     assert [i + 1 for i in chosen] == [20, 1]
 
 
-@pytest.mark.parametrize("bound", [0.0, 0.3, 0.7, 1.0])
-def test_within_takes_the_cheapest_that_keeps_the_bound(bound):
-    tables = random_tables(3)
-    for table, i in zip(tables, within(tables, bound), strict=True):
-        assert table.errors[i] <= bound
-        assert i == 0 or table.errors[i - 1] > bound
+@given(problem=problems(), percent=st.integers(0, 100))
+def test_within_takes_the_cheapest_that_keeps_the_bound(problem, percent):
+    tables, _ = problem
+    for table, i in zip(tables, within(tables, percent / 100), strict=True):
+        assert table.errors[i] <= percent / 100
+        assert i == 0 or table.errors[i - 1] > percent / 100
+
+
+def test_what_is_left_goes_to_the_layer_with_the_largest_share():
+    tables = [Table(np.array([1, 2]), np.array([0.5, 0.0]), 2)] * 2
+    # Both reach their second choice at one sum of ranks, which costs too much.
+    ranks = [np.array([1, 2]), np.array([4, 8])]
+    assert by_shares(tables, 3, ranks, [0.2, 0.8]) == [0, 1]
+    assert by_shares(tables, 3, ranks[::-1], [0.8, 0.2]) == [1, 0]

@@ -1,8 +1,6 @@
-import itertools
-import random
-
-import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from experiments.runs import names
 from experiments.runs.names import Name
@@ -10,69 +8,61 @@ from experiments.runs.names import Name
 pytestmark = pytest.mark.tensorflow_only
 
 BASE = Name(dims=(1, 301), epochs=250, batch_size=256, learning_rate=0.001)
-METHODS = [
-    {},
-    {"dlrt": True},
-    {"dlrt": True, "ranks": (5, 6)},
-    {"dlrt": True, "ranks": (1, 101)},
-    {"dlrt": True, "tolerance": 0.2},
-    {"dlrt": True, "tolerance": 0.025},
-]
-OPTIMIZERS = [{}, {"optimizer": "sgd"}]
-NOISES = [{}, {"noise": 0.2}, {"noise": 0.001}]
-SIZES = [{}, {"dataset_size": 0.1}, {"dataset_size": 0.07}, {"dataset_size": 0.125}]
-REGULARIZERS = [
-    {"regularizer": name, "regularizer_amount": amount}
-    for name in names.REGULARIZERS
-    for amount in (0.1, 1e-4)
-] + [{}]
-RUNS = [{}, {"run": 0}, {"run": 12}]
 
 
 def name_of(**changes):
     return Name(**(vars(BASE) | changes))
 
 
-@pytest.mark.parametrize("method", METHODS, ids=str)
-def test_every_combination_of_words_is_read_back(method):
-    texts = set()
-    parts = (OPTIMIZERS, NOISES, SIZES, REGULARIZERS, RUNS)
-    for combination in itertools.product(*parts):
-        name = name_of(**method)
-        for part in combination:
-            name = Name(**(vars(name) | part))
-        text = names.compose(name)
-        assert names.parse(text) == name
-        texts.add(text)
-    # Two tests never share a name.
-    assert len(texts) == np.prod([len(part) for part in parts])
+def ranges(largest):
+    first = st.integers(1, largest)
+    return st.tuples(first, st.integers(1, 500)).map(lambda ends: (ends[0], sum(ends)))
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_random_names_are_read_back(seed):
-    draw = random.Random(seed)
-    for _ in range(50):
-        first, rank = draw.randint(1, 5000), draw.randint(1, 800)
-        dlrt = draw.random() < 0.6
-        adaptive = dlrt and draw.random() < 0.5
-        regularizer = draw.choice(["none", *names.REGULARIZERS])
-        amount = round(10 ** draw.uniform(-6, 0), draw.randint(6, 12))
-        name = Name(
-            dims=(first, first + draw.randint(1, 500)),
-            epochs=draw.randint(1, 1000),
-            batch_size=2 ** draw.randint(0, 12),
-            learning_rate=10 ** draw.uniform(-8, 1),
-            dlrt=dlrt,
-            ranks=(rank, rank + draw.randint(1, 50)) if dlrt and not adaptive else None,
-            tolerance=draw.uniform(0.001, 0.999) if adaptive else None,
-            optimizer=draw.choice(["adam", "sgd"]),
-            noise=draw.choice([0.0, draw.random(), 10 ** draw.uniform(-9, -1)]),
-            dataset_size=draw.choice([1.0, 1 - draw.random()]),
-            regularizer=regularizer,
-            regularizer_amount=0.0 if regularizer == "none" else amount,
-            run=draw.choice([None, draw.randint(0, 2**32 - 1)]),
-        )
-        assert names.parse(names.compose(name)) == name
+SHARES = st.floats(0, 1, exclude_min=True, exclude_max=True) | st.sampled_from(
+    [0.2, 0.001, 0.07, 0.125]
+)
+METHODS = (
+    st.just({})
+    | st.fixed_dictionaries({"dlrt": st.just(True)}, optional={"ranks": ranges(800)})
+    | st.fixed_dictionaries({"dlrt": st.just(True), "tolerance": SHARES})
+)
+REGULARIZERS = st.just({}) | st.fixed_dictionaries(
+    {
+        "regularizer": st.sampled_from(list(names.REGULARIZERS)),
+        "regularizer_amount": st.floats(1e-9, 1.0),
+    }
+)
+NAMES = st.builds(
+    lambda method, regularizer, others: Name(**method, **regularizer, **others),
+    METHODS,
+    REGULARIZERS,
+    st.fixed_dictionaries(
+        {
+            "dims": ranges(5000),
+            "epochs": st.integers(1, 1000),
+            "batch_size": st.integers(1, 4096),
+            "learning_rate": st.floats(1e-9, 10.0),
+        },
+        optional={
+            "optimizer": st.sampled_from(["adam", "sgd"]),
+            "noise": SHARES,
+            "dataset_size": SHARES,
+            "run": st.integers(0, 2**32 - 1),
+        },
+    ),
+)
+
+
+@given(name=NAMES)
+@settings(max_examples=200)
+def test_names_are_read_back(name):
+    assert names.parse(names.compose(name)) == name
+
+
+@given(one=NAMES, other=NAMES)
+def test_two_tests_never_share_a_name(one, other):
+    assert (names.compose(one) == names.compose(other)) == (one == other)
 
 
 @pytest.mark.parametrize(
