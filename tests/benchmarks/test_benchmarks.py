@@ -9,7 +9,6 @@ import sys
 import keras
 import numpy as np
 import pytest
-from conftest import slow
 
 from benchmarks import __main__ as command
 from benchmarks import (
@@ -50,6 +49,7 @@ def records(output):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_training_and_prediction(tmp_path, monkeypatch, capsys):
     kinds = [TWO_FACTOR, "parallel_bug", DENSE]
     run(monkeypatch, tmp_path, "training", *SMALL, "--kinds", *kinds)
@@ -266,8 +266,9 @@ def test_wrong_words_end_with_one_line(
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow_only
-@pytest.mark.parametrize("module", ["benchmarks", *slow("benchmarks.accuracy")])
+@pytest.mark.parametrize("module", ["benchmarks", "benchmarks.accuracy"])
 def test_nothing_is_said_in_front(module):
     environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
     shown = subprocess.run(

@@ -323,7 +323,9 @@ def test_three_layers_that_are_not_one_stay_three(first, middle, second):
 
 
 @pytest.mark.parametrize("structure", STRUCTURES)
-@pytest.mark.parametrize("budget", [{"ratio": 1.5}, {"error": 0.4}, {"flops": 20000}])
+@pytest.mark.parametrize(
+    "budget", [{"ratio": 1.5}, *slow({"error": 0.4}, {"flops": 20000})]
+)
 def test_pruning_is_the_best_approximation_of_the_product(structure, budget):
     decomposed = disturbed(dlrt.decompose(images(), structure=structure))
     whole = dlrt.to_dense(decomposed)
@@ -528,7 +530,8 @@ def test_models_that_are_decomposed_are_trained_as_they_are():
         np.testing.assert_array_equal(weight, value)
 
 
-@pytest.mark.parametrize("structure", ["pointwise", *slow("separable")])
+@pytest.mark.slow
+@pytest.mark.parametrize("structure", STRUCTURES)
 def test_training_goes_on_from_a_file(structure, digits, tmp_path):
     keras.utils.set_random_seed(0)
     decomposed = dlrt.decompose(network(), structure=structure)

@@ -77,7 +77,7 @@ def test_full_ranks_reproduce_the_model(structure):
     assert_same_outputs(same, model)
 
 
-@pytest.mark.parametrize("method", ["svd", "alds", "dlrt", "hoyer"])
+@pytest.mark.parametrize("method", ["svd", *slow("alds", "dlrt", "hoyer")])
 def test_the_whole_budget_is_the_model(method):
     model = stacked()
     same, report = dlrt.compress(model, method, {"error": 0.0})
@@ -387,6 +387,7 @@ class Tagger(keras.Model):
         return x
 
 
+@pytest.mark.slow
 def test_recurrent_layers_in_models_of_users_classes(tmp_path):
     model = Tagger()
     model(data())

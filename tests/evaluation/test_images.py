@@ -375,6 +375,7 @@ def test_widths_and_many_ranks(tmp_path, study):
     assert [label.get_text() for label in panel.get_yticklabels()] == list(many)
 
 
+@pytest.mark.slow
 def test_all_are_drawn(study):
     for drawing in plan(study):
         FigureCanvasAgg(drawing.draw()).draw()

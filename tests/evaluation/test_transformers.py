@@ -319,10 +319,12 @@ def test_rank_map(tmp_path):
 @pytest.mark.parametrize(
     "left_out",
     [
-        (),
-        ("test_bleu", "test_chrf"),
         ("test_bleu", "val_loss", "val_accuracy", "accuracy", "tokens/second"),
-        ("parameters", "parameters training", "compression", "loss"),
+        *slow(
+            ((),),
+            (("test_bleu", "test_chrf"),),
+            (("parameters", "parameters training", "compression", "loss"),),
+        ),
     ],
 )
 @pytest.mark.parametrize("others", [True, *slow(False)])
@@ -392,6 +394,7 @@ def test_tables(study, folder, tmp_path):
     assert list(map(float, found)) == pytest.approx([np.mean(scores), *scores])
 
 
+@pytest.mark.slow
 def test_figures_and_report(folder, tmp_path, capsys):
     figures = ["figures", str(folder), "--output", str(tmp_path / "figures")]
     options = ["--kinds", "transformers", "--formats", "png"]

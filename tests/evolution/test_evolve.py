@@ -64,6 +64,7 @@ class TestThreshold:
             model.evaluate(X, Y, verbose=0), rel=1e-4
         )
 
+    @pytest.mark.slow
     def test_zero_keeps_what_is_independent(self):
         model = network(width=5)
         history = fit(model, 2, Evolve(X, threshold=0.0))
@@ -178,6 +179,7 @@ class TestGrowth:
         )
         assert fit(model, 4, evolve)["width/a"] == [5, 5, 3, 5]
 
+    @pytest.mark.slow
     def test_not_beyond_the_limit(self):
         model = network(width=2)
         now = model.count_params()

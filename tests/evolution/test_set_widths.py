@@ -22,7 +22,13 @@ from networks import (
 import dlrt
 from dlrt.evolution._widths import find
 
-every_network = pytest.mark.parametrize("network", NETWORKS, ids=lambda f: f.__name__)
+# Those with the most kinds of layers and of places where channels lie.
+QUICK = (convolutions, normalized, residual, nested)
+every_network = pytest.mark.parametrize(
+    "network",
+    [*QUICK, *slow(*(network for network in NETWORKS if network not in QUICK))],
+    ids=lambda f: f.__name__,
+)
 
 
 def smaller(network, by=2):
@@ -164,8 +170,8 @@ def test_channels_first():
     "optimizer",
     [
         keras.optimizers.Adam,
-        lambda: keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam()),
         *slow(
+            lambda: keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam()),
             lambda: keras.optimizers.SGD(0.1, momentum=0.9),
             lambda: keras.optimizers.SGD(0.1),
             lambda: keras.optimizers.Adafactor(0.1),

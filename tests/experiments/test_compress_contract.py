@@ -21,11 +21,10 @@ LIGHT = ("lenet5", "resnet8", "lstm")
 # Every method on one network and one method on each of the others.
 QUICK = {
     *((method, "lenet5") for method in METHODS),
-    ("alds", "resnet8"),
+    ("tucker", "resnet8"),
     ("svd", "lstm"),
     ("cp", "cnn"),
     ("dlrt", "alexnet"),
-    ("tucker", "resnet20"),
 }
 
 
@@ -126,7 +125,9 @@ def test_contract(method, name, tmp_path):
     np.testing.assert_allclose(outputs(loaded), found, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("method, name", PAIRS)
+@pytest.mark.parametrize(
+    "method, name", [pair for pair in PAIRS if pair.values[1] in ("lenet5", "lstm")]
+)
 def test_the_whole_budget_is_the_network(method, name):
     model = trained(name)
     expected = outputs(model)

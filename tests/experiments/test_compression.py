@@ -6,6 +6,7 @@ import sys
 import keras
 import numpy as np
 import pytest
+from conftest import slow
 from run_folders import (
     failure,
     interrupt_second_epoch,
@@ -46,7 +47,7 @@ def logs(tmp_path_factory):
 
 class TestNetworks:
     @pytest.mark.parametrize("name", IMAGE_NETWORKS)
-    @pytest.mark.parametrize("shape", [(28, 28, 1), (32, 32, 3)])
+    @pytest.mark.parametrize("shape", [(28, 28, 1), *slow(((32, 32, 3),))])
     def test_take_images_of_all_data_sets(self, name, shape):
         model = networks.build(name, shape, 10)
         assert model.output_shape == (None, 10)
@@ -125,6 +126,7 @@ class TestRuns:
             assert found["attacked_accuracy"] <= found["test_accuracy"]
             assert found["latency_ms"] > 0
 
+    @pytest.mark.slow
     def test_ranks_by_sensitivity(self, logs):
         settings = ("--method", "cp", "--allocation", "sensitivity", "--ratio", 6)
         assert run(logs, *settings, "--run-name", "cp") == 0

@@ -73,8 +73,7 @@ def test_converges_with_first_order_at_least(name):
     "smallest, rank, steps",
     [
         (None, 4, 10),
-        (None, 32, 20),
-        *slow((None, 16, 20), (None, 32, 160), (1e-12, 32, 80)),
+        *slow((None, 32, 20), (None, 16, 20), (None, 32, 160), (1e-12, 32, 80)),
     ],
 )
 @pytest.mark.parametrize("kind", ["equation", *slow("quadrature")])
@@ -138,7 +137,7 @@ def test_rank_adapts_to_a_stiff_field(name):
     assert np.linalg.norm(dense(end) - exact) <= 0.1 * np.linalg.norm(exact)
 
 
-@pytest.mark.parametrize("name", ADAPTIVE)
+@pytest.mark.parametrize("name", ["parallel_bug", *slow("augmented_bug")])
 def test_rank_grows_to_that_of_the_solution(name):
     problem = Polynomial(12, 9, (1.0, 0.8, 0.6, 0.5))
     factors = factors_of(problem.solution(0.0), 1)

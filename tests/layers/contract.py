@@ -259,10 +259,8 @@ CASES = {
 
 # One of each kind, and what is most of its own.
 QUICK = (
-    "dense",
     "dense, sequence",
     "einsum, permuted kernel",
-    "einsum, sum within",
     "conv, dilated",
     "conv, causal",
     "embedding",

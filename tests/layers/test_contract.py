@@ -104,7 +104,7 @@ def test_penalty_is_that_of_the_keras_layer(case):
     "policy",
     [
         pytest.param("mixed_float16", marks=pytest.mark.tensorflow_only),
-        "mixed_bfloat16",
+        *slow("mixed_bfloat16"),
     ],
 )
 def test_mixed_precision(case, policy):
@@ -272,7 +272,7 @@ INTEGRATORS = {
 }
 
 
-@pytest.mark.parametrize("kind", ["adaptive", "kls", *slow("fixed", "augmented_bug")])
+@pytest.mark.parametrize("kind", ["adaptive", *slow("kls", "fixed", "augmented_bug")])
 def test_layers_of_every_kind_are_trained(kind):
     model = network()
     model.compile(

@@ -1,7 +1,6 @@
 import keras
 import numpy as np
 import pytest
-from conftest import SLOW, slow
 from gradients import array
 
 import dlrt
@@ -83,14 +82,16 @@ def task():
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "integrator, tolerance",
     [
         ("augmented_bug", 0.4),
-        *slow(("parallel_bug", 0.4), ("augmented_bug", None)),
+        ("parallel_bug", 0.4),
+        ("augmented_bug", None),
         # Dense layers have these on every backend.
         *(
-            pytest.param(name, None, marks=[pytest.mark.tensorflow_only, SLOW])
+            pytest.param(name, None, marks=pytest.mark.tensorflow_only)
             for name in ("parallel_bug", "kls", "projector_splitting", "factorized")
         ),
     ],

@@ -2,7 +2,7 @@ import gradients
 import keras
 import numpy as np
 import pytest
-from conftest import label
+from conftest import label, slow
 from keras import ops
 
 import dlrt
@@ -80,7 +80,7 @@ def with_dense(low_rank_kwargs=None, dense_kwargs=None, shape=(4, N), **kwargs):
     ],
     ids=label,
 )
-@pytest.mark.parametrize("shape", [(4, N), (2, 3, 2, N)], ids=str)
+@pytest.mark.parametrize("shape", [(2, 3, 2, N), *slow(((4, N),))], ids=str)
 def test_equals_dense_at_full_rank(kwargs, shape):
     low_rank, dense, x = with_dense(shape=shape, **kwargs)
     y = low_rank(x)
@@ -161,7 +161,7 @@ def test_mask_passes_through():
 # Gradients
 
 
-@pytest.mark.parametrize("shape", [(4, N), (2, 3, N)], ids=str)
+@pytest.mark.parametrize("shape", [(2, 3, N), *slow(((4, N),))], ids=str)
 @pytest.mark.parametrize(
     "capacity, at_rank", [(3, False), (5, False), (5, True)], ids=str
 )
@@ -231,7 +231,7 @@ def test_penalties_have_galerkin_gradients(regularizer, penalty, double):
     ],
     ids=label,
 )
-@pytest.mark.parametrize("shape", [(200, 80), (60, 160)], ids=str)
+@pytest.mark.parametrize("shape", [(200, 80), *slow(((60, 160),))], ids=str)
 def test_initial_output_variance_is_that_of_dense(initializer, shape):
     features, units = shape
     x = inputs(500, features)

@@ -1,7 +1,7 @@
 import keras
 import numpy as np
 import pytest
-from conftest import as_program
+from conftest import as_program, slow
 from gradients import array
 from keras import ops
 
@@ -86,6 +86,7 @@ def test_values_and_keys_must_be_of_one_length():
         low_rank()(x, x, other)
 
 
+@pytest.mark.slow
 def test_adaptive_training_gives_every_projection_its_rank():
     x = keras.Input((4, DIM))
     model = dlrt.Model(x, low_rank(6, name="attention")(x, x))
@@ -154,11 +155,15 @@ VARIANTS = {
     "output_shape": {"output_shape": 5},
     "half precision": {"dtype": "mixed_float16"},
 }
+QUICK = ("value_dim", "window")
 CHUNKS = [(1,) * 6, (6,), (2, 3, 1), (1, 5)]
 
 
 @LAYERS
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize(
+    "variant",
+    [*QUICK, *slow(*(variant for variant in VARIANTS if variant not in QUICK))],
+)
 def test_chunks_with_a_cache_give_the_whole(make, variant):
     layer = make(**VARIANTS[variant])
     x = inputs(2, 6, DIM)

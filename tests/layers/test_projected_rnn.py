@@ -64,11 +64,9 @@ def kind(request):
 @pytest.mark.parametrize(
     "options",
     [
-        {},
-        {"return_sequences": True, "go_backwards": True},
-        {"return_sequences": True, "return_state": True},
+        {"return_sequences": True, "return_state": True, "go_backwards": True},
         {"unroll": True, "activation": "relu", "use_bias": False},
-        {"return_sequences": True, "zero_output_for_mask": True},
+        *slow({}, {"return_sequences": True, "zero_output_for_mask": True}),
     ],
     ids=str,
 )
@@ -98,7 +96,7 @@ def test_states_are_kept_from_batch_to_batch(kind):
     assert not np.allclose(first, second)
 
 
-@pytest.mark.parametrize("dtype", ["mixed_float16", "float16", "mixed_bfloat16"])
+@pytest.mark.parametrize("dtype", ["mixed_float16", *slow("float16", "mixed_bfloat16")])
 def test_other_precisions(kind, dtype):
     plain, layer = both(kind, dtype=dtype, return_sequences=True)
     # A reference in single precision, with numbers rounded alike.

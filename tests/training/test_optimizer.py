@@ -70,20 +70,18 @@ INNER = {
 @pytest.mark.parametrize(
     "inner, integrator",
     [
-        ("sgd", "parallel_bug"),
         ("adam", "parallel_bug"),
-        pytest.param("lamb", "parallel_bug", marks=pytest.mark.tensorflow_only),
         ("momentum", "kls"),
         ("adamw", "augmented_bug"),
         ("schedule", "factorized"),
         *slow(("adamw", "parallel_bug"), ("schedule", "parallel_bug")),
-        *slow(("clipnorm", "kls")),
+        *slow(("clipnorm", "kls"), ("sgd", "parallel_bug")),
         # These differ in what Keras computes.
         *(
             pytest.param(
                 name, "parallel_bug", marks=[SLOW, pytest.mark.tensorflow_only]
             )
-            for name in ("momentum", "clipnorm", "global_clipnorm", "rmsprop", "nadam")
+            for name in ("momentum clipnorm global_clipnorm rmsprop nadam lamb").split()
         ),
     ],
 )
@@ -284,7 +282,7 @@ class Capacities(keras.callbacks.Callback):
     "integrator",
     ["parallel_bug", "augmented_bug", *slow("kls", "projector_splitting")],
 )
-@pytest.mark.parametrize("room", [RANK + 1, FEATURES + 2])
+@pytest.mark.parametrize("room", [RANK + 1, *slow(FEATURES + 2)])
 def test_a_fixed_rank_does_not_fill_the_room_beside_it(integrator, room):
     x, y = data(8)
     # Large steps, whose truncation is an SVD.

@@ -140,7 +140,7 @@ def test_frozen_kernels_stay_and_learn_once_they_are_trained_again(
 
 
 @pytest.mark.parametrize("integrator", ["parallel_bug", "augmented_bug"])
-@pytest.mark.parametrize("name", ["u", "s", "v"])
+@pytest.mark.parametrize("name", ["u", *slow("s", "v")])
 def test_factors_are_trained_together_or_not_at_all(integrator, name):
     model = network()
     getattr(model.layers[1], name).trainable = False
