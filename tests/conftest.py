@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import pytest
 
-from dlrt import phrases
+from dlrt.phrases import generate
 
 if keras.backend.backend() == "jax":
     import jax
@@ -182,7 +182,7 @@ def pytest_terminal_summary(terminalreporter):
 
 
 # 62,000 pairs, the same at every call, take seconds.
-phrases.generate_parts = functools.cache(phrases.generate_parts)
+generate.generate_parts = functools.cache(generate.generate_parts)
 
 
 @pytest.fixture(autouse=True)
