@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from dlrt.accounting.flops import calls
+from dlrt.accounting.calls import find_calls
 from dlrt.checks import check_layer
 from dlrt.layers import LowRankLayer
 
@@ -105,7 +105,7 @@ def applications(model: keras.Model) -> Iterator[tuple[Any, tuple[int | None, ..
     Raises:
         ValueError: If the layers of the model are not known.
     """
-    return ((call.layer, call.shape) for call in calls(model))
+    return ((call.layer, call.shape) for call in find_calls(model))
 
 
 def _size(variables: list) -> int:

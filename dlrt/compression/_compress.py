@@ -8,7 +8,8 @@ import keras
 import numpy as np
 
 from dlrt import accounting
-from dlrt.accounting.flops import Call, calls, flops_of
+from dlrt.accounting.calls import Call, find_calls
+from dlrt.accounting.flops import count_flops
 from dlrt.compression._allocation import ALLOCATIONS, OutOfBudget, Table, by_shares
 from dlrt.compression._allocation import within as within_error
 from dlrt.compression._budget import Budget, parse_budget
@@ -216,13 +217,13 @@ def compress(
         changed = rebuild(whole, lambda layer: replacements.get(id(layer)))
     smaller = restore_recurrent(changed)
     names = [candidate.layer.name for candidate, _ in plan]
-    flops = flops_of(smaller)
+    flops = count_flops(smaller)
     report = Report(
         layers=tuple(candidate.report(choice) for candidate, choice in plan),
         left_alone=explain_left_alone(whole, names),
         parameters_before=accounting.parameter_count(whole),
         parameters=accounting.parameter_count(smaller),
-        flops_before=flops_of(whole).total,
+        flops_before=count_flops(whole).total,
         flops=flops.total,
         not_in_flops=flops.left_out,
     )
@@ -254,7 +255,7 @@ def _planned(
     """
     model, layers = project_recurrent(model, layers)
     applied: dict[int, list[Call]] = {}
-    for call in calls(model):
+    for call in find_calls(model):
         applied.setdefault(id(call.layer), []).append(call)
     structure = STRUCTURES[method.structure]()
     chosen = select_layers(model, layers)
@@ -322,7 +323,7 @@ def _choose(
         indices = within_error(tables, bound)
     else:
         if kind == "flops":
-            total = flops_of(model).total
+            total = count_flops(model).total
         else:
             total = accounting.parameter_count(model)
         others = total - sum(table.whole for table in tables)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 
-from dlrt.accounting.flops import written
+from dlrt.accounting.flops import describe_left_out
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,9 @@ class Report:
             times = f" ({before / after:.2f} times fewer)" if after else ""
             lines.append(f"{what}: {before:,} before, {after:,} now{times}")
         if self.not_in_flops:
-            lines.append(f"flops are without those of {written(self.not_in_flops)}")
+            lines.append(
+                f"flops are without those of {describe_left_out(self.not_in_flops)}"
+            )
         return "\n".join(lines)
 
 

@@ -5,7 +5,7 @@ import pytest
 
 import dlrt
 from dlrt import accounting
-from dlrt.accounting import flops as _flops
+from dlrt.accounting import products
 from dlrt.layers import (
     LowRankConv1D,
     LowRankConv2D,
@@ -300,9 +300,7 @@ def test_every_layer_of_keras_with_weights_is_in_the_table():
 
     named = [getattr(LAYERS, name) for name in dir(LAYERS)]
     kinds = {kind for kind in named if isinstance(kind, type)}
-    known = [*_flops._NO_PRODUCTS]
-    for types in _flops._RULES:
-        known += types if isinstance(types, tuple) else [types]
+    known = tuple(products._PRODUCTS)
     called = (LAYERS.RNN, LAYERS.StackedRNNCells)
     unknown = {
         kind.__name__
@@ -359,3 +357,22 @@ def test_models_of_unknown_order_are_refused():
 def test_sequential_models_of_unknown_shapes_are_refused():
     with pytest.raises(ValueError, match="begins with an Input.*Received: 'plain'"):
         accounting.flop_count(keras.Sequential([LAYERS.Dense(3)], name="plain"))
+
+
+class Repeated(keras.layers.Dense):
+    """Multiplies three times at every position."""
+
+
+@accounting.register_positions(Repeated)
+def repeat(layer, input_shape):
+    return 3 * accounting.known_size(input_shape[1:-1])
+
+
+def test_a_rule_for_a_class_goes_before_those_of_its_bases():
+    assert flops((4, 6), Repeated(5)) == 2 * 3 * 4 * 6 * 5
+
+    class Twice(Repeated):
+        pass
+
+    accounting.register_flops(Twice)(lambda layer, call: 7 * call.shape[-1])
+    assert flops((4, 6), Twice(5)) == 2 * 7 * 6
