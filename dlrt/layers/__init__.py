@@ -1,5 +1,6 @@
 """Keras layers whose kernels are kept in low-rank form."""
 
+from dlrt.layers.low_rank_affine import LowRankAffine as LowRankAffine
 from dlrt.layers.low_rank_conv import LowRankConv1D as LowRankConv1D
 from dlrt.layers.low_rank_conv import LowRankConv2D as LowRankConv2D
 from dlrt.layers.low_rank_dense import LowRankDense as LowRankDense

@@ -27,7 +27,7 @@ def low_rank_matmul(
         u: `(n, r)`.
         s: `(r, r)`.
         v: `(m, r)`.
-        at_rank: Whether columns of zeros are left out, see `_with_gradient`.
+        at_rank: Whether columns of zeros are left out, see `_call_with_gradient`.
 
     Returns:
         `(batch, m)`. Its gradients for `u`, `s`, `v` are `G V`, `Uᵀ G V`, `Gᵀ U`.
@@ -47,7 +47,7 @@ def low_rank_matmul(
 
         return xu @ s @ transpose(v), gradient
 
-    return _with_gradient(matmul, x, u, s, v, at_rank=at_rank)
+    return _call_with_gradient(matmul, x, u, s, v, at_rank=at_rank)
 
 
 def low_rank_lookup(
@@ -60,7 +60,7 @@ def low_rank_lookup(
         u: `(n, r)`.
         s: `(r, r)`.
         v: `(m, r)`.
-        at_rank: Whether columns of zeros are left out, see `_with_gradient`.
+        at_rank: Whether columns of zeros are left out, see `_call_with_gradient`.
 
     Returns:
         `(batch, m)`. Its gradients for `u`, `s`, `v` are `G V`, `Uᵀ G V`, `Gᵀ U`.
@@ -76,7 +76,7 @@ def low_rank_lookup(
 
         return rows @ s @ transpose(v), gradient
 
-    return _with_gradient(lookup, u, s, v, at_rank=at_rank)
+    return _call_with_gradient(lookup, u, s, v, at_rank=at_rank)
 
 
 def low_rank_convolution(
@@ -96,7 +96,7 @@ def low_rank_convolution(
         u: `(n, r)`.
         s: `(r, r)`.
         v: `(m, r)`.
-        at_rank: Whether columns of zeros are left out, see `_with_gradient`.
+        at_rank: Whether columns of zeros are left out, see `_call_with_gradient`.
 
     Returns:
         `(batch, ..., m)`. Its gradients for `u`, `s`, `v` are `G V`, `Uᵀ G V`, `Gᵀ U`.
@@ -117,10 +117,10 @@ def low_rank_convolution(
         y = xu @ s @ transpose(v)
         return ops.reshape(y, (*shape[:-1], v.shape[0])), gradient
 
-    return _with_gradient(convolution, x, u, s, v, at_rank=at_rank)
+    return _call_with_gradient(convolution, x, u, s, v, at_rank=at_rank)
 
 
-def represented(u: Tensor, s: Tensor, v: Tensor, at_rank: bool = False) -> Tensor:
+def low_rank_matrix(u: Tensor, s: Tensor, v: Tensor, at_rank: bool = False) -> Tensor:
     """The dense matrix `U S Vᵀ`, with Galerkin gradients."""
 
     def matrix(u: Tensor, s: Tensor, v: Tensor) -> tuple[Tensor, Any]:
@@ -130,7 +130,7 @@ def represented(u: Tensor, s: Tensor, v: Tensor, at_rank: bool = False) -> Tenso
 
         return u @ s @ transpose(v), gradient
 
-    return _with_gradient(matrix, u, s, v, at_rank=at_rank)
+    return _call_with_gradient(matrix, u, s, v, at_rank=at_rank)
 
 
 def schatten_penalty(u: Tensor, s: Tensor, v: Tensor, l1: float, l2: float) -> Tensor:
@@ -164,7 +164,9 @@ def schatten_penalty(u: Tensor, s: Tensor, v: Tensor, l1: float, l2: float) -> T
     return penalty(u, s, v)
 
 
-def _with_gradient(function: Callable, *arguments: Tensor, at_rank: bool) -> Tensor:
+def _call_with_gradient(
+    function: Callable, *arguments: Tensor, at_rank: bool
+) -> Tensor:
     """The value of a function of `U`, `S` and `V` that says its gradients itself.
 
     Args:

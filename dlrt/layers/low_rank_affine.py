@@ -57,15 +57,15 @@ class LowRankAffine(LowRankLayer):
             constraint=self.bias_constraint,
         )
 
-    def biased(self, x: Tensor) -> Tensor:
+    def apply_bias(self, x: Tensor) -> Tensor:
         """`x + b`."""
         if self.bias is None:
             return x
         return ops.add(x, ops.cast(self.bias, x.dtype))
 
-    def activated(self, x: Tensor) -> Tensor:
+    def activate(self, x: Tensor) -> Tensor:
         """`activation(x + b)`."""
-        x = self.biased(x)
+        x = self.apply_bias(x)
         return x if self.activation is None else self.activation(x)
 
     def get_config(self) -> dict[str, Any]:

@@ -8,9 +8,7 @@ import numpy as np
 from keras import ops
 
 from dlrt.backend.shapes import as_rows
-from dlrt.layers._galerkin import low_rank_convolution
 from dlrt.layers.low_rank_affine import LowRankAffine
-from dlrt.layers.recording import record_product
 
 Tensor = Any
 
@@ -68,8 +66,14 @@ class LowRankConv(LowRankAffine):
             **kwargs,
         )
         # Keras says what these may be, and what they are short for.
-        plain = self._plain(
-            filters, kernel_size, strides, padding, data_format, dilation_rate
+        plain = self.keras_type(
+            filters,
+            kernel_size,
+            strides,
+            padding,
+            data_format,
+            dilation_rate,
+            name=self.name,
         )
         self.filters = filters
         self.kernel_size: tuple[int, ...] = plain.kernel_size
@@ -121,15 +125,13 @@ class LowRankConv(LowRankAffine):
         return self.fold(self.matrix())
 
     def call(self, inputs: Tensor) -> Tensor:
-        self.remember_model()
         x = inputs
         if self._channel_axis == 1:
             x = ops.moveaxis(x, 1, -1)
         if self.padding == "causal":
             before = self.dilation_rate[0] * (self.kernel_size[0] - 1)
             x = ops.pad(x, [[0, 0], [before, 0], [0, 0]])
-        y = low_rank_convolution(self._convolve, x, *self._operands())
-        y = self.biased(record_product(self, x, y))
+        y = self.apply_bias(self.convolve(x, self._convolve))
         if self._channel_axis == 1:
             y = ops.moveaxis(y, -1, 1)
         return y if self.activation is None else self.activation(y)
@@ -138,37 +140,25 @@ class LowRankConv(LowRankAffine):
         return as_rows(self._convolve(x, ops.cast(basis, x.dtype)))
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
-        plain = self._plain(
-            self.filters,
-            self.kernel_size,
-            self.strides,
-            self.padding,
-            self.data_format,
-            self.dilation_rate,
-        )
-        return plain.compute_output_shape(input_shape)
+        # It reads the same attributes.
+        return self.keras_type.compute_output_shape(self, input_shape)
 
     def get_config(self) -> dict[str, Any]:
-        config = super().get_config()
-        config.update(
-            filters=self.filters,
-            kernel_size=self.kernel_size,
-            strides=self.strides,
-            padding=self.padding,
-            data_format=self.data_format,
-            dilation_rate=self.dilation_rate,
-            groups=1,
-            use_bias=self.use_bias,
-        )
-        return config
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "kernel_size": self.kernel_size,
+            "strides": self.strides,
+            "padding": self.padding,
+            "data_format": self.data_format,
+            "dilation_rate": self.dilation_rate,
+            "groups": 1,
+            "use_bias": self.use_bias,
+        }
 
     @property
     def _channel_axis(self) -> int:
         return 1 if self.data_format == "channels_first" else -1
-
-    def _plain(self, *geometry: Any) -> Any:
-        """A layer of Keras with the same geometry."""
-        return self.keras_type(*geometry, name=self.name)
 
     def _convolve(self, x: Tensor, matrix: Tensor) -> Tensor:
         """The convolution of `(batch, ..., channels)` with filters in columns."""

@@ -130,15 +130,10 @@ class LowRankDense(LowRankAffine):
         return self.matrix()
 
     def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
-        return self.activated(self.multiply(inputs))
+        return self.activate(self.multiply(inputs))
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
         return (*input_shape[:-1], self.units)
 
     def get_config(self) -> dict[str, Any]:
-        config = super().get_config()
-        config.update(
-            units=self.units,
-            use_bias=self.use_bias,
-        )
-        return config
+        return {**super().get_config(), "units": self.units, "use_bias": self.use_bias}

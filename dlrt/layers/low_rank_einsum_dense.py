@@ -45,8 +45,8 @@ class LowRankEinsumDense(LowRankAffine):
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Raises:
-        ValueError: If an argument is outside of its range; for equations that are no
-            matrix product, and ranks above `min(n, m)`, when the layer is built.
+        ValueError: If an argument is outside of its range, or the equation is no
+            matrix product; for ranks above `min(n, m)` when the layer is built.
 
     Example:
 
@@ -74,6 +74,12 @@ class LowRankEinsumDense(LowRankAffine):
         max_rank: int | None = None,
         **kwargs: Any,
     ) -> None:
+        if not is_matrix_product(equation):
+            raise ValueError(
+                "`equation` must be a product with one matrix: some axes of the kernel "
+                "summed over, all others new in the output, and none of the input "
+                f"lost. Received: equation={equation!r}"
+            )
         super().__init__(
             activation=activation,
             kernel_initializer=kernel_initializer,
@@ -92,7 +98,6 @@ class LowRankEinsumDense(LowRankAffine):
         single = isinstance(output_shape, int)
         self.partial_output_shape = (output_shape,) if single else tuple(output_shape)
         self.bias_axes = bias_axes
-        self._check_equation()
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         kernel_shape, bias_shape, _, rows, columns = (
@@ -149,7 +154,7 @@ class LowRankEinsumDense(LowRankAffine):
         x = ops.reshape(x, (*kept, *self.column_shape))
         if self._output_order is not None:
             x = ops.transpose(x, self._output_order)
-        return self.activated(x)
+        return self.activate(x)
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
         kernel_shape = einsum_dense._analyze_einsum_string(
@@ -165,21 +170,12 @@ class LowRankEinsumDense(LowRankAffine):
         return tuple(lengths[axis] for axis in y)
 
     def get_config(self) -> dict[str, Any]:
-        config = super().get_config()
-        config.update(
-            equation=self.equation,
-            output_shape=self.partial_output_shape,
-            bias_axes=self.bias_axes,
-        )
-        return config
-
-    def _check_equation(self) -> None:
-        if not is_matrix_product(self.equation):
-            raise ValueError(
-                "`equation` must be a product with one matrix: some axes of the kernel "
-                "summed over, all others new in the output, and none of the input "
-                f"lost. Received: equation={self.equation!r}"
-            )
+        return {
+            **super().get_config(),
+            "equation": self.equation,
+            "output_shape": self.partial_output_shape,
+            "bias_axes": self.bias_axes,
+        }
 
     def _axes_of(self, ndim: int) -> tuple[list[str], list[str], list[str]]:
         """The axes of an input of `ndim` axes, the kernel and the output."""

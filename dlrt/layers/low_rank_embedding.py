@@ -113,13 +113,16 @@ class LowRankEmbedding(LowRankLayer):
         return (*input_shape, self.output_dim)
 
     def get_config(self) -> dict[str, Any]:
-        config = super().get_config()
-        config.update(
-            input_dim=self.input_dim,
-            output_dim=self.output_dim,
-            embeddings_initializer=initializers.serialize(self.embeddings_initializer),
-            embeddings_regularizer=regularizers.serialize(self.embeddings_regularizer),
-            activity_regularizer=regularizers.serialize(self.activity_regularizer),
-            mask_zero=self.mask_zero,
-        )
-        return config
+        return {
+            **super().get_config(),
+            "input_dim": self.input_dim,
+            "output_dim": self.output_dim,
+            "embeddings_initializer": initializers.serialize(
+                self.embeddings_initializer
+            ),
+            "embeddings_regularizer": regularizers.serialize(
+                self.embeddings_regularizer
+            ),
+            "activity_regularizer": regularizers.serialize(self.activity_regularizer),
+            "mask_zero": self.mask_zero,
+        }

@@ -2,6 +2,7 @@
 
 import functools
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -15,9 +16,10 @@ from dlrt.backend.values import scope_of, value_of
 from dlrt.checks import check_positive_integer, check_share
 from dlrt.factors import Factors
 from dlrt.layers._galerkin import (
+    low_rank_convolution,
     low_rank_lookup,
     low_rank_matmul,
-    represented,
+    low_rank_matrix,
     schatten_penalty,
 )
 from dlrt.layers._initializers import Unfold, factor_initializers
@@ -44,9 +46,9 @@ class LowRankLayer(keras.layers.Layer):
     three. Once a layer is trained again its slots start anew, with the new optimizer
     that Keras asks for.
 
-    A subclass calls `add_factors` in `build`, and multiplies by `multiply` or, where
-    the rows of `W` are looked up, by `look_up`. One that multiplies in another way
-    records its products, and says how in `coordinates`.
+    A subclass calls `add_factors` in `build`, and multiplies by `multiply`, `look_up`
+    where the rows of `W` are looked up, or `convolve`. `coordinates` says what its
+    products do to a basis.
 
     Args:
         rank: Positive integer, the rank, at most `min(n, m)`; the starting rank if it
@@ -142,6 +144,22 @@ class LowRankLayer(keras.layers.Layer):
         y = record_product(self, flat, low_rank_lookup(flat, *self._operands()))
         return ops.reshape(y, (*shape, self._shape[1]))
 
+    def convolve(
+        self, x: Tensor, convolution: Callable[[Tensor, Tensor], Tensor]
+    ) -> Tensor:
+        """The convolution of `x` with the columns of `W`, shape `(batch, ..., m)`.
+
+        Args:
+            x: What `convolution` takes.
+            convolution: Convolves `x` with the filters in the columns of a matrix
+                `(n, q)`, to `(batch, ..., q)`; linear in both. On TensorFlow `q` may be
+                unknown when it is traced. A layer that multiplies so overrides
+                `coordinates`.
+        """
+        self.remember_model()
+        y = low_rank_convolution(convolution, x, *self._operands())
+        return record_product(self, x, y)
+
     def coordinates(self, x: Tensor, basis: Tensor) -> Tensor:
         """What the input of a product multiplies `basis: (n, r)` to.
 
@@ -157,7 +175,7 @@ class LowRankLayer(keras.layers.Layer):
     def matrix(self) -> Tensor:
         """The represented matrix `U S Vᵀ`, dense."""
         record_other_use()
-        return represented(*self._operands())
+        return low_rank_matrix(*self._operands())
 
     @property
     def factors(self) -> Factors:
@@ -343,7 +361,7 @@ class LowRankLayer(keras.layers.Layer):
             # Its gradient lies in the bases, so it has no part in new directions.
             return schatten_penalty(u, s, v, l1, l2)
         record_other_use()
-        return regularizer(represented(u, s, v))
+        return regularizer(low_rank_matrix(u, s, v))
 
 
 def make_room(owner: keras.layers.Layer, weights: list[Any]) -> list[Any]:

@@ -64,7 +64,7 @@ class CachedMultiHeadAttention(keras.layers.MultiHeadAttention):
     def project(self, value: Tensor, key: Tensor | None = None) -> Cache:
         """The keys and values of a whole sequence, `(batch, length, d)`."""
         key = value if key is None else key
-        return _turned(self.key_dense(key)), _turned(self.value_dense(value))
+        return _swap_heads(self.key_dense(key)), _swap_heads(self.value_dense(value))
 
     def call(
         self,
@@ -115,7 +115,7 @@ class CachedMultiHeadAttention(keras.layers.MultiHeadAttention):
             )
         else:
             _require(value is not None, "`value` must be given to update a `cache`.")
-            cache, attention_mask = self._updated(
+            cache, attention_mask = self._update_cache(
                 cache, self.project(value, key), cache_update_index, attention_mask
             )
         attended = self._attend(
@@ -134,13 +134,13 @@ class CachedMultiHeadAttention(keras.layers.MultiHeadAttention):
     ) -> Tensor:
         """What queries `(batch, t, heads, key_dim)` find in a cache."""
         keys, values = cache
-        query = _turned(query) * ops.cast(self._inverse_sqrt_key_dim, query.dtype)
+        query = _swap_heads(query) * ops.cast(self._inverse_sqrt_key_dim, query.dtype)
         scores = ops.einsum("bhtd,bhsd->bhts", query, keys)
         weights = self._masked_softmax(scores, attention_mask)
         weights = self._dropout_layer(weights, training=training)
-        return _turned(ops.matmul(weights, values))
+        return _swap_heads(ops.matmul(weights, values))
 
-    def _updated(
+    def _update_cache(
         self, cache: Cache, new: Cache, index: Any, attention_mask: Tensor | None
     ) -> tuple[Cache, Tensor]:
         """The cache with new keys and values, and who may attend to whom."""
@@ -296,12 +296,15 @@ class LowRankMultiHeadAttention(CachedMultiHeadAttention):
         return {layer.name: layer.rank for layer in layers}
 
     def get_config(self) -> dict[str, Any]:
-        config = super().get_config()
-        config.update(rank=self.ranks, tolerance=self.tolerance, max_rank=self.max_rank)
-        return config
+        return {
+            **super().get_config(),
+            "rank": self.ranks,
+            "tolerance": self.tolerance,
+            "max_rank": self.max_rank,
+        }
 
 
-def _turned(x: Tensor) -> Tensor:
+def _swap_heads(x: Tensor) -> Tensor:
     """Swaps the axes of length and heads."""
     return ops.transpose(x, (0, 2, 1, 3))
 

@@ -59,7 +59,7 @@ class _Cell(keras.layers.Layer, DropoutRNNCell, abc.ABC):
         masks = None
         if training and 0 < self.recurrent_dropout < 1:
             masks = self.get_recurrent_dropout_mask(states[0])
-        states = self.step(inputs, projected(self.projection, states[0], masks), states)
+        states = self.step(inputs, project(self.projection, states[0], masks), states)
         return states[0], states
 
     @abc.abstractmethod
@@ -243,7 +243,7 @@ class ProjectedRNN(keras.layers.RNN):
                 keras.random.dropout(ones, self.dropout, seed=seed)
                 for _ in range(count)
             ]
-        products = projected(self.input_projection, sequences, masks)
+        products = project(self.input_projection, sequences, masks)
         return super().call(
             products, initial_state=initial_state, mask=mask, training=training
         )
@@ -271,7 +271,7 @@ class ProjectedRNN(keras.layers.RNN):
         return cls(**{**config, **layers})
 
 
-def projected(
+def project(
     projection: keras.layers.Layer, x: Tensor, masks: list[Tensor] | None = None
 ) -> Tensor:
     """The product with `x`.

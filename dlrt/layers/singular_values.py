@@ -87,10 +87,9 @@ class SingularValues(keras.layers.Layer):
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
-        config = super().get_config()
-        config.update(
-            axis=self.axis,
-            initializer=initializers.serialize(self.initializer),
-            regularizer=regularizers.serialize(self.regularizer),
-        )
-        return config
+        return {
+            **super().get_config(),
+            "axis": self.axis,
+            "initializer": initializers.serialize(self.initializer),
+            "regularizer": regularizers.serialize(self.regularizer),
+        }

@@ -8,7 +8,7 @@ from dlrt.backend.autodiff import vector_jacobian
 from dlrt.layers._galerkin import (
     low_rank_lookup,
     low_rank_matmul,
-    represented,
+    low_rank_matrix,
     schatten_penalty,
 )
 
@@ -66,10 +66,10 @@ def test_represented_and_its_gradients():
     target = np.random.default_rng(0).normal(size=(N, M))
     args = [tensor(a) for a in (u, s, v)]
     np.testing.assert_allclose(
-        gradients.array(represented(*args)), u @ s @ v.T, atol=1e-14
+        gradients.array(low_rank_matrix(*args)), u @ s @ v.T, atol=1e-14
     )
     found = gradients.of_function(
-        lambda *a: ops.sum((represented(*a) - tensor(target)) ** 4), *args
+        lambda *a: ops.sum((low_rank_matrix(*a) - tensor(target)) ** 4), *args
     )
     g = gradients.numerical(lambda w: np.sum((w - target) ** 4), u @ s @ v.T)
     for actual, expected in zip(found, (g @ v, u.T @ g @ v, g.T @ u), strict=True):
@@ -114,7 +114,9 @@ def test_compiled_product_has_the_same_gradients(compiled):
 
 
 @pytest.mark.tensorflow_only
-@pytest.mark.parametrize("function", [low_rank_matmul, low_rank_lookup, represented])
+@pytest.mark.parametrize(
+    "function", [low_rank_matmul, low_rank_lookup, low_rank_matrix]
+)
 def test_columns_of_zeros_are_left_out_with_the_same_gradients(function):
     u, s, v = draw()
     wide = [np.pad(u, [(0, 0), (0, 2)]), np.pad(s, (0, 2)), np.pad(v, [(0, 0), (0, 2)])]
@@ -122,7 +124,7 @@ def test_columns_of_zeros_are_left_out_with_the_same_gradients(function):
     inputs = {
         low_rank_matmul: [tensor(np.random.default_rng(0).normal(size=(4, N)))],
         low_rank_lookup: [ops.convert_to_tensor([3, 0, 3])],
-        represented: [],
+        low_rank_matrix: [],
     }[function]
 
     def loss(*factors, at_rank):
