@@ -12,6 +12,7 @@ from dlrt import layers as layers
 from dlrt import linalg as linalg
 from dlrt import optimizers as optimizers
 from dlrt import regularizers as regularizers
+from dlrt import surgery as surgery
 from dlrt.compression import compress as compress
 from dlrt.compression import decompose as decompose
 from dlrt.factors import Factors as Factors

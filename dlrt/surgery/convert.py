@@ -2,7 +2,8 @@
 
 import math
 import warnings
-from typing import NamedTuple, TypeAlias
+from collections.abc import Callable
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -10,10 +11,10 @@ import numpy as np
 from dlrt.checks import check_positive_integer, check_share
 from dlrt.factors import Factors
 from dlrt.surgery.decomposed import is_decomposed, recompose, recompose_row
-from dlrt.surgery.families import family_of_low_rank
+from dlrt.surgery.families import Family, family_of_low_rank
 from dlrt.surgery.rebuild import rebuild
 from dlrt.surgery.recurrent import restore_recurrent
-from dlrt.surgery.replacements import Replacement
+from dlrt.surgery.replacements import Layer, Replacement
 from dlrt.surgery.selection import (
     LayerFilter,
     check_built,
@@ -21,8 +22,6 @@ from dlrt.surgery.selection import (
     find_left_alone,
     select,
 )
-
-Layer: TypeAlias = keras.layers.Layer
 
 
 def convert(
@@ -94,7 +93,7 @@ def convert(
                 f"Layer {layer.name!r} has a kernel with entries that are no finite "
                 "numbers. Leave the layer out with `layers`."
             )
-        kept = [amount.of(matrix) for matrix in matrices]
+        kept = [amount.truncate(matrix) for matrix in matrices]
         if layers is not None or _size(kept) < sum(map(np.size, matrices)):
             replacements[id(layer)] = family.to_low_rank(layer, kept)
     if not replacements:
@@ -119,15 +118,7 @@ def to_dense(model: keras.Model) -> keras.Model:
     Args:
         model: A built Keras model; it is not changed.
     """
-    check_built(model)
-
-    def replace(layer: Layer) -> Replacement | None:
-        if is_decomposed(layer):
-            return recompose_row(layer)
-        family = family_of_low_rank(layer)
-        return None if family is None else family.to_dense(layer)
-
-    return restore_recurrent(rebuild(model, replace))
+    return _restore(model, lambda family, layer: family.to_dense(layer))
 
 
 def merge(model: keras.Model) -> keras.Model:
@@ -146,16 +137,27 @@ def merge(model: keras.Model) -> keras.Model:
     Args:
         model: A built Keras model; it is not changed.
     """
+    return _restore(
+        model,
+        lambda family, layer: (
+            family.to_merged(layer)
+            if family.merging_pays(layer)
+            else family.to_dense(layer)
+        ),
+    )
+
+
+def _restore(
+    model: keras.Model, form: Callable[[Family, Layer], Replacement]
+) -> keras.Model:
+    """A copy of a model with another form of low-rank and decomposed layers."""
     check_built(model)
 
     def replace(layer: Layer) -> Replacement | None:
         if is_decomposed(layer):
             return recompose_row(layer)
         family = family_of_low_rank(layer)
-        if family is None:
-            return None
-        pays = family.merging_pays(layer)
-        return family.to_merged(layer) if pays else family.to_dense(layer)
+        return None if family is None else form(family, layer)
 
     return restore_recurrent(rebuild(model, replace))
 
@@ -180,7 +182,8 @@ class _Amount(NamedTuple):
             if name in given:
                 check_share(name, given[name])
 
-    def of(self, matrix: np.ndarray) -> Factors:
+    def truncate(self, matrix: np.ndarray) -> Factors:
+        """The factors of a matrix that are kept."""
         if self.tolerance is not None:
             return Factors.from_dense(matrix, tolerance=self.tolerance)
         n, m = matrix.shape

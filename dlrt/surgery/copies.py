@@ -4,7 +4,7 @@ import copy
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
-from typing import Any, TypeAlias
+from typing import Any
 
 import keras
 import numpy as np
@@ -17,12 +17,10 @@ from dlrt.backend.structure import (
     own_variables,
     parts,
 )
-from dlrt.surgery.replacements import Replacement
-
-Layer: TypeAlias = keras.layers.Layer
+from dlrt.surgery.replacements import Layer, Replacement
 
 # Methods that Keras gives every object.
-_OF_THE_OBJECT = ("build", "quantize")
+_INSTANCE_METHODS = ("build", "quantize")
 
 
 def copy_layer(layer: Layer) -> Replacement:
@@ -103,7 +101,7 @@ def make_like(new: Layer, layer: Layer) -> None:
         ValueError: If it has other layers or weights.
     """
     build_like(new, layer)
-    for old, copied in _pairs(layer, new):
+    for old, copied in _pair_all(layer, new):
         _give_state(copied, old)
 
 
@@ -116,7 +114,7 @@ def build_like(new: Layer, layer: Layer) -> None:
         else:
             new.build_from_config(layer.get_build_config())
     with new._open_name_scope():
-        for old, inside in _children(layer, new):
+        for old, inside in _pair_children(layer, new):
             build_like(inside, old)
     if layer.built and not new.built:
         new._build_shapes_dict = layer._build_shapes_dict
@@ -140,7 +138,7 @@ def deep_copy(layer: Layer, new: Mapping[int, Layer]) -> Any:
         new: What takes the place of layers within, by their `id`.
     """
     inside = [part for part in layer._flatten_layers() if id(part) not in new]
-    made: dict[int, Any] = {id(part): _unmade(type(part)) for part in inside}
+    made: dict[int, Any] = {id(part): _make_empty(type(part)) for part in inside}
     # Modules have no copies; generators of seeds hold one.
     modules = {id(module): module for module in sys.modules.values()}
     memo: dict[int, Any] = {**modules, **new, **made}
@@ -153,7 +151,7 @@ def deep_copy(layer: Layer, new: Mapping[int, Layer]) -> Any:
             state = {
                 name: value
                 for name, value in vars(part).items()
-                if name not in _OF_THE_OBJECT
+                if name not in _INSTANCE_METHODS
             }
             vars(made[id(part)]).update(copy.deepcopy(state, memo))
     for copied in made.values():
@@ -163,11 +161,11 @@ def deep_copy(layer: Layer, new: Mapping[int, Layer]) -> Any:
     return made[id(layer)]
 
 
-def _unmade(kind: Any) -> Any:
+def _make_empty(kind: Any) -> Any:
     return kind.__new__(kind)
 
 
-def _children(layer: Layer, new: Layer) -> list[tuple[Layer, Layer]]:
+def _pair_children(layer: Layer, new: Layer) -> list[tuple[Layer, Layer]]:
     """The layers directly within a layer and within its copy."""
     old, copied = (x.layers if is_graph(x) else x._layers for x in (layer, new))
     if [type(x) for x in old] != [type(x) for x in copied]:
@@ -179,10 +177,10 @@ def _children(layer: Layer, new: Layer) -> list[tuple[Layer, Layer]]:
     return list(zip(old, copied, strict=True))
 
 
-def _pairs(layer: Layer, new: Layer) -> Iterator[tuple[Layer, Layer]]:
+def _pair_all(layer: Layer, new: Layer) -> Iterator[tuple[Layer, Layer]]:
     yield layer, new
-    for old, inside in _children(layer, new):
-        yield from _pairs(old, inside)
+    for old, inside in _pair_children(layer, new):
+        yield from _pair_all(old, inside)
 
 
 def _give_state(new: Any, layer: Any) -> None:

@@ -3,14 +3,13 @@
 import warnings
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any, TypeAlias
+from typing import Any
 
 import keras
 
 from dlrt.backend.structure import is_container, is_graph, own_variables, parts
 from dlrt.surgery.exchanged import Exchanged
-
-Layer: TypeAlias = keras.layers.Layer
+from dlrt.surgery.replacements import Layer
 
 
 def pair_layers(old: Any, new: Any) -> Iterator[tuple[Any, Any]]:

@@ -3,7 +3,7 @@
 Such a row is a Sequential of two layers of one type with a `SingularValues` between.
 """
 
-from typing import Any, TypeAlias
+from typing import Any
 
 import keras
 import numpy as np
@@ -14,13 +14,12 @@ from dlrt.regularizers import Orthogonality
 from dlrt.surgery.rebuild import rebuild
 from dlrt.surgery.recurrent import restore_recurrent
 from dlrt.surgery.replacements import (
+    Layer,
     Replacement,
     bias_of,
     chain_layers,
     last_config,
 )
-
-Layer: TypeAlias = keras.layers.Layer
 
 _CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D)
 # What can be decomposed.
@@ -55,9 +54,9 @@ def make_row(
         trainable=layer.trainable,
     )
     layers = [
-        _regularized(first, Orthogonality(orthogonality)),
+        _regularize(first, Orthogonality(orthogonality)),
         values,
-        _regularized(second, Orthogonality(orthogonality, axis=axis)),
+        _regularize(second, Orthogonality(orthogonality, axis=axis)),
     ]
     return chain_layers(layer, layers, [u, s, vt])
 
@@ -89,10 +88,10 @@ def recompose_row(row: Layer) -> Replacement:
     scaled = np.asarray(first.kernel, "float64") * np.asarray(values.s, "float64")
     last = np.asarray(second.kernel, "float64")
     if isinstance(first, keras.layers.EinsumDense):
-        config["equation"] = _whole_equation(first.equation, second.equation)
+        config["equation"] = _join_equations(first.equation, second.equation)
         kernel = np.tensordot(scaled, last, 1)
     else:
-        kernel = _whole_kernel(scaled, last)
+        kernel = _join_kernels(scaled, last)
     if isinstance(first, _CONVOLUTIONS):
         # The second is of size 1, or of the same padding.
         config["padding"] = first.padding
@@ -111,7 +110,7 @@ def recompose(model: keras.Model) -> keras.Model:
     )
 
 
-def _regularized(layer: Layer, regularizer: Any) -> Layer:
+def _regularize(layer: Layer, regularizer: Any) -> Layer:
     config = {**layer.get_config(), "kernel_regularizer": regularizer}
     return type(layer).from_config(config)
 
@@ -141,7 +140,7 @@ def _is_one_conv(first: Layer, second: Layer) -> bool:
     return one_each and padding and first.groups == second.groups == 1
 
 
-def _whole_kernel(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+def _join_kernels(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """`(*k k', c, m)` of kernels `(*k, c, r)` and `(*k', r, m)`.
 
     Along each axis, one of `k` and `k'` is 1.
@@ -155,7 +154,7 @@ def _whole_kernel(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return product.reshape(*sizes, first.shape[-2], second.shape[-1])
 
 
-def _whole_equation(first: str, second: str) -> str:
+def _join_equations(first: str, second: str) -> str:
     """The equation of two in a row whose kernels meet in one axis."""
     rows, columns = axes_of(first)[1][:-1], axes_of(second)[1][1:]
     return f"{first.split(',')[0]},{rows}{columns}->{second.split('->')[1]}"

@@ -3,7 +3,7 @@
 import functools
 import json
 from collections.abc import Mapping
-from typing import Any, TypeAlias
+from typing import Any
 
 import keras
 from keras import tree
@@ -17,9 +17,8 @@ from dlrt.backend.structure import (
     parts,
 )
 from dlrt.surgery.copies import copy_built, explain_no_copy
+from dlrt.surgery.replacements import Layer
 from dlrt.training.model import Model
-
-Layer: TypeAlias = keras.layers.Layer
 
 
 @keras.saving.register_keras_serializable(package="dlrt")
@@ -112,17 +111,17 @@ class Exchanged(Model):
     def from_config(
         cls, config: dict[str, Any], custom_objects: Any = None
     ) -> "Exchanged":
-        def made(serialized: dict[str, Any]) -> Any:
+        def make(serialized: dict[str, Any]) -> Any:
             return keras.saving.deserialize_keras_object(serialized, custom_objects)
 
         config = dict(config)
-        layer = made(config.pop("layer"))
+        layer = make(config.pop("layer"))
         found = parts(layer)
         for at, build_config in config.pop("build_configs", {}).items():
             # Later they would build what is put in the places within them once more.
             if not found[at].built:
                 found[at].build_from_config(build_config)
-        new = {at: made(it) for at, it in config.pop("replacements").items()}
+        new = {at: make(it) for at, it in config.pop("replacements").items()}
         return cls(layer, new, **config)
 
 
@@ -135,10 +134,10 @@ def copy_exchanged(layer: Layer, new: dict[str, Layer]) -> Exchanged:
         raise ValueError(
             f"`model` has layers within {explain_no_copy(layer, error)}"
         ) from error
-    called = _call_of(layer)
-    could_be_called = _call_error(copy, *called) is None
+    called = _find_call(layer)
+    could_be_called = _find_call_error(copy, *called) is None
     exchanged = Exchanged(copy, new, name=layer.name)
-    reason = _call_error(copy, *called)
+    reason = _find_call_error(copy, *called)
     if could_be_called and reason is not None:
         raise ValueError(
             f"`model` has layers within {layer.name!r} of type {type(layer).__name__} "
@@ -148,7 +147,7 @@ def copy_exchanged(layer: Layer, new: dict[str, Layer]) -> Exchanged:
     return exchanged
 
 
-def _call_of(layer: Layer) -> tuple[Any, Any]:
+def _find_call(layer: Layer) -> tuple[Any, Any]:
     """What a container is called with, as far as is known, without values."""
 
     def spec(x: Any) -> Any:
@@ -168,7 +167,7 @@ def _call_of(layer: Layer) -> tuple[Any, Any]:
     return first, tensors
 
 
-def _call_error(layer: Layer, args: Any, kwargs: Any) -> Exception | None:
+def _find_call_error(layer: Layer, args: Any, kwargs: Any) -> Exception | None:
     """What calling a layer raises, as far as can be told without values."""
     try:
         compute_output_spec(layer, *args, **kwargs)

@@ -89,7 +89,7 @@ def export(
     if format == "onnx":
         _require("tf2onnx", "onnx")
     check_built(model)
-    with _new(path) as temporary:
+    with _write_aside(path) as temporary:
         model = merge(model) if is_graph(model) else model
         try:
             write(model, temporary)
@@ -99,8 +99,8 @@ def export(
         # of its compiler, of tf2onnx and of ONNX.
         except Exception as error:
             raise ValueError(
-                f"`model` can't be exported to {format!r}: {_reason(error)}. Received: "
-                f"model={model.name!r}"
+                f"`model` can't be exported to {format!r}: {_explain(error)}. "
+                f"Received: model={model.name!r}"
             ) from error
 
 
@@ -117,7 +117,7 @@ def _write_litert(model: keras.Model, path: Path) -> None:
 
 
 def _write_onnx(model: keras.Model, path: Path) -> None:
-    with _plain_convolutions(), _quiet("tf2onnx"):
+    with _trace_plain_convolutions(), _silence_logger("tf2onnx"):
         _keras_export(model, path, "onnx")
     # An operation without a counterpart is written as it is.
     onnx = importlib.import_module("onnx")
@@ -161,7 +161,7 @@ def _signature(model: keras.Model) -> list[Any] | None:
 
 
 @contextlib.contextmanager
-def _plain_convolutions() -> Iterator[None]:
+def _trace_plain_convolutions() -> Iterator[None]:
     """Within this context Keras traces convolutions as operations of TensorFlow.
 
     It compiles those with groups, since TensorFlow's kernels for the CPU don't know
@@ -178,7 +178,7 @@ def _plain_convolutions() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _quiet(name: str) -> Iterator[None]:
+def _silence_logger(name: str) -> Iterator[None]:
     """Within this context a logger is silent, of attempts that come to nothing."""
     logger = logging.getLogger(name)
     level = logger.level
@@ -190,7 +190,7 @@ def _quiet(name: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _new(path: Path) -> Iterator[Path]:
+def _write_aside(path: Path) -> Iterator[Path]:
     """A path to write to, which becomes another one if all goes well.
 
     Raises:
@@ -222,7 +222,7 @@ def _require(*packages: str) -> None:
             ) from error
 
 
-def _reason(error: Exception) -> str:
+def _explain(error: Exception) -> str:
     """What a converter says, without the listing of the whole program."""
     text = str(error).strip()
     missing = re.search(r"(?:TF Select|Custom) ops: (.*)", text)

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any
 
 import keras
 from keras import tree
@@ -24,9 +24,8 @@ from dlrt.surgery.counterparts import (
     warn_of_files,
 )
 from dlrt.surgery.exchanged import copy_exchanged
-from dlrt.surgery.replacements import Replacement
+from dlrt.surgery.replacements import Layer, Replacement
 
-Layer: TypeAlias = keras.layers.Layer
 Replace = Callable[[Layer], Replacement | None]
 
 
@@ -58,7 +57,7 @@ class _Rebuilding:
     def __init__(self, model: keras.Model, replace: Replace) -> None:
         self._model = model
         self._replace = replace
-        self._shared = _in_several_places(model)
+        self._shared = _find_shared(model)
         self._replacements: dict[int, Replacement | None] = {}
         # Layers, and models within the model, with what has become of them, by `id`.
         self._new: dict[int, tuple[Any, Any]] = {}
@@ -118,7 +117,7 @@ class _Rebuilding:
             return copy_unbuilt(layer)
         if is_container(layer):
             return self._rebuild_container(layer)
-        replacement = self._replacement(layer)
+        replacement = self._find_replacement(layer)
         if is_graph(layer):
             if replacement is None:
                 inner = self._rebuild_graph(layer)
@@ -128,7 +127,7 @@ class _Rebuilding:
         self._made.append((replacement or copy_layer(layer), layer))
         return self._made[-1][0].layer
 
-    def _replacement(self, layer: Layer) -> Replacement | None:
+    def _find_replacement(self, layer: Layer) -> Replacement | None:
         if id(layer) not in self._replacements:
             replacement = self._replace(layer)
             if replacement is None and isinstance(layer, ProjectedRNN):
@@ -179,14 +178,14 @@ class _Rebuilding:
         """What takes the place of a layer within another, built; `None` for nothing."""
         if is_container(part) or not part.built:
             return None
-        replacement = self._replacement(part)
+        replacement = self._find_replacement(part)
         if replacement is not None:
             return build_replacement(replacement, part)
         if is_graph(part):
             found = []
 
             def replace_and_note(layer: Layer) -> Replacement | None:
-                found.append(self._replacement(layer))
+                found.append(self._find_replacement(layer))
                 return found[-1]
 
             copy = rebuild(part, replace_and_note)
@@ -220,7 +219,7 @@ def _make_input(x: Any) -> Any:
     )
 
 
-def _in_several_places(model: keras.Model) -> set[int]:
+def _find_shared(model: keras.Model) -> set[int]:
     """The layers that several layers or models of a model hold, by `id`."""
     places: Counter[int] = Counter()
 

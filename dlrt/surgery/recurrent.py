@@ -1,8 +1,6 @@
 """Recurrent layers of Keras with layers in place of their kernels, and back."""
 
-import re
 from collections.abc import Callable, Iterable
-from typing import TypeAlias
 
 import keras
 import numpy as np
@@ -10,10 +8,14 @@ import numpy as np
 from dlrt.layers import ProjectedRNN
 from dlrt.layers.projected_rnn import RECURRENT, obstacle
 from dlrt.surgery.rebuild import rebuild
-from dlrt.surgery.replacements import Replacement
-from dlrt.surgery.selection import LayerFilter, check_filter, layers_in, out_of_reach
-
-Layer: TypeAlias = keras.layers.Layer
+from dlrt.surgery.replacements import Layer, Replacement
+from dlrt.surgery.selection import (
+    LayerFilter,
+    check_filter,
+    layers_in,
+    matches,
+    out_of_reach,
+)
 
 # The kernels as arguments of recurrent layers call them, and what the names of the
 # layers in their places end with.
@@ -38,7 +40,7 @@ def project_recurrent(
         same layers in the copy.
 
     Raises:
-        ValueError: If a selected layer can't be opened.
+        ValueError: If a selected layer can't be replaced.
     """
     check_filter(layers)
     if not (layers is None or isinstance(layers, str) or callable(layers)):
@@ -48,7 +50,8 @@ def project_recurrent(
     far = out_of_reach(model)
     for key, layer in found.items():
         why_not = far.get(key) or obstacle(layer)
-        if layers is not None and not _selects(layers, layer):
+        names = [layer.name, *(layer.name + end for end in _NAMES)]
+        if not matches(layers, layer, names):
             continue
         if why_not is None:
             new[key] = _to_projected(layer)
@@ -59,7 +62,9 @@ def project_recurrent(
     if not new:
         return model, layers
     if callable(layers):
-        layers = _also(layers, [replacement.layer for replacement in new.values()])
+        layers = _select_also(
+            layers, [replacement.layer for replacement in new.values()]
+        )
     return rebuild(model, lambda layer: new.get(id(layer))), layers
 
 
@@ -68,10 +73,10 @@ def restore_recurrent(model: keras.Model) -> keras.Model:
 
     It is the model itself if there are none.
     """
-    if not any(map(_is_closable, model._flatten_layers())):
+    if not any(map(_has_dense_products, model._flatten_layers())):
         return model
     return rebuild(
-        model, lambda layer: _to_keras(layer) if _is_closable(layer) else None
+        model, lambda layer: _to_keras(layer) if _has_dense_products(layer) else None
     )
 
 
@@ -85,16 +90,7 @@ def types_of_products(model: keras.Model) -> dict[int, str]:
     }
 
 
-def _selects(layers: LayerFilter, layer: Layer) -> bool:
-    if callable(layers):
-        return layers(layer)
-    names = [layer.name, *(layer.name + end for end in _NAMES)]
-    if isinstance(layers, str):
-        return any(re.fullmatch(layers, name) for name in names)
-    return not set(names).isdisjoint(layers or ())
-
-
-def _also(
+def _select_also(
     layers: Callable[[Layer], bool], new: Iterable[ProjectedRNN]
 ) -> Callable[[Layer], bool]:
     """A function that selects the products of new layers as well."""
@@ -129,7 +125,7 @@ def _to_projected(layer: Layer) -> Replacement:
     return Replacement(ProjectedRNN(layer, *projections), weights[1] + weights[0])
 
 
-def _is_closable(layer: Layer) -> bool:
+def _has_dense_products(layer: Layer) -> bool:
     return isinstance(layer, ProjectedRNN) and all(
         type(product) is keras.layers.Dense
         and product.activation is keras.activations.linear

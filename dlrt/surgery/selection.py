@@ -3,7 +3,6 @@
 import contextlib
 import re
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeAlias
 
 import keras
 
@@ -17,9 +16,8 @@ from dlrt.surgery.families import (
     family_of,
     family_of_low_rank,
 )
-from dlrt.surgery.replacements import plain_type
+from dlrt.surgery.replacements import Layer, plain_type
 
-Layer: TypeAlias = keras.layers.Layer
 # A layer that can be replaced.
 Candidate = tuple[Layer, Family]
 LayerFilter = str | Iterable[str] | Callable[[Layer], bool] | None
@@ -35,7 +33,7 @@ def select(model: keras.Model, layers: LayerFilter) -> list[Candidate]:
         ValueError: If one of them has no low-rank form.
     """
     check_filter(layers)
-    found = candidates(model)
+    found = find_candidates(model)
     far = out_of_reach(model)
     owners = names_of_owners(model, (ProjectedRNN, keras.layers.MultiHeadAttention))
 
@@ -43,22 +41,17 @@ def select(model: keras.Model, layers: LayerFilter) -> list[Candidate]:
         return [layer.name, *owners.get(id(layer), ())]
 
     if layers is None:
-        chosen = _default([c for c in found if id(c[0]) not in far])
-    elif isinstance(layers, str):
-        chosen = [
-            c for c in found if any(re.fullmatch(layers, name) for name in names(c[0]))
-        ]
-    elif callable(layers):
-        chosen = [c for c in found if layers(c[0])]
+        chosen = _select_by_default([c for c in found if id(c[0]) not in far])
     else:
-        wanted = set(layers)
-        missing = wanted - {name for layer, _ in found for name in names(layer)}
-        if missing:
-            raise ValueError(
-                "`layers` names no layer that can be converted: "
-                f"{sorted(missing)}. {describe_choices(model)}"
-            )
-        chosen = [c for c in found if not wanted.isdisjoint(names(c[0]))]
+        if not (isinstance(layers, str) or callable(layers)):
+            layers = set(layers)
+            missing = layers - {name for layer, _ in found for name in names(layer)}
+            if missing:
+                raise ValueError(
+                    "`layers` names no layer that can be converted: "
+                    f"{sorted(missing)}. {describe_choices(model)}"
+                )
+        chosen = [c for c in found if matches(layers, c[0], names(c[0]))]
     for layer, family in chosen:
         obstacle = far.get(id(layer)) or family.obstacle(layer)
         if obstacle is not None:
@@ -66,6 +59,15 @@ def select(model: keras.Model, layers: LayerFilter) -> list[Candidate]:
                 f"Layer {layer.name!r} {obstacle}. Leave the layer out with `layers`."
             )
     return chosen
+
+
+def matches(layers: LayerFilter, layer: Layer, names: Iterable[str]) -> bool:
+    """Whether `layers` selects a layer that goes by some names; `None` selects all."""
+    if layers is None or callable(layers):
+        return layers is None or layers(layer)
+    if isinstance(layers, str):
+        return any(re.fullmatch(layers, name) for name in names)
+    return not set(names).isdisjoint(layers)
 
 
 def check_filter(layers: object) -> None:
@@ -84,7 +86,7 @@ def check_filter(layers: object) -> None:
     )
 
 
-def _default(found: list[Candidate]) -> list[Candidate]:
+def _select_by_default(found: list[Candidate]) -> list[Candidate]:
     chosen = [(layer, family) for layer, family in found if family.by_default(layer)]
     plain = (keras.layers.Dense, keras.layers.EinsumDense)
     last = [layer for layer, _ in chosen if plain_type(layer) in plain][-1:]
@@ -103,7 +105,7 @@ def names_of_owners(
     return found
 
 
-def candidates(model: keras.Model) -> list[Candidate]:
+def find_candidates(model: keras.Model) -> list[Candidate]:
     """The layers of a family that can be replaced, in order, each once."""
     layers = {id(layer): layer for layer in layers_in(model)}.values()
     families = [(layer, family_of(layer)) for layer in layers]
@@ -113,7 +115,7 @@ def candidates(model: keras.Model) -> list[Candidate]:
 def describe_choices(model: keras.Model) -> str:
     """What can be converted, for a message, and what can't."""
     far = out_of_reach(model)
-    names = [layer.name for layer, _ in candidates(model) if id(layer) not in far]
+    names = [layer.name for layer, _ in find_candidates(model) if id(layer) not in far]
     kinds = ", ".join(f.keras_types[0].__name__ for f in FAMILIES)
     text = f"Layers that can be converted ({kinds}): {names}."
     return " ".join([text, *find_left_alone(model)])

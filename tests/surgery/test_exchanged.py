@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from conftest import slow
 from keras import ops
+from surgery.models import inputs, outputs, reload
 
 import dlrt
 from dlrt import accounting
@@ -69,14 +70,6 @@ class Network(keras.Model):
         return {"depth": self.depth, "name": self.name}
 
 
-def inputs(*shape):
-    return np.random.default_rng(0).normal(size=shape).astype("float32")
-
-
-def outputs(model, x):
-    return ops.convert_to_numpy(model(x, training=False))
-
-
 def subclassed(depth=1):
     model = Network(depth, name="network")
     model(inputs(2, 16))
@@ -86,11 +79,6 @@ def subclassed(depth=1):
 def functional():
     x = keras.Input((16,))
     return keras.Model(x, keras.layers.Dense(3, name="last")(Block(name="block")(x)))
-
-
-def reloaded(model, path):
-    model.save(path / "model.keras")
-    return keras.saving.load_model(path / "model.keras")
 
 
 MODELS = pytest.mark.parametrize("make", [subclassed, functional])
@@ -119,7 +107,7 @@ def test_compressed_models_predict_train_and_load(tmp_path, make, method):
         dlrt.optimizers.LowRank(optimizer) if method == "dlrt" else optimizer, "mse"
     )
     smaller.fit(X, np.zeros((5, 3)), verbose=0)
-    loaded = reloaded(smaller, tmp_path)
+    loaded = reload(smaller, tmp_path)
     np.testing.assert_allclose(outputs(loaded, X), outputs(smaller, X), atol=1e-6)
     assert [w.shape for w in loaded.weights] == [w.shape for w in smaller.weights]
     for old, new in zip(
@@ -157,7 +145,7 @@ def test_one_by_one_and_by_sensitivity(tmp_path, make):
     assert len(called) == len(replaced) > 1
     assert report.parameters < report.parameters_before
     np.testing.assert_allclose(
-        outputs(reloaded(smaller, tmp_path), X), outputs(smaller, X), atol=1e-6
+        outputs(reload(smaller, tmp_path), X), outputs(smaller, X), atol=1e-6
     )
 
 
@@ -172,7 +160,7 @@ def test_convert_and_back(tmp_path, make):
         changed = change(low_rank)
         assert not accounting.low_rank_layers(changed)
         np.testing.assert_allclose(outputs(changed, X), expected, atol=1e-4)
-        loaded = reloaded(changed, tmp_path)
+        loaded = reload(changed, tmp_path)
         np.testing.assert_allclose(outputs(loaded, X), expected, atol=1e-4)
     assert dlrt.to_dense(low_rank).count_params() == model.count_params()
 
@@ -181,7 +169,7 @@ def test_what_has_been_compressed_can_be_again(tmp_path):
     smaller, _ = dlrt.compress(subclassed(), "svd", {"ratio": 1.3})
     again, _ = dlrt.compress(smaller, "svd", {"ratio": 1.3})
     assert again.count_params() < smaller.count_params()
-    loaded = reloaded(again, tmp_path)
+    loaded = reload(again, tmp_path)
     np.testing.assert_allclose(outputs(loaded, X), outputs(again, X), atol=1e-6)
 
 
@@ -249,7 +237,7 @@ def test_several_inputs_masks_and_attention(tmp_path):
     low_rank = dlrt.convert(model, tolerance=1e-6, layers=lambda layer: True)
     assert isinstance(low_rank.layer.embedding, dlrt.layers.LowRankEmbedding)
     assert isinstance(low_rank.layer.attention, dlrt.layers.LowRankMultiHeadAttention)
-    for copy in (low_rank, reloaded(low_rank, tmp_path)):
+    for copy in (low_rank, reload(low_rank, tmp_path)):
         got = ops.convert_to_numpy(copy(tokens, context))
         np.testing.assert_allclose(got, expected, atol=1e-4)
 
@@ -270,8 +258,7 @@ def test_what_layers_within_build_is_in_the_file(tmp_path):
     inputs = keras.Input((16,))
     model = dlrt.convert(keras.Model(inputs, Unbuilding()(inputs)), rank=2)
     assert dlrt.accounting.low_rank_layers(model)
-    model.save(tmp_path / "model.keras")
-    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    loaded = reload(model, tmp_path)
     x = np.ones((2, 16), "float32")
     np.testing.assert_array_equal(loaded(x), model(x))
 
@@ -482,7 +469,7 @@ def test_every_call_of_a_layer_works_on_its_copy(tmp_path, kind, call, dtype):
     data = [X, inputs(5, 16)[::-1].copy()]
     smaller, _ = dlrt.compress(model, "svd", {"error": 0.9})
     for changed in (dlrt.convert(model, rank=16, layers="inside|other"), smaller):
-        loaded = reloaded(changed, tmp_path)
+        loaded = reload(changed, tmp_path)
         for got, expected in zip(
             values(loaded(data)), values(changed(data)), strict=True
         ):
@@ -530,7 +517,7 @@ def test_masks_find_their_way(tmp_path, several):
     model = keras.Model(tokens, keras.layers.GlobalAveragePooling1D()(y))
     data = np.array([[3, 1, 4, 0], [5, 0, 0, 0]], "int32")
     copy = dlrt.convert(model, rank=16, layers="inside")
-    for other in (copy, reloaded(copy, tmp_path)):
+    for other in (copy, reload(copy, tmp_path)):
         np.testing.assert_allclose(
             outputs(other, data), outputs(model, data), atol=1e-4
         )
@@ -578,7 +565,7 @@ def test_attention_of_a_class_of_ones_own(tmp_path, layers):
     data = inputs(3, 5, 16)
     np.testing.assert_allclose(outputs(full, data), outputs(model, data), atol=1e-4)
     for change in (dlrt.to_dense, dlrt.merge):
-        copy = reloaded(change(low_rank), tmp_path)
+        copy = reload(change(low_rank), tmp_path)
         np.testing.assert_allclose(
             outputs(copy, data), outputs(low_rank, data), atol=1e-4
         )

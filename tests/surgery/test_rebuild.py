@@ -5,34 +5,13 @@ import numpy as np
 import pytest
 from conftest import slow
 from keras import ops
+from surgery.models import fill, inputs, outputs, reload
 
 import dlrt
 from dlrt import accounting
 
-
-def inputs(*shape):
-    return np.random.default_rng(0).normal(size=shape).astype("float32")
-
-
 TOKENS = np.random.default_rng(0).integers(1, 30, (3, 5), dtype="int32")
 X = inputs(5, 16)
-
-
-def fill(model):
-    rng = np.random.default_rng(3)
-    for weight in model.weights:
-        if weight.dtype.startswith("float"):
-            weight.assign(rng.normal(size=weight.shape) / 3)
-    return model
-
-
-def outputs(model, x):
-    return ops.convert_to_numpy(model(x, training=False))
-
-
-def reloaded(model, path):
-    model.save(path / "model.keras")
-    return keras.saving.load_model(path / "model.keras")
 
 
 def assert_same(copy, model, x):
@@ -131,7 +110,7 @@ def test_lora_in_an_embedding_and_in_a_replaced_block(tmp_path):
     lora(block.attention.query_dense)
     copy = dlrt.convert(model, rank=16, layers="inside")
     assert_same(copy, model, X)
-    assert_same(reloaded(copy, tmp_path), model, X)
+    assert_same(reload(copy, tmp_path), model, X)
 
 
 def freeze_part(model):
@@ -343,7 +322,7 @@ def test_tied_weights_stay_tied(tmp_path, make, layers):
         assert_same(copy, model, x)
         if make is not tied_between_heads:
             # Keras does not load such a model.
-            assert_same(reloaded(copy, tmp_path), model, x)
+            assert_same(reload(copy, tmp_path), model, x)
     assert back.count_params() == model.count_params()
     holders = [layer for layer in back._flatten_layers() if hasattr(layer, "embedding")]
     assert len({id(layer.embedding) for layer in holders}) == 1
@@ -353,7 +332,7 @@ def test_compressed_models_stay_tied(tmp_path):
     model = tied()
     smaller, report = dlrt.compress(model, "svd", {"ratio": 1.2})
     assert smaller.count_params() == report.parameters < model.count_params() / 1.2
-    assert_same(reloaded(smaller, tmp_path), smaller, TOKENS)
+    assert_same(reload(smaller, tmp_path), smaller, TOKENS)
 
 
 @pytest.mark.parametrize("layers", ["last", "shared", "last|shared"])

@@ -1,7 +1,6 @@
 """`MultiHeadAttention` layers, which have a kernel for each projection."""
 
 import math
-from typing import TypeAlias
 
 import keras
 import numpy as np
@@ -14,12 +13,11 @@ from dlrt.surgery.families.base import Family, register_family
 from dlrt.surgery.replacements import (
     KERAS_ONLY,
     LOW_RANK_ONLY,
+    Layer,
     Replacement,
     bias_of,
     config_of,
 )
-
-Layer: TypeAlias = keras.layers.Layer
 
 
 class Attention(Family):

@@ -2,23 +2,21 @@
 
 import abc
 import math
-from typing import Any, TypeAlias
+from typing import Any
 
-import keras
 import numpy as np
 
 from dlrt.factors import Factors
 from dlrt.surgery.replacements import (
     KERAS_ONLY,
     LOW_RANK_ONLY,
+    Layer,
     Replacement,
     bias_of,
     chain_layers,
     config_of,
     plain_type,
 )
-
-Layer: TypeAlias = keras.layers.Layer
 
 
 class Family(abc.ABC):
@@ -133,7 +131,7 @@ class OneKernel(Family):
 
     def to_dense(self, layer: Layer) -> Replacement:
         new = self.keras_types[0].from_config(config_of(layer, LOW_RANK_ONLY))
-        kernel = self.fold(layer, layer.factors.to_dense())
+        kernel = self.fold(layer, np.asarray(layer.factors.to_dense()))
         return Replacement(new, [kernel, *bias_of(layer)])
 
     def to_merged(self, layer: Layer) -> Replacement:

@@ -1,16 +1,13 @@
 """`Conv1D` and `Conv2D` layers."""
 
-from typing import Any, TypeAlias
+from typing import Any
 
-import keras
 import numpy as np
 
 from dlrt.layers import LowRankConv1D, LowRankConv2D
 from dlrt.layers.low_rank_conv import LowRankConv, unfold_filters
 from dlrt.surgery.families.base import OneKernel, register_family
-from dlrt.surgery.replacements import last_config, plain_type
-
-Layer: TypeAlias = keras.layers.Layer
+from dlrt.surgery.replacements import Layer, last_config, plain_type
 
 # What makes a convolution one of size 1.
 POINTWISE = {"kernel_size": 1, "strides": 1, "padding": "valid", "dilation_rate": 1}

@@ -1,14 +1,10 @@
 """`Dense` layers."""
 
-from typing import TypeAlias
-
 import keras
 
 from dlrt.layers import LowRankDense
 from dlrt.surgery.families.base import OneKernel, register_family
-from dlrt.surgery.replacements import first_config, last_config
-
-Layer: TypeAlias = keras.layers.Layer
+from dlrt.surgery.replacements import Layer, first_config, last_config
 
 
 class Dense(OneKernel):

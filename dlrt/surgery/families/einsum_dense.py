@@ -1,7 +1,6 @@
 """`EinsumDense` layers whose equation is a product with one matrix."""
 
 import string
-from typing import TypeAlias
 
 import keras
 import numpy as np
@@ -9,9 +8,7 @@ import numpy as np
 from dlrt.layers import LowRankEinsumDense
 from dlrt.layers.low_rank_einsum_dense import axes_of, is_matrix_product, unfold_kernel
 from dlrt.surgery.families.base import OneKernel, register_family
-from dlrt.surgery.replacements import first_config, last_config
-
-Layer: TypeAlias = keras.layers.Layer
+from dlrt.surgery.replacements import Layer, first_config, last_config
 
 
 class EinsumDense(OneKernel):

@@ -1,15 +1,13 @@
 """`Embedding` layers."""
 
-from typing import Any, TypeAlias
+from typing import Any
 
 import keras
 import numpy as np
 
 from dlrt.layers import LowRankEmbedding
 from dlrt.surgery.families.base import OneKernel, register_family
-from dlrt.surgery.replacements import first_config
-
-Layer: TypeAlias = keras.layers.Layer
+from dlrt.surgery.replacements import Layer, first_config
 
 
 class Embedding(OneKernel):
