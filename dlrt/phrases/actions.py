@@ -34,51 +34,30 @@ from dlrt.phrases.noun_phrases import (
     subject,
 )
 from dlrt.phrases.sentence_pair import SentencePair
-from dlrt.phrases.verbs import (
-    ABRIR,
-    AJUDAR,
-    COMER,
-    COMPRAR,
-    DAR,
-    DESENHAR,
-    ENCONTRAR,
-    IR,
-    LAVAR,
-    LER,
-    MOSTRAR,
-    PRECISAR,
-    QUERER,
-    TER,
-    THIRD,
-    VENDER,
-    VER,
-    VISITAR,
-    VOLTAR,
-    Verb,
-)
+from dlrt.phrases.verbs import THIRD, VERBS, Verb
 
 # Verbs with what they are said of.
-_ON_THINGS: tuple[tuple[Verb, tuple[Noun, ...]], ...] = (
-    (COMPRAR, THINGS),
-    (VENDER, THINGS),
-    (ENCONTRAR, THINGS + ANIMALS),
-    (VER, THINGS + ANIMALS + PLACES),
-    (LAVAR, THINGS),
-    (DESENHAR, THINGS + ANIMALS + PLACES),
-    (COMER, FOOD),
-    (ABRIR, CONTAINERS),
-    (LER, READABLE),
-    (TER, THINGS + ANIMALS),
-    (QUERER, THINGS),
+_ON_THINGS: tuple[tuple[str, tuple[Noun, ...]], ...] = (
+    ("comprar", THINGS),
+    ("vender", THINGS),
+    ("encontrar", THINGS + ANIMALS),
+    ("ver", THINGS + ANIMALS + PLACES),
+    ("lavar", THINGS),
+    ("desenhar", THINGS + ANIMALS + PLACES),
+    ("comer", FOOD),
+    ("abrir", CONTAINERS),
+    ("ler", READABLE),
+    ("ter", THINGS + ANIMALS),
+    ("querer", THINGS),
 )
 _TRANSITIVE = (
     *_ON_THINGS,
-    (AJUDAR, PEOPLE),
-    (VER, PEOPLE),
-    (VISITAR, PLACES + PEOPLE),
+    ("ajudar", PEOPLE),
+    ("ver", PEOPLE),
+    ("visitar", PLACES + PEOPLE),
 )
 # Verbs that come before others, with the Portuguese preposition between.
-_MODALS = ((QUERER, ""), (PRECISAR, "de"))
+_MODALS = (("querer", ""), ("precisar", "de"))
 
 _LINKS = (
     SentencePair(" e ", " and "),
@@ -89,8 +68,8 @@ _LINKS = (
 
 def transitive(choices: Choices) -> SentencePair:
     """Says who does what, perhaps where and when, or asks whether."""
-    verb, nouns = choices.of(_TRANSITIVE)
-    verb, tense = _with_tense(choices, verb)
+    infinitive, nouns = choices.of(_TRANSITIVE)
+    verb, tense = _with_tense(choices, infinitive)
     who = subject(choices)
     what = some(choices, nouns).words
     if choices.once_in(6):
@@ -102,7 +81,7 @@ def transitive(choices: Choices) -> SentencePair:
 
 def ditransitive(choices: Choices) -> SentencePair:
     """Says or asks who gives what to whom."""
-    verb, tense = _with_tense(choices, choices.of((DAR, MOSTRAR, VENDER)))
+    verb, tense = _with_tense(choices, choices.of(("dar", "mostrar", "vender")))
     what = some(choices, THINGS)
     whom = person_name(choices) if choices.once_in(3) else known(choices, PEOPLE)
     to_whom = SentencePair(contract("a", whom.source), f"to {whom.target}")
@@ -112,9 +91,9 @@ def ditransitive(choices: Choices) -> SentencePair:
 
 def motion(choices: Choices) -> SentencePair:
     """Says or asks who goes where."""
-    verb, tense = _with_tense(choices, choices.of((IR, VOLTAR)))
+    verb, tense = _with_tense(choices, choices.of(("ir", "voltar")))
     # Nobody says "vai ir": the present serves for the future.
-    if verb is IR and tense in (Tense.FUTURE, Tense.PROGRESSIVE):
+    if verb is VERBS["ir"] and tense in (Tense.FUTURE, Tense.PROGRESSIVE):
         tense = Tense.PRESENT
     where = place(choices, "a", "to")
     return _told_or_asked(choices, subject(choices), verb, tense, where)
@@ -122,8 +101,8 @@ def motion(choices: Choices) -> SentencePair:
 
 def question_word(choices: Choices) -> SentencePair:
     """Asks who, what, which, how many, where, when or why."""
-    verb, nouns = choices.of(_ON_THINGS)
-    verb, tense = _with_tense(choices, verb)
+    infinitive, nouns = choices.of(_ON_THINGS)
+    verb, tense = _with_tense(choices, infinitive)
     noun = choices.of(nouns)
     how_many = "quantas" if noun.feminine else "quantos"
     asked, has_object = choices.of(
@@ -166,8 +145,8 @@ def compound(choices: Choices) -> SentencePair:
 
 
 def _short_statement(choices: Choices) -> SentencePair:
-    verb, nouns = choices.of(_TRANSITIVE)
-    verb, tense = _with_tense(choices, verb)
+    infinitive, nouns = choices.of(_TRANSITIVE)
+    verb, tense = _with_tense(choices, infinitive)
     who = simple_subject(choices)
     what = build(choices.of(nouns), DEFINITE, choices.once_in(3))
     time = SentencePair("ontem", "yesterday") if tense is Tense.PAST else NOTHING
@@ -192,10 +171,12 @@ def _told_or_asked(
     return sentence(pair, ".")
 
 
-def _with_tense(choices: Choices, verb: Verb) -> tuple[Verb, Tense]:
+def _with_tense(choices: Choices, infinitive: str) -> tuple[Verb, Tense]:
     """Returns the verb, or what wants or needs it, and a tense it can have."""
-    if verb not in (TER, QUERER) and choices.once_in(6):
-        verb = with_infinitive(*choices.of(_MODALS), verb)
+    verb = VERBS[infinitive]
+    if infinitive not in ("ter", "querer") and choices.once_in(6):
+        modal, preposition = choices.of(_MODALS)
+        verb = with_infinitive(VERBS[modal], preposition, verb)
     tense = choices.of(tuple(Tense))
     if verb.stative and tense in (Tense.PROGRESSIVE, Tense.ABILITY):
         tense = Tense.PRESENT

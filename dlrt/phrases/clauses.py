@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from dlrt.phrases.noun_phrases import NounPhrase, join
 from dlrt.phrases.sentence_pair import SentencePair
-from dlrt.phrases.verbs import IR, THIRD, Verb
+from dlrt.phrases.verbs import THIRD, VERBS, Verb
 
 SER = ("sou", "és", "é", "somos", "são")
 SER_PAST = ("era", "eras", "era", "éramos", "eram")
@@ -58,7 +58,7 @@ def conjugate(verb: Verb, tense: Tense, person: int) -> Predicate:
     if tense is Tense.PROGRESSIVE:
         source, auxiliary, main = f"{ESTAR[person]} a", BE[person], verb.progressive
     elif tense is Tense.FUTURE:
-        source, auxiliary, main = IR.present[person], "will", verb.base
+        source, auxiliary, main = VERBS["ir"].present[person], "will", verb.base
     else:
         source, auxiliary, main = _PODER[person], "can", verb.base
     return Predicate(

@@ -33,7 +33,7 @@ from dlrt.phrases.noun_phrases import (
     subject,
 )
 from dlrt.phrases.sentence_pair import SentencePair
-from dlrt.phrases.verbs import CUSTAR, TER
+from dlrt.phrases.verbs import VERBS
 
 
 def noun_phrase(choices: Choices) -> SentencePair:
@@ -51,7 +51,7 @@ def price(choices: Choices) -> SentencePair:
     if choices.once_in(3):
         return some_price(choices)
     thing = known(choices, THINGS)
-    verb = conjugate(CUSTAR, Tense.PRESENT, thing.person)
+    verb = conjugate(VERBS["custar"], Tense.PRESENT, thing.person)
     if choices.once_in(4):
         return _asked_of(thing, verb, SentencePair("quanto", "how much"))
     negated = choices.once_in(6)
@@ -61,7 +61,7 @@ def price(choices: Choices) -> SentencePair:
 def age(choices: Choices) -> SentencePair:
     """Says or asks how old somebody is."""
     who = subject(choices)
-    verb = be(TER.present, BE, who.person)
+    verb = be(VERBS["ter"].present, BE, who.person)
     if choices.once_in(4):
         return _asked_of(who, verb, SentencePair("quantos anos", "how old"))
     years = choices.between(2, 100)

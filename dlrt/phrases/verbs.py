@@ -1,5 +1,6 @@
 """The verbs of the generated corpus in both languages."""
 
+import re
 from typing import NamedTuple
 
 # Persons of a verb, as indices of its forms: I, you (singular), he or she, we, and
@@ -38,80 +39,42 @@ _ENDINGS = {
 }
 
 
-def _irregular(
-    infinitive: str, present: str, past: str, english: str, stative: bool = False
-) -> Verb:
+def _read(line: str) -> Verb:
+    """Reads infinitive, present and past unless they are regular, and English forms."""
+    infinitive, *forms, english = (part.strip() for part in line.split("|"))
+    stem, kind = infinitive[:-2], infinitive[-2:]
+    if not forms:
+        forms = [re.sub(r"(\w+)", rf"{stem}\1", endings) for endings in _ENDINGS[kind]]
+    present, past = (tuple(form.split()) for form in forms)
     base, third, target_past, progressive = english.split()
+    stative = infinitive in _STATIVE
     return Verb(
-        infinitive,
-        tuple(present.split()),
-        tuple(past.split()),
-        base,
-        third,
-        target_past,
-        progressive,
-        stative,
+        infinitive, present, past, base, third, target_past, progressive, stative
     )
 
 
-def _regular(infinitive: str, english: str, stative: bool = False) -> Verb:
-    stem = infinitive[:-2]
-    present, past = (
-        " ".join(stem + ending for ending in endings.split())
-        for endings in _ENDINGS[infinitive[-2:]]
-    )
-    return _irregular(infinitive, present, past, english, stative)
-
-
-COMPRAR = _regular("comprar", "buy buys bought buying")
-VENDER = _regular("vender", "sell sells sold selling")
-ENCONTRAR = _regular("encontrar", "find finds found finding")
-LAVAR = _regular("lavar", "wash washes washed washing")
-DESENHAR = _regular("desenhar", "draw draws drew drawing")
-COMER = _regular("comer", "eat eats ate eating")
-ABRIR = _regular("abrir", "open opens opened opening")
-AJUDAR = _regular("ajudar", "help helps helped helping")
-VISITAR = _regular("visitar", "visit visits visited visiting")
-MOSTRAR = _regular("mostrar", "show shows showed showing")
-VOLTAR = _regular("voltar", "return returns returned returning")
-PRECISAR = _regular("precisar", "need needs needed needing", stative=True)
-CUSTAR = _regular("custar", "cost costs cost costing", stative=True)
-VER = _irregular(
-    "ver",
-    "vejo vês vê vemos veem",
-    "vi viste viu vimos viram",
-    "see sees saw seeing",
-    stative=True,
-)
-LER = _irregular(
-    "ler",
-    "leio lês lê lemos leem",
-    "li leste leu lemos leram",
-    "read reads read reading",
-)
-DAR = _irregular(
-    "dar",
-    "dou dás dá damos dão",
-    "dei deste deu demos deram",
-    "give gives gave giving",
-)
-IR = _irregular(
-    "ir",
-    "vou vais vai vamos vão",
-    "fui foste foi fomos foram",
-    "go goes went going",
-)
-QUERER = _irregular(
-    "querer",
-    "quero queres quer queremos querem",
-    "quis quiseste quis quisemos quiseram",
-    "want wants wanted wanting",
-    stative=True,
-)
-TER = _irregular(
-    "ter",
-    "tenho tens tem temos têm",
-    "tive tiveste teve tivemos tiveram",
-    "have has had having",
-    stative=True,
-)
+_STATIVE = ("custar", "precisar", "querer", "ter", "ver")
+_TABLE = """
+comprar | buy buys bought buying
+vender | sell sells sold selling
+encontrar | find finds found finding
+lavar | wash washes washed washing
+desenhar | draw draws drew drawing
+comer | eat eats ate eating
+abrir | open opens opened opening
+ajudar | help helps helped helping
+visitar | visit visits visited visiting
+mostrar | show shows showed showing
+voltar | return returns returned returning
+precisar | need needs needed needing
+custar | cost costs cost costing
+ver | vejo vês vê vemos veem | vi viste viu vimos viram | see sees saw seeing
+ler | leio lês lê lemos leem | li leste leu lemos leram | read reads read reading
+dar | dou dás dá damos dão | dei deste deu demos deram | give gives gave giving
+ir | vou vais vai vamos vão | fui foste foi fomos foram | go goes went going
+querer | quero queres quer queremos querem | quis quiseste quis quisemos quiseram \
+    | want wants wanted wanting
+ter | tenho tens tem temos têm | tive tiveste teve tivemos tiveram | have has had having
+"""
+# By their Portuguese infinitives.
+VERBS = {verb.infinitive: verb for verb in map(_read, _TABLE.strip().split("\n"))}

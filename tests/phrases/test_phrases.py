@@ -125,7 +125,7 @@ ADJECTIVES = {
         lexicon.COLOURS + lexicon.OF_PEOPLE + lexicon.OF_THINGS + lexicon.MOODS
     )
 }
-VERBS = tuple(verb for verb in vars(verbs).values() if isinstance(verb, verbs.Verb))
+VERBS = tuple(verbs.VERBS.values())
 
 I = NounPhrase("eu", "I", False, verbs.FIRST)  # noqa: E741
 YOU = NounPhrase("tu", "you", True, verbs.SECOND)
@@ -397,32 +397,32 @@ def test_questions():
         predicate = conjugate(verb, tense, subject.person)
         return tuple(question(subject, predicate, rest, start))
 
-    assert ask(SHE, verbs.LER, Tense.PRESENT) == (
+    assert ask(SHE, verbs.VERBS["ler"], Tense.PRESENT) == (
         "ela lê o bolo",
         "does she read the cake",
     )
-    assert ask(THEY, verbs.COMER, Tense.PAST) == (
+    assert ask(THEY, verbs.VERBS["comer"], Tense.PAST) == (
         "elas comeram o bolo",
         "did they eat the cake",
     )
-    assert ask(I, verbs.DAR, Tense.PROGRESSIVE) == (
+    assert ask(I, verbs.VERBS["dar"], Tense.PROGRESSIVE) == (
         "eu estou a dar o bolo",
         "am I giving the cake",
     )
     why = SentencePair("porque é que", "why")
-    assert ask(YOU, verbs.VENDER, Tense.FUTURE, why) == (
+    assert ask(YOU, verbs.VERBS["vender"], Tense.FUTURE, why) == (
         "porque é que tu vais vender o bolo",
         "why will you sell the cake",
     )
 
 
 def test_verbs_before_verbs():
-    wanting = with_infinitive(verbs.QUERER, "", verbs.LER)
+    wanting = with_infinitive(verbs.VERBS["querer"], "", verbs.VERBS["ler"])
     assert conjugate(wanting, Tense.PRESENT, verbs.THIRD)[:2] == (
         "quer ler",
         "wants to read",
     )
-    needing = with_infinitive(verbs.PRECISAR, "de", verbs.IR)
+    needing = with_infinitive(verbs.VERBS["precisar"], "de", verbs.VERBS["ir"])
     assert conjugate(needing, Tense.PAST, verbs.FIRST)[:2] == (
         "precisei de ir",
         "needed to go",
