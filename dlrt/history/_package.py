@@ -6,6 +6,7 @@ grows is compressed as far as it has come.
 """
 
 import io
+import itertools
 import posixpath
 import struct
 import zipfile
@@ -145,10 +146,8 @@ class Package:
 
     def add_sheet(self, title: str) -> None:
         """Adds a sheet to the list; its content is set afterwards."""
-        number = 1
-        while f"xl/worksheets/sheet{number}.xml" in self._parts:
-            number += 1
-        path = f"xl/worksheets/sheet{number}.xml"
+        paths = (f"xl/worksheets/sheet{n}.xml" for n in itertools.count(1))
+        path = next(path for path in paths if path not in self._parts)
         links, types = self._xml[self._links], self._xml[_TYPES]
         known = {
             node.getAttribute("Id"): node.getAttribute("Type")
@@ -158,31 +157,19 @@ class Package:
         office = posixpath.dirname(
             next(kind for kind in known.values() if kind.endswith(("/styles", "sheet")))
         )
-        link = next(f"rId{n}" for n in range(1, 99_999) if f"rId{n}" not in known)
-        _append(
-            links,
-            find_root(links),
-            "Relationship",
-            {"Id": link, "Type": f"{office}/worksheet", "Target": f"/{path}"},
-        )
-        _append(
-            types,
-            find_root(types),
-            "Override",
-            {"PartName": f"/{path}", "ContentType": f"{_TYPE}.worksheet+xml"},
-        )
+        link = next(f"rId{n}" for n in itertools.count(1) if f"rId{n}" not in known)
+        target = {"Id": link, "Type": f"{office}/worksheet", "Target": f"/{path}"}
+        _append(links, find_root(links), "Relationship", target)
+        kind = {"PartName": f"/{path}", "ContentType": f"{_TYPE}.worksheet+xml"}
+        _append(types, find_root(types), "Override", kind)
         workbook = self._xml[self._workbook]
         sheets = _nodes(workbook, "sheet")
         numbers = [int(node.getAttribute("sheetId")) for node in sheets]
+        number = str(max(numbers, default=0) + 1)
+        # Other programs declare prefixes wherever they please.
+        listed = {"name": title, "sheetId": number, "xmlns:r": office, "r:id": link}
         (parent,) = _nodes(workbook, "sheets")
-        identity = str(max(numbers, default=0) + 1)
-        _append(
-            workbook,
-            parent,
-            "sheet",
-            # Other programs declare prefixes wherever they please.
-            {"name": title, "sheetId": identity, "xmlns:r": office, "r:id": link},
-        )
+        _append(workbook, parent, "sheet", listed)
         self.sheets[title] = path
         # A content comes before the next writing, and the name is taken until then.
         self._parts[path] = _part(b"")

@@ -40,11 +40,10 @@ class HistoryLog(keras.callbacks.Callback):
 
     The workbook is replaced as a whole after every epoch, so a process that is killed
     at any moment leaves a valid file with every finished epoch. Only the new row is
-    made anew, and an epoch costs the same however long the log is. What people add to
-    the workbook stays when rows come: sheets, charts, remarks and columns whose names
-    are not bold, as those of the log are. Numbers that are not
-    finite are written as the texts "nan", "inf" and "-inf"; a value that an epoch does
-    not have is written as "NA".
+    rendered, so an epoch costs the same however long the log is. What people add to
+    the workbook stays: sheets, charts, remarks, and columns whose names are not bold,
+    as those of the log are. Numbers that are not finite are written as the texts
+    "nan", "inf" and "-inf"; a value that an epoch does not have is written as "NA".
 
     A callback that adds to `logs`, such as one that measures accuracy on a test set,
     must stand before this one in the list of callbacks. So must one that hands over

@@ -240,11 +240,9 @@ class Book:
     def __init__(
         self, path: Path | None = None, known: Collection[str] | None = None
     ) -> None:
-        self._configuration: dict[str, Any] | None = None
+        self._begin()
         content = None if path is None else path.read_bytes()
         if path is None or content is None or is_own(content):
-            self._package = Package()
-            self._sheets: dict[str, Sheet] = {}
             return
         workbook = _open(path)
         own = [HISTORY, CONFIGURATION, *(s.title for s in find_tables(workbook))]
@@ -253,16 +251,18 @@ class Book:
             own = [n for n in own if n in (*own[:2], *known) or not tables[n].cells]
         try:
             self._package = Package(content)
-            self._sheets = {
-                name: _sheet(
-                    name, read_surroundings(self._package.text(name), tables[name])
-                )
-                for name in own
-            }
+            for name in own:
+                found = read_surroundings(self._package.text(name), tables[name])
+                self._sheets[name] = _sheet(name, found)
         except Exception as error:
             raise _unusable(
                 path, f"what others have added to it can't be kept ({error})"
             ) from error
+
+    def _begin(self) -> None:
+        self._package = Package()
+        self._sheets: dict[str, Sheet] = {}
+        self._configuration: dict[str, Any] | None = None
 
     @property
     def others(self) -> list[str]:
@@ -280,13 +280,9 @@ class Book:
         Raises:
             ValueError: Somebody else's sheet has the name of a table.
         """
-        if self._package.own and not self._sheets.keys() <= {
-            HISTORY,
-            CONFIGURATION,
-            *tables,
-        }:
-            # A sheet has lost its rows.
-            self._package, self._sheets = Package(), {}
+        lost = self._sheets.keys() - {HISTORY, CONFIGURATION, *tables}
+        if self._package.own and lost:
+            self._begin()
         self._set(HISTORY, rows)
         if configuration != self._configuration:
             pairs = [

@@ -328,6 +328,16 @@ def test_a_copy_saved_by_a_spreadsheet_program_can_be_continued(path):
     assert read_table(path, SHEET) == expected(1, 2)
 
 
+def test_a_sheet_that_loses_its_rows_goes_alone(path):
+    log = HistoryLog(path, {"seed": 7}, resume=True)
+    write_epochs(log, 1, 2)
+    log.on_train_begin()
+    log.on_epoch_begin(0)
+    rows, configuration = read_history(path)
+    assert rows == [] and configuration["seed"] == 7
+    assert SHEET not in openpyxl.load_workbook(path).sheetnames
+
+
 def test_rows_that_could_not_be_written_are_written_with_the_next(path, monkeypatch):
     def fail(*arguments):
         raise OSError(errno.ENOSPC, "No space left on device")
