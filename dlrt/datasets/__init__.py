@@ -14,10 +14,9 @@ from dlrt.datasets._errors import (
 )
 from dlrt.datasets._load import load
 from dlrt.datasets._load_corpus import load_corpus
-from dlrt.datasets._load_text import load_text
+from dlrt.datasets._load_text import Text, load_text
 from dlrt.datasets._named import register, register_corpus
 from dlrt.datasets._split import Splits, split
-from dlrt.datasets._text import Text
 
 __all__ = [
     "Arrays",

@@ -19,7 +19,7 @@ class Arrays(NamedTuple):
         num_classes: The number of classes; 0 is that of `class_names` or, without
             these, one more than the largest label.
         class_names: The name of each class, where the data set tells.
-        remarks: What whoever loads them should be warned of.
+        remarks: Warnings for whoever loads them.
     """
 
     x_train: np.ndarray
@@ -61,7 +61,7 @@ class Dataset:
 
 
 def scale(name: str, arrays: Arrays) -> Dataset:
-    """Returns what a loader has returned, checked, as float32 and int64.
+    """Checks what a loader has returned, and makes float32 and int64 of it.
 
     Raises:
         ValueError: If it is not as `Arrays` says.

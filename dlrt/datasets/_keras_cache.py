@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dlrt.datasets import _download
-from dlrt.datasets._data_dir import find_own_directory
 from dlrt.datasets._dataset import Arrays
 from dlrt.datasets._download import RemoteFile
 from dlrt.datasets._errors import DatasetFileError, DatasetUnavailableError
 from dlrt.datasets._files import read_cifar10, read_idx_directory, read_npz
 from dlrt.datasets._image_folders import read_archive, read_folder
+from dlrt.datasets._named import find_own_directory
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,10 @@ import os
 import warnings
 from pathlib import Path
 
-from dlrt.datasets._data_dir import ENVIRONMENT_VARIABLE
 from dlrt.datasets._dataset import Arrays, Dataset, scale
 from dlrt.datasets._download import BASE_URL
 from dlrt.datasets._image_folders import read_folder
-from dlrt.datasets._named import find_path, load_named
+from dlrt.datasets._named import ENVIRONMENT_VARIABLE, find_path, load_named
 from dlrt_names.data_sets import IMAGES
 
 _PARTS = Arrays._fields[:4]

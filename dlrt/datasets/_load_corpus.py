@@ -7,9 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from dlrt.datasets._corpus import PARTS, Corpus
-from dlrt.datasets._data_dir import ENVIRONMENT_VARIABLE, find_own_directory
 from dlrt.datasets._errors import DatasetFileError, DatasetUnavailableError
-from dlrt.datasets._named import find_path, load_named
+from dlrt.datasets._named import (
+    ENVIRONMENT_VARIABLE,
+    find_own_directory,
+    find_path,
+    load_named,
+)
 from dlrt.datasets._parallel_text import clean_pairs, read_folder
 from dlrt_names.data_sets import CORPORA
 

@@ -1,4 +1,4 @@
-"""What is common to loading by name: names, paths, and the second choice of two."""
+"""What loading by name has in common: names, places, and the second choice of two."""
 
 import os
 import warnings
@@ -9,6 +9,8 @@ from typing import Any
 from dlrt.datasets._errors import DatasetFallbackWarning, DatasetUnavailableError
 from dlrt_names.data_sets import AUTO, CORPORA, IMAGES, Loader, Registry
 
+ENVIRONMENT_VARIABLE = "DLRT_DATA_DIR"
+
 
 def register(name: str, loader: Loader, shape: tuple[int, ...] | None = None) -> None:
     """Adds a data set of images, which `load` then knows by its name.
@@ -17,17 +19,17 @@ def register(name: str, loader: Loader, shape: tuple[int, ...] | None = None) ->
     been imported.
 
     Args:
-        name: Letters, digits and "_", and no name that there is.
+        name: Letters, digits and "_"; not the name of another one.
         loader: A function that gets the `data_dir` of `load`, which may be `None`, and
-            returns `Arrays`, or a tuple of the first four of them: images and labels to
-            train on, and those to test on. Images are of type uint8, or floating point
-            numbers in [0, 1]; labels are integers from 0. `load` checks and scales
-            them. Where the data can't be had, it raises a `DatasetUnavailableError`.
-        shape: Shape of an image. Programs for images of one shape only offer
-            data sets of that shape, and those of which it isn't known.
+            returns `Arrays`, or a tuple of its first four: images and labels to train
+            on, and those to test on. Images are uint8, or floats in [0, 1]; labels
+            are integers from 0. `load` checks and scales them. Where the data can't be
+            had, the function raises a `DatasetUnavailableError`.
+        shape: Shape of an image, if it is known. A program that needs images of one
+            shape does not offer data sets of another.
 
     Raises:
-        ValueError: If the name is none, or taken.
+        ValueError: If the name is taken, or has other characters.
         TypeError: If the loader can't be called.
 
     Example:
@@ -46,13 +48,13 @@ def register_corpus(name: str, loader: Loader) -> None:
     """Adds a corpus, which `load_corpus` and `load_text` then know by its name.
 
     Args:
-        name: Letters, digits and "_", and no name that there is.
+        name: Letters, digits and "_"; not the name of another one.
         loader: A function without arguments that returns a `Corpus`, whose parts may
             be any iterables of pairs. `load_corpus` strips sentences, brings them to
             Unicode form NFC, and drops pairs of which a side is blank.
 
     Raises:
-        ValueError: If the name is none, or taken.
+        ValueError: If the name is taken, or has other characters.
         TypeError: If the loader can't be called.
     """
     CORPORA.register(name, loader)
@@ -79,6 +81,34 @@ def load_named(
     except DatasetUnavailableError as error:
         warnings.warn(f"{warning}{error}", DatasetFallbackWarning, stacklevel=3)
     return registry.fallback, registry.find(registry.fallback)(*arguments)
+
+
+def find_own_directory(
+    data_dir: str | os.PathLike[str] | None = None,
+) -> tuple[str, Path | None]:
+    """Returns what names the user's directory, and the directory if any.
+
+    Args:
+        data_dir: The directory; if `None`, what `DLRT_DATA_DIR` names.
+
+    Raises:
+        ValueError: If what names the directory does not name an existing one.
+    """
+    source = "data_dir"
+    value: object = data_dir
+    if data_dir is None:
+        source = ENVIRONMENT_VARIABLE
+        value = os.environ.get(ENVIRONMENT_VARIABLE) or None
+        if value is None:
+            return source, None
+    # An empty path would otherwise mean the working directory.
+    if isinstance(value, str | os.PathLike) and os.fspath(value):
+        path = Path(value).expanduser()
+        if path.is_dir():
+            return source, path
+    raise ValueError(
+        f"`{source}` must name an existing directory. Received: {source}={value!r}"
+    )
 
 
 def find_path(

@@ -113,7 +113,7 @@ def prepare(
 
 
 def _flat(images: np.ndarray) -> np.ndarray:
-    return images.reshape(-1, NUM_INPUTS)
+    return images.reshape(len(images), NUM_INPUTS)
 
 
 def _with_channels(images: np.ndarray) -> np.ndarray:
