@@ -8,8 +8,8 @@ import keras
 
 def check_integer(name: str, value: Any, least: int) -> None:
     """Raises a ValueError unless a value is an integer of at least some size."""
-    if not _is_whole(value) or value < least:
-        kind = "" if _is_whole(value) else "an integer of "
+    if not is_integer(value) or value < least:
+        kind = "" if is_integer(value) else "an integer of "
         raise ValueError(
             f"`{name}` must be {kind}at least {least}. Received: {name}={value!r}"
         )
@@ -17,10 +17,15 @@ def check_integer(name: str, value: Any, least: int) -> None:
 
 def check_positive_integer(name: str, value: Any) -> None:
     """Raises a ValueError that names the argument unless it is a positive integer."""
-    if not _is_whole(value) or value < 1:
+    if not is_integer(value) or value < 1:
         raise ValueError(
             f"`{name}` must be a positive integer. Received: {name}={value!r}"
         )
+
+
+def is_integer(value: Any) -> bool:
+    """Whether something is an integer, and no truth value."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def is_number(value: Any) -> bool:
@@ -40,7 +45,3 @@ def check_layer(name: str, value: Any) -> None:
         raise TypeError(
             f"`{name}` must be a model or layer of Keras. Received: {name}={value!r}"
         )
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool)

@@ -1,13 +1,15 @@
-"""Which channels stand for all, and which to add. Pure functions of matrices."""
+"""Which channels represent the others, and which to add. Pure functions of matrices."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 
 # Squares of singular values below this share of the sum are rounding.
 _ROUNDING = 1e-12
-# So many channels are chosen before their residual is formed.
+# Number of channels that are chosen before their residual is formed.
 _BLOCK = 64
 
 
@@ -16,9 +18,9 @@ class Reading(NamedTuple):
 
     Attributes:
         moments: `(m, m)`, the mean of `z zᵀ`, about `mean` where that is subtracted.
-        mean: `(m,)`, the mean of `z` if the layer can make up for a constant with its
-            bias, else zeros.
-        weights: `(m,)`, the norms of the kernel's rows that the channels multiply.
+        mean: `(m,)`, the mean of `z` if the layer's bias can make up for a constant,
+            else zeros.
+        weights: `(m,)`, the norms of the rows of the kernel that the channels multiply.
     """
 
     moments: np.ndarray
@@ -31,19 +33,46 @@ class Selection(NamedTuple):
 
     Attributes:
         order: `(m,)`, a permutation of the channels.
-        errors: `(m + 1,)`, not increasing from 1 to 0: what is left of the sum of
-            squares when the first `k` channels stand for all of them.
+        errors: `(m + 1,)`, not increasing from 1 to 0: the share of the sum of squares
+            that is left when the first `k` channels represent all of them.
     """
 
     order: np.ndarray
     errors: np.ndarray
 
 
-def weighted(readings: Sequence[Reading]) -> np.ndarray:
-    """The second moments of channels as the layers that read them weigh them.
+@dataclass(frozen=True, eq=False)
+class Observation:
+    """The channels of a width, as the layers that read them see them on a sample.
 
-    Channels that are multiples of each other stay so, whatever reads them: a channel
-    has one weight for all layers.
+    Args:
+        readings: One for each layer that reads them.
+    """
+
+    readings: list[Reading]
+
+    @cached_property
+    def moments(self) -> np.ndarray:
+        """Second moments, as `weigh_moments` gives them."""
+        return weigh_moments(self.readings)
+
+    @cached_property
+    def singular_values(self) -> np.ndarray:
+        """Singular values of the channels over the sample, `(m,)`, decreasing."""
+        values = np.linalg.eigvalsh(self.moments)[::-1]
+        return np.sqrt(np.maximum(values, 0.0))
+
+    @cached_property
+    def selection(self) -> Selection:
+        """The channels in the order in which they are worth keeping."""
+        return select(self.moments)
+
+
+def weigh_moments(readings: Sequence[Reading]) -> np.ndarray:
+    """The second moments of channels, weighted as the layers that read them do.
+
+    A channel has one weight for all layers, so that channels that are multiples of each
+    other stay so.
 
     Args:
         readings: One for each layer, of the same channels.
@@ -64,16 +93,7 @@ def weighted(readings: Sequence[Reading]) -> np.ndarray:
     return product / trace if trace > 0 else product
 
 
-def singular_values(moments: np.ndarray) -> np.ndarray:
-    """Singular values of channels over the sample, `(m,)`, decreasing.
-
-    Args:
-        moments: `(m, m)`, symmetric and without negative eigenvalues.
-    """
-    return np.sqrt(np.maximum(np.linalg.eigvalsh(moments)[::-1], 0.0))
-
-
-def above(values: np.ndarray, threshold: float) -> int:
+def count_above(values: np.ndarray, threshold: float) -> int:
     """How many values lie above a share of the largest, at least 1.
 
     Args:
@@ -84,22 +104,22 @@ def above(values: np.ndarray, threshold: float) -> int:
 
 
 def select(moments: np.ndarray) -> Selection:
-    """Channels by how much of all channels their span takes in, one after another.
+    """Orders channels by how well the first ones represent all of them.
 
     The next channel is the one that leaves the smallest least-squares residual of all
-    channels; the pivoted QR decomposition of Chee et al., 2022, arXiv:2108.00065,
-    takes the one with the largest residual of its own instead. The greedy rule of
-    Farahat et al., 2011, ICDM, on second moments.
+    channels, the greedy rule of Farahat et al., 2011, ICDM, on second moments. (The
+    pivoted QR decomposition of Chee et al., 2022, arXiv:2108.00065, takes the channel
+    with the largest residual of its own instead.)
 
     Args:
-        moments: `(m, m)`, as `weighted` gives them.
+        moments: `(m, m)`, as `weigh_moments` gives them.
     """
     rest = np.array(moments, "float64")
     size, total = len(rest), np.trace(rest)
     order: list[int] = []
     errors = [1.0]
     while len(order) < size:
-        columns, chosen = _best_few(rest, order, _ROUNDING * total)
+        columns, chosen = _choose_block(rest, order, _ROUNDING * total)
         if not chosen:
             break
         order += chosen
@@ -112,17 +132,17 @@ def select(moments: np.ndarray) -> Selection:
     return Selection(np.array(order), np.array(errors))
 
 
-def _best_few(
+def _choose_block(
     rest: np.ndarray, order: list[int], least: float
 ) -> tuple[np.ndarray, list[int]]:
-    """The next channels of a selection, at most as many as make a block.
+    """Chooses the next block of channels.
 
-    The residual is not formed after each of them, which would take most of the time.
+    Forming the residual after each channel would take most of the time.
 
     Args:
-        rest: `(m, m)`, second moments of what the channels chosen so far leave.
-        order: Those channels.
-        least: What a channel must have left to be chosen.
+        rest: `(m, m)`, second moments of the residual of the channels chosen so far.
+        order: These channels.
+        least: The residual that a channel must have to be chosen.
 
     Returns:
         Columns of the Cholesky decomposition, `(m, k)`, and `k` channels.
@@ -146,8 +166,8 @@ def _best_few(
     return columns[:, : len(chosen)], chosen
 
 
-def correction(reading: Reading, kept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """All channels from those kept, by least squares on the sample.
+def fit_kept(reading: Reading, kept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Fits all channels by those kept, by least squares on the sample.
 
     `z ≈ Tᵀ z_kept + c`, exactly for channels that depend linearly on the ones kept.
 
@@ -161,7 +181,7 @@ def correction(reading: Reading, kept: np.ndarray) -> tuple[np.ndarray, np.ndarr
     """
     moments = np.asarray(reading.moments, "float64")
     dropped = np.setdiff1d(np.arange(len(moments)), kept)
-    # Channels of very different sizes weigh alike in what counts as rounding.
+    # Rounding is relative to each channel's own size.
     scale = np.sqrt(np.maximum(np.diag(moments)[kept], 0.0))
     scale = np.where(scale > 0, scale, 1.0)
     block = moments[np.ix_(kept, kept)] / np.outer(scale, scale)
@@ -173,17 +193,19 @@ def correction(reading: Reading, kept: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return transform, reading.mean - reading.mean[kept] @ transform
 
 
-def new_columns(kernel: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Columns orthogonal to those of a matrix and to each other.
+def draw_columns(
+    kernel: np.ndarray, count: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Draws columns orthogonal to those of a matrix and to each other.
 
     Args:
         kernel: `(n, m)`.
         count: How many are wanted.
-        rng: Draws them.
+        rng: A random generator.
 
     Returns:
-        `(n, k)` with `k` at most `count` and the dimensions that are left. Their norm
-        is the root mean square of those in `kernel`.
+        `(n, k)`, `k` at most `count` and the number of dimensions left. Their norm is
+        the root mean square of the norms in `kernel`.
     """
     kernel = np.asarray(kernel, "float64")
     n, m = kernel.shape
@@ -191,6 +213,6 @@ def new_columns(kernel: np.ndarray, count: int, rng: np.random.Generator) -> np.
     basis = u[:, s > _ROUNDING**0.5 * max(s[0], np.finfo(float).tiny)]
     count = min(count, n - basis.shape[1])
     drawn = rng.standard_normal((n, count))
-    for _ in range(2):  # Once more for what rounding has left.
+    for _ in range(2):  # Twice, against rounding.
         drawn = np.linalg.qr(drawn - basis @ (basis.T @ drawn))[0]
     return drawn * (np.linalg.norm(kernel) / np.sqrt(m))

@@ -5,11 +5,11 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import tree
 
-from dlrt.evolution import _channels, _features
-from dlrt.evolution._surgery import Surgery
-from dlrt.evolution._widths import Found, find
+from dlrt.checks import is_integer
+from dlrt.evolution._observation import check_data, observe
+from dlrt.evolution._surgery import change_widths
+from dlrt.evolution._widths import find_widths
 
 
 def widths(model: keras.Model) -> dict[str, int]:
@@ -17,16 +17,16 @@ def widths(model: keras.Model) -> dict[str, int]:
 
     These are the units of `Dense` and the filters of `Conv1D` and `Conv2D` layers that
     only such layers read, directly or through activations, dropout, pooling, padding,
-    flattening, batch normalisation and sums. Sums tie the widths of their terms
-    together.
+    flattening, batch normalization and sums. Sums tie the widths of their terms
+    together. `dlrt.evolution.register` adds layers of your own.
 
     Args:
-        model: A built Sequential or functional model. Within the models that it
-            contains widths can change too, but not where they meet it.
+        model: A built Sequential or functional model. Models within it are searched
+            too; their inputs and outputs keep their widths.
 
     Returns:
-        Sizes by the name of the layer, the first one where several are tied, after
-        those of the models that it is within: `"block/conv"`.
+        Sizes by the name of the layer (the first one where several are tied), with the
+        names of the models that it is within before it: `"block/conv"`.
 
     Raises:
         ValueError: If the model is of another kind, or not built.
@@ -43,22 +43,22 @@ def widths(model: keras.Model) -> dict[str, int]:
     >>> dlrt.evolution.pinned(model)
     {'classes': 'it is an output'}
     """
-    return {name: width.size for name, width in find(model).free.items()}
+    return {name: width.size for name, width in find_widths(model).free.items()}
 
 
 def pinned(model: keras.Model) -> dict[str, str]:
-    """Why other widths of a model can't change, by layer, see `widths`."""
-    return find(model).pinned
+    """Why the other widths of a model can't change, by layer; see `widths`."""
+    return find_widths(model).pinned
 
 
 def singular_values(
     model: keras.Model, data: Any, batch_size: int = 256
 ) -> dict[str, np.ndarray]:
-    """The singular values of what layers make, as the next layers weigh it.
+    """The singular values of the channels of each width, as the next layers see them.
 
-    Of the matrix with a row for each sample (and position) and a column for each
-    channel, at the input of the layers that read it, its columns scaled by the norms of
-    the rows of their kernels, about the mean where their biases can make up for that.
+    The matrix has one row per sample (and position) and one column per channel, taken
+    at the input of the layers that read it. Its columns are scaled by the norms of the
+    rows of their kernels, and centred where the bias can make up for the mean.
 
     Args:
         model: As for `widths`.
@@ -69,12 +69,8 @@ def singular_values(
         `(m,)` by width, decreasing, their squares of sum 1; zeros where nothing is
         read.
     """
-    found = find(model)
-    readings = _features.read(found, check_data(data), batch_size)
-    return {
-        name: _channels.singular_values(_channels.weighted(several))
-        for name, several in readings.items()
-    }
+    observed = observe(find_widths(model), check_data(data), batch_size)
+    return {name: one.singular_values for name, one in observed.items()}
 
 
 def set_widths(
@@ -86,25 +82,25 @@ def set_widths(
 ) -> dict[str, int]:
     """Prunes and grows widths of a model, in place.
 
-    Where channels go, those that stay are chosen to stand for all of them, and the
-    layers that read them are corrected by least squares: Chee et al., 2022,
-    arXiv:2108.00065. What depends linearly on the others goes without any change of
-    the outputs. New channels are made by columns orthogonal to the present ones, and
-    not read at first, so that outputs stay the same as well.
+    When a width shrinks, the channels kept are those that represent all of them best,
+    and the layers that read them are corrected by least squares: Chee et al., 2022,
+    arXiv:2108.00065. Channels that depend linearly on the others are removed without
+    any change of the outputs. New channels are made by columns orthogonal to the
+    present ones, and not read at first, so that outputs stay the same as well.
 
-    The optimizer keeps what it knows of the channels that stay. In the middle of a
-    `fit`, use `dlrt.callbacks.Evolve`.
+    The optimizer keeps its slots for the channels that stay. In the middle of a `fit`,
+    use `dlrt.callbacks.Evolve`.
 
     Args:
         model: As for `widths`.
         sizes: The new sizes of some widths, at least 1.
-        data: Inputs of the model, as for its `predict`: arrays. Needed where a width
-            becomes smaller; of some thousand samples.
+        data: Inputs of the model, as for its `predict`: arrays of some thousand
+            samples. Needed where a width becomes smaller.
         batch_size: How many of them at a time.
-        seed: Of the new columns.
+        seed: For the new columns.
 
     Returns:
-        The sizes that there are now. Growth ends where no orthogonal columns are left.
+        The sizes of all widths now. Growth ends where no orthogonal columns are left.
 
     Raises:
         ValueError: If a name or a size is wrong, `data` is missing, or what the layers
@@ -122,7 +118,7 @@ def set_widths(
     >>> model.count_params()
     46
     """
-    found = find(model)
+    found = find_widths(model)
     for name, size in sizes.items():
         if name not in found.free:
             reason = found.pinned.get(name, "there is no such width")
@@ -130,48 +126,19 @@ def set_widths(
                 f"`sizes` must name widths that can change: {sorted(found.free)}. "
                 f"Received: {name!r}; {reason}"
             )
-        if (
-            isinstance(size, bool)
-            or not isinstance(size, (int, np.integer))
-            or size < 1
-        ):
+        if not is_integer(size) or size < 1:
             raise ValueError(
                 f"`sizes` must be positive integers. Received: {name!r}: {size}"
             )
-    smaller = {n: s for n, s in sizes.items() if s < found.free[n].size}
-    larger = {n: s for n, s in sizes.items() if s > found.free[n].size}
-    surgery = Surgery(model)
+    smaller = {n: found.free[n] for n, s in sizes.items() if s < found.free[n].size}
+    observed = {}
     if smaller:
         if data is None:
             raise ValueError(
                 "`data` must be given where a width becomes smaller: the layers that "
                 f"read it are corrected on it. Received: data=None, sizes={sizes}"
             )
-        few = Found(found.graph, {n: found.free[n] for n in smaller}, {})
-        readings = _features.read(few, check_data(data), batch_size)
-        for name, size in smaller.items():
-            several = readings[name]
-            selection = _channels.select(_channels.weighted(several))
-            surgery.keep(found.free[name], selection.order[:size], several)
+        few = found._replace(free=smaller)
+        observed = observe(few, check_data(data), batch_size)
     rng = np.random.default_rng(seed)
-    for name, size in larger.items():
-        width = found.free[name]
-        surgery.add(width, size - width.size, rng)
-    surgery.perform()
-    return {name: width.size for name, width in found.free.items()}
-
-
-def check_data(data: Any) -> Any:
-    """Inputs as arrays of one length.
-
-    Raises:
-        ValueError: If they are not, or there are none.
-    """
-    arrays = tree.flatten(data)
-    lengths = {len(array) if np.ndim(array) > 0 else 0 for array in arrays}
-    if len(lengths) != 1 or lengths == {0}:
-        raise ValueError(
-            "`data` must be an array of inputs, or several of the same length above 0. "
-            f"Received: data with shapes {[np.shape(array) for array in arrays]}"
-        )
-    return data
+    return change_widths(model, found, sizes, observed, rng)

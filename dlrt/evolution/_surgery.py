@@ -1,23 +1,57 @@
-"""Variables of other sizes in the layers and the optimizer of a model."""
+"""Replaces the variables of a model and its optimizer by some of other sizes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
-from dlrt.evolution._channels import Reading, correction, new_columns
-from dlrt.evolution._widths import Layer, Layout, Part, Width, all_nodes
+from dlrt.evolution._channels import Observation, Reading, draw_columns, fit_kept
+from dlrt.evolution._graph import walk_nodes
+from dlrt.evolution._layout import Layer, Layout, Part
+from dlrt.evolution._widths import ModelWidths, Width
 from dlrt.training import capacity, optimizer_slots
 
 
-class Surgery:
-    """Collects changes of the widths of a model, and makes them all at once.
+def change_widths(
+    model: keras.Model,
+    widths: ModelWidths,
+    sizes: Mapping[str, int],
+    observed: Mapping[str, Observation],
+    rng: np.random.Generator,
+) -> dict[str, int]:
+    """Prunes and grows widths of a model, in place.
+
+    Compiled functions are dropped. Safe between the epochs of a `fit`, in a callback's
+    `on_epoch_begin` or `on_epoch_end`, and outside of it.
 
     Args:
         model: A built Sequential or functional model.
+        widths: Its widths.
+        sizes: The new sizes of some of them.
+        observed: The channels of those that become smaller, on a sample.
+        rng: Draws the new columns of those that become larger.
+
+    Returns:
+        The sizes of all widths now.
     """
+    surgery = _Surgery(model)
+    for name, size in sizes.items():
+        width = widths.free[name]
+        if size < width.size:
+            kept = observed[name].selection.order[:size]
+            surgery.keep(width, kept, observed[name].readings)
+    for name, size in sizes.items():
+        width = widths.free[name]
+        if size > width.size:
+            surgery.add(width, size - width.size, rng)
+    surgery.perform()
+    return {name: width.size for name, width in widths.free.items()}
+
+
+class _Surgery:
+    """Collects changes to the widths of a model, and makes them all at once."""
 
     def __init__(self, model: keras.Model) -> None:
         self._model = model
@@ -25,54 +59,39 @@ class Surgery:
         self._sizes: list[tuple[Width, int]] = []
 
     def keep(self, width: Width, kept: np.ndarray, readings: Sequence[Reading]) -> None:
-        """Removes channels, and corrects the kernels that read them.
-
-        Args:
-            width: A width of the model.
-            kept: `(k,)`, the channels that stay.
-            readings: Of the readers of the width.
-        """
+        """Removes all other channels, and corrects the kernels that read them."""
         kept = np.sort(kept)
         for part in width.parts:
-            change = self._change(part)
-            change.take(part.layout, kept, width.size)
+            self._change(part).take(part.layout, kept, width.size)
         for reader, reading in zip(width.readers, readings, strict=True):
-            transform, constant = correction(reading, kept)
-            change = self._change(reader.kernel)
-            layout = reader.kernel.layout
-            # (..., channels out, channels in)
-            rows = layout.split(change.value)
-            change.take(layout, kept, width.size)
-            change.value = layout.join(rows @ transform.T, change.value.ndim)
-            if reader.affine:
-                bias = self._change(Part(reader.layer, "bias", Layout(0)))
+            transform, constant = fit_kept(reading, kept)
+            kernel, layout = self._change(reader.kernel), reader.kernel.layout
+            # (..., channels made, channels read)
+            rows = layout.split(kernel.value)
+            kernel.take(layout, kept, width.size)
+            kernel.value = layout.join(rows @ transform.T, kernel.value.ndim)
+            if reader.is_affine:
                 shift = (rows @ constant).reshape(-1, rows.shape[-2]).sum(axis=0)
+                bias = self._change(reader.bias)
                 bias.value = bias.value + shift
         self._sizes.append((width, len(kept)))
 
-    def add(self, width: Width, count: int, rng: np.random.Generator) -> int:
+    def add(self, width: Width, count: int, rng: np.random.Generator) -> None:
         """Adds channels that no layer reads yet, so that outputs stay the same.
 
         Their columns in the kernels that make them are orthogonal to the present ones;
-        all else that they have is the mean of what the present ones have.
-
-        Args:
-            width: A width of the model.
-            count: How many at most.
-            rng: Draws the columns.
-
-        Returns:
-            How many; the rows of a kernel bound how many columns can be orthogonal.
+        in other variables they get the mean of the present ones. There are fewer than
+        `count` where the kernels don't have enough rows for orthogonal columns.
         """
-        drawn = []
-        for layer in width.makers:
-            kernel = self._change(Part(layer, "_kernel", Layout(-1))).value
-            drawn.append(new_columns(kernel.reshape(-1, width.size), count, rng))
+        kernels = [self._change(maker.kernel) for maker in width.makers]
+        drawn = [
+            draw_columns(kernel.value.reshape(-1, width.size), count, rng)
+            for kernel in kernels
+        ]
         count = min(columns.shape[1] for columns in drawn)
         if count == 0:
-            return 0
-        present = np.arange(width.size)
-        channels = np.concatenate([present, np.full(count, -1)])
+            return
+        channels = np.append(np.arange(width.size), np.full(count, -1))
         new = slice(width.size, None)
         for part in width.parts:
             change = self._change(part)
@@ -81,21 +100,16 @@ class Surgery:
             values = part.layout.split(change.value).copy()
             values[..., new] = mean
             change.value = part.layout.join(values, change.value.ndim)
-        for layer, columns in zip(width.makers, drawn, strict=True):
-            kernel = self._change(Part(layer, "_kernel", Layout(-1))).value
-            kernel[..., new] = columns[:, :count].reshape(*kernel.shape[:-1], count)
+        for kernel, columns in zip(kernels, drawn, strict=True):
+            shape = kernel.value.shape[:-1]
+            kernel.value[..., new] = columns[:, :count].reshape(*shape, count)
         for reader in width.readers:
-            change = self._change(reader.kernel)
-            change.take(reader.kernel.layout, channels, width.size)
+            part = reader.kernel
+            self._change(part).take(part.layout, channels, width.size)
         self._sizes.append((width, width.size + count))
-        return count
 
     def perform(self) -> None:
-        """Makes the changes, in the layers, the graph and the optimizer.
-
-        Compiled functions are dropped. Safe between epochs of a `fit`, in a callback's
-        `on_epoch_begin` or `on_epoch_end`, and outside of it.
-        """
+        """Makes the changes, in the layers, the graph and the optimizer."""
         if not self._sizes:
             return
         by_layer: dict[int, list[_Change]] = {}
@@ -104,13 +118,13 @@ class Surgery:
         with capacity.variable_scope(self._model):
             for changes in by_layer.values():
                 _replace(changes[0].part.layer, changes)
-            self._follow()
+            self._update_optimizer()
         for width, size in self._sizes:
             _resize(width, size)
         changed = {id(t) for width, _ in self._sizes for t, _ in width.tensors}
-        for _, node in all_nodes(self._model):
+        for _, node in walk_nodes(self._model):
             if any(id(tensor) in changed for tensor in node.input_tensors):
-                _respecify(node)
+                _update_spec(node)
         for part in self._model._flatten_layers():
             if isinstance(part, keras.Model):
                 for name in ("train", "test", "predict"):
@@ -122,8 +136,8 @@ class Surgery:
             self._changes[key] = _Change(part)
         return self._changes[key]
 
-    def _follow(self) -> None:
-        """Takes the optimizer to the new variables, with what it knew of the old."""
+    def _update_optimizer(self) -> None:
+        """Gives the optimizer the new variables; slots of kept channels stay."""
         optimizer: Any = getattr(self._model, "optimizer", None)
         wrappers = []
         while hasattr(optimizer, "inner_optimizer"):
@@ -138,10 +152,10 @@ class Surgery:
             for index, slot in enumerate(slots)
         }
 
-        def carried(slot: keras.Variable, fresh: keras.Variable) -> np.ndarray:
+        def carry(slot: keras.Variable, fresh: keras.Variable) -> np.ndarray:
             change = owners.get(id(slot))
             if change is not None and tuple(slot.shape) == change.old_shape:
-                return change.moved(slot.numpy(), fresh.numpy())
+                return change.carry(slot.numpy(), fresh.numpy())
             # Some slots have another shape, as the factored ones of Adafactor.
             return slot.numpy() if slot.shape == fresh.shape else fresh.numpy()
 
@@ -149,7 +163,7 @@ class Surgery:
             self._changes[id(v)].part.variable if id(v) in self._changes else v
             for v in old
         ]
-        optimizer_slots.rebuild(optimizer, variables, carried)
+        optimizer_slots.rebuild(optimizer, variables, carry)
         for wrapper in wrappers:
             optimizer_slots.follow(wrapper, variables)
 
@@ -161,8 +175,8 @@ class _Change:
         part: Where it is.
 
     Attributes:
-        value: What it is to hold.
-        old_shape: The shape that it has.
+        value: The new value.
+        old_shape: The present shape.
     """
 
     def __init__(self, part: Part) -> None:
@@ -172,34 +186,34 @@ class _Change:
         self._moves: list[tuple[int, np.ndarray]] = []
 
     def take(self, layout: Layout, channels: np.ndarray, size: int) -> None:
-        """Takes slices, of `size` channels; zeros where the number is -1."""
-        indices = layout.indices(channels, size)
-        self.value = _taken(self.value, indices, layout.axis)
+        """Takes the slices of some of `size` channels; zeros where a number is -1."""
+        indices = layout.find_indices(channels, size)
+        self.value = _take(self.value, indices, layout.axis)
         self._moves.append((layout.axis, indices))
 
-    def moved(self, slot: np.ndarray, fresh: np.ndarray) -> np.ndarray:
-        """An optimizer's slot after all that was taken; fresh where it is new."""
+    def carry(self, slot: np.ndarray, fresh: np.ndarray) -> np.ndarray:
+        """Takes the same slices of an optimizer's slot; fresh ones for new channels."""
         known = np.ones(slot.shape, bool)
         for axis, indices in self._moves:
-            slot, known = _taken(slot, indices, axis), _taken(known, indices, axis)
+            slot, known = _take(slot, indices, axis), _take(known, indices, axis)
         return np.where(known, slot, fresh)
 
 
-def _taken(array: np.ndarray, indices: np.ndarray, axis: int) -> np.ndarray:
+def _take(array: np.ndarray, indices: np.ndarray, axis: int) -> np.ndarray:
     result = np.take(array, np.maximum(indices, 0), axis)
     np.moveaxis(result, axis, 0)[indices < 0] = 0
     return result
 
 
 def _replace(layer: Layer, changes: list[_Change]) -> None:
-    """Gives a layer new variables; the order in which it holds them stays."""
+    """Gives a layer new variables, in the order of the old ones."""
     by_variable = {id(change.part.variable): change for change in changes}
     trainable = list(layer._trainable_variables)
     held = trainable + list(layer._non_trainable_variables)
     for variable in held:
         layer._untrack_variable(variable)
     for variable in trainable:
-        # Those of a frozen layer are not, but are kept with those that can be.
+        # A frozen layer keeps its variables in the same list, and would not track them.
         variable.trainable = True
     layer._tracker.unlock()
     for variable in held:
@@ -210,7 +224,7 @@ def _replace(layer: Layer, changes: list[_Change]) -> None:
         new = layer.add_weight(
             name=variable.name,
             shape=change.value.shape,
-            initializer=_constant(change.value),
+            initializer=_make_initializer(change.value),
             dtype=variable.dtype,
             trainable=variable.trainable,
             autocast=variable._autocast,
@@ -223,24 +237,24 @@ def _replace(layer: Layer, changes: list[_Change]) -> None:
     layer._tracker.lock()
 
 
-def _constant(value: np.ndarray) -> Any:
+def _make_initializer(value: np.ndarray) -> Any:
     return lambda shape, dtype=None: ops.convert_to_tensor(value, dtype=dtype)
 
 
 def _resize(width: Width, size: int) -> None:
     """Tells layers and symbolic tensors of a new number of channels."""
     width.size = size
-    for layer in width.makers:
-        setattr(layer, "units" if hasattr(layer, "units") else "filters", size)
+    for maker in width.makers:
+        setattr(maker.layer, maker.rule.size, size)
     for tensor, layout in width.tensors:
         shape = list(tensor.shape)
         shape[layout.axis] = layout.before * size * layout.after
-        # Immutable in what Keras offers.
+        # Keras has no public way to change it.
         tensor._shape = tuple(shape)
 
 
-def _respecify(node: Any) -> None:
-    """Tells a layer the shape of its input, which it checks and saves."""
+def _update_spec(node: Any) -> None:
+    """Tells a layer the new shape of its input, which it checks and saves."""
     layer, tensors = node.operation, node.input_tensors
     spec: Any = getattr(layer, "input_spec", None)
     if len(tensors) == 1 and getattr(spec, "axes", None):

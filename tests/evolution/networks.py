@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from dlrt.evolution._widths import find
+from dlrt.evolution._widths import find_widths
 
 RELU = {"activation": "relu"}
 SAME = {"padding": "same"}
@@ -137,7 +137,7 @@ def randomized(model, seed=0):
 
 def duplicate(model, count=2):
     """Makes the last channels of each width copies of the first ones."""
-    for width in find(model).free.values():
+    for width in find_widths(model).free.values():
         for part in width.parts:
             channels = part.layout.split(part.variable.numpy()).copy()
             channels[..., -count:] = channels[..., :count]

@@ -20,7 +20,7 @@ from networks import (
 )
 
 import dlrt
-from dlrt.evolution._widths import find
+from dlrt.evolution._widths import find_widths
 
 # Those with the most kinds of layers and of places where channels lie.
 QUICK = (convolutions, normalized, residual, nested)
@@ -58,8 +58,8 @@ def test_growth_preserves_outputs(network):
     before = NETWORKS[network]
     after = dlrt.evolution.set_widths(model, {n: s + 1 for n, s in before.items()})
     assert_same_outputs(model, x, expected, 1e-5)
-    for width in find(model).free.values():
-        rooms = [np.prod(layer.kernel.shape[:-1]) for layer in width.makers]
+    for width in find_widths(model).free.values():
+        rooms = [np.prod(maker.layer.kernel.shape[:-1]) for maker in width.makers]
         grown = before[width.name] + 1
         assert after[width.name] == (grown if min(rooms) >= grown else grown - 1)
 

@@ -2,20 +2,19 @@ import itertools
 
 import numpy as np
 
-from dlrt.evolution import _allocation
-from dlrt.evolution._allocation import Term
+from dlrt.evolution._allocation import Bound, Term, count_entries, shrink
 
 TERMS = [Term(4, ("a",)), Term(1, ("a", "b")), Term(3, ("b",)), Term(7, ())]
 
 
 def test_counts():
-    assert _allocation.count(TERMS, {"a": 5, "b": 2}) == 20 + 10 + 6 + 7
+    assert count_entries(TERMS, {"a": 5, "b": 2}) == 20 + 10 + 6 + 7
 
 
 def test_cheapest_error_goes_first():
     errors = {"a": np.array([1.0, 0.5, 0.1, 0.0]), "b": np.array([1.0, 1e-6, 0.0])}
     least = {"a": 1, "b": 1}
-    sizes = _allocation.shrink({"a": 3, "b": 2}, errors, TERMS, 27, least)
+    sizes = shrink({"a": 3, "b": 2}, errors, Bound("", TERMS, 27), least)
     assert sizes == {"a": 3, "b": 1}
 
 
@@ -26,18 +25,18 @@ def test_stays_within_the_limit_and_above_the_smallest():
     }
     start, least = {"a": 201, "b": 150}, {"a": 3, "b": 20}
     for limit in (50_000, 3000, 200):
-        sizes = _allocation.shrink(start, errors, TERMS, limit, least)
-        assert _allocation.count(TERMS, sizes) <= limit
+        sizes = shrink(start, errors, Bound("", TERMS, limit), least)
+        assert count_entries(TERMS, sizes) <= limit
         assert all(least[name] <= sizes[name] <= start[name] for name in start)
-    assert _allocation.shrink(start, errors, TERMS, 10, least) == least
-    assert _allocation.shrink(start, errors, TERMS, 10**6, least) == start
+    assert shrink(start, errors, Bound("", TERMS, 10), least) == least
+    assert shrink(start, errors, Bound("", TERMS, 10**6), least) == start
 
 
 def test_as_good_as_the_best_of_all_choices_where_prices_rise():
     errors = {name: np.linspace(1, 0, 6) ** 2 for name in "ab"}
     terms = [Term(1, ("a",)), Term(1, ("b",))]
     least = {"a": 1, "b": 1}
-    sizes = _allocation.shrink({"a": 5, "b": 5}, errors, terms, 6, least)
+    sizes = shrink({"a": 5, "b": 5}, errors, Bound("", terms, 6), least)
     best = min(
         errors["a"][a] + errors["b"][b]
         for a, b in itertools.product(range(1, 6), repeat=2)

@@ -5,8 +5,9 @@ from keras import layers
 from networks import NETWORKS, dense, fixed_sum, residual
 
 import dlrt
-from dlrt.evolution._allocation import count
-from dlrt.evolution._widths import find, terms
+from dlrt.evolution._allocation import count_entries
+from dlrt.evolution._costs import list_parameter_terms
+from dlrt.evolution._widths import find_widths
 
 
 @pytest.mark.parametrize("network", NETWORKS, ids=lambda f: f.__name__)
@@ -19,12 +20,12 @@ def test_found(network):
 def test_terms_count_the_parameters(network):
     model = network()
     sizes = NETWORKS[network]
-    counted = terms(model, find(model).free.values())
-    assert count(counted, sizes) == model.count_params()
+    counted = list_parameter_terms(model, find_widths(model).free.values())
+    assert count_entries(counted, sizes) == model.count_params()
     smaller = {name: 1 for name in sizes}
     data = np.ones((4, *model.input_shape[1:]), "float32")
     dlrt.evolution.set_widths(model, smaller, data)
-    assert count(counted, smaller) == model.count_params()
+    assert count_entries(counted, smaller) == model.count_params()
 
 
 def test_pinned_widths_say_why():

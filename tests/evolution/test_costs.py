@@ -4,9 +4,10 @@ from keras import layers
 from networks import NETWORKS, nested, samples_of
 
 import dlrt
-from dlrt.evolution import _allocation, training_memory
-from dlrt.evolution._memory import memory_terms
-from dlrt.evolution._widths import find
+from dlrt.evolution import training_memory
+from dlrt.evolution._allocation import count_entries
+from dlrt.evolution._costs import list_memory_terms
+from dlrt.evolution._widths import find_widths
 
 every_network = pytest.mark.parametrize("network", NETWORKS, ids=lambda f: f.__name__)
 
@@ -87,12 +88,12 @@ def test_factored_slots():
 @every_network
 def test_terms_foresee_other_widths(network):
     model = compiled(network(), "adam")
-    found = find(model)
-    terms = memory_terms(model, found.free.values(), 7)
+    found = find_widths(model)
+    terms = list_memory_terms(model, found.free.values(), 7)
     now = NETWORKS[network]
-    assert _allocation.count(terms, now) == training_memory(model, 7).total
+    assert count_entries(terms, now) == training_memory(model, 7).total
     smaller = {name: size - 2 for name, size in now.items()}
-    foreseen = _allocation.count(terms, smaller)
+    foreseen = count_entries(terms, smaller)
     dlrt.evolution.set_widths(model, smaller, samples_of(model))
     assert training_memory(model, 7).total == foreseen
 
