@@ -1,4 +1,4 @@
-"""Errors that name an argument, what it may be, and what it was."""
+"""Checks of arguments, whose errors name what was expected and received."""
 
 from numbers import Integral, Real
 from typing import Any
@@ -7,7 +7,7 @@ import keras
 
 
 def check_integer(name: str, value: Any, least: int) -> None:
-    """Raises a ValueError unless a value is an integer of at least some size."""
+    """Raises a ValueError unless an argument is an integer of at least `least`."""
     if not is_integer(value) or value < least:
         kind = "" if is_integer(value) else "an integer of "
         raise ValueError(
@@ -24,12 +24,12 @@ def check_positive_integer(name: str, value: Any) -> None:
 
 
 def is_integer(value: Any) -> bool:
-    """Whether something is an integer, and no truth value."""
+    """Whether a value is an integer, and not a bool."""
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def is_number(value: Any) -> bool:
-    """Whether something is a real number, or NaN, and no truth value."""
+    """Whether a value is a real number, possibly NaN, and not a bool."""
     return isinstance(value, Real) and not isinstance(value, bool)
 
 

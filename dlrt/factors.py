@@ -25,14 +25,14 @@ class Factors(NamedTuple):
     v: Tensor
 
     def checked(self) -> "Factors":
-        """These as tensors, if they are finite real matrices that fit together.
+        """The factors as tensors, if they are finite real matrices that fit together.
 
         Raises:
-            ValueError: If they are not. What a compiled function will compute is taken
-                to be finite.
+            ValueError: If they are not. Values that only a compiled function knows
+                count as finite.
         """
         checked = Factors(
-            *(_checked(f"factors.{name}", x) for name, x in self._asdict().items())
+            *(_to_matrix(f"factors.{name}", x) for name, x in self._asdict().items())
         )
         (n, r), core, (m, width) = (tuple(part.shape) for part in checked)
         sizes = (n, r, *core, m, width)
@@ -67,7 +67,7 @@ class Factors(NamedTuple):
             tolerance: Relative Frobenius error allowed, in `(0, 1)`.
 
         Raises:
-            ValueError: If an argument is no such thing, or the matrix is not finite.
+            ValueError: If an argument is invalid, or the matrix is not finite.
         """
         if rank is not None:
             check_positive_integer("rank", rank)
@@ -77,7 +77,7 @@ class Factors(NamedTuple):
             )
         else:
             check_share("tolerance", tolerance)
-        matrix = _checked("matrix", matrix)
+        matrix = _to_matrix("matrix", matrix)
         shape = tuple(matrix.shape)
         if 0 in shape:
             raise ValueError(f"`matrix` must have entries. Received shape: {shape}")
@@ -92,7 +92,7 @@ class Factors(NamedTuple):
         return cls(u[:, :rank], ops.diag(s[:rank]), linalg.transpose(vh[:rank]))
 
     def truncated(self, rank: int) -> "Factors":
-        """The best approximation at a rank, itself if its rank is not larger."""
+        """The best approximation of rank at most `rank`."""
         check_positive_integer("rank", rank)
         if rank >= self.s.shape[0]:
             return self
@@ -104,8 +104,8 @@ class Factors(NamedTuple):
         )
 
 
-def _checked(name: str, matrix: Any) -> Tensor:
-    """A matrix as a tensor, if it is real and, where that is known, finite."""
+def _to_matrix(name: str, matrix: Any) -> Tensor:
+    """A matrix as a tensor, if it is real and, where its values are known, finite."""
     try:
         tensor = ops.convert_to_tensor(matrix)
         dtype = keras.backend.standardize_dtype(tensor.dtype)
@@ -124,7 +124,7 @@ def _checked(name: str, matrix: Any) -> Tensor:
     try:
         finite = bool(ops.all(ops.isfinite(tensor)))
     except TypeError:
-        # Known to a compiled function only.
+        # Only a compiled function knows the values.
         return tensor
     if not finite:
         raise ValueError(f"`{name}` must be finite. Received: NaN or infinity in it")

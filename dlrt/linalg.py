@@ -10,7 +10,7 @@ are directions that are not in use. All functions accept them. Leading dimension
 any, are batch dimensions: equal-shaped layers share one small decomposition.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -20,7 +20,7 @@ Tensor = Any
 
 
 class Complement(NamedTuple):
-    """The part of an increment that a basis does not span yet.
+    """The part of an increment that a basis does not span.
 
     With a basis `U` and an increment `D`, `D = U @ overlap + basis @ remainder` and
     `basis = perpendicular @ whitening`.
@@ -47,9 +47,8 @@ class Complement(NamedTuple):
 
 def at_least_float32(dtype: Any) -> str:
     """The dtype in which a tensor of `dtype` is decomposed."""
-    return (
-        "float64" if keras.backend.standardize_dtype(dtype) == "float64" else "float32"
-    )
+    double = keras.backend.standardize_dtype(dtype) == "float64"
+    return "float64" if double else "float32"
 
 
 def epsilon(tensor: Tensor) -> float:
@@ -62,7 +61,7 @@ def transpose(matrix: Tensor) -> Tensor:
     return ops.swapaxes(matrix, -1, -2)
 
 
-def grams(matrices: list[Tensor]) -> Tensor:
+def grams(matrices: Sequence[Tensor]) -> Tensor:
     """`AᵀA` of matrices `A: (n, r)` of one `r`, in one `(k, r, r)` tensor."""
     return ops.stack([transpose(matrix) @ matrix for matrix in matrices])
 
@@ -80,9 +79,9 @@ def frobenius_norm(matrix: Tensor) -> Tensor:
 
 
 def cond(predicate: Tensor, if_true: Callable, if_false: Callable) -> Any:
-    """`ops.cond`, without a trace of either branch where the predicate is known.
+    """`ops.cond`, but only one branch runs where the predicate is known.
 
-    Outside of compiled functions JAX would compile both branches anew at each call.
+    Outside of compiled functions, JAX would compile both branches anew at each call.
     """
     try:
         known = bool(predicate)
@@ -100,31 +99,31 @@ def svd(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     Returns:
         `u: (n, k)`, `s: (k,)` in descending order and `vh: (k, m)`, `k = min(n, m)`.
     """
-    u, s, vh = ops.svd(_decomposable(matrix), full_matrices=False)
-    return _cast(u, matrix), _cast(s, matrix), _cast(vh, matrix)
+    u, s, vh = ops.svd(_promote(matrix), full_matrices=False)
+    return _cast_like(u, matrix), _cast_like(s, matrix), _cast_like(vh, matrix)
 
 
 def singular_values(matrix: Tensor) -> Tensor:
     """The singular values of a matrix, in descending order."""
-    return _cast(ops.svd(_decomposable(matrix), compute_uv=False), matrix)
+    return _cast_like(ops.svd(_promote(matrix), compute_uv=False), matrix)
 
 
 def eigh(matrix: Tensor) -> tuple[Tensor, Tensor]:
     """Eigenvalues (ascending) and eigenvectors (columns) of a symmetric matrix."""
-    prepared = _decomposable(matrix)
+    prepared = _promote(matrix)
     # TensorFlow raises for non-finite input here, in the middle of a training step.
     finite = ops.all(ops.isfinite(prepared), axis=(-2, -1), keepdims=True)
     values, vectors = ops.eigh(ops.where(finite, prepared, ops.zeros_like(prepared)))
     values = ops.where(finite[..., 0], values, ops.full_like(values, float("nan")))
-    return _cast(values, matrix), _cast(vectors, matrix)
+    return _cast_like(values, matrix), _cast_like(vectors, matrix)
 
 
 def orthonormalize(matrix: Tensor) -> Tensor:
     """An orthonormal basis whose span contains the columns of `matrix`.
 
-    Householder QR of the matrix scaled to unit size, hence orthonormal to machine
-    precision for rank-deficient, zero, tiny and huge matrices alike: missing
-    directions are completed by directions near the first unit vectors.
+    By Householder QR of the matrix scaled to unit size, so that the columns are
+    orthonormal to machine precision for rank-deficient, zero, tiny and huge matrices
+    alike. Missing directions are replaced by some near the first unit vectors.
 
     Args:
         matrix: `(n, r)` with `r <= n`.
@@ -132,22 +131,22 @@ def orthonormalize(matrix: Tensor) -> Tensor:
     Returns:
         `(n, r)` with orthonormal columns.
     """
-    prepared = _decomposable(matrix)
+    prepared = _promote(matrix)
     scale = magnitude(prepared)
     q, _ = ops.qr(prepared / scale)
-    # Some kernels overlook NaN and infinity; the scale does not.
-    return _cast(q + 0 * scale, matrix)
+    # Some QR kernels hide NaN and infinity; the scale does not.
+    return _cast_like(q + 0 * scale, matrix)
 
 
 def inverse(matrix: Tensor) -> Tensor:
     """The inverse of a square matrix, NaN where there is none."""
-    prepared = _decomposable(matrix)
+    prepared = _promote(matrix)
     # TensorFlow raises for a zero pivot, in the middle of a training step.
     _, logarithm = ops.slogdet(prepared)
     regular = ops.isfinite(logarithm)[..., None, None]
     identity = ops.eye(ops.shape(matrix)[-1], dtype=prepared.dtype)
     inverted = ops.inv(ops.where(regular, prepared, identity))
-    return _cast(ops.where(regular, inverted, float("nan")), matrix)
+    return _cast_like(ops.where(regular, inverted, float("nan")), matrix)
 
 
 def polar_factor(matrix: Tensor) -> Tensor:
@@ -194,33 +193,27 @@ def complements(
     Args:
         bases: `U: (n, r)`, orthonormal or zero columns, of any `n` and one `r`.
         increments: `D: (n, r)`, of any size.
-        exact: Whether to drop only what is below the rounding error of the increment
-            and to return new directions orthonormal to machine precision, by
-            decompositions of tall matrices.
+        exact: Whether to decompose the tall matrices instead: only directions below
+            the rounding error of the increment are dropped, and the others are
+            orthonormal to machine precision.
     """
     scales = [magnitude(increment) for increment in increments]
-    split = [
-        perpendicular(basis, increment / scale)
-        for basis, increment, scale in zip(bases, increments, scales, strict=True)
+    unit = [
+        increment / scale for increment, scale in zip(increments, scales, strict=True)
     ]
+    along, across = zip(*map(perpendicular, bases, unit), strict=True)
     if exact:
-        return [
-            _exact_complement(basis, *parts, scale)
-            for basis, parts, scale in zip(bases, split, scales, strict=True)
-        ]
-    found = _new_directions(
-        grams([across for _, across in split]), ops.stack([along for along, _ in split])
-    )
-    whitenings, remainders, actives = (ops.unstack(part, len(bases)) for part in found)
+        return list(map(_find_exact_complement, bases, along, across, scales))
+    found = _find_new_directions(grams(across), ops.stack(along))
+    unstacked = (ops.unstack(part, len(bases)) for part in found)
+    parts = zip(across, along, scales, *unstacked, strict=True)
     return [
         Complement(across, whitening, along * scale, remainder * scale, active)
-        for (along, across), scale, whitening, remainder, active in zip(
-            split, scales, whitenings, remainders, actives, strict=True
-        )
+        for across, along, scale, whitening, remainder, active in parts
     ]
 
 
-def _exact_complement(
+def _find_exact_complement(
     basis: Tensor, along: Tensor, across: Tensor, scale: Tensor
 ) -> Complement:
     """A `Complement` whose `perpendicular` is the new basis itself."""
@@ -228,13 +221,15 @@ def _exact_complement(
     square = ops.sum(ops.square(values)) + ops.sum(ops.square(along))
     rounding = 100 * epsilon(values) * ops.sqrt(square)
     active = ops.cast(values > rounding, values.dtype)
-    # What rounding has left of the basis in small directions; twice is enough.
+    # Removes what rounding has left of the basis in small directions.
     new = orthonormalize(perpendicular(basis, new * active)[1]) * active
     remainder = transpose(new) @ across
     return Complement(new, ops.diag(active), along * scale, remainder * scale, active)
 
 
-def _new_directions(gram: Tensor, overlap: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _find_new_directions(
+    gram: Tensor, overlap: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
     """`whitening`, `remainder` and `active` of a `Complement`.
 
     Args:
@@ -265,15 +260,15 @@ def reorthonormalize(
 ) -> list[tuple[Tensor, Tensor]]:
     """Removes the departure from orthonormality of nearly orthonormal bases.
 
-    Symmetric (Löwdin) orthonormalisation `A (AᵀA)^(-1/2)`, which moves every column
-    the least, by an iteration on the `(r, r)` Gram matrix (see `roots`). Zero columns
-    stay zero.
+    By symmetric (Löwdin) orthonormalization `A (AᵀA)^(-1/2)`, which changes the columns
+    as little as possible, and an iteration on the `(r, r)` Gram matrix (see `roots`).
+    Zero columns stay zero.
 
     Args:
         bases: `A: (n, r)`, of any `n` and one `r`.
-        iterations: Number of iterations; the error is squared by each. Defaults to
-            what brings the worst that `complements` leaves, 0.06, below 1e-5 in single
-            and to rounding in double precision.
+        iterations: Number of iterations; each squares the error. By default as many as
+            bring the largest error that `complements` leaves, 0.06, below 1e-5 in
+            single precision and to rounding in double precision.
 
     Returns:
         For each, the orthonormal basis `Q: (n, r)` and the root `(r, r)`, with
@@ -282,13 +277,8 @@ def reorthonormalize(
     if iterations is None:
         iterations = 4 if at_least_float32(bases[0].dtype) == "float64" else 2
     found = roots(grams(bases), iterations)
-    each_root, each_inverse = (ops.unstack(part, len(bases)) for part in found)
-    return [
-        (basis @ inverse_root, root)
-        for basis, root, inverse_root in zip(
-            bases, each_root, each_inverse, strict=True
-        )
-    ]
+    parts = zip(bases, *(ops.unstack(part, len(bases)) for part in found), strict=True)
+    return [(basis @ inverse_root, root) for basis, root, inverse_root in parts]
 
 
 def roots(matrix: Tensor, iterations: int) -> tuple[Tensor, Tensor]:
@@ -300,7 +290,7 @@ def roots(matrix: Tensor, iterations: int) -> tuple[Tensor, Tensor]:
     Args:
         matrix: `A: (r, r)`, symmetric and positive semidefinite; rows and columns may
             be zero.
-        iterations: Number of iterations; the error is squared by each.
+        iterations: Number of iterations; each squares the error.
     """
     identity = 1.5 * ops.eye(ops.shape(matrix)[-1], dtype=matrix.dtype)
     inverse_root = identity - 0.5 * matrix
@@ -348,10 +338,11 @@ def magnitude(matrix: Tensor) -> Tensor:
     return ops.where(scale == 0, ops.ones_like(scale), scale)
 
 
-def _decomposable(matrix: Tensor) -> Tensor:
+def _promote(matrix: Tensor) -> Tensor:
+    """A matrix in a dtype in which it can be decomposed."""
     dtype = at_least_float32(matrix.dtype)
     return matrix if matrix.dtype == dtype else ops.cast(matrix, dtype)
 
 
-def _cast(result: Tensor, like: Tensor) -> Tensor:
+def _cast_like(result: Tensor, like: Tensor) -> Tensor:
     return result if result.dtype == like.dtype else ops.cast(result, like.dtype)
