@@ -213,7 +213,7 @@ def _replace(layer: Layer, changes: list[_Change]) -> None:
     for variable in held:
         layer._untrack_variable(variable)
     for variable in trainable:
-        # A frozen layer keeps its variables in the same list, and would not track them.
+        # Frozen ones are in this list too, and would be tracked in the other.
         variable.trainable = True
     layer._tracker.unlock()
     for variable in held:
