@@ -135,6 +135,7 @@ class TestLimit:
         assert now < max(history["memory"]) <= now + 400
         assert history["width/a"][-1] > 2
 
+    @pytest.mark.slow
     def test_smallest_width(self):
         model = network()
         evolve = Evolve(X, max_parameters=100, min_width=5, stop=1)

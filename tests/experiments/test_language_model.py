@@ -181,6 +181,7 @@ class TestRuns:
         assert f"test perplexity {last['fine-tuned']['test_perplexity']:.1f}" in output
         assert "ms for 8 chunks" in output
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("method", "more"),
         [

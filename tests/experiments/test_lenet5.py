@@ -85,6 +85,7 @@ class TestRuns:
         model = keras.saving.load_model(only_run(logs) / "best.keras")
         assert dlrt.accounting.ranks(model)["output"] == 10
 
+    @pytest.mark.slow
     @pytest.mark.tensorflow_only
     def test_rank_adaptive(self, logs):
         settings = ("-e", 3, "-t", "0.4", "-s", 30, "-m", 25)

@@ -117,6 +117,7 @@ def accuracy_after_svd(weights, rank):
 
 
 class TestRuns:
+    @pytest.mark.slow
     def test_dense_reference(self, logs, capsys):
         assert run("dense-reference", logs, "--epochs", 2) == 0
         directory = only_run(logs)
@@ -209,6 +210,7 @@ class TestRuns:
             )
             assert dense_runs.newest(other) is None
 
+    @pytest.mark.slow
     @pytest.mark.tensorflow_only
     def test_low_rank_model_is_loaded_at_its_ranks(self, logs, tmp_path):
         assert run("fixed-rank", logs, "-e", 1, "-s", 4, "--run-name", "first") == 0

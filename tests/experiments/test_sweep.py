@@ -329,6 +329,7 @@ def test_dry_run_trains_nothing(tmp_path, capsys):
 METHODS = ("reference", "dlrt", "adaptive")
 
 
+@pytest.mark.slow
 def test_rows_stay_where_a_checkpoint_is_lost(tmp_path):
     """A log is never overwritten: what it has is trained again, and not logged."""
     (network, other), _ = networks_of(methods=("reference",), dims=(8, 9))

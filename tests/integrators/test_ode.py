@@ -41,7 +41,7 @@ def test_exact_where_the_solution_has_the_rank(name, shape, scales):
     assert np.linalg.norm(dense(end) - expected) <= 1e-9 * np.linalg.norm(expected)
 
 
-@pytest.mark.parametrize("name", GEOMETRIC)
+@pytest.mark.parametrize("name", [*ADAPTIVE, *slow("kls", "projector_splitting")])
 def test_error_falls_to_that_of_the_best_approximation(name):
     rank = 8
     problem = Rotation(DYADIC)

@@ -120,6 +120,7 @@ def test_every_integrator_trains_convolutions(integrator, tolerance):
     assert any(layer.rank != 6 for layer in layers) == (tolerance is not None)
 
 
+@pytest.mark.slow
 def test_a_plain_model_trains_convolutions_at_adaptive_rank():
     keras.utils.set_random_seed(0)
     model = network(model_type=keras.Model)

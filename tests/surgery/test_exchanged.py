@@ -88,9 +88,8 @@ X = inputs(5, 16)
 @pytest.mark.parametrize(
     ("make", "method"),
     [
-        (functional, "alds"),
         (subclassed, "dlrt"),
-        *slow((subclassed, "svd"), (functional, "tucker")),
+        *slow((functional, "alds"), (subclassed, "svd"), (functional, "tucker")),
     ],
 )
 def test_compressed_models_predict_train_and_load(tmp_path, make, method):
@@ -195,6 +194,7 @@ def test_only_what_is_named_is_replaced():
     assert type(outside.get_layer("block")) is Block
 
 
+@pytest.mark.slow
 def test_adaptive_ranks_train_in_models_of_two_gradients():
     low_rank = dlrt.convert(subclassed(), rank=3, layers="inside|listed")
     low_rank.compile(
@@ -550,6 +550,7 @@ class Encoder(keras.layers.Layer):
         return self._hidden(x + self._self_attention(x, value=x))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layers", [None, *slow("attention", ["attention"])])
 def test_attention_of_a_class_of_ones_own(tmp_path, layers):
     x = keras.Input((5, 16))

@@ -173,6 +173,7 @@ def assert_predicts_as(model, path, format, lengths=(6,)):
                 np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", ON_BACKEND)
 @pytest.mark.parametrize(
     "structure", ["pointwise", "manifold", *slow("separable", "grouped", "tucker")]
@@ -196,13 +197,14 @@ def test_low_rank_models(tmp_path, make, format):
 
 
 @pytest.mark.parametrize("format", ON_BACKEND)
-@pytest.mark.parametrize("make", [sentences, attention])
+@pytest.mark.parametrize("make", [attention, *slow(sentences)])
 def test_axes_of_unknown_length(tmp_path, make, format):
     model = make()
     path = exported(model, tmp_path, format)
     assert_predicts_as(model, path, format, lengths=(4, 7))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", EVERY)
 def test_causal_attention(tmp_path, format):
     model = attention(length=6, causal=True)
@@ -239,6 +241,7 @@ def test_recurrent_models(tmp_path, format):
     assert_predicts_as(model, exported(model, tmp_path, format), format)
 
 
+@pytest.mark.slow
 @TENSORFLOW
 @pytest.mark.parametrize("format", ON_BACKEND)
 def test_compressed_recurrent_models(tmp_path, format):
