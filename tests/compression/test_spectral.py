@@ -53,6 +53,7 @@ def test_balanced_factors_have_equal_norms(shape):
 @pytest.mark.parametrize("factors", [best_factors, balanced_factors])
 def test_matrices_of_lower_rank(factors, rank, shape):
     matrix = matrix_of(shape, rank)
+    assert np.isfinite(singular_values(matrix)).all()
     left, right = factors(matrix, 6)
     assert np.isfinite(left).all()
     assert np.isfinite(right).all()

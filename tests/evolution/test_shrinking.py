@@ -43,3 +43,11 @@ def test_as_good_as_the_best_of_all_choices_where_prices_rise():
         if a + b <= 6
     )
     assert np.isclose(errors["a"][sizes["a"]] + errors["b"][sizes["b"]], best)
+
+
+def test_what_saves_more_may_add_more_error():
+    # The same error, and a channel of `a` has ten entries.
+    errors = {name: np.linspace(1, 0, 6) for name in "ab"}
+    terms = [Term(10, ("a",)), Term(1, ("b",))]
+    sizes = shrink({"b": 5, "a": 5}, errors, Bound("", terms, 45), {"a": 1, "b": 1})
+    assert sizes == {"a": 4, "b": 5}

@@ -264,7 +264,7 @@ FAULTS: list[Fault] = [
             "factors if training",
         ),
     ),
-    *_in("dlrt/accounting/flops.py", "tests/accounting/test_accounting.py")(
+    *_in("dlrt/accounting/calls.py", "tests/accounting/test_accounting.py")(
         (
             "layers in a loop count once",
             "yield one._replace(times=call.times * one.times)",
@@ -310,7 +310,7 @@ FAULTS: list[Fault] = [
             "errors[order][1:] <= best[:-1]",
         ),
     ),
-    *_in("dlrt/compression/_budget.py", "tests/compression/test_compress.py")(
+    *_in("dlrt/compression/_budget.py", "tests/compression/test_budget.py")(
         (
             "the ratio of a budget is inverted",
             "int(parameters / amount)",
@@ -325,8 +325,8 @@ FAULTS: list[Fault] = [
         ),
         (
             "a limit that is met exactly counts as exceeded",
-            "while total > limit:",
-            "while total >= limit:",
+            "while total > bound.most:",
+            "while total >= bound.most:",
         ),
         (
             "widths fall below the smallest",
@@ -335,9 +335,9 @@ FAULTS: list[Fault] = [
         ),
     ),
     *_in(
-        "dlrt/history/_cells.py",
+        "dlrt_names/log_schema.py",
+        "tests/history/test_cells.py",
         "tests/history/test_tables.py",
-        "tests/history/test_history_log.py",
     )(
         (
             "numbers lose their last digit",
