@@ -9,14 +9,16 @@ set and tolerance a number with a point is the share itself, up to 1: `Noise0.2`
 
 import re
 from decimal import Decimal
+from typing import Any
 
 from experiments.runs import names
-from experiments.runs.names import REGULARIZERS, Name
+from experiments.runs.names import REGULARIZERS, format_number
 
 _GAP = r"[\s_-]*"
 _RANGE = r"\d+\s*[-_]\s*\d+"
 _NUMBER = r"\d+(?:[.,-]\d+)?(?:e[+-]?\d{1,3})?"
-_WORDS = {word.lower(): name for name, word in REGULARIZERS.items()} | {"l2reg": "l2"}
+_WORDS = {word.lower(): word for word in REGULARIZERS.values()}
+_WORDS["l2reg"] = REGULARIZERS["l2"]
 
 
 def _word(word: str, group: str, value: str) -> str:
@@ -56,36 +58,20 @@ def modernize(text: str) -> str:
             "a test must have a name such as 'DLRTRank5-6TestDim1-301ep250batch256"
             f"lr0.001Noise0.2Run0'. Received: {text!r}"
         )
-    found = match.groupdict()
-    dims = _range(found["dims"])
-    if dims is None:
-        raise AssertionError("the grammar has no name without widths")
-    return names.compose(
-        Name(
-            dims=dims,
-            epochs=_whole(found["epochs"]),
-            batch_size=_whole(found["batch_size"]),
-            learning_rate=float(_decimal(found["learning_rate"])),
-            dlrt=found["dlrt"] is not None,
-            ranks=_range(found["ranks"]),
-            tolerance=_share(found["tolerance"]),
-            optimizer=(found["optimizer"] or "adam").lower(),
-            noise=_share(found["noise"]) or 0.0,
-            dataset_size=1.0
-            if (size := _share(found["dataset_size"])) is None
-            else size,
-            regularizer=_WORDS.get((found["regularizer"] or "").lower(), "none"),
-            regularizer_amount=float(_decimal(found["amount"] or "0") / 100),
-            run=None if found["run"] is None else int(found["run"]),
-        )
-    )
-
-
-def _range(text: str | None) -> tuple[int, int] | None:
-    if text is None:
-        return None
-    first, end = re.findall(r"\d+", text)
-    return int(first), int(end)
+    words: dict[str, Any] = match.groupdict()
+    optimizer, regularizer = words["optimizer"], words["regularizer"]
+    words["sgd"] = (optimizer or "").lower() == "sgd"
+    words["regularizer"] = regularizer and _WORDS[regularizer.lower()]
+    for keys, read in (
+        (("dims", "ranks"), lambda ends: "-".join(re.findall(r"\d+", ends))),
+        (("epochs", "batch_size"), _whole),
+        (("learning_rate", "amount"), lambda number: format_number(_decimal(number))),
+        (("tolerance", "noise", "dataset_size"), _percent),
+    ):
+        for key in keys:
+            if words[key] is not None:
+                words[key] = read(words[key])
+    return names.compose(names.read_words(words, text))
 
 
 def _decimal(text: str) -> Decimal:
@@ -100,9 +86,7 @@ def _whole(text: str) -> int:
     return int(value)
 
 
-def _share(text: str | None) -> float | None:
-    if text is None:
-        return None
+def _percent(text: str) -> str:
     value = _decimal(text)
-    plain = re.search("[.,e]", text.lower()) is not None and value <= 1
-    return float(value if plain else value / 100)
+    share = re.search("[.,e]", text.lower()) is not None and value <= 1
+    return format_number(100 * value if share else value)

@@ -13,6 +13,7 @@ factor 0.001. `Tol20`, for adaptive ranks at the tolerance 0.2, is our addition.
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal, DecimalException
 from typing import Any
@@ -94,7 +95,7 @@ def compose(name: Name) -> str:
         words.append(f"Tol{_percent(name.tolerance)}")
     words.append(OPTIMIZERS.get(name.optimizer, "?"))
     words.append(f"TestDim{_range(name.dims)}ep{name.epochs}batch{name.batch_size}")
-    words.append(f"lr{_decimal(Decimal(str(name.learning_rate)))}")
+    words.append(f"lr{format_number(Decimal(str(name.learning_rate)))}")
     if name.noise:
         words.append(f"Noise{_percent(name.noise)}")
     if name.dataset_size != 1:
@@ -124,24 +125,35 @@ def parse(text: str) -> Name:
             "a test must have a name such as 'DLRTRank5-6TestDim1-301ep250batch256"
             f"lr0-001Noise20Dataset10Run0'. Received: {text!r}"
         )
-    found = match.groupdict()
-    words = {word: name for name, word in REGULARIZERS.items()}
-    dims, ranks = found["dims"], found["ranks"]
-    size = _share(found["dataset_size"])
+    return read_words(match.groupdict(), text)
+
+
+def read_words(words: Mapping[str, Any], text: str) -> Name:
+    """What the words of a name say.
+
+    Args:
+        words: The words by the groups of the grammar; `None` for those that it lacks.
+        text: The name, for errors.
+
+    Raises:
+        ValueError: If a number is one that no test can have.
+    """
+    regularizers = {word: name for name, word in REGULARIZERS.items()}
+    ranks, size = words["ranks"], _share(words["dataset_size"])
     name = Name(
-        dims=_ends(dims, text),
-        epochs=int(found["epochs"]),
-        batch_size=int(found["batch_size"]),
-        learning_rate=_number(found["learning_rate"]),
-        dlrt=found["dlrt"] is not None,
+        dims=_ends(words["dims"], text),
+        epochs=int(words["epochs"]),
+        batch_size=int(words["batch_size"]),
+        learning_rate=_number(words["learning_rate"]),
+        dlrt=words["dlrt"] is not None,
         ranks=None if ranks is None else _ends(ranks, text),
-        tolerance=_share(found["tolerance"]),
-        optimizer="sgd" if found["sgd"] else "adam",
-        noise=_share(found["noise"]) or 0.0,
+        tolerance=_share(words["tolerance"]),
+        optimizer="sgd" if words["sgd"] else "adam",
+        noise=_share(words["noise"]) or 0.0,
         dataset_size=1.0 if size is None else size,
-        regularizer=words.get(found["regularizer"], "none"),
-        regularizer_amount=_share(found["amount"]) or 0.0,
-        run=None if found["run"] is None else int(found["run"]),
+        regularizer=regularizers.get(words["regularizer"], "none"),
+        regularizer_amount=_share(words["amount"]) or 0.0,
+        run=None if words["run"] is None else int(words["run"]),
     )
     _check(name, text)
     return name
@@ -241,12 +253,13 @@ def _range(ends: tuple[int, int]) -> str:
     return f"{ends[0]}-{ends[1]}"
 
 
-def _decimal(value: Decimal) -> str:
+def format_number(value: Decimal) -> str:
+    """A number as names write it."""
     return f"{value.normalize():f}".replace(".", "-")
 
 
 def _percent(share: float) -> str:
-    return _decimal(100 * Decimal(str(share)))
+    return format_number(100 * Decimal(str(share)))
 
 
 def _number(text: str, divisor: int = 1) -> float:
