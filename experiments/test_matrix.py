@@ -52,7 +52,7 @@ def _train(networks: Sequence[Network], options: Options, words: Sequence[str]) 
     with command.input_errors():
         Claims(options.log_dir).close()
         plan.check(networks, options.log_dir)
-        # Known here, it is the same in all processes, and they warn of nothing.
+        # Chosen here, it is the same in all processes, and none of them warns again.
         with quiet.warnings_as_lines():
             dataset = datasets.load(options.grid.dataset).name
     units = grid.group(

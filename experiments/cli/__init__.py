@@ -1,1 +1,5 @@
-"""The command line of the experiments."""
+"""What the command lines of all programs share; it knows nothing of what they do.
+
+`command` has parsers and exit statuses, `settings` what every run can be told,
+`run_options` the options for it, `checks` its bounds, and `quiet` keeps backends quiet.
+"""

@@ -1,4 +1,4 @@
-"""What the processes of a sweep tell of its networks."""
+"""What the processes of a sweep report of its networks."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Event:
-    """What a process tells of a network.
+    """Something that a process reports of a network.
 
     Args:
         network: The network.

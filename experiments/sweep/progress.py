@@ -13,7 +13,7 @@ _LINE_SECONDS = 15.0
 
 
 class Progress:
-    """Counts what a sweep's processes tell.
+    """Counts what the processes of a sweep report.
 
     Args:
         networks: All networks of the sweep.
