@@ -1,23 +1,54 @@
-"""Ranks from a budget: what each layer gets of it. Pure functions of tables."""
+"""Which layer gets how much of a budget: functions of tables, and a registry."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
+import keras
 import numpy as np
+
+from dlrt.compression.structures import Choice, Structure
 
 
 class Table(NamedTuple):
     """What there is to choose from for one layer, the cheapest first.
 
     Attributes:
-        costs: `(k,)`, increasing.
-        errors: `(k,)`, decreasing to 0.
+        costs: `(k,)`, parameters or flops, increasing.
+        errors: `(k,)`, relative errors of the kernel, decreasing to 0.
         whole: The cost of the layer as it is.
+        choices: What each row stands for; `None` is the layer as it is.
+        structure: The structure that has these choices, with the `layer` and what
+            builds its replacement.
     """
 
     costs: np.ndarray
     errors: np.ndarray
     whole: int
+    choices: Sequence[Choice | None]
+    structure: Structure
+
+    @property
+    def ranks(self) -> np.ndarray:
+        """`(k,)`, the rank of each row, see `Choice.total_rank`, made to increase."""
+        ranks = np.array([0.0 if c is None else c.total_rank for c in self.choices])
+        ranks = np.maximum.accumulate(ranks)
+        if self.choices[-1] is None:
+            ranks[-1] += 1
+        return ranks
+
+
+class Context(NamedTuple):
+    """What an allocation may look at besides the tables.
+
+    Attributes:
+        model: A model with the layers of the tables.
+        data: The `data` of `dlrt.compress`.
+        compiled: The model that `dlrt.compress` was given, with its loss, if any.
+    """
+
+    model: keras.Model
+    data: Any
+    compiled: keras.Model
 
 
 class OutOfBudget(ValueError):
@@ -32,59 +63,93 @@ class OutOfBudget(ValueError):
         self.smallest = smallest
 
 
-def undominated(costs: np.ndarray, errors: np.ndarray) -> np.ndarray:
-    """Indices of the choices that no other one beats in cost and error, by cost."""
-    order = np.lexsort((errors, costs))
-    best = np.minimum.accumulate(errors[order])
-    better = np.concatenate([[True], errors[order][1:] < best[:-1]])
-    return order[better]
+Allocation: TypeAlias = Callable[[Sequence[Table], float, Context], list[int]]
+
+_ALLOCATIONS: dict[str, Allocation] = {}
 
 
-def by_ratio(tables: Sequence[Table], limit: float) -> list[int]:
-    """The same share of its cost for every layer, as far as choices are that fine.
+def register_allocation(name: str) -> Callable[[Any], Any]:
+    """Makes an allocation known to `dlrt.compress` by a name; decorates a function.
 
-    Args:
-        tables: The choices of each layer.
-        limit: Upper bound of the sum of costs.
+    An allocation is a function of
 
-    Returns:
-        The index of each layer's choice.
+    * `tables`, the choices of each layer, see `Table`,
+    * `limit`, which the costs of all layers together must not exceed,
+    * `context`, the model and the data, see `Context`,
 
-    Raises:
-        OutOfBudget: If the cheapest choices cost more.
+    that returns the index of a row for each table. It raises `OutOfBudget` if the
+    cheapest rows cost more. `dlrt.compress` takes the function in place of a name too.
+
+    Example:
+
+    >>> @dlrt.compression.register_allocation("cheapest")
+    ... def choose_cheapest(tables, limit, context):
+    ...     return [0] * len(tables)
     """
+
+    def register(allocate: Any) -> Any:
+        _ALLOCATIONS[name] = allocate
+        return allocate
+
+    return register
+
+
+def allocation_names() -> tuple[str, ...]:
+    """The allocations that `dlrt.compress` knows."""
+    return tuple(_ALLOCATIONS)
+
+
+def find_allocation(allocation: str | Allocation) -> Allocation:
+    """The allocation with a name, or the one given."""
+    return _ALLOCATIONS[allocation] if isinstance(allocation, str) else allocation
+
+
+@register_allocation("ratio")
+def allocate_by_ratio(
+    tables: Sequence[Table], limit: float, context: Context | None = None
+) -> list[int]:
+    """The same share of its cost for every layer, as far as choices are that fine."""
     shares = [table.costs / table.whole for table in tables]
-
-    def choose(level: float) -> list[int]:
-        return [
-            max(0, int(np.searchsorted(share, level, side="right")) - 1)
-            for share in shares
-        ]
-
-    return _up_to(tables, limit, choose, np.unique(np.concatenate(shares)))
+    return _fill_up(tables, limit, lambda share: _last_reached(shares, share), shares)
 
 
-def by_error(tables: Sequence[Table], limit: float) -> list[int]:
+@register_allocation("error")
+def allocate_by_error(
+    tables: Sequence[Table], limit: float, context: Context | None = None
+) -> list[int]:
     """The smallest possible largest error of a layer.
 
     The global problem of Liebenwein et al., 2021, arXiv:2107.11442, solved exactly: for
     every bound on the errors, the cheapest choices that keep it are known.
+    """
+    bounds = [-table.errors for table in tables]
+    return _fill_up(tables, limit, lambda bound: choose_within(tables, -bound), bounds)
+
+
+def allocate_by_shares(
+    tables: Sequence[Table], limit: float, shares: Sequence[float]
+) -> list[int]:
+    """Ranks in proportion to shares, their sum as large as the limit allows.
 
     Args:
         tables: The choices of each layer.
         limit: Upper bound of the sum of costs.
-
-    Returns:
-        The index of each layer's choice.
-
-    Raises:
-        OutOfBudget: If the cheapest choices cost more.
+        shares: That of each layer, not negative; with 0 it has its cheapest choice,
+            as long as nothing is left.
     """
-    levels = np.unique(np.concatenate([table.errors for table in tables]))
-    return _up_to(tables, limit, lambda level: within(tables, -level), np.sort(-levels))
+    # The sum, in shares, from which a layer has each of its choices.
+    reached = [
+        table.ranks / share
+        if share
+        else np.append(0.0, np.full(len(table.costs) - 1, np.inf))
+        for table, share in zip(tables, shares, strict=True)
+    ]
+    return _fill_up(
+        tables, limit, lambda total: _last_reached(reached, total), reached, shares
+    )
 
 
-def within(tables: Sequence[Table], error: float) -> list[int]:
+def choose_within(tables: Sequence[Table], error: float) -> list[int]:
     """The cheapest choice of each layer whose error is at most a bound `≥ 0`."""
     # Errors decrease: the first one that is small enough.
     return [
@@ -92,54 +157,24 @@ def within(tables: Sequence[Table], error: float) -> list[int]:
     ]
 
 
-def by_shares(
-    tables: Sequence[Table],
-    limit: float,
-    ranks: Sequence[np.ndarray],
-    shares: Sequence[float],
-) -> list[int]:
-    """Ranks in proportion to shares, their sum as large as a limit allows.
-
-    Args:
-        tables: The choices of each layer.
-        limit: Upper bound of the sum of costs.
-        ranks: The rank of each choice of each layer, increasing.
-        shares: That of each layer, not negative; with 0 it has its cheapest choice,
-            as long as nothing is left.
-
-    Returns:
-        The index of each layer's choice.
-
-    Raises:
-        OutOfBudget: If the cheapest choices cost more.
-    """
-    # The sum, in shares, from which a layer has each of its choices.
-    reached = [
-        of / share if share else np.append(0.0, np.full(len(of) - 1, np.inf))
-        for of, share in zip(ranks, shares, strict=True)
-    ]
-
-    def choose(level: float) -> list[int]:
-        return [
-            max(0, int(np.searchsorted(levels, level, side="right")) - 1)
-            for levels in reached
-        ]
-
-    levels = np.unique(np.concatenate(reached))
-    return _up_to(tables, limit, choose, levels[np.isfinite(levels)], shares)
+def find_undominated(costs: np.ndarray, errors: np.ndarray) -> np.ndarray:
+    """Indices of the choices that no other one beats in cost and error, by cost."""
+    order = np.lexsort((errors, costs))
+    best = np.minimum.accumulate(errors[order])
+    better = np.concatenate([[True], errors[order][1:] < best[:-1]])
+    return order[better]
 
 
-ALLOCATIONS: dict[str, Callable[[Sequence[Table], float], list[int]]] = {
-    "ratio": by_ratio,
-    "error": by_error,
-}
+def _last_reached(levels: Sequence[np.ndarray], level: float) -> list[int]:
+    """The last choice of each layer with a level up to this one, or its first."""
+    return [max(0, int(np.searchsorted(x, level, side="right")) - 1) for x in levels]
 
 
-def _up_to(
+def _fill_up(
     tables: Sequence[Table],
     limit: float,
     choose: Callable[[float], list[int]],
-    levels: np.ndarray,
+    steps: Sequence[np.ndarray],
     weights: Sequence[float] | None = None,
 ) -> list[int]:
     """The choices at the highest level that a budget allows, and the rest spent.
@@ -148,34 +183,35 @@ def _up_to(
         tables: The choices of each layer.
         limit: Upper bound of the sum of costs.
         choose: The choices at a level; they cost more, the higher it is.
-        levels: All levels at which they change, increasing.
+        steps: The levels at which those of each layer change; infinite ones are never
+            reached.
         weights: How much the error of each layer matters for what is left. Defaults
             to the same for all.
     """
     cheapest = sum(int(table.costs[0]) for table in tables)
     if cheapest > limit:
         raise OutOfBudget(cheapest)
+    levels = np.unique(np.concatenate(steps))
+    levels = levels[np.isfinite(levels)]
     low, high = -1, len(levels) - 1
     while low < high:
         middle = (low + high + 1) // 2
-        if _cost(tables, choose(levels[middle])) <= limit:
+        if _add_costs(tables, choose(levels[middle])) <= limit:
             low = middle
         else:
             high = middle - 1
     chosen = choose(levels[low]) if low >= 0 else [0] * len(tables)
-    even = [1.0] * len(tables)
-    return _spent(tables, chosen, limit, even if weights is None else weights)
+    return _spend_rest(tables, chosen, limit, weights or [1.0] * len(tables))
 
 
-def _spent(
+def _spend_rest(
     tables: Sequence[Table],
     chosen: list[int],
     limit: float,
     weights: Sequence[float],
 ) -> list[int]:
     """Better choices for what is left, for the layer whose error matters most first."""
-    chosen = list(chosen)
-    left = limit - _cost(tables, chosen)
+    left = limit - _add_costs(tables, chosen)
     open_ = set(range(len(tables)))
     while open_:
         layer = max(open_, key=lambda i: (weights[i] * tables[i].errors[chosen[i]], -i))
@@ -188,5 +224,5 @@ def _spent(
     return chosen
 
 
-def _cost(tables: Sequence[Table], chosen: Sequence[int]) -> int:
+def _add_costs(tables: Sequence[Table], chosen: Sequence[int]) -> int:
     return sum(int(table.costs[i]) for table, i in zip(tables, chosen, strict=True))

@@ -8,10 +8,9 @@ import keras
 import numpy as np
 
 from dlrt import accounting
-from dlrt.compression._allocation import Table, undominated
+from dlrt.compression._allocation import Table, find_undominated
 from dlrt.compression._report import LayerReport
-from dlrt.compression._structures import Choice, Structure
-from dlrt.surgery.replacements import Replacement
+from dlrt.compression.structures import Choice, make_structure
 
 Layer: TypeAlias = keras.layers.Layer
 
@@ -29,48 +28,44 @@ class Candidate:
     def __init__(
         self,
         layer: Layer,
-        structure: Structure,
+        structure: str,
         shapes: Sequence[tuple],
         type_name: str | None = None,
     ) -> None:
         self.layer = layer
-        self.structure = structure.for_layer(layer)
         self.shapes = shapes
+        self.structure = make_structure(structure, layer, shapes)
         self.type_name = type_name or type(layer).__name__
         self.parameters = math.prod(layer.weights[0].shape)
         self.flops = sum(accounting.layer_flops(layer, shape) for shape in shapes)
 
-    def table(self, kind: str) -> tuple[Table, list[Choice | None]]:
-        """What there is to choose from, by cost; `None` for the layer as it is."""
-        whole = self.flops if kind == "flops" else self.parameters
-        choices: list[Choice | None] = [
-            *self.structure.choices(self.layer, self.shapes),
-            None,
-        ]
+    def tabulate(self, kind: str) -> Table:
+        """What there is to choose from, by parameters or flops."""
+        whole = getattr(self, kind)
+        choices = [*self.structure.list_choices(), None]
         costs = np.array([whole if c is None else getattr(c, kind) for c in choices])
         errors = np.array([0.0 if c is None else c.error for c in choices])
-        kept = undominated(costs, errors)
-        return Table(costs[kept], errors[kept], whole), [choices[i] for i in kept]
+        kept = find_undominated(costs, errors)
+        rows = [choices[i] for i in kept]
+        return Table(costs[kept], errors[kept], whole, rows, self.structure)
 
-    def settled(
-        self, choices: Sequence[Choice | None], index: int, bound: float = math.inf
+    def settle(
+        self, table: Table, index: int, bound: float = math.inf
     ) -> Choice | None:
         """A choice of the table with its exact error; a later one to keep a bound."""
-        step = 1
-        while True:
-            choice = choices[index]
-            if choice is None:
-                return None
-            exact = self.structure.exact(self.layer, self.shapes, choice)
-            if exact.error <= bound or index + 1 == len(choices):
-                return exact
-            index = min(index + step, len(choices) - 1)
+        last, step = len(table.choices) - 1, 1
+        while (choice := table.choices[index]) is not None:
+            choice = self.structure.measure(choice)
+            if choice.error <= bound or index == last:
+                return choice
+            index = min(index + step, last)
             step *= 2
+        return None
 
-    def of_ranks(self, ranks: Any, groups: int = 1) -> Choice:
+    def find_ranks(self, ranks: Any, groups: int = 1) -> Choice:
         """The choice of these ranks."""
         wanted = tuple(ranks) if isinstance(ranks, (tuple, list)) else (int(ranks),)
-        found = self.structure.of_ranks(self.layer, self.shapes, wanted, groups)
+        found = self.structure.find_choice(wanted, groups)
         if found is None:
             raise ValueError(
                 f"`budget['ranks']` must be ranks that the layer {self.layer.name!r}, "
@@ -79,25 +74,19 @@ class Candidate:
             )
         return found
 
-    def replacement(self, choice: Choice) -> Replacement:
-        """The layers that take this one's place."""
-        return self.structure.replacement(self.layer, choice)
-
     def report(self, choice: Choice | None) -> LayerReport:
         """What has become of the layer."""
-        made = choice or Choice(1, (), self.parameters, self.flops, 0.0, 0.0)
+        made = choice or Choice((), self.parameters, self.flops, 0.0, 0.0)
         return LayerReport(
             name=self.layer.name,
             type=self.type_name,
             shape=tuple(self.layer.weights[0].shape),
             structure="dense" if choice is None else self.structure.name,
-            groups=made.groups,
-            ranks=made.ranks,
-            error=made.error,
-            bound=made.bound,
-            degeneracy=made.degeneracy,
             parameters_before=self.parameters,
-            parameters=made.parameters,
             flops_before=self.flops,
-            flops=made.flops,
+            **made._asdict(),
         )
+
+
+# The layers that may be replaced, and by what; `None` if one stays.
+Plan = list[tuple[Candidate, Choice | None]]

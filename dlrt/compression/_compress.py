@@ -1,72 +1,25 @@
 """Trained models made smaller by low-rank factors."""
 
-import functools
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import keras
-import numpy as np
 
 from dlrt import accounting
-from dlrt.accounting.calls import Call, find_calls
 from dlrt.accounting.flops import count_flops
-from dlrt.compression._allocation import ALLOCATIONS, OutOfBudget, Table, by_shares
-from dlrt.compression._allocation import within as within_error
-from dlrt.compression._budget import Budget, parse_budget
-from dlrt.compression._candidates import Candidate
-from dlrt.compression._cp import CP
+from dlrt.compression._allocation import Allocation
+from dlrt.compression._budget import parse_budget
+from dlrt.compression._candidates import Plan
 from dlrt.compression._decompose import decompose
-from dlrt.compression._one_by_one import replaced_one_by_one
+from dlrt.compression._methods import find_method
+from dlrt.compression._one_by_one import replace_one_by_one
+from dlrt.compression._plan import Planner
 from dlrt.compression._report import Report
-from dlrt.compression._selected import check_finite, explain_left_alone, select_layers
-from dlrt.compression._sensitivity import Sensitivity, ranks_of
-from dlrt.compression._structures import (
-    Choice,
-    Grouped,
-    Manifold,
-    Pointwise,
-    Separable,
-    Structure,
-)
-from dlrt.compression._tucker import Tucker
-from dlrt.layers import ProjectedRNN
+from dlrt.compression._selected import check_finite, explain_left_alone
 from dlrt.surgery.decomposed import is_separable, recompose
 from dlrt.surgery.rebuild import rebuild
-from dlrt.surgery.recurrent import (
-    project_recurrent,
-    restore_recurrent,
-    types_of_products,
-)
-from dlrt.surgery.selection import LayerFilter, check_built, names_of_owners
-
-STRUCTURES: dict[str, type[Structure]] = {
-    structure.name: structure
-    for structure in (Pointwise, Manifold, Separable, Grouped, Tucker, CP)
-}
-
-
-class Method(NamedTuple):
-    """A way to compress: how kernels are folded, and who gets which rank.
-
-    Attributes:
-        structure: A key of `STRUCTURES`, what kernels are decomposed into.
-        allocation: A key of `ALLOCATIONS`, or `"sensitivity"`, with options or not.
-        with_data: That where data is given, if it is another.
-    """
-
-    structure: str
-    allocation: str | Sensitivity
-    with_data: str | None = None
-
-
-METHODS = {
-    "svd": Method("pointwise", "ratio"),
-    "alds": Method("grouped", "error"),
-    "tucker": Method("tucker", "error"),
-    "cp": Method("cp", "error", "sensitivity"),
-    "dlrt": Method("manifold", "error"),
-    "hoyer": Method("pointwise", "error"),
-}
+from dlrt.surgery.recurrent import restore_recurrent
+from dlrt.surgery.selection import LayerFilter, check_built
 
 
 def compress(
@@ -76,7 +29,7 @@ def compress(
     *,
     layers: LayerFilter = None,
     structure: str | None = None,
-    allocation: str | Sensitivity | None = None,
+    allocation: str | Allocation | None = None,
     data: tuple[Any, Any] | None = None,
     train: Callable[[keras.Model], Any] | None = None,
     fine_tune: Callable[[keras.Model], Any] | None = None,
@@ -186,236 +139,75 @@ def compress(
     >>> model.count_params() // smaller.count_params()
     4
     """
-    chosen_method = _method(method, structure, allocation, data)
-    if train is not None and method != "hoyer":
-        raise ValueError(
-            f"`train` must be `None` but for the method 'hoyer'. Received: {train}"
-        )
-    _check_training(fine_tune, one_by_one, freeze)
+    chosen = find_method(method, structure, allocation, data)
+    _check_training(method, train, fine_tune, one_by_one, freeze)
     check_built(model)
-    check_finite(model)
+    check_finite(model.weights)
     if method == "hoyer" and structure is None and _has_separable(model):
-        chosen_method = chosen_method._replace(structure="separable")
-    composed = recompose(model)
-    wanted = parse_budget(budget, accounting.parameter_count(composed))
+        chosen = chosen._replace(structure="separable")
+    # A model that `decompose` has made counts as the one that it stands for.
+    whole = recompose(model)
+    wanted = parse_budget(budget, accounting.parameter_count(whole))
     if wanted.kind == "ranks" and layers is None:
         layers = list(wanted.amount)
-    whole, plan = _planned(composed, layers, chosen_method, wanted, data, model)
+    planner = Planner(chosen, wanted, data, model)
+    before, plan = planner.plan(whole, layers)
     if train is not None:
         # What can't be done has been refused before anything is trained.
-        composed = _trained(model, composed, layers, chosen_method, train)
-        whole, plan = _planned(composed, layers, chosen_method, wanted, data, model)
+        if model is whole:
+            decomposed = decompose(model, structure=chosen.structure, layers=layers)
+        else:
+            decomposed = rebuild(model, lambda layer: None)
+        train(decomposed)
+        check_finite(decomposed.weights)
+        before, plan = planner.plan(recompose(decomposed), layers)
     if one_by_one and fine_tune is not None:
-        again = functools.partial(_chosen_again, chosen_method, wanted)
-        changed, plan = replaced_one_by_one(whole, plan, again, fine_tune, freeze)
+        replaced, plan = replace_one_by_one(
+            before, plan, planner.plan_again, fine_tune, freeze
+        )
     else:
-        replacements = {
-            id(candidate.layer): candidate.replacement(choice)
-            for candidate, choice in plan
-            if choice is not None
-        }
-        changed = rebuild(whole, lambda layer: replacements.get(id(layer)))
-    smaller = restore_recurrent(changed)
-    names = [candidate.layer.name for candidate, _ in plan]
-    flops = count_flops(smaller)
-    report = Report(
-        layers=tuple(candidate.report(choice) for candidate, choice in plan),
-        left_alone=explain_left_alone(whole, names),
-        parameters_before=accounting.parameter_count(whole),
-        parameters=accounting.parameter_count(smaller),
-        flops_before=count_flops(whole).total,
-        flops=flops.total,
-        not_in_flops=flops.left_out,
-    )
+        replaced = _replace_all(before, plan)
+    smaller = restore_recurrent(replaced)
+    report = _report(before, smaller, plan)
     if fine_tune is not None:
         fine_tune(smaller)
     return smaller, report
 
 
-def _planned(
-    model: keras.Model,
-    layers: LayerFilter,
-    method: Method,
-    budget: Budget,
-    data: Any,
-    compiled: keras.Model,
-) -> tuple[keras.Model, list[tuple[Candidate, Choice | None]]]:
-    """The layers that may be compressed, and what each becomes.
-
-    Args:
-        model: The model.
-        layers: Which of its layers.
-        method: How.
-        budget: What may be left.
-        data: Inputs and targets.
-        compiled: The model whose loss is meant if none is given.
-
-    Returns:
-        A copy of the model that has these layers, or itself, and the plan.
-    """
-    model, layers = project_recurrent(model, layers)
-    applied: dict[int, list[Call]] = {}
-    for call in find_calls(model):
-        applied.setdefault(id(call.layer), []).append(call)
-    structure = STRUCTURES[method.structure]()
-    chosen = select_layers(model, layers)
-    recurrent = names_of_owners(model, ProjectedRNN)
-    for layer in chosen:
-        several = len({call.own_shape for call in applied[id(layer)]}) > 1
-        if several and method.structure != "manifold" and id(layer) not in recurrent:
-            # Keras's models, and so rows of layers, are for one shape; those within
-            # recurrent layers for sequences of any length.
-            raise ValueError(
-                f"Layer {layer.name!r} is applied to inputs of several shapes, and the "
-                "layers that would take its place are for one. Leave it out with "
-                "`layers`, or take the structure 'manifold'."
-            )
-    types = types_of_products(model)
-    candidates = [
-        Candidate(
-            layer,
-            structure,
-            [call.shape for call in applied[id(layer)]],
-            types.get(id(layer)),
-        )
-        for layer in chosen
-    ]
-    choices = _choose(model, candidates, budget, method.allocation, data, compiled)
-    return model, list(zip(candidates, choices, strict=True))
+def _replace_all(model: keras.Model, plan: Plan) -> keras.Model:
+    replacements = {
+        id(candidate.layer): candidate.structure.build_replacement(choice)
+        for candidate, choice in plan
+        if choice is not None
+    }
+    return rebuild(model, lambda layer: replacements.get(id(layer)))
 
 
-def _trained(
-    model: keras.Model,
-    whole: keras.Model,
-    layers: LayerFilter,
-    method: Method,
-    train: Callable[[keras.Model], Any],
-) -> keras.Model:
-    """The model after a decomposed copy of it has been trained."""
-    if model is whole:
-        decomposed = decompose(model, structure=method.structure, layers=layers)
-    else:
-        decomposed = rebuild(model, lambda layer: None)
-    train(decomposed)
-    check_finite(decomposed)
-    return recompose(decomposed)
+def _report(before: keras.Model, smaller: keras.Model, plan: Plan) -> Report:
+    flops = count_flops(smaller)
+    names = [candidate.layer.name for candidate, _ in plan]
+    return Report(
+        layers=tuple(candidate.report(choice) for candidate, choice in plan),
+        left_alone=explain_left_alone(before, names),
+        parameters_before=accounting.parameter_count(before),
+        parameters=accounting.parameter_count(smaller),
+        flops_before=count_flops(before).total,
+        flops=flops.total,
+        not_in_flops=flops.left_out,
+    )
 
 
 def _has_separable(model: keras.Model) -> bool:
     return any(map(is_separable, model._flatten_layers(include_self=False)))
 
 
-def _choose(
-    model: keras.Model,
-    candidates: Sequence[Candidate],
-    budget: Budget,
-    allocation: str | Sensitivity,
-    data: Any,
-    compiled: keras.Model,
-) -> list[Choice | None]:
-    if budget.kind == "ranks":
-        return _of_ranks(candidates, budget.amount)
-    kind = "flops" if budget.kind == "flops" else "parameters"
-    tables, choices = zip(*(c.table(kind) for c in candidates), strict=True)
-    bound = np.inf
-    if budget.kind == "error":
-        bound = budget.amount
-        indices = within_error(tables, bound)
-    else:
-        if kind == "flops":
-            total = count_flops(model).total
-        else:
-            total = accounting.parameter_count(model)
-        others = total - sum(table.whole for table in tables)
-        allocate = _allocator(allocation, model, candidates, choices, data, compiled)
-        try:
-            indices = allocate(tables, budget.amount - others)
-        except OutOfBudget as error:
-            raise ValueError(
-                f"`budget` is too small: with these layers and this structure, a model "
-                f"has at least {others + error.smallest} {kind}. Received: "
-                f"{budget.amount} {kind}"
-            ) from None
-    return [
-        candidate.settled(of, index, bound)
-        for candidate, of, index in zip(candidates, choices, indices, strict=True)
-    ]
-
-
-def _allocator(
-    allocation: str | Sensitivity,
-    model: keras.Model,
-    candidates: Sequence[Candidate],
-    choices: Sequence[Sequence[Choice | None]],
-    data: Any,
-    compiled: keras.Model,
-) -> Callable[[Sequence[Table], float], list[int]]:
-    """The allocation, a function of the tables and the limit."""
-    if isinstance(allocation, str) and allocation in ALLOCATIONS:
-        return ALLOCATIONS[allocation]
-    sensitivity = Sensitivity() if isinstance(allocation, str) else allocation
-    shares = sensitivity.shares(model, candidates, choices, data, compiled)
-    ranks = [ranks_of(of) for of in choices]
-    return functools.partial(by_shares, ranks=ranks, shares=shares)
-
-
-def _chosen_again(
-    method: Method, budget: Budget, layer: Any, before: Candidate, choice: Choice
-) -> tuple[Candidate, Choice | None]:
-    """What a layer becomes after training, from what it would have before."""
-    kernel = layer.weights[0]
-    if not np.all(np.isfinite(np.asarray(kernel, "float64"))):
+def _check_training(
+    method: str, train: Any, fine_tune: Any, one_by_one: bool, freeze: bool
+) -> None:
+    if train is not None and method != "hoyer":
         raise ValueError(
-            f"`fine_tune` has left weights that are no finite numbers: {kernel.path}"
+            f"`train` must be `None` but for the method 'hoyer'. Received: {train}"
         )
-    candidate = Candidate(layer, STRUCTURES[method.structure](), before.shapes)
-    if budget.kind != "error":
-        return candidate, candidate.of_ranks(choice.ranks, choice.groups)
-    table, choices = candidate.table("parameters")
-    (index,) = within_error([table], budget.amount)
-    return candidate, candidate.settled(choices, index, budget.amount)
-
-
-def _of_ranks(
-    candidates: Sequence[Candidate], ranks: Mapping[str, Any]
-) -> list[Choice | None]:
-    names = [candidate.layer.name for candidate in candidates]
-    unknown = sorted(set(ranks) - set(names))
-    if unknown:
-        raise ValueError(
-            f"`budget['ranks']` must name layers that can be compressed: {names}. "
-            f"Received also: {unknown}"
-        )
-    return [
-        candidate.of_ranks(ranks[name]) if name in ranks else None
-        for candidate, name in zip(candidates, names, strict=True)
-    ]
-
-
-def _method(
-    method: str,
-    structure: str | None,
-    allocation: str | Sensitivity | None,
-    data: Any,
-) -> Method:
-    options = isinstance(allocation, Sensitivity)
-    for name, value, allowed in (
-        ("method", method, list(METHODS)),
-        ("structure", structure, [None, *STRUCTURES]),
-        ("allocation", allocation, [None, *ALLOCATIONS, "sensitivity"]),
-    ):
-        if value not in allowed and not (name == "allocation" and options):
-            raise ValueError(
-                f"`{name}` must be one of {allowed}. Received: {name}={value!r}"
-            )
-    default = METHODS[method]
-    own = default.allocation
-    if data is not None and default.with_data is not None:
-        own = default.with_data
-    return Method(structure or default.structure, allocation or own)
-
-
-def _check_training(fine_tune: Any, one_by_one: bool, freeze: bool) -> None:
     if one_by_one and fine_tune is None:
         raise ValueError(
             "`one_by_one=True` needs `fine_tune`, to train between layers. Received: "

@@ -7,7 +7,7 @@ import numpy as np
 
 from dlrt.checks import is_number
 from dlrt.compression._selected import check_finite, select_layers
-from dlrt.compression._structures import Folded, Pointwise, Separable
+from dlrt.compression.structures import make_structure
 from dlrt.regularizers import Hoyer
 from dlrt.regularizers.amount import checked_amount
 from dlrt.surgery.decomposed import DECOMPOSABLE, make_row, recompose
@@ -18,7 +18,8 @@ from dlrt.surgery.selection import LayerFilter, check_built
 
 Layer: TypeAlias = keras.layers.Layer
 
-FOLDINGS: dict[str, Folded] = {"pointwise": Pointwise(), "separable": Separable()}
+# The structures that `recompose` can undo.
+_STRUCTURES = ("pointwise", "separable")
 
 
 def decompose(
@@ -68,9 +69,9 @@ def decompose(
     >>> [tuple(weight.shape) for weight in decomposed.weights]
     [(20, 10), (10,), (10, 10), (10,)]
     """
-    if structure not in FOLDINGS:
+    if structure not in _STRUCTURES:
         raise ValueError(
-            f"`structure` must be one of {list(FOLDINGS)}. Received: "
+            f"`structure` must be one of {list(_STRUCTURES)}. Received: "
             f"structure={structure!r}"
         )
     checked_amount(orthogonality, "orthogonality")
@@ -79,7 +80,7 @@ def decompose(
     else:
         regularizer = keras.regularizers.get(sparsity)
     check_built(model)
-    check_finite(model)
+    check_finite(model.weights)
     model, layers = project_recurrent(recompose(model), layers)
     chosen = select_layers(model, layers)
     for layer in chosen:
@@ -93,18 +94,18 @@ def decompose(
     def replace(layer: Layer) -> Replacement | None:
         if id(layer) not in ids:
             return None
-        folding = FOLDINGS[structure].for_layer(layer)
-        return _decomposed(layer, folding, orthogonality, regularizer)
+        return _decompose_layer(layer, structure, orthogonality, regularizer)
 
     return restore_recurrent(rebuild(model, replace))
 
 
-def _decomposed(
-    layer: Layer, folding: Folded, orthogonality: float, sparsity: Any
+def _decompose_layer(
+    layer: Layer, structure: str, orthogonality: float, sparsity: Any
 ) -> Replacement:
-    (matrix,) = folding.matrices(layer, 1)
+    folded: Any = make_structure(structure, layer)
+    (matrix,) = folded.fold()
     u, s, vt = np.linalg.svd(np.asarray(matrix, "float64"), full_matrices=False)
-    pair = folding.two_layers(layer, [(u, vt)])
+    pair = folded.build_layers([(u, vt)])
     first, second, *_ = pair.weights
     layers = pair.layer.layers
     return make_row(layer, layers, (first, s, second), orthogonality, sparsity)

@@ -6,8 +6,8 @@ from typing import Any, TypeAlias
 
 import keras
 
-from dlrt.compression._candidates import Candidate
-from dlrt.compression._structures import Choice
+from dlrt.compression._candidates import Candidate, Plan
+from dlrt.compression.structures import Choice
 from dlrt.layers import ProjectedRNN
 from dlrt.surgery.copies import copy_layer
 from dlrt.surgery.rebuild import rebuild
@@ -17,14 +17,10 @@ from dlrt.surgery.selection import layers_in
 Layer: TypeAlias = keras.layers.Layer
 
 
-# A layer that may be replaced, and by what; `None` if it stays.
-Plan = list[tuple[Candidate, Choice | None]]
-
-
-def replaced_one_by_one(
+def replace_one_by_one(
     model: keras.Model,
     plan: Plan,
-    choose_again: Callable[[Layer, Candidate, Choice], tuple[Candidate, Choice | None]],
+    plan_again: Callable[[Layer, Candidate, Choice], tuple[Candidate, Choice | None]],
     fine_tune: Callable[[keras.Model], Any],
     freeze: bool,
 ) -> tuple[keras.Model, Plan]:
@@ -36,7 +32,7 @@ def replaced_one_by_one(
     Args:
         model: The model; it is not changed.
         plan: What was planned for its layers before any training.
-        choose_again: What becomes of a layer as it is now, from what was planned.
+        plan_again: What becomes of a layer as it is now, from what was planned.
         fine_tune: Trains a model. It is called after each layer but the last.
         freeze: Whether layers that have been replaced are not trained then.
 
@@ -52,22 +48,20 @@ def replaced_one_by_one(
         if choice is not None
     ]
     for index, before, planned in waiting:
-        candidate, choice = choose_again(now[id(before.layer)], before, planned)
+        candidate, choice = plan_again(now[id(before.layer)], before, planned)
         done[index] = before, choice
         if choice is not None:
-            replacement = candidate.replacement(choice)
-            current, now = _with_one_replaced(
-                current, now, candidate.layer, replacement
-            )
+            replacement = candidate.structure.build_replacement(choice)
+            current, now = _replace_one(current, now, candidate.layer, replacement)
         if index != waiting[-1][0]:
-            with _frozen(_new_layers(current, now) if freeze else []):
+            with _freeze(_find_new(current, now) if freeze else []):
                 fine_tune(current)
     if current is model:
         current = rebuild(model, lambda layer: None)
     return current, done
 
 
-def _with_one_replaced(
+def _replace_one(
     model: keras.Model, now: dict[int, Layer], old: Layer, replacement: Replacement
 ) -> tuple[keras.Model, dict[int, Layer]]:
     """A copy of a model with a layer replaced, and where the other layers are in it."""
@@ -87,13 +81,13 @@ def _with_one_replaced(
     return copy, {key: layer for key, layer in still.items() if layer is not None}
 
 
-def _new_layers(model: keras.Model, now: dict[int, Layer]) -> list[Layer]:
+def _find_new(model: keras.Model, now: dict[int, Layer]) -> list[Layer]:
     old = {id(layer) for layer in now.values()}
     return [layer for layer in layers_in(model) if id(layer) not in old]
 
 
 @contextmanager
-def _frozen(layers: Sequence[Layer]) -> Iterator[None]:
+def _freeze(layers: Sequence[Layer]) -> Iterator[None]:
     were = [layer.trainable for layer in layers]
     for layer in layers:
         layer.trainable = False

@@ -1,16 +1,15 @@
 """Which layers of a model are compressed, and why the others are not."""
 
-from collections.abc import Mapping, Sequence
-from typing import TypeAlias
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
 
 from dlrt.backend.structure import is_container
-from dlrt.compression._structures import supports
 from dlrt.layers.projected_rnn import RECURRENT
 from dlrt.layers.projected_rnn import obstacle as recurrent_obstacle
-from dlrt.surgery.families import explain_override, family_of
+from dlrt.surgery.families import OneKernel, explain_override, family_of
 from dlrt.surgery.selection import LayerFilter, layers_in, out_of_reach, select
 
 Layer: TypeAlias = keras.layers.Layer
@@ -29,7 +28,7 @@ def select_layers(model: keras.Model, layers: LayerFilter) -> list[Layer]:
     else:
         chosen = [layer for layer, _ in select(model, layers)]
         for layer in chosen:
-            if not supports(layer):
+            if not isinstance(family_of(layer), OneKernel):
                 raise ValueError(
                     f"Layer {layer.name!r} has several kernels and can't be "
                     "compressed. Leave it out with `layers`."
@@ -50,16 +49,20 @@ def explain_left_alone(model: keras.Model, names: Sequence[str]) -> dict[str, st
     return {x.name: _obstacle(x, far) or "it was not selected" for x in others}
 
 
-def check_finite(model: keras.Model) -> None:
+def check_finite(weights: Iterable[Any], where: str = "`model` has") -> None:
     """Refuses weights that have no decomposition.
 
+    Args:
+        weights: Variables.
+        where: What the message says has them.
+
     Raises:
-        ValueError: If there are some.
+        ValueError: If one has an entry that is infinite or NaN.
     """
-    for weight in model.weights:
+    for weight in weights:
         if not np.all(np.isfinite(np.asarray(weight, "float64"))):
             raise ValueError(
-                f"`model` has weights that are no finite numbers: {weight.path}"
+                f"{where} weights that are no finite numbers: {weight.path}"
             )
 
 
@@ -80,7 +83,7 @@ def _obstacle(layer: Layer, far: Mapping[int, str]) -> str | None:
     family, strange = family_of(layer), explain_override(layer)
     if strange is not None:
         return f"it {strange}"
-    if family is None or not supports(layer):
+    if not isinstance(family, OneKernel):
         return f"{type(layer).__name__} layers are not compressed"
     obstacle = family.obstacle(layer)
     if obstacle is not None:

@@ -10,8 +10,13 @@ import keras
 import numpy as np
 
 from dlrt.backend.structure import is_graph
-from dlrt.compression._candidates import Candidate
-from dlrt.compression._structures import Choice
+from dlrt.compression._allocation import (
+    Context,
+    Table,
+    allocate_by_shares,
+    register_allocation,
+)
+from dlrt.compression.structures import Choice, Structure
 from dlrt.surgery.rebuild import rebuild
 
 _BATCH_SIZE = 256
@@ -68,29 +73,21 @@ class Sensitivity:
                 f"`size_share` must lie in [0, 1]. Received: size_share={share!r}"
             )
 
-    def shares(
-        self,
-        model: keras.Model,
-        candidates: Sequence[Candidate],
-        choices: Sequence[Sequence[Choice | None]],
-        data: Any,
-        compiled: keras.Model,
-    ) -> list[float]:
+    def __call__(
+        self, tables: Sequence[Table], limit: float, context: Context
+    ) -> list[int]:
+        """The index of a row of each table: an allocation of `dlrt.compress`."""
+        return allocate_by_shares(tables, limit, self.measure_shares(tables, context))
+
+    def measure_shares(self, tables: Sequence[Table], context: Context) -> list[float]:
         """The share of each layer, with the sum 1.
 
-        Args:
-            model: The model.
-            candidates: The layers.
-            choices: What there is to choose from for each, by cost.
-            data: A pair of inputs and targets.
-            compiled: A model with the same outputs, with the loss that is taken if no
-                other is given.
-
         Raises:
-            ValueError: If the data does not fit the model, there is no loss, or it is
-                negative or no number.
+            ValueError: If the data does not fit the model, there is no loss, or a loss
+                is negative or not finite.
         """
-        x, y = _checked(data, model)
+        model, data, compiled = context
+        x, y = _check_data(data, model)
         loss = self.loss if self.loss is not None else getattr(compiled, "loss", None)
         if loss is None:
             raise ValueError(
@@ -101,51 +98,41 @@ class Sensitivity:
         if self.loss is None and is_graph(model) and len(model.outputs) > 1:
             compilation["loss_weights"] = compiled.get_compile_config()["loss_weights"]
         losses, sizes = [], []
-        for candidate, of in zip(candidates, choices, strict=True):
-            trial = _trial(of, self.trial_rank)
+        for table in tables:
+            trial = _find_trial(table, self.trial_rank)
             if trial is None:
                 losses.append(0.0)
                 sizes.append(0)
                 continue
-            decomposed = _with_one_decomposed(model, candidate, trial)
+            decomposed = _decompose_one(model, table.structure, trial)
             decomposed.compile(**compilation)
-            losses.append(_loss(decomposed, x, y, candidate.layer.name))
+            losses.append(_measure_loss(decomposed, x, y, table.structure.layer.name))
             sizes.append(trial.parameters)
-        shared = (1 - self.size_share) * _normalised(losses)
-        return list(shared + self.size_share * _normalised(sizes))
+        shared = (1 - self.size_share) * _normalise(losses)
+        return list(shared + self.size_share * _normalise(sizes))
 
 
-def total_rank(choice: Choice) -> float:
-    """What counts as the rank of a choice."""
-    return choice.groups * float(np.mean(choice.ranks))
+register_allocation("sensitivity")(Sensitivity())
 
 
-def ranks_of(choices: Sequence[Choice | None]) -> np.ndarray:
-    """The rank of each choice of a table, increasing; the layer as it is comes last."""
-    ranks = np.array([0.0 if c is None else total_rank(c) for c in choices])
-    ranks = np.maximum.accumulate(ranks)
-    if choices[-1] is None:
-        ranks[-1] += 1
-    return ranks
-
-
-def _trial(choices: Sequence[Choice | None], rank: int) -> Choice | None:
+def _find_trial(table: Table, rank: int) -> Choice | None:
     """The last choice of at most a rank, or the cheapest."""
-    below = int(np.searchsorted(ranks_of(choices), rank, side="right")) - 1
-    within = [c for c in choices[: max(below, 0) + 1] if c is not None]
+    below = int(np.searchsorted(table.ranks, rank, side="right")) - 1
+    within = [c for c in table.choices[: max(below, 0) + 1] if c is not None]
     return within[-1] if within else None
 
 
-def _with_one_decomposed(
-    model: keras.Model, candidate: Candidate, choice: Choice
+def _decompose_one(
+    model: keras.Model, structure: Structure, choice: Choice
 ) -> keras.Model:
-    replacement = candidate.replacement(choice)
+    """A copy of a model with one layer decomposed."""
+    replacement = structure.build_replacement(choice)
     return rebuild(
-        model, lambda layer: replacement if layer is candidate.layer else None
+        model, lambda layer: replacement if layer is structure.layer else None
     )
 
 
-def _loss(model: keras.Model, x: Any, y: Any, name: str) -> float:
+def _measure_loss(model: keras.Model, x: Any, y: Any, name: str) -> float:
     found = model.evaluate(x, y, batch_size=_BATCH_SIZE, verbose=0, return_dict=True)[
         "loss"
     ]
@@ -164,14 +151,14 @@ def _loss(model: keras.Model, x: Any, y: Any, name: str) -> float:
     return max(loss, 0.0)
 
 
-def _normalised(values: Sequence[float]) -> np.ndarray:
+def _normalise(values: Sequence[float]) -> np.ndarray:
     """Values by their sum; all alike if that is 0."""
     found = np.array(values, "float64")
     total = found.sum()
     return found / total if total > 0 else np.full(len(found), 1 / len(found))
 
 
-def _checked(data: Any, model: keras.Model) -> tuple[Any, Any]:
+def _check_data(data: Any, model: keras.Model) -> tuple[Any, Any]:
     if data is None:
         raise ValueError(
             "`allocation='sensitivity'` needs `data`, a pair (x, y) to measure losses "

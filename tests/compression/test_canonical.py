@@ -3,12 +3,12 @@ import sys
 import numpy as np
 import pytest
 
-from dlrt.compression import _canonical
-from dlrt.compression._canonical import (
+from dlrt.compression.structures import _canonical
+from dlrt.compression.structures._canonical import (
     MOST_DEGENERACY,
     OrthogonalTerms,
-    canonical,
-    composed,
+    compose,
+    decompose_canonically,
 )
 
 pytestmark = pytest.mark.tensorflow_only
@@ -22,7 +22,7 @@ def kernel(shape, seed=0):
 
 def of_rank(shape, rank, seed=0):
     rng = np.random.default_rng(seed)
-    return composed([rng.normal(size=(n, rank)) for n in shape])
+    return compose([rng.normal(size=(n, rank)) for n in shape])
 
 
 def degenerate():
@@ -38,7 +38,7 @@ def squared_norms(factors):
 
 
 def relative_error(tensor, factors):
-    return np.linalg.norm(tensor - composed(factors)) / np.linalg.norm(tensor)
+    return np.linalg.norm(tensor - compose(factors)) / np.linalg.norm(tensor)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -48,7 +48,7 @@ def test_orthogonal_terms_sum_up_to_the_kernel(shape):
     most = len(terms.values)
     assert np.all(np.diff(terms.values) <= 0)
     for rank in {1, most // 2 or 1, most}:
-        found = composed(terms.sum_of(rank))
+        found = compose(terms.sum_of(rank))
         left = np.linalg.norm(terms.values[rank:])
         assert np.linalg.norm(tensor - found) == pytest.approx(left, abs=1e-12)
 
@@ -58,7 +58,7 @@ def test_decompositions_are_what_they_say(shape):
     tensor = 7 * kernel(shape)
     terms = OrthogonalTerms(tensor)
     for rank in {1, 2, len(terms.values)} - set(range(len(terms.values) + 1, 3)):
-        found = canonical(tensor, terms, rank)
+        found = decompose_canonically(tensor, terms, rank)
         assert [f.shape for f in found.factors] == [(n, rank) for n in shape]
         error = relative_error(tensor, found.factors)
         assert found.error == pytest.approx(error, abs=1e-9)
@@ -73,7 +73,7 @@ def test_decompositions_are_what_they_say(shape):
 @pytest.mark.parametrize("shape", [(3, 12, 14), (3, 3, 12, 14)])
 def test_tensors_of_low_rank_are_found(shape):
     tensor = of_rank(shape, 4)
-    found = canonical(tensor, OrthogonalTerms(tensor), 4, sweeps=300)
+    found = decompose_canonically(tensor, OrthogonalTerms(tensor), 4, sweeps=300)
     assert found.error < 1e-3
     assert found.degeneracy < MOST_DEGENERACY
 
@@ -82,17 +82,17 @@ def test_least_squares_beat_orthogonal_terms():
     tensor = of_rank((3, 3, 10, 10), 12)
     terms = OrthogonalTerms(tensor)
     start = np.linalg.norm(terms.values[12:]) / np.linalg.norm(tensor)
-    assert canonical(tensor, terms, 12).error < 0.5 * start
+    assert decompose_canonically(tensor, terms, 12).error < 0.5 * start
 
 
 def test_degenerate_decompositions_are_treated():
     tensor = degenerate()
     terms = OrthogonalTerms(tensor)
-    start = _canonical._disturbed(terms.sum_of(2))
+    start = _canonical._disturb(terms.sum_of(2))
     untreated = _canonical._least_squares(tensor, start, _canonical._LEAST_RIDGE, 3000)
     assert squared_norms(untreated) > 2 * MOST_DEGENERACY * np.sum(tensor**2)
     assert relative_error(tensor, untreated) < 0.02
-    found = canonical(tensor, terms, 2, sweeps=3000)
+    found = decompose_canonically(tensor, terms, 2, sweeps=3000)
     assert found.degeneracy <= MOST_DEGENERACY
     # That of the best tensor of rank one is 0.745.
     assert found.error < 0.1
@@ -100,7 +100,7 @@ def test_degenerate_decompositions_are_treated():
 
 def test_zeros_have_a_decomposition():
     tensor = np.zeros((3, 3, 4, 5))
-    found = canonical(tensor, OrthogonalTerms(tensor), 3)
+    found = decompose_canonically(tensor, OrthogonalTerms(tensor), 3)
     assert (found.error, found.degeneracy) == (0.0, 0.0)
     assert not any(np.any(factor) for factor in found.factors)
 
@@ -126,7 +126,7 @@ def test_tensorly_is_left_as_it_was():
 
     before = tensorly.get_backend(), tensorly.tenalg.current_backend()
     tensor = kernel((3, 4, 5))
-    canonical(tensor, OrthogonalTerms(tensor), 3)
+    decompose_canonically(tensor, OrthogonalTerms(tensor), 3)
     assert (tensorly.get_backend(), tensorly.tenalg.current_backend()) == before
 
 
@@ -134,4 +134,4 @@ def test_a_missing_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorly", None)
     tensor = kernel((3, 4, 5))
     with pytest.raises(ImportError, match=r"extra `cp`: pip install -e \.\[cp\]"):
-        canonical(tensor, OrthogonalTerms(tensor), 3)
+        decompose_canonically(tensor, OrthogonalTerms(tensor), 3)

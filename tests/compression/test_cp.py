@@ -1,3 +1,5 @@
+import os
+import subprocess
 import sys
 
 import keras
@@ -7,6 +9,7 @@ from helpers import array
 
 import dlrt
 from dlrt import accounting
+from dlrt.compression.structures import CP
 
 
 def model_of(layer, shape):
@@ -58,6 +61,29 @@ def test_planes(geometry, data_format):
     assert row.error < 1e-6
     assert row.parameters == accounting.parameter_count(smaller) - 4 * layer.use_bias
     assert row.flops == accounting.flop_count(smaller)
+
+
+STRIDES_OF_BOTH_AXES = """
+import keras, numpy as np, dlrt
+for strides in ((2, 1), (2, 2)):
+    conv = keras.layers.Conv2D(6, 3, strides=strides, padding="same", name="conv")
+    model = keras.Sequential([keras.Input((7, 8, 4)), conv])
+    x = np.random.default_rng(0).normal(size=(3, 7, 8, 4)).astype("float32")
+    smaller, _ = dlrt.compress(model, "cp", {"ranks": {"conv": 36}})
+    expected = np.asarray(model(x))
+    np.testing.assert_allclose(np.asarray(smaller(x)), expected, atol=1e-5)
+    smaller.compile("sgd", "mse")
+    assert np.isfinite(smaller.train_on_batch(x, expected + 1))
+"""
+
+
+@pytest.mark.tensorflow_only
+def test_strides_without_onednn():
+    """The depthwise convolutions of TensorFlow itself have one stride for both axes."""
+    environment = {**os.environ, "TF_ENABLE_ONEDNN_OPTS": "0"}
+    command = [sys.executable, "-c", STRIDES_OF_BOTH_AXES]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(
@@ -170,13 +196,12 @@ def test_bounds_on_errors_are_kept_by_the_exact_ones(bound):
 def test_exact_errors_are_not_above_the_estimates():
     layer = keras.layers.Conv2D(16, 3, name="conv")
     model_of(layer, (9, 9, 12))
-    structure = dlrt.compression._compress.STRUCTURES["cp"]()
-    shapes = [(None, 9, 9, 12)]
-    choices = structure.choices(layer, shapes)
+    structure = CP(layer, [(None, 9, 9, 12)])
+    choices = structure.list_choices()
     errors = [choice.error for choice in choices]
     assert errors == sorted(errors, reverse=True)
     for choice in choices[::7]:
-        exact = structure.exact(layer, shapes, choice)
+        exact = structure.measure(choice)
         assert 0.7 * choice.error < exact.error < 1.02 * choice.error
         assert exact._replace(error=0, bound=0, degeneracy=None) == choice._replace(
             error=0, bound=0

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dlrt.compression._spectral import (
+from dlrt.compression.structures._spectral import (
     balanced_factors,
     best_factors,
     singular_values,

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import dlrt
-from dlrt.compression import _cp
-from dlrt.compression._compress import METHODS
+from dlrt.compression import method_names
+from dlrt.compression.structures import cp
 from experiments.images import networks
 from experiments.words import network
 from experiments.words.text import CHUNK
@@ -20,7 +20,7 @@ FULL_SHAPE = (224, 224, 3)
 LIGHT = ("lenet5", "resnet8", "lstm")
 # Every method on one network and one method on each of the others.
 QUICK = {
-    *((method, "lenet5") for method in METHODS),
+    *((method, "lenet5") for method in method_names()),
     ("tucker", "resnet8"),
     ("svd", "lstm"),
     ("cp", "cnn"),
@@ -37,7 +37,7 @@ PAIRS = [
     *(
         pytest.param(method, name, marks=marks_of(method, name))
         for name in (*LIGHT, "cnn", "alexnet", "resnet20")
-        for method in METHODS
+        for method in method_names()
     ),
     *(
         pytest.param(
@@ -45,7 +45,7 @@ PAIRS = [
             "alexnet_full",
             marks=[pytest.mark.tensorflow_only, pytest.mark.full_size],
         )
-        for method in METHODS
+        for method in method_names()
     ),
 ]
 
@@ -99,7 +99,7 @@ def outputs(model):
 @pytest.fixture(autouse=True)
 def fewer_trials(monkeypatch):
     """CP of the kernels of AlexNet is tried at fewer ranks, since that takes long."""
-    monkeypatch.setattr(_cp, "_TRIAL_FLOPS", 10**9)
+    monkeypatch.setattr(cp, "_TRIAL_FLOPS", 10**9)
 
 
 @pytest.mark.parametrize("method, name", PAIRS)

@@ -77,7 +77,7 @@ class OrthogonalTerms:
         ]
 
 
-def canonical(
+def decompose_canonically(
     kernel: np.ndarray, terms: OrthogonalTerms, rank: int, sweeps: int = SWEEPS
 ) -> Canonical:
     """A CP decomposition of a kernel, by alternating least squares of tensorly.
@@ -100,11 +100,11 @@ def canonical(
     unit = kernel / norm
     *factors, last = terms.sum_of(rank)
     start = [*factors, last / norm]
-    best = _balanced(unit, start)
-    start = _disturbed(start)
+    best = _balance(unit, start)
+    start = _disturb(start)
     for ridge in (_LEAST_RIDGE, *_RIDGES):
         try:
-            fitted = _balanced(unit, _least_squares(unit, start, ridge, sweeps))
+            fitted = _balance(unit, _least_squares(unit, start, ridge, sweeps))
         except np.linalg.LinAlgError:
             # Components have become the same.
             continue
@@ -115,7 +115,7 @@ def canonical(
     return best._replace(factors=[scale * factor for factor in best.factors])
 
 
-def composed(factors: list[np.ndarray]) -> np.ndarray:
+def compose(factors: list[np.ndarray]) -> np.ndarray:
     """The tensor with these factors."""
     *others, last = factors
     product = others[0]
@@ -124,7 +124,7 @@ def composed(factors: list[np.ndarray]) -> np.ndarray:
     return product @ last.T
 
 
-def _disturbed(factors: list[np.ndarray]) -> list[np.ndarray]:
+def _disturb(factors: list[np.ndarray]) -> list[np.ndarray]:
     """Factors and some noise, always the same."""
     rng = np.random.default_rng(0)
     return [
@@ -136,13 +136,13 @@ def _disturbed(factors: list[np.ndarray]) -> list[np.ndarray]:
     ]
 
 
-def _balanced(tensor: np.ndarray, factors: list[np.ndarray]) -> Canonical:
+def _balance(tensor: np.ndarray, factors: list[np.ndarray]) -> Canonical:
     norms = np.array([np.linalg.norm(factor, axis=0) for factor in factors])
     sizes = np.prod(norms, axis=0)
     shares = sizes ** (1 / len(factors)) / np.where(norms > 0, norms, 1.0)
     balanced = [factor * share for factor, share in zip(factors, shares, strict=True)]
     whole = float(np.linalg.norm(tensor)) or 1.0
-    error = float(np.linalg.norm(tensor - composed(balanced))) / whole
+    error = float(np.linalg.norm(tensor - compose(balanced))) / whole
     return Canonical(balanced, error, float(np.sum(sizes**2)) / whole**2)
 
 
@@ -150,8 +150,8 @@ def _least_squares(
     tensor: np.ndarray, start: list[np.ndarray], ridge: float, sweeps: int
 ) -> list[np.ndarray]:
     """Alternating least squares from a start, with a ridge."""
-    tensorly = _module("tensorly")
-    decomposition = _module("tensorly.decomposition")
+    tensorly = _import("tensorly")
+    decomposition = _import("tensorly.decomposition")
     rank = start[0].shape[1]
     with (
         tensorly.backend_context("numpy", local_threadsafe=True),
@@ -174,7 +174,7 @@ def _least_squares(
     return [*others, last * weights]
 
 
-def _module(name: str) -> Any:
+def _import(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError as error:
@@ -186,7 +186,7 @@ def _module(name: str) -> Any:
 @functools.cache
 def _algebra() -> Any:
     """Tensorly's algebra, but for the product that takes nearly all of the time."""
-    core = _module("tensorly.tenalg.core_tenalg").CoreTenalgBackend
+    core = _import("tensorly.tenalg.core_tenalg").CoreTenalgBackend
     algebra = types.new_class("Algebra", (core,), {"backend_name": "dlrt"})()
     algebra.register_method("unfolding_dot_khatri_rao", _unfolding_dot_khatri_rao)
     return algebra

@@ -41,6 +41,18 @@ def balanced_factors(matrix: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndar
     return left * root, right / root[:, None]
 
 
+def tail_norms(squares: np.ndarray) -> np.ndarray:
+    """What is left out by taking the first `r` terms: `(Σ_{j ≥ r} squares_j)^½`.
+
+    Args:
+        squares: Squared norms of `n` orthogonal terms.
+
+    Returns:
+        `(n,)`, for `r` from 1 to `n`: the last is 0. Small terms are summed first.
+    """
+    return np.append(np.sqrt(np.cumsum(squares[::-1])[::-1])[1:], 0.0)
+
+
 def _wide(matrix: np.ndarray) -> np.ndarray:
     matrix = np.asarray(matrix, "float64")
     return matrix.T if matrix.shape[0] >= matrix.shape[1] else matrix

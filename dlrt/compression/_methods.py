@@ -1,0 +1,59 @@
+"""Methods of compression: names for a structure and an allocation."""
+
+from typing import Any, NamedTuple
+
+from dlrt.compression._allocation import Allocation, allocation_names
+from dlrt.compression.structures import structure_names
+
+
+class Method(NamedTuple):
+    """A way to compress: what kernels become, and which layer gets which rank.
+
+    Attributes:
+        structure: Name of a structure.
+        allocation: Name of an allocation, or a function.
+        with_data: The allocation where data is given, if it is another.
+    """
+
+    structure: str
+    allocation: str | Allocation
+    with_data: str | None = None
+
+
+METHODS = {
+    "svd": Method("pointwise", "ratio"),
+    "alds": Method("grouped", "error"),
+    "tucker": Method("tucker", "error"),
+    "cp": Method("cp", "error", "sensitivity"),
+    "dlrt": Method("manifold", "error"),
+    "hoyer": Method("pointwise", "error"),
+}
+
+
+def method_names() -> tuple[str, ...]:
+    """The methods that `dlrt.compress` knows."""
+    return tuple(METHODS)
+
+
+def find_method(
+    method: str, structure: str | None, allocation: str | Allocation | None, data: Any
+) -> Method:
+    """The method with a name, with other parts if these are given.
+
+    Raises:
+        ValueError: If there is none of a name.
+    """
+    for name, value, allowed in (
+        ("method", method, list(METHODS)),
+        ("structure", structure, [None, *structure_names()]),
+        ("allocation", allocation, [None, *allocation_names()]),
+    ):
+        if value not in allowed and not (name == "allocation" and callable(value)):
+            raise ValueError(
+                f"`{name}` must be one of {allowed}. Received: {name}={value!r}"
+            )
+    default = METHODS[method]
+    own = default.allocation
+    if data is not None and default.with_data is not None:
+        own = default.with_data
+    return Method(structure or default.structure, allocation or own)
