@@ -38,96 +38,98 @@ def compress(
 ) -> tuple[keras.Model, Report]:
     """A smaller copy of a trained model, with low-rank factors in place of kernels.
 
-    A method is a structure, what kernels are decomposed into, and an allocation of
-    ranks. `"svd"` is `"pointwise"` and `"ratio"`. `"alds"` is `"grouped"` and
-    `"error"` (Liebenwein et al., 2021, arXiv:2107.11442), `"tucker"` and `"dlrt"`
-    are `"tucker"` and `"manifold"` with `"error"`. `"cp"` is `"cp"` and `"error"`, with
-    data `"sensitivity"` (Astrid & Lee, 2017, arXiv:1701.07148). They combine freely.
+    A method combines a structure, what kernels are decomposed into, with an allocation,
+    which layer gets which rank. Any structure goes with any allocation.
+
+    | method | structure | allocation | source |
+    |---|---|---|---|
+    | `"svd"` | `"pointwise"` | `"ratio"` | |
+    | `"alds"` | `"grouped"` | `"error"` | Liebenwein et al., 2021, arXiv:2107.11442 |
+    | `"tucker"` | `"tucker"` | `"error"` | Kim et al., 2016, arXiv:1511.06530 |
+    | `"cp"` | `"cp"` | `"error"`* | Astrid & Lee, 2017, arXiv:1701.07148 |
+    | `"dlrt"` | `"manifold"` | `"error"` | |
+    | `"hoyer"` | that of the model | `"error"` | Yang et al., 2020, arXiv:2004.09031 |
+
+    *With data, the allocation of `"cp"` is `"sensitivity"`.
 
     `"hoyer"` is for models that `dlrt.decompose` has made and that have been trained
-    since, or for others with `train`: of the singular values of `U diag(s) Vᵀ`, the
-    largest are left, and those of an energy of `1 - e²` by a budget of `{"error": e}`
-    (Yang et al., 2020, arXiv:2004.09031). It is `"pointwise"`, or the structure of the
-    model, and `"error"`. To all methods, the three layers are the one that they stand
-    for, and budgets relative to that.
+    since, or for others with `train`. It keeps the largest singular values of
+    `U diag(s) Vᵀ`: with `{"error": e}`, those with `1 - e²` of their energy. For every
+    method, the three layers count as the one that they stand for, also in budgets.
 
-    * `"pointwise"`: a kernel is a matrix, a convolution becomes one to `r` filters and
-      one of size 1.
-    * `"manifold"`: the same in low-rank layers, to be trained with
+    Structures:
+
+    * `"pointwise"`: the kernel is a matrix. A convolution becomes one to `r` filters
+      and one of size 1. Other structures leave it the layers that they don't support.
+    * `"manifold"`: the same as a low-rank layer, to be trained with
       `dlrt.optimizers.LowRank`; ranks that adapt stay within the budget.
-    * `"separable"`: convolutions over a plane become one along each of its axes; other
-      layers are `"pointwise"`.
-    * `"grouped"`: input channels fall into groups with a matrix for each, as many as
-      serve best; `EinsumDense` and `Embedding` have one.
-    * `"tucker"`: convolutions run between fewer channels, `r` in and `r'` out, with one
-      of size 1 before and one behind; other layers are `"pointwise"`.
-    * `"cp"`: convolutions become one of size 1 to `R` channels, one along each axis
-      within every channel, and one of size 1; other layers are `"pointwise"`. It needs
-      tensorly (`pip install -e .[cp]`). Ranks are chosen by estimates of the errors;
-      the report has the exact ones. Decompositions whose components diverge while they
-      cancel are detected, and repeated with a penalty on these.
+    * `"separable"`: a convolution over a plane becomes one along each of its axes.
+    * `"grouped"`: input channels fall into groups with a matrix each, as many as serve
+      best; `EinsumDense` and `Embedding` have one.
+    * `"tucker"`: a convolution runs between fewer channels, `r` in and `r'` out, with
+      one of size 1 before and one after it.
+    * `"cp"`: a convolution becomes one of size 1 to `R` channels, one along each axis
+      within every channel, and one of size 1. It needs tensorly (`pip install -e
+      .[cp]`). Ranks are chosen by estimated errors; the report has the exact ones.
+      Decompositions whose components grow and cancel are repeated with a penalty.
+    * one that `dlrt.compression.register_structure` has made known.
+
+    Allocations:
 
     * `"ratio"`: every layer keeps the same share of its cost.
-    * `"error"`: the largest relative error of a kernel is as small as can be, in the
-      Frobenius norm, where errors are known exactly for any number of groups; the paper
-      takes a bound of the spectral norm, which is in the report.
+    * `"error"`: the largest relative error of a kernel, in the Frobenius norm, is as
+      small as possible. The paper bounds the spectral norm; the report has that bound.
     * `"sensitivity"`, or a `dlrt.compression.Sensitivity` with options: the total rank
       is shared out in proportion to the loss, on `data`, of the model with one layer
       decomposed at a trial rank.
+    * one that `dlrt.compression.register_allocation` has made known, or a function.
 
-    With `one_by_one=True`, layers are decomposed in the order of the model, each at the
-    rank chosen at the start, and the model is trained after each, so that those behind
-    adapt before their turn comes.
-
-    `LSTM`, `GRU` and `SimpleRNN` layers become a `dlrt.layers.ProjectedRNN`, in which
-    the products with both kernels count as `Dense` layers, `<name>_kernel` and
-    `<name>_recurrent_kernel` in reports and in ranks that are given; a `GRU` with
-    `reset_after=False`, which multiplies a gated state, is left alone.
-
-    `Dense`, `EinsumDense`, `Conv1D`, `Conv2D` and `Embedding` layers are compressed,
-    also within layers and models of your own classes, if the configuration of these is
-    enough to copy them: they become a `dlrt.surgery.exchanged.Exchanged`. The report
-    names the others that have weights. A layer stays what it is where its factors would
-    cost more. Factors have no regularizer of the kernel.
+    `Dense`, `EinsumDense`, `Conv1D`, `Conv2D` and `Embedding` layers are compressed.
+    Layers and models of your own classes that contain some become a
+    `dlrt.surgery.exchanged.Exchanged`, if their configuration is enough to copy them.
+    `LSTM`, `GRU` and `SimpleRNN` layers become a `dlrt.layers.ProjectedRNN`; reports
+    and given ranks call the products with their kernels `<name>_kernel` and
+    `<name>_recurrent_kernel`. A `GRU` with `reset_after=False`, which multiplies a
+    gated state, is left alone. So is a layer whose factors would cost more. The report
+    names the other layers with weights. Factors have no regularizer of the kernel.
 
     Args:
         model: A built Keras model; it is not changed.
         method: `"svd"`, `"alds"`, `"tucker"`, `"cp"`, `"dlrt"` or `"hoyer"`.
         budget: What may be left, a dictionary with one entry. `"parameters"` and
-            `"flops"`: so many in the whole model, see `dlrt.accounting`;
+            `"flops"`: at most so many in the whole model, see `dlrt.accounting`;
             `"ratio"`: so many times fewer parameters; `"error"`: a bound on the
             relative Frobenius error of every kernel, in `[0, 1)`; `"ranks"`: the rank
-            of each layer, by name, in one group, `(r, r')` of a Tucker decomposition;
-            others stay what they are.
+            of each layer by name, in one group, `(r, r')` for Tucker decompositions;
+            layers without a rank stay as they are.
         layers: Which layers may be compressed: a regular expression or a list of names,
             matched in full, or a function of the layer. The name of a recurrent layer
-            stands for both of its kernels. Defaults to all that can be, except
-            embeddings, or those that ranks are given for.
-        structure: Takes the place of that of the method.
-        allocation: Takes the place of that of the method; for budgets of parameters
-            and flops.
-        data: A pair `(x, y)` of inputs and targets, arrays or structures of these as
-            `model.evaluate` takes them, for `"sensitivity"`; others don't look at it.
-        train: For `"hoyer"`, called with a decomposed copy of the model before it is
-            compressed, to compile and train it: one that `dlrt.decompose` makes with
-            its default regularizers if the model is not decomposed yet.
+            stands for both of its kernels. Defaults to all that can be except
+            embeddings, or to those that ranks are given for.
+        structure: Replaces that of the method.
+        allocation: Replaces that of the method, for budgets of parameters and flops.
+        data: A pair `(x, y)` of inputs and targets as `model.evaluate` takes them, for
+            `"sensitivity"`; the other allocations here ignore it.
+        train: For `"hoyer"`: called with a decomposed copy of the model before it is
+            compressed, to compile and train it. If the model is not decomposed yet,
+            `dlrt.decompose` makes the copy with its default regularizers.
         fine_tune: Called with the compressed model, to compile and train it.
-        one_by_one: Whether `fine_tune` is called after each layer that is decomposed,
-            not only after all. Errors in the report are those of the kernels as they
-            were when their turn came.
-        freeze: With `one_by_one`, whether layers that have taken the place of others
-            are not trained before all have; the last call trains all.
+        one_by_one: Whether layers are decomposed in the order of the model, each at the
+            rank chosen at the start, and `fine_tune` is called after each, so that
+            later layers adapt before their turn comes. Errors in the report are those
+            of the kernels when their turn came.
+        freeze: With `one_by_one`: whether layers that have taken the place of others
+            stay untrained until all have; the last call trains all.
 
     Returns:
-        A new model, not compiled unless by `fine_tune`, and a report, of the
-        compression alone. But for `"manifold"` and `ProjectedRNN`, new layers are
-        standard ones of Keras.
+        A new model, compiled only if `fine_tune` did, and a report of the compression
+        alone. New layers are those of Keras, but for `"manifold"` and `ProjectedRNN`.
 
     Raises:
-        ValueError: If an argument is outside of its range, the model is not built,
-            can't be copied or has weights that are no numbers, `layers` names one that
-            can't be compressed, the budget is too small; the message has the smallest
-            possible one; or `"sensitivity"` lacks data that fits the model, or a loss.
+        ValueError: If an argument is out of range; the model is not built, can't be
+            copied or has weights that are not finite; `layers` names one that can't be
+            compressed; the budget is too small (the message has the smallest possible
+            one); or `"sensitivity"` lacks a loss or data that fits the model.
         ImportError: If a CP decomposition is asked for and tensorly is not installed.
 
     Example:

@@ -9,7 +9,7 @@ from dlrt.checks import is_number
 from dlrt.compression._selected import check_finite, select_layers
 from dlrt.compression.structures import make_structure
 from dlrt.regularizers import Hoyer
-from dlrt.regularizers.amount import checked_amount
+from dlrt.regularizers.amount import check_amount
 from dlrt.surgery.decomposed import DECOMPOSABLE, make_row, recompose
 from dlrt.surgery.rebuild import rebuild
 from dlrt.surgery.recurrent import project_recurrent, restore_recurrent
@@ -74,9 +74,9 @@ def decompose(
             f"`structure` must be one of {list(_STRUCTURES)}. Received: "
             f"structure={structure!r}"
         )
-    checked_amount(orthogonality, "orthogonality")
+    check_amount(orthogonality, "orthogonality")
     if is_number(sparsity):
-        regularizer: Any = Hoyer(checked_amount(float(sparsity), "sparsity"))
+        regularizer: Any = Hoyer(check_amount(float(sparsity), "sparsity"))
     else:
         regularizer = keras.regularizers.get(sparsity)
     check_built(model)

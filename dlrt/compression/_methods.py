@@ -1,33 +1,10 @@
-"""Methods of compression: names for a structure and an allocation."""
+"""Which structure and which allocation a compression uses."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from dlrt.compression._allocation import Allocation, allocation_names
 from dlrt.compression.structures import structure_names
-
-
-class Method(NamedTuple):
-    """A way to compress: what kernels become, and which layer gets which rank.
-
-    Attributes:
-        structure: Name of a structure.
-        allocation: Name of an allocation, or a function.
-        with_data: The allocation where data is given, if it is another.
-    """
-
-    structure: str
-    allocation: str | Allocation
-    with_data: str | None = None
-
-
-METHODS = {
-    "svd": Method("pointwise", "ratio"),
-    "alds": Method("grouped", "error"),
-    "tucker": Method("tucker", "error"),
-    "cp": Method("cp", "error", "sensitivity"),
-    "dlrt": Method("manifold", "error"),
-    "hoyer": Method("pointwise", "error"),
-}
+from dlrt_names.compression import METHODS, Method
 
 
 def method_names() -> tuple[str, ...]:

@@ -18,12 +18,12 @@ from dlrt.compression._allocation import (
 )
 from dlrt.compression._budget import Budget
 from dlrt.compression._candidates import Candidate, Plan
-from dlrt.compression._methods import Method
 from dlrt.compression._selected import check_finite, select_layers
 from dlrt.compression.structures import Choice
 from dlrt.layers import ProjectedRNN
 from dlrt.surgery.recurrent import project_recurrent, types_of_products
 from dlrt.surgery.selection import LayerFilter, names_of_owners
+from dlrt_names.compression import Method
 
 
 class Planner(NamedTuple):

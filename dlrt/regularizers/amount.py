@@ -6,7 +6,7 @@ from typing import Any
 from dlrt.checks import is_number
 
 
-def checked_amount(amount: Any, name: str = "amount") -> float:
+def check_amount(amount: Any, name: str = "amount") -> float:
     """The factor of a penalty, the argument of a name.
 
     Raises:

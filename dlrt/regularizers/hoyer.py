@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from dlrt.regularizers.amount import checked_amount
+from dlrt.regularizers.amount import check_amount
 
 Tensor = Any
 
@@ -39,7 +39,7 @@ class Hoyer(keras.regularizers.Regularizer):
     """
 
     def __init__(self, amount: float = 0.1, squared: bool = False) -> None:
-        self.amount = checked_amount(amount)
+        self.amount = check_amount(amount)
         self.squared = squared
 
     def __call__(self, x: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from dlrt import linalg
-from dlrt.regularizers.amount import checked_amount
+from dlrt.regularizers.amount import check_amount
 
 Tensor = Any
 
@@ -37,7 +37,7 @@ class Orthogonality(keras.regularizers.Regularizer):
     """
 
     def __init__(self, amount: float = 1.0, axis: int = -1) -> None:
-        self.amount = checked_amount(amount)
+        self.amount = check_amount(amount)
         if not isinstance(axis, int) or isinstance(axis, bool):
             raise ValueError(f"`axis` must be an integer. Received: axis={axis!r}")
         self.axis = axis

@@ -7,6 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from dlrt_names.compression import ALLOCATIONS as ALLOCATIONS
+from dlrt_names.compression import METHODS as _METHODS
+from dlrt_names.compression import STRUCTURES
 from experiments.cli.checks import at_least_one, one_of, option, require
 from experiments.images.config import (
     LANGUAGE_MODELS,
@@ -21,10 +24,10 @@ SUBCOMMAND = "compress"
 
 HOYER, CP = "hoyer", "cp"
 _HOYER_SETTINGS = ("svd_epochs", "sparsity", "orthogonality")
-METHODS = ("svd", "alds", "tucker", CP, "dlrt", HOYER)
-SCHEMES = ("pointwise", "separable", "grouped", "tucker", CP)
+METHODS = tuple(_METHODS)
+# Low-rank layers come with the method "dlrt" alone.
+SCHEMES = tuple(name for name in STRUCTURES if name != "manifold")
 SENSITIVITY = "sensitivity"
-ALLOCATIONS = ("ratio", "error", SENSITIVITY)
 BUDGETS = ("ratio", "parameters", "flops", "error", "ranks")
 # How many times fewer parameters.
 PRESETS = {"light": 2.0, "medium": 4.0, "strong": 8.0}

@@ -92,7 +92,8 @@ def test_budgets_are_kept_and_nothing_of_use_is_left(problem, more):
             assert last or table.costs[i + 1] - table.costs[i] > left
     # What is more does no harm.
     largest = [
-        largest_error(tables, allocate_by_error(tables, b)) for b in (limit, limit + more)
+        largest_error(tables, allocate_by_error(tables, b))
+        for b in (limit, limit + more)
     ]
     assert largest[1] <= largest[0]
 

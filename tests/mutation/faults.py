@@ -271,7 +271,10 @@ FAULTS: list[Fault] = [
             "yield one._replace(times=call.times)",
         ),
     ),
-    *_in("dlrt/compression/_spectral.py", "tests/compression/test_spectral.py")(
+    *_in(
+        "dlrt/compression/structures/_spectral.py",
+        "tests/compression/test_spectral.py",
+    )(
         (
             "rounding makes roots of negative numbers",
             "np.sqrt(np.maximum(squares, 0.0))",
@@ -291,8 +294,8 @@ FAULTS: list[Fault] = [
     *_in("dlrt/compression/_allocation.py", "tests/compression/test_allocation.py")(
         (
             "a budget that is met exactly counts as exceeded",
-            "if _cost(tables, choose(levels[middle])) <= limit:",
-            "if _cost(tables, choose(levels[middle])) < limit:",
+            "if _add_costs(tables, choose(levels[middle])) <= limit:",
+            "if _add_costs(tables, choose(levels[middle])) < limit:",
         ),
         (
             "what is left goes to any layer, whatever its share",

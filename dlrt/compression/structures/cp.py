@@ -184,9 +184,9 @@ def _convolve_along(layer: Layer, axis: int) -> list[Layer]:
     )
     if stride == 1 or not plane:
         return [convolution]
-    # Without oneDNN, and on GPUs, TensorFlow's depthwise convolutions have one stride
-    # for both axes. So the other axis is repeated before, and the stride skips what
-    # was put in. Grouped convolutions take ten times as long on a CPU.
+    # Without oneDNN, TensorFlow's depthwise convolutions have one stride for both axes.
+    # So the other axis is repeated first, and the stride skips what was put in. Grouped
+    # convolutions take more than ten times as long on a CPU.
     repeated = keras.layers.UpSampling2D(
         (1, stride) if axis == 0 else (stride, 1),
         data_format=layer.data_format,
