@@ -8,7 +8,6 @@ that was. Without faults the tests must pass: `sh run_scripts/test.sh`.
 import argparse
 import concurrent.futures
 import multiprocessing
-import os
 import queue
 import re
 import shutil
@@ -18,8 +17,8 @@ import tempfile
 import time
 from pathlib import Path
 
-import pytest
 from mutation.faults import FAULTS, Fault, planted
+from mutation.running import run_tests
 
 ROOT = Path(__file__).resolve().parents[2]
 # A fault may lead to a loop without end.
@@ -127,19 +126,6 @@ def first_failure(fault: Fault, copy: Path, *options: str) -> str | None:
         sys.exit(f"pytest could not run {fault.tests}:\n{said}")
     failed = re.search(r"^(?:FAILED|ERROR) (\S+)", said, re.MULTILINE)
     return failed[1] if failed else "the tests can't be collected"
-
-
-def run_tests(copy: Path, words: list[str], report: Path) -> None:
-    """Runs pytest in a copy, and ends the process as it ends."""
-    with report.open("w", encoding="utf-8") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-    os.chdir(copy)
-    os.environ["PYTHONPATH"] = str(copy)
-    # A cached module may be as old and as long as the one with a fault.
-    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
-    sys.dont_write_bytecode = True
-    sys.exit(int(pytest.main(words)))
 
 
 if __name__ == "__main__":
