@@ -32,7 +32,7 @@ def nothing(model):
 
 
 @pytest.mark.parametrize("structure", STRUCTURES)
-@pytest.mark.parametrize("budget", [{"ratio": 2}, {"error": 0.6}], ids=str)
+@pytest.mark.parametrize("budget", [{"ratio": 2}, *slow({"error": 0.6})], ids=str)
 def test_without_training_it_is_as_at_once(structure, budget):
     model = network()
     options = {"structure": structure, "fine_tune": nothing}

@@ -269,6 +269,7 @@ def test_compressed_on_the_manifold_it_trains():
     assert_same_outputs(dense, low_rank, 1e-5)
 
 
+@pytest.mark.slow
 def test_what_is_compressed_is_compressed_further():
     model = stacked()
     once, _ = dlrt.compress(model, "svd", {"error": 0.7})

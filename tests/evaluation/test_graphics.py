@@ -143,6 +143,7 @@ def test_the_command_writes_every_graphic(tmp_path, matrix, capsys):
         assert path.read_bytes().startswith(start)
 
 
+@pytest.mark.slow
 def test_the_same_drawing_is_the_same_file(tmp_path):
     def save(name):
         written = style.save(draw, tmp_path / name)

@@ -414,6 +414,7 @@ def test_tables(folder, tmp_path):
     assert float(layers[0]["error"]) == pytest.approx(layers_of(4)[0]["error"])
 
 
+@pytest.mark.slow
 def test_figures_and_report(folder, tmp_path, capsys):
     run = folder / "low-rank-alds-4-seed0"
     figures = ["figures", str(run), "--output", str(tmp_path), "--kinds", "images"]

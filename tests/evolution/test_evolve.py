@@ -70,6 +70,7 @@ class TestThreshold:
         history = fit(model, 2, Evolve(X, threshold=0.0))
         assert history["width/a"] == [5, 5]
 
+    @pytest.mark.slow
     def test_start_every_and_stop(self):
         changes = []
 
@@ -100,6 +101,7 @@ class TestLimit:
             # One channel more or less.
             assert 0.7 * wanted < got <= wanted
 
+    @pytest.mark.slow
     def test_of_memory(self):
         model = network()
         limit = 10_000

@@ -135,6 +135,7 @@ class TestNetwork:
         assert float(sum(model.losses)) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.slow
 class TestRuns:
     def test_log_and_models(self, folder):
         directory = folder / "runs" / NAME
@@ -227,6 +228,7 @@ class TestRuns:
 MODEL_SIZE = 160 + 2 * 4 * (2 * 16 * 16 + 16) + 170
 
 
+@pytest.mark.slow
 class TestWrongInput:
     @pytest.mark.parametrize(
         ("settings", "part"),

@@ -191,6 +191,7 @@ class TestRuns:
         expected = accuracy_after_svd(weights, rank=6)
         assert row["test_accuracy"] == pytest.approx(expected, abs=1e-6)
 
+    @pytest.mark.slow
     @pytest.mark.tensorflow_only
     def test_train_from_prune_trains_a_dense_network_once(self, logs, capsys):
         assert run("train-from-prune", logs, "-e", 1, "-s", 6) == 0
@@ -446,6 +447,7 @@ class TestBadInput:
             assert "--log-dir" in line
             assert str(path) in line
 
+    @pytest.mark.slow
     def test_runs_that_exist(self, logs, capsys):
         options = ("-s", 4, "-e", 2, "--run-name", "run")
         assert run("fixed-rank", logs, *options) == 0

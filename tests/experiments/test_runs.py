@@ -14,6 +14,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
+from conftest import slow
 
 import dlrt
 from dlrt.callbacks import read_history
@@ -298,10 +299,12 @@ def low_rank(rank=2, units=5):
     ("sizes", "loss", "epoch", "message"),
     [
         ({}, None, 1, "of the last epoch in the log, 3, but finds that of epoch 1"),
-        ({}, None, 4, "of the last epoch in the log, 3, but finds that of epoch 4"),
         ({"rank": 3}, None, 3, "of the run in the log"),
-        ({"units": 6}, None, 2, "of the run in the log"),
-        ({}, 0.25, 3, "of the run in the log"),
+        *slow(
+            ({}, None, 4, "of the last epoch in the log, 3, but finds that of epoch 4"),
+            ({"units": 6}, None, 2, "of the run in the log"),
+            ({}, 0.25, 3, "of the run in the log"),
+        ),
     ],
 )
 def test_a_checkpoint_of_something_else(settings, sizes, loss, epoch, message):

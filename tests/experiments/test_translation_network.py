@@ -83,6 +83,7 @@ def test_ranks_are_bounded_by_what_a_projection_can_have():
     assert len(ranks) == 2 * 6 + 2 * 10 + 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["low-rank embeddings", *slow("dense", "low-rank")])
 def test_a_saved_network_is_the_same(kind, tmp_path):
     model, x = make(**KINDS[kind]), tokens()
@@ -119,6 +120,7 @@ def test_a_short_warm_up_makes_no_larger_learning_rate():
     np.testing.assert_allclose(peak(16_000), peak(10) / 2, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_low_rank_kernels_start_with_no_larger_singular_values_than_dense_ones():
     sizes = {**SIZES, "dim": 64, "feed_forward": 256}
     keras.utils.set_random_seed(0)

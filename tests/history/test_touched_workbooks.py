@@ -6,6 +6,7 @@ from xml.dom import minidom
 
 import openpyxl
 import pytest
+from conftest import slow
 from openpyxl.chart import LineChart, Reference
 from openpyxl.comments import Comment
 from openpyxl.formatting.rule import CellIsRule
@@ -208,7 +209,7 @@ def check_package(path):
                 assert numbers == sorted(set(numbers))
 
 
-@pytest.mark.parametrize("resume", [False, True])
+@pytest.mark.parametrize("resume", [True, *slow(False)])
 @pytest.mark.parametrize(("add", "check"), ADDITIONS)
 def test_what_others_add_stays(path, resume, add, check):
     log = HistoryLog(path, SETTINGS)

@@ -11,6 +11,7 @@ from keras import ops
 
 import dlrt
 from dlrt import accounting
+from dlrt.backend.autodiff import vector_jacobian
 from dlrt.layers import (
     LowRankEinsumDense,
     LowRankEmbedding,
@@ -74,6 +75,22 @@ def test_gradients_are_galerkin_gradients(case):
             np.testing.assert_allclose(
                 found[id(part.bias)], expected[id(other.bias)], atol=1e-8
             )
+
+
+def test_gradients_of_inputs_are_those_of_the_keras_layer(case):
+    if case.vocabulary:
+        pytest.skip("integers have no gradients")
+    low_rank = case.make(rank=2, dtype="float64")
+    dense = case.make_keras(low_rank, dtype="float64")
+    x = [ops.convert_to_tensor(part) for part in case.inputs(dtype="float64")]
+    shape = tuple(low_rank(*x, **case.call).shape)
+    dy = ops.convert_to_tensor(np.random.default_rng(2).normal(size=shape))
+    found, expected = (
+        vector_jacobian(lambda *x, f=layer: f(*x, **case.call), tuple(x), dy)
+        for layer in (low_rank, dense)
+    )
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(array(one), array(other), atol=1e-8)
 
 
 def test_room_beyond_the_rank_changes_nothing(case):

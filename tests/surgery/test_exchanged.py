@@ -455,12 +455,21 @@ CALLS = {
 }
 
 
+QUICK = ("keywords", "flags", "nested", "shaped")
+
+
 def values(outputs):
     return [ops.convert_to_numpy(y) for y in keras.tree.flatten(outputs)]
 
 
 @pytest.mark.parametrize("dtype", ["float32", *slow("mixed_bfloat16")])
-@pytest.mark.parametrize("kind, call", CALLS.values(), ids=CALLS)
+@pytest.mark.parametrize(
+    "kind, call",
+    [
+        pytest.param(*case, id=name, marks=() if name in QUICK else pytest.mark.slow)
+        for name, case in CALLS.items()
+    ],
+)
 def test_every_call_of_a_layer_works_on_its_copy(tmp_path, kind, call, dtype):
     layer = kind(name="block", dtype=dtype)
     x, context = keras.Input((16,)), keras.Input((16,))

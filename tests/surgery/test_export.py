@@ -185,7 +185,7 @@ def test_compressed_models(tmp_path, structure, format):
 
 @pytest.mark.parametrize("format", ON_BACKEND)
 @pytest.mark.parametrize(
-    "make", [low_rank, two_inputs, subclassed, compressed_subclass]
+    "make", [low_rank, compressed_subclass, *slow(two_inputs, subclassed)]
 )
 def test_low_rank_models(tmp_path, make, format):
     model = make()

@@ -130,11 +130,13 @@ def freeze_but_one(model):
 @pytest.mark.parametrize(
     "freeze, layers",
     [
-        (freeze_part, "last"),
         (freeze_part, "attention|nested|last"),
         (freeze_variable, "last"),
-        (freeze_but_one, "last"),
-        (freeze_but_one, "attention|nested|last"),
+        *slow(
+            (freeze_part, "last"),
+            (freeze_but_one, "last"),
+            (freeze_but_one, "attention|nested|last"),
+        ),
     ],
 )
 def test_what_is_frozen_stays_frozen(freeze, layers):
@@ -201,6 +203,7 @@ def opaque():
     return fill(keras.Model(x, keras.layers.Dense(12, name="last")(y)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [
@@ -308,7 +311,7 @@ def tied_between_heads():
 
 
 @pytest.mark.parametrize(
-    "layers", ["hidden", "embedding", "within", "embedding|within|hidden"]
+    "layers", ["embedding|within|hidden", *slow("hidden", "embedding", "within")]
 )
 @pytest.mark.parametrize(
     "make", [tied, lambda: tied(2), tied_between_heads], ids=["head", "heads", "both"]
