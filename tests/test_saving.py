@@ -118,12 +118,10 @@ def test_one_fit_equals_two():
 
 
 # With a LossScaleOptimizer, which saves and loads in a way of its own.
-SCALED = [False, pytest.param(True, marks=pytest.mark.tensorflow_only)]
+SCALED = [False, pytest.param(True, marks=[SLOW, pytest.mark.tensorflow_only])]
 
 
-@pytest.mark.parametrize(
-    "scaled", [SCALED[0], *slow(SCALED[1])], ids=["plain", "scaled"]
-)
+@pytest.mark.parametrize("scaled", SCALED, ids=["plain", "scaled"])
 def test_a_checkpoint_in_mid_run_has_the_exact_ranks(tmp_path, scaled):
     """Saved files say the rank, not the room that the variables have at the time."""
     seen = []
