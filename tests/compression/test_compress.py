@@ -145,7 +145,7 @@ def test_full_ranks_reproduce_the_model(model, structure):
     assert all(row.error < 1e-6 for row in report.layers)
 
 
-@pytest.mark.parametrize("method", ["svd", "alds", "cp"])
+@pytest.mark.parametrize("method", ["svd", *slow("alds", "cp")])
 def test_the_whole_budget_is_the_model(model, method):
     for budget in ({"ratio": 1}, {"error": 0.0}, {"flops": 10**12}):
         smaller, report = dlrt.compress(model, method, budget)
@@ -236,7 +236,7 @@ def largest_error(model, method, budget, **options):
     return max(row.error for row in report.layers)
 
 
-@pytest.mark.parametrize("ratio", [1.3, 2, 3])
+@pytest.mark.parametrize("ratio", [2, *slow(1.3, 3)])
 def test_alds_has_the_smallest_largest_error(model, ratio):
     budget = {"ratio": ratio}
     alds = largest_error(model, "alds", budget)
@@ -339,7 +339,7 @@ def test_convolutions_with_groups(type_):
 # with strides and few channels, at odd batch sizes.
 @pytest.mark.parametrize("padding", ["same", *slow("valid")])
 @pytest.mark.parametrize("strides", [*slow(2), (3, 1)])
-@pytest.mark.parametrize("size", [1, (1, 3), (3, 1), 3])
+@pytest.mark.parametrize("size", [1, (3, 1), *slow(((1, 3),), 3)])
 @pytest.mark.parametrize("structure, groups", [("grouped", 2), ("separable", 1)])
 def test_strides_are_not_those_of_narrow_convolutions(
     structure, groups, size, strides, padding

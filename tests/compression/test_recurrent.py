@@ -87,7 +87,7 @@ def test_the_whole_budget_is_the_model(method):
     assert_same_outputs(same, model, 1e-6)
 
 
-@pytest.mark.parametrize("method", ["svd", "alds", "tucker", "cp"])
+@pytest.mark.parametrize("method", ["alds", "tucker", *slow("svd", "cp")])
 @pytest.mark.parametrize("kind", ["flops", *slow("parameters")])
 def test_budgets_are_kept(method, kind):
     model = stacked(LENGTH)
@@ -202,7 +202,7 @@ def test_ranks_are_given_for_kernels():
         dlrt.compress(one(), "svd", {"ranks": {"rnn": 3}})
 
 
-@pytest.mark.parametrize("structure", ["pointwise", "separable"])
+@pytest.mark.parametrize("structure", ["pointwise", *slow("separable")])
 def test_kernels_as_singular_vectors_and_values(structure):
     model = stacked()
     decomposed = dlrt.decompose(model, structure=structure)
@@ -319,6 +319,7 @@ def test_one_by_one(freeze):
     )
 
 
+@pytest.mark.slow
 def test_sensitivity_takes_the_loss_of_the_model():
     model = keras.Sequential(
         [keras.Input((LENGTH, 8)), layers.LSTM(12, name="rnn"), layers.Dense(12)]

@@ -72,6 +72,7 @@ def test_ranks_are_in_proportion_to_losses(scale):
     assert abs(found["first"] - share * sum(found.values())) <= 1
 
 
+@pytest.mark.slow
 def test_sizes_can_have_a_share():
     model = two_branches()
     data = data_for(model)
@@ -91,7 +92,7 @@ def test_penalties_are_no_part_of_the_loss():
     assert ranks(reports[0]) == ranks(reports[1])
 
 
-@pytest.mark.parametrize("allocation", [None, "sensitivity"])
+@pytest.mark.parametrize("allocation", ["sensitivity", *slow(None)])
 def test_the_loss_is_that_of_the_compilation(allocation):
     model = two_branches()
     model.compile("sgd", "mse")

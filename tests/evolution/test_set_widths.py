@@ -331,6 +331,7 @@ def test_several_inputs():
     assert_same_outputs(model, data, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow_only
 def test_exported(tmp_path):
     import tensorflow as tf

@@ -23,8 +23,6 @@ QUICK = {
     *((method, "lenet5") for method in method_names()),
     ("tucker", "resnet8"),
     ("svd", "lstm"),
-    ("cp", "cnn"),
-    ("dlrt", "alexnet"),
 }
 
 

@@ -105,6 +105,7 @@ class TestRuns:
         assert model.count_params() == rows[0]["parameters prediction"]
         assert (logs / DENSE / "best.keras").exists()
 
+    @pytest.mark.slow
     def test_fine_tuning_and_tests(self, logs, capsys):
         settings = ("--method", "alds", "--preset", "strong", "--train", "--test")
         assert run(logs, *settings, "-e", 2, "--learning-rate", 1e-3) == 0

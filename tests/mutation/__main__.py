@@ -124,7 +124,7 @@ def first_failure(fault: Fault, copy: Path, *options: str) -> str | None:
     said = report.read_text(encoding="utf-8")
     if process.exitcode not in NOTICED:
         sys.exit(f"pytest could not run {fault.tests}:\n{said}")
-    failed = re.search(r"^(?:FAILED|ERROR) (\S+)", said, re.MULTILINE)
+    failed = re.search(r"^(?:FAILED|ERROR) (.+?)(?: - |$)", said, re.MULTILINE)
     return failed[1] if failed else "the tests can't be collected"
 
 

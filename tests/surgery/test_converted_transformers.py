@@ -48,6 +48,7 @@ def test_a_transformer_at_full_rank_scores_the_same():
         assert new.get_config() == old.get_config()
 
 
+@pytest.mark.slow
 def test_a_converted_transformer_has_truncated_kernels(tmp_path):
     model, x = transformer(), sentences()
     low_rank = dlrt.convert(model, rank=5)

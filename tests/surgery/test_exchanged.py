@@ -81,7 +81,7 @@ def functional():
     return keras.Model(x, keras.layers.Dense(3, name="last")(Block(name="block")(x)))
 
 
-MODELS = pytest.mark.parametrize("make", [subclassed, functional])
+MODELS = pytest.mark.parametrize("make", [subclassed, *slow(functional)])
 X = inputs(5, 16)
 
 
