@@ -252,7 +252,7 @@ FAULTS: list[Fault] = [
             "ops.eye(count, dtype=gram.dtype))",
         ),
     ),
-    *_in("dlrt/accounting/parameters.py", "tests/accounting/test_accounting.py")(
+    *_in("dlrt/accounting/parameters.py", "tests/accounting/test_parameters.py")(
         (
             "kernels cost their factors where dense ones are smaller",
             "min(factors, n * m)",
