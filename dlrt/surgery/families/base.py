@@ -90,7 +90,13 @@ class OneKernel(Family):
     A family of a third party's own says which layers it is for, and how the kernel is
     unfolded to a matrix `(n, m)` and folded back, if it is none itself. `make_pair` and
     `fold_pair` are for the two layers that multiply with `(n, r)` and `(r, m)`.
+
+    Attributes:
+        dense_only: Arguments of the dense layer that the low-rank layer does not take,
+            besides constraints of the kernel and what quantisation adds.
     """
+
+    dense_only: tuple[str, ...] = ()
 
     def unfold(self, layer: Layer, kernel: np.ndarray) -> np.ndarray:
         """The matrix `(n, m)` of the kernel of a dense layer."""
@@ -125,7 +131,8 @@ class OneKernel(Family):
 
     def to_low_rank(self, layer: Layer, factors: list[Factors]) -> Replacement:
         (kept,) = factors
-        config = config_of(layer, KERAS_ONLY, rank=kept.s.shape[0])
+        without = (*KERAS_ONLY, *self.dense_only)
+        config = config_of(layer, without, rank=kept.s.shape[0])
         weights = [*map(np.asarray, kept), *bias_of(layer)]
         return Replacement(self.low_rank_type.from_config(config), weights)
 
