@@ -102,7 +102,7 @@ def collect(paths: Sequence[Path], unfinished: bool = False) -> Collection:
                 what = f"{_shown(log.path)} is of the same network"
                 problems.append(Problem(other.path, what, "it is left out"))
         key = (*_network(log), log.seed)
-        why = _why_not(log, unfinished)
+        why = _explain_exclusion(log, unfinished)
         if why is not None:
             problems.append(Problem(log.path, why, "it is in no mean"))
             excluded.append(log)
@@ -113,8 +113,8 @@ def collect(paths: Sequence[Path], unfinished: bool = False) -> Collection:
         else:
             known[key] = log.path
             logs.append(log)
-    dense, transformed, pictured = _apart(logs)
-    others = _apart(excluded)
+    dense, transformed, pictured = _part_by_kind(logs)
+    others = _part_by_kind(excluded)
     return Collection(
         logs=dense,
         excluded=others[0],
@@ -133,24 +133,24 @@ def _finality(log: Log) -> tuple[bool, int]:
 
 def _network(log: Log) -> tuple:
     """What the runs of a network have in common."""
-    if transformers.is_one(log.configuration):
-        return transformers.network(log.configuration)
-    if images.is_one(log.configuration):
-        return images.network(log.configuration)
+    if transformers.is_run(log.configuration):
+        return transformers.find_network(log.configuration)
+    if images.is_run(log.configuration):
+        return images.find_network(log.configuration)
     return log.setting, log.width, log.rank
 
 
-def _apart(logs: Iterable[Log]) -> tuple[tuple[Log, ...], ...]:
+def _part_by_kind(logs: Iterable[Log]) -> tuple[tuple[Log, ...], ...]:
     """The logs of hidden layers, those of transformers, and those for images."""
     parts: tuple[list[Log], ...] = ([], [], [])
     for log in logs:
-        kinds = (transformers.is_one, images.is_one)
-        found = [is_one(log.configuration) for is_one in kinds]
+        kinds = (transformers.is_run, images.is_run)
+        found = [is_run(log.configuration) for is_run in kinds]
         parts[found.index(True) + 1 if any(found) else 0].append(log)
     return tuple(map(tuple, parts))
 
 
-def _why_not(log: Log, unfinished: bool) -> str | None:
+def _explain_exclusion(log: Log, unfinished: bool) -> str | None:
     """Why a log is in no mean, if so."""
     if log.diverged is not None:
         return f"it diverged: a loss of epoch {log.diverged} is not finite"

@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 
 from dlrt_names.log_schema import PARAMETERS
-from evaluation.images import KINDS, Network, network
+from evaluation.images import KINDS, Network, find_network
 from evaluation.logs import Log, Setting
-from evaluation.series import Cell, grouped, none_first, singular, words
+from evaluation.series import Cell, group, none_first, singular, words
 
 Networks = Mapping[Network, Cell]
 
@@ -88,7 +88,7 @@ class Point(NamedTuple):
 
 def networks(logs: Iterable[Log], excluded: Iterable[Log] = ()) -> dict[Network, Cell]:
     """Every network and its runs: by images, architecture, kind, and how large."""
-    return grouped(logs, excluded, lambda log: network(log.configuration), _order)
+    return group(logs, excluded, lambda log: find_network(log.configuration), _order)
 
 
 def families(cells: Networks) -> dict[tuple[str, str], dict[Network, Cell]]:
@@ -185,7 +185,7 @@ def stages(log: Log) -> dict[str, dict[str, float]]:
     Of the epochs, that with the best validation accuracy counts, the model of which is
     kept. What was measured afterwards goes before what was logged.
     """
-    if network(log.configuration).kind != COMPRESSED:
+    if find_network(log.configuration).kind != COMPRESSED:
         return {TRAINED: _logged(log, log.selected())}
     found = {}
     if log.epochs[0] == 0:

@@ -96,7 +96,7 @@ class Network(NamedTuple):
     samples: float | None = None
 
 
-def is_one(configuration: Mapping[str, Any]) -> bool:
+def is_run(configuration: Mapping[str, Any]) -> bool:
     """Whether a configuration is that of a run on images."""
     return (
         configuration.get("experiment") in _EXPERIMENTS
@@ -107,12 +107,12 @@ def is_one(configuration: Mapping[str, Any]) -> bool:
 def compresses(configuration: Mapping[str, Any]) -> bool:
     """Whether a configuration is that of a run that makes a network smaller."""
     return (
-        is_one(configuration)
+        is_run(configuration)
         and _SUBCOMMANDS.get(configuration.get("subcommand", "")) == "compressed"
     )
 
 
-def network(configuration: Mapping[str, Any]) -> Network:
+def find_network(configuration: Mapping[str, Any]) -> Network:
     """What a configuration sheet says about the network.
 
     Raises:

@@ -160,7 +160,7 @@ class Log:
         )
 
 
-def network(
+def find_network(
     test: str, file: str, configuration: Mapping[str, Any]
 ) -> tuple[Setting, int, int | None, int | None, tuple[str, ...]]:
     """What a folder, a file name and a configuration sheet say together.

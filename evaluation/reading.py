@@ -23,7 +23,7 @@ from dlrt_names.log_schema import (
     WIDTH,
 )
 from evaluation import images, transformers
-from evaluation.logs import Log, Setting, Unusable, network
+from evaluation.logs import Log, Unusable, find_network
 from experiments.archive import old_csv
 from experiments.mnist import published_results
 from experiments.runs.log_format import LOGS, expected_epochs
@@ -50,15 +50,18 @@ def read(path: Path) -> Log:
         rows, configuration = _read_workbook(path)
     if not rows:
         raise Unusable("it has no epoch yet")
-    if transformers.is_one(configuration):
+    metrics: Sequence[str] = METRICS
+    width = rank = None
+    seed, remarks = configuration.get("seed"), ()
+    if transformers.is_run(configuration):
         metrics = transformers.METRICS
-        setting, width, rank, seed, remarks = _transformer(configuration)
-    elif images.is_one(configuration):
-        metrics = METRICS
-        setting, width, rank, seed, remarks = _image_network(configuration)
+        found = transformers.find_network(configuration)
+        setting, width, rank = found.setting, found.dim, found.rank
+    elif images.is_run(configuration):
+        setting = images.find_network(configuration).setting
     else:
-        metrics = METRICS
-        setting, width, rank, seed, remarks = network(test, path.stem, configuration)
+        found = find_network(test, path.stem, configuration)
+        setting, width, rank, seed, remarks = found
     epochs = np.array([row[EPOCH] for row in rows])
     columns = _columns(rows, metrics)
     original = path.suffix == ".csv" or CONVERTED in configuration
@@ -89,20 +92,6 @@ def read(path: Path) -> Log:
         layers=layers,
         tests=tests,
     )
-
-
-def _transformer(
-    configuration: Mapping[str, Any],
-) -> tuple[Setting, int, int | None, int | None, tuple[str, ...]]:
-    found = transformers.network(configuration)
-    return found.setting, found.dim, found.rank, configuration.get("seed"), ()
-
-
-def _image_network(
-    configuration: Mapping[str, Any],
-) -> tuple[Setting, None, None, int | None, tuple[str, ...]]:
-    setting = images.network(configuration).setting
-    return setting, None, None, configuration.get("seed"), ()
 
 
 def _compression(

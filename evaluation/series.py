@@ -108,7 +108,7 @@ def series_over(axis: str, collection: Collection) -> list[Series]:
 
 def cells_of(collection: Collection) -> dict[Key, Cell]:
     """Every network and its runs, dense ones first, then by rank, then by width."""
-    return grouped(
+    return group(
         collection.logs,
         collection.excluded,
         key=lambda log: Key(log.setting, log.width, log.rank),
@@ -116,7 +116,7 @@ def cells_of(collection: Collection) -> dict[Key, Cell]:
     )
 
 
-def grouped(
+def group(
     logs: Iterable[Log],
     excluded: Iterable[Log],
     key: Callable[[Log], K],

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from evaluation.logs import Log
-from evaluation.series import Cell, Key, grouped, labels, none_first
+from evaluation.series import Cell, Key, group, labels, none_first
 from evaluation.statistics import over_epochs
-from evaluation.transformers import Network, network
+from evaluation.transformers import Network, find_network
 
 _WORDS = {
     "layers": "{} layers",
@@ -27,7 +27,9 @@ _WORDS = {
 
 def networks(logs: Iterable[Log], excluded: Iterable[Log] = ()) -> dict[Network, Cell]:
     """Every network and its runs: dense ones, then by rank, then by tolerance."""
-    return grouped(logs, excluded, lambda log: network(log.configuration), none_first)
+    return group(
+        logs, excluded, lambda log: find_network(log.configuration), none_first
+    )
 
 
 def names(keys: Sequence[Network]) -> list[str]:

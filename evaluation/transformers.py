@@ -75,12 +75,12 @@ class Projection(NamedTuple):
     order: tuple
 
 
-def is_one(configuration: Mapping[str, Any]) -> bool:
+def is_run(configuration: Mapping[str, Any]) -> bool:
     """Whether a configuration is that of a transformer's run."""
     return configuration.get("experiment") == _EXPERIMENT
 
 
-def network(configuration: Mapping[str, Any]) -> Network:
+def find_network(configuration: Mapping[str, Any]) -> Network:
     """What a configuration sheet says about the network.
 
     Raises:
