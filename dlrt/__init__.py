@@ -20,9 +20,9 @@ from dlrt.surgery.convert import convert as convert
 from dlrt.surgery.convert import merge as merge
 from dlrt.surgery.convert import to_dense as to_dense
 from dlrt.surgery.export import export as export
-from dlrt.training.capacity import compact as compact
-from dlrt.training.capacity import resize as resize
 from dlrt.training.model import Model as Model
+from dlrt.training.resize import compact as compact
+from dlrt.training.resize import resize as resize
 
 try:
     __version__ = metadata.version("dlrt")

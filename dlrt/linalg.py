@@ -7,14 +7,17 @@ back. Non-finite input gives NaN output, never an exception out of a compiled gr
 
 A *basis* is an `(n, r)` matrix whose columns are orthonormal, or zero: zero columns
 are directions that are not in use. All functions accept them. Leading dimensions, if
-any, are batch dimensions: equal-shaped layers share one small decomposition.
+any, are batch dimensions: equal-shaped layers share one small decomposition. What is
+said of a basis or its increment holds for a `Ragged` batch of them as well.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import keras
 from keras import ops
+
+from dlrt.ragged import Ragged, stack_each
 
 Tensor = Any
 
@@ -58,12 +61,12 @@ def epsilon(tensor: Tensor) -> float:
 
 def transpose(matrix: Tensor) -> Tensor:
     """Swaps rows and columns; batch dimensions stay."""
-    return ops.swapaxes(matrix, -1, -2)
+    return matrix.T if isinstance(matrix, Ragged) else ops.swapaxes(matrix, -1, -2)
 
 
-def grams(matrices: Sequence[Tensor]) -> Tensor:
-    """`AᵀA` of matrices `A: (n, r)` of one `r`, in one `(k, r, r)` tensor."""
-    return ops.stack([transpose(matrix) @ matrix for matrix in matrices])
+def used_columns(basis: Tensor) -> Tensor:
+    """Ones for the columns of a basis in use, zeros for zero columns."""
+    return stack_each(lambda u: ops.cast(ops.any(u != 0, axis=-2), u.dtype), basis)
 
 
 def basis_rank(basis: Tensor) -> Tensor:
@@ -99,6 +102,9 @@ def svd(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     Returns:
         `u: (n, k)`, `s: (k,)` in descending order and `vh: (k, m)`, `k = min(n, m)`.
     """
+    if isinstance(matrix, Ragged):
+        u, s, vh = zip(*map(svd, matrix.parts), strict=True)
+        return Ragged(u), ops.stack(s), ops.stack(vh)
     u, s, vh = ops.svd(_promote(matrix), full_matrices=False)
     return _cast_like(u, matrix), _cast_like(s, matrix), _cast_like(vh, matrix)
 
@@ -131,6 +137,8 @@ def orthonormalize(matrix: Tensor) -> Tensor:
     Returns:
         `(n, r)` with orthonormal columns.
     """
+    if isinstance(matrix, Ragged):
+        return Ragged(tuple(map(orthonormalize, matrix.parts)))
     prepared = _promote(matrix)
     scale = magnitude(prepared)
     q, _ = ops.qr(prepared / scale)
@@ -178,10 +186,8 @@ def perpendicular(basis: Tensor, increment: Tensor) -> tuple[Tensor, Tensor]:
     return coordinates, increment - basis @ coordinates
 
 
-def complements(
-    bases: list[Tensor], increments: list[Tensor], exact: bool = False
-) -> list[Complement]:
-    """Directions that increments add to the spans of bases.
+def complement(basis: Tensor, increment: Tensor, exact: bool = False) -> Complement:
+    """Directions that an increment adds to the span of a basis.
 
     The new directions are found from the Gram matrix of the projected increment, an
     `(r, r)` eigenvalue problem, which is several times cheaper than a Householder QR
@@ -191,40 +197,37 @@ def complements(
     bases that were composed of them.
 
     Args:
-        bases: `U: (n, r)`, orthonormal or zero columns, of any `n` and one `r`.
-        increments: `D: (n, r)`, of any size.
+        basis: `U: (n, r)`, orthonormal or zero columns.
+        increment: `D: (n, r)`, of any size.
         exact: Whether to decompose the tall matrices instead: only directions below
             the rounding error of the increment are dropped, and the others are
             orthonormal to machine precision.
     """
-    scales = [magnitude(increment) for increment in increments]
-    unit = [
-        increment / scale for increment, scale in zip(increments, scales, strict=True)
-    ]
-    along, across = zip(*map(perpendicular, bases, unit), strict=True)
+    scale = magnitude(increment)
+    along, across = perpendicular(basis, increment / scale)
     if exact:
-        return list(map(_find_exact_complement, bases, along, across, scales))
-    found = _find_new_directions(grams(across), ops.stack(along))
-    unstacked = (ops.unstack(part, len(bases)) for part in found)
-    parts = zip(across, along, scales, *unstacked, strict=True)
-    return [
-        Complement(across, whitening, along * scale, remainder * scale, active)
-        for across, along, scale, whitening, remainder, active in parts
-    ]
+        across, whitening, remainder, active = _decompose_increment(
+            basis, along, across
+        )
+    else:
+        gram = transpose(across) @ across
+        whitening, remainder, active = _find_new_directions(gram, along)
+    return Complement(across, whitening, along * scale, remainder * scale, active)
 
 
-def _find_exact_complement(
-    basis: Tensor, along: Tensor, across: Tensor, scale: Tensor
-) -> Complement:
-    """A `Complement` whose `perpendicular` is the new basis itself."""
+def _decompose_increment(
+    basis: Tensor, along: Tensor, across: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """A `Complement` without its overlap, whose `perpendicular` is its basis."""
     new, values, _ = svd(across)
-    square = ops.sum(ops.square(values)) + ops.sum(ops.square(along))
+    square = ops.sum(ops.square(values), -1) + ops.sum(ops.square(along), axis=(-2, -1))
     rounding = 100 * epsilon(values) * ops.sqrt(square)
-    active = ops.cast(values > rounding, values.dtype)
+    active = ops.cast(values > rounding[..., None], values.dtype)
+    columns = active[..., None, :]
     # Removes what rounding has left of the basis in small directions.
-    new = orthonormalize(perpendicular(basis, new * active)[1]) * active
-    remainder = transpose(new) @ across
-    return Complement(new, ops.diag(active), along * scale, remainder * scale, active)
+    new = orthonormalize(perpendicular(basis, new * columns)[1]) * columns
+    whitening = columns * ops.eye(ops.shape(active)[-1], dtype=active.dtype)
+    return new, whitening, transpose(new) @ across, active
 
 
 def _find_new_directions(
@@ -256,29 +259,27 @@ def _find_new_directions(
 
 
 def reorthonormalize(
-    bases: list[Tensor], iterations: int | None = None
-) -> list[tuple[Tensor, Tensor]]:
-    """Removes the departure from orthonormality of nearly orthonormal bases.
+    basis: Tensor, iterations: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """Removes the departure from orthonormality of a nearly orthonormal basis.
 
     By symmetric (Löwdin) orthonormalization `A (AᵀA)^(-1/2)`, which changes the columns
     as little as possible, and an iteration on the `(r, r)` Gram matrix (see `roots`).
     Zero columns stay zero.
 
     Args:
-        bases: `A: (n, r)`, of any `n` and one `r`.
+        basis: `A: (n, r)`.
         iterations: Number of iterations; each squares the error. By default as many as
-            bring the largest error that `complements` leaves, 0.06, below 1e-5 in
+            bring the largest error that `complement` leaves, 0.06, below 1e-5 in
             single precision and to rounding in double precision.
 
     Returns:
-        For each, the orthonormal basis `Q: (n, r)` and the root `(r, r)`, with
-        `A = Q @ root`.
+        The orthonormal basis `Q: (n, r)` and the root `(r, r)`, with `A = Q @ root`.
     """
     if iterations is None:
-        iterations = 4 if at_least_float32(bases[0].dtype) == "float64" else 2
-    found = roots(grams(bases), iterations)
-    parts = zip(bases, *(ops.unstack(part, len(bases)) for part in found), strict=True)
-    return [(basis @ inverse_root, root) for basis, root, inverse_root in parts]
+        iterations = 4 if at_least_float32(basis.dtype) == "float64" else 2
+    root, inverse_root = roots(transpose(basis) @ basis, iterations)
+    return basis @ inverse_root, root
 
 
 def roots(matrix: Tensor, iterations: int) -> tuple[Tensor, Tensor]:
@@ -334,7 +335,7 @@ def truncation_rank(
 
 def magnitude(matrix: Tensor) -> Tensor:
     """The largest absolute entry, one for a zero matrix, as a `(1, 1)` matrix."""
-    scale = ops.max(ops.absolute(matrix), axis=(-2, -1), keepdims=True)
+    scale = stack_each(lambda a: ops.max(abs(a), (-2, -1), keepdims=True), matrix)
     return ops.where(scale == 0, ops.ones_like(scale), scale)
 
 

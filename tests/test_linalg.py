@@ -7,6 +7,7 @@ from hypothesis.extra.numpy import arrays
 from keras import ops
 
 from dlrt import linalg
+from dlrt.ragged import Ragged
 
 EPSILON = {"float32": 2.0**-23, "float64": 2.0**-52}
 PRECISIONS = ["float32", "float64"]
@@ -175,18 +176,13 @@ NEW_DIRECTIONS = {
 }
 
 
-def complement(basis, increment):
-    (parts,) = linalg.complements([basis], [increment])
-    return parts
-
-
 @pytest.mark.parametrize("kind", list(increments(np.eye(3)[:, :2])))
 @pytest.mark.parametrize("shape", [(30, 5), (7, 5)])
 def test_complement_splits_an_increment(shape, kind, dtype):
     n, r = shape
     given = tensor(orthogonal(n, r, seed=21), dtype)
     increment = tensor(increments(array(given))[kind], dtype)
-    parts = complement(given, increment)
+    parts = linalg.complement(given, increment)
     u, d, eps = array(given), array(increment), EPSILON[dtype]
     basis, active = array(parts.basis), array(parts.active)
     overlap, remainder = array(parts.overlap), array(parts.remainder)
@@ -223,7 +219,7 @@ def test_complement_splits_an_increment(shape, kind, dtype):
 def test_complement_resolves_graded_increments_in_double_precision():
     u = orthogonal(30, 5)
     d = graded(30, 5, smallest=1e-6, seed=11)
-    parts = complement(tensor(u), tensor(d))
+    parts = linalg.complement(tensor(u), tensor(d))
     assert array(parts.active).sum() == 5
     rebuilt = u @ array(parts.overlap) + array(parts.basis) @ array(parts.remainder)
     np.testing.assert_allclose(rebuilt, d, atol=1e-14)
@@ -235,8 +231,9 @@ def test_complement_resolves_graded_increments_in_double_precision():
 def test_complement_of_a_padded_basis_ignores_its_zero_columns(dtype):
     u, d = orthogonal(12, 3), np.random.default_rng(9).normal(size=(12, 3))
     pad = ((0, 0), (0, 2))
-    exact = complement(tensor(u, dtype), tensor(d, dtype))
-    padded = complement(tensor(np.pad(u, pad), dtype), tensor(np.pad(d, pad), dtype))
+    exact = linalg.complement(tensor(u, dtype), tensor(d, dtype))
+    wide, steps = (tensor(np.pad(matrix, pad), dtype) for matrix in (u, d))
+    padded = linalg.complement(wide, steps)
     np.testing.assert_array_equal(array(padded.active), [1, 1, 1, 0, 0])
     np.testing.assert_allclose(
         array(padded.basis @ padded.remainder)[:, :3],
@@ -247,27 +244,25 @@ def test_complement_of_a_padded_basis_ignores_its_zero_columns(dtype):
     np.testing.assert_array_equal(array(padded.overlap)[3:], 0.0)
 
 
-def test_complements_of_several_bases_equal_those_of_each(dtype):
+@pytest.mark.parametrize("exact", [False, True])
+def test_complements_of_several_bases_equal_those_of_each(exact, dtype):
     bases = [orthogonal(n, 3, seed=n) for n in (9, 5)]
     rng = np.random.default_rng(4)
     steps = [rng.normal(size=(9, 3)), 1e-12 * rng.normal(size=(5, 3))[:, [0, 0, 2]]]
-    together = linalg.complements(
-        [tensor(basis, dtype) for basis in bases], [tensor(d, dtype) for d in steps]
-    )
-    for basis, step, parts in zip(bases, steps, together, strict=True):
-        alone = complement(tensor(basis, dtype), tensor(step, dtype))
-        np.testing.assert_array_equal(array(parts.active), array(alone.active))
+    bases = [tensor(basis, dtype) for basis in bases]
+    given = [tensor(step, dtype) for step in steps]
+    together = linalg.complement(Ragged((*bases,)), Ragged((*given,)), exact)
+    for index, step in enumerate(steps):
+        alone = linalg.complement(bases[index], given[index], exact)
+        np.testing.assert_array_equal(
+            array(together.active)[index], array(alone.active)
+        )
         assert_close_relative(
-            array(parts.basis) @ array(parts.remainder),
+            array(together.basis.parts[index]) @ array(together.remainder)[index],
             array(alone.basis @ alone.remainder),
             100 * EPSILON[dtype],
             np.abs(step).max(),
         )
-
-
-def reorthonormalize(basis, iterations=None):
-    ((q, root),) = linalg.reorthonormalize([basis], iterations)
-    return q, root
 
 
 def perturbed(departure, n=20, r=4):
@@ -284,7 +279,7 @@ def test_reorthonormalize_moves_the_least(dtype):
     eps = EPSILON[dtype]
     given = tensor(perturbed(0.1 * eps**0.25), dtype)
     assert departure_of(given) > 100 * eps
-    q, root = reorthonormalize(given)
+    q, root = linalg.reorthonormalize(given)
     assert_orthonormal(q, eps)
     np.testing.assert_allclose(array(q) @ array(root), array(given), atol=20 * eps)
     # Löwdin: the polar factor of the rectangular matrix.
@@ -295,7 +290,7 @@ def test_reorthonormalize_moves_the_least(dtype):
 def test_reorthonormalize_repairs_the_worst_that_complement_leaves(dtype):
     given = tensor(perturbed(0.085), dtype)
     assert 0.05 <= departure_of(given) <= 0.07
-    q, root = reorthonormalize(given)
+    q, root = linalg.reorthonormalize(given)
     assert departure_of(q) <= 1e-5
     # Nothing of a matrix in these coordinates is lost, whatever is left to repair.
     tolerance = {"float32": 1e-5, "float64": 1e-9}[dtype]
@@ -306,13 +301,13 @@ def test_reorthonormalize_squares_the_error_by_each_iteration():
     given = tensor(perturbed(0.1))
     error = [departure_of(given)]
     for iterations in (1, 2, 3):
-        error.append(departure_of(reorthonormalize(given, iterations)[0]))
+        error.append(departure_of(linalg.reorthonormalize(given, iterations)[0]))
         assert 1e-2 * error[-2] ** 2 <= error[-1] <= error[-2] ** 2
 
 
 def test_reorthonormalize_keeps_zero_columns(dtype):
     a = np.pad(orthogonal(9, 3) * (1 + 1e-4), ((0, 0), (0, 2)))
-    q, root = reorthonormalize(tensor(a, dtype))
+    q, root = linalg.reorthonormalize(tensor(a, dtype))
     np.testing.assert_array_equal(array(q)[:, 3:], 0.0)
     assert_orthonormal(array(q)[:, :3], EPSILON[dtype])
     np.testing.assert_allclose(array(q) @ array(root), a, atol=10 * EPSILON[dtype])
@@ -466,10 +461,10 @@ FUNCTIONS = {
     "polar_factor": linalg.polar_factor,
     "inverse": linalg.inverse,
     "frobenius_norm": linalg.frobenius_norm,
-    "complement": lambda a: complement(ops.eye(4, 4, dtype=a.dtype), a).overlap,
-    "complement basis": lambda a: complement(0 * a + 1e-3, a).basis,
-    "complement remainder": lambda a: complement(0 * a + 1e-3, a).remainder,
-    "reorthonormalize": lambda a: reorthonormalize(a)[0],
+    "complement": lambda a: linalg.complement(ops.eye(4, 4, dtype=a.dtype), a).overlap,
+    "complement basis": lambda a: linalg.complement(0 * a + 1e-3, a).basis,
+    "complement remainder": lambda a: linalg.complement(0 * a + 1e-3, a).remainder,
+    "reorthonormalize": lambda a: linalg.reorthonormalize(a)[0],
 }
 
 

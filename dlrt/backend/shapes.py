@@ -29,11 +29,17 @@ def padded(value: Tensor, like: Any) -> Tensor:
     shape = tuple(like.shape)
     if tuple(value.shape) == shape:
         return value
-    have, wanted = ops.shape(value), ops.shape(like)
-    extended = ops.pad(
-        value, [[0, size - h] for size, h in zip(wanted, have, strict=True)]
-    )
-    return with_shape(extended, shape)
+    return with_shape(_extended(value, ops.shape(like)), shape)
+
+
+def padded_to(value: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Zero columns and rows up to a shape."""
+    return with_shape(_extended(value, shape), shape)
+
+
+def _extended(value: Tensor, shape: Any) -> Tensor:
+    have = ops.shape(value)
+    return ops.pad(value, [[0, size - h] for size, h in zip(shape, have, strict=True)])
 
 
 def cropped(value: Tensor, name: str, width: Tensor | int) -> Tensor:

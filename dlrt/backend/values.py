@@ -4,6 +4,7 @@ import contextlib
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 
@@ -26,3 +27,16 @@ def scope_of(variable: keras.Variable) -> Any:
     """Where variables must be made to have a copy on every device that this one has."""
     strategy = getattr(raw(variable), "_distribute_strategy", None)
     return contextlib.nullcontext() if strategy is None else strategy.scope()
+
+
+def count_nonzero_columns(variable: keras.Variable) -> int:
+    """Number of columns of a variable that are not zero, counted on its device."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        if jax.default_backend() == "cpu":
+            # NumPy has no copy to make here, and JAX would compile for every shape.
+            value = np.asarray(raw(variable))
+            return int(np.count_nonzero(np.any(value != 0, axis=0)))
+    used = ops.any(ops.not_equal(value_of(variable), 0), axis=0)
+    return int(ops.count_nonzero(used))

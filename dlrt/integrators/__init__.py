@@ -7,21 +7,28 @@
 | `augmented_bug` | 2 | fixed or adaptive |
 | `projector_splitting` | 3 | fixed |
 | `factorized` (the baseline without geometry) | 1 | fixed |
+
+One of your own is a subclass of `Integrator` with `phases` and `update`, made known by
+`register`. For its formulas there are `dlrt.linalg` (`orthonormalize`, `complement`,
+`reorthonormalize`, `polar_factor`) and, here, `augment`, `nearest_gauge`, `truncate`.
 """
 
+from dlrt.integrators._augmentation import augment as augment
+from dlrt.integrators._augmentation import nearest_gauge as nearest_gauge
+from dlrt.integrators._augmentation import truncate as truncate
 from dlrt.integrators._integrate import euler as euler
 from dlrt.integrators._integrate import integrate as integrate
 from dlrt.integrators._integrate import runge_kutta as runge_kutta
 from dlrt.integrators._integrate import step as step
-from dlrt.integrators._integrator import Integrator as Integrator
-from dlrt.integrators._integrator import Phase as Phase
-from dlrt.integrators._integrator import Truncation as Truncation
-from dlrt.integrators._integrator import Update as Update
-from dlrt.integrators._integrator import get as get
-from dlrt.integrators._integrator import names as names
-from dlrt.integrators._integrator import register as register
-from dlrt.integrators._integrator import serialize as serialize
 from dlrt.integrators.augmented_bug import AugmentedBUG as AugmentedBUG
+from dlrt.integrators.base import Integrator as Integrator
+from dlrt.integrators.base import Phase as Phase
+from dlrt.integrators.base import Truncation as Truncation
+from dlrt.integrators.base import Update as Update
+from dlrt.integrators.base import get as get
+from dlrt.integrators.base import names as names
+from dlrt.integrators.base import register as register
+from dlrt.integrators.base import serialize as serialize
 from dlrt.integrators.factorized import Factorized as Factorized
 from dlrt.integrators.kls import KLS as KLS
 from dlrt.integrators.parallel_bug import ParallelBUG as ParallelBUG

@@ -14,40 +14,30 @@ from keras import ops
 
 from dlrt import linalg
 from dlrt.factors import Factors
-from dlrt.integrators._integrator import Truncation, Update
+from dlrt.integrators.base import Truncation, Update
 from dlrt.linalg import Complement, transpose
+from dlrt.ragged import Ragged, concatenate_columns
 
 Tensor = Any
+
+
+def augment(basis: Tensor, increment: Tensor, exact: bool = False) -> Tensor:
+    """`[U, Ũ]: (n, 2r)`, orthonormal or zero columns that span `[U, D]`.
+
+    Arguments as for `linalg.complement`.
+    """
+    new = linalg.complement(basis, increment, exact)
+    return concatenate_columns(basis, new.basis)
 
 
 def compose(basis: Tensor, new: Complement | None, coordinates: Tensor) -> Tensor:
     """`[basis, new.basis] @ coordinates` without forming the augmented basis."""
     if new is None:
         return basis @ coordinates
-    width = ops.shape(basis)[-1]
+    width = ops.shape(new.overlap)[-2]
     return basis @ coordinates[..., :width, :] + new.perpendicular @ (
         new.whitening @ coordinates[..., width:, :]
     )
-
-
-def augment(
-    bases: list[Tensor], increments: list[Tensor], exact: bool = False
-) -> list[Tensor]:
-    """`[U, Ũ]` for each basis: orthonormal or zero columns that span `[U, D]`.
-
-    Small new directions are orthonormal to a few digits only, see
-    `linalg.complements`. They are repaired with the basis that is composed of them.
-
-    Args:
-        bases: `U: (n, r)`, of one `r`.
-        increments: `D: (n, r)`.
-        exact: As in `linalg.complements`.
-    """
-    news = linalg.complements(bases, increments, exact)
-    return [
-        ops.concatenate([basis, new.basis], axis=-1)
-        for basis, new in zip(bases, news, strict=True)
-    ]
 
 
 def nearest_gauge(columns: Tensor, kept: Tensor | None = None) -> Tensor:
@@ -71,97 +61,87 @@ def nearest_gauge(columns: Tensor, kept: Tensor | None = None) -> Tensor:
 
 
 def step_augmented(
-    bases: list[Tensor],
-    cores: list[Tensor],
-    increments: list[Tensor],
-    exact: bool = False,
-) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """Orthonormal bases of `basis @ core + increment`, nearest to the old ones.
+    basis: Tensor, core: Tensor, increment: Tensor, exact: bool = False
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The orthonormal basis of `basis @ core + increment` nearest to the old one.
 
     Args:
-        bases: `(n, r)`, of one `r`.
-        cores: `(r, r)`.
-        increments: `(n, r)`.
-        exact: As in `linalg.complements`.
+        basis: `(n, r)`.
+        core: `(r, r)`.
+        increment: `(n, r)`.
+        exact: As in `linalg.complement`.
 
     Returns:
-        For each, the basis `Q`; the overlap of the old basis with it; and `R`, with
+        The basis `Q`; the overlap of the old basis with it; and `R`, with
         `basis @ core + increment = Q R`.
     """
-    new = linalg.complements(bases, increments, exact)
-    stepped = ops.stack(
-        [
-            ops.concatenate([core + part.overlap, part.remainder], axis=-2)
-            for core, part in zip(cores, new, strict=True)
-        ]
-    )
+    new = linalg.complement(basis, increment, exact)
+    stepped = ops.concatenate([core + new.overlap, new.remainder], axis=-2)
     coordinates = nearest_gauge(linalg.orthonormalize(stepped))
-    triangular = ops.unstack(transpose(coordinates) @ stepped, len(bases))
-    coordinates = ops.unstack(coordinates, len(bases))
-    composed = linalg.reorthonormalize(
-        [compose(*parts) for parts in zip(bases, new, coordinates, strict=True)]
+    composed, root = linalg.reorthonormalize(compose(basis, new, coordinates))
+    overlap = coordinates[..., : ops.shape(core)[-1], :] @ root
+    return composed, overlap, root @ (transpose(coordinates) @ stepped)
+
+
+def project(
+    factors: Factors, core: Tensor, coordinates: Tensor, new: Complement | None = None
+) -> Update:
+    """`Û core V̂ᵀ` projected on the subspaces that coordinates span.
+
+    Args:
+        factors: The old factors.
+        core: Coefficients in the augmented bases.
+        coordinates: Those of the new bases in the augmented ones, `(2, ..., k, w)`:
+            for the columns, then for the rows.
+        new: What `Ragged((factors.u, factors.v))` is augmented by, if the factors are
+            not augmented already.
+    """
+    width = ops.shape(factors.s)[-1]
+    bases, roots = linalg.reorthonormalize(
+        compose(Ragged((factors.u, factors.v)), new, coordinates)
     )
-    return [
-        (basis, p[..., : ops.shape(core)[-1], :] @ root, root @ r)
-        for (basis, root), p, core, r in zip(
-            composed, coordinates, cores, triangular, strict=True
-        )
-    ]
+    u, v = bases.parts
+    p, q = ops.unstack(coordinates, 2)
+    root_u, root_v = ops.unstack(roots, 2)
+    s = root_u @ (transpose(p) @ core @ q) @ transpose(root_v)
+    return Update(Factors(u, s, v), p[..., :width, :], q[..., :width, :])
 
 
 def truncate(
-    factors: list[Factors],
-    news: list[tuple[Complement, Complement]] | None,
-    cores: list[Tensor],
+    factors: Factors,
+    core: Tensor,
     truncation: Truncation | None = None,
+    new: Complement | None = None,
     width: int | None = None,
-) -> list[Update]:
-    """Best approximations of `Û core V̂ᵀ`, in the gauge nearest to the old bases.
+) -> Update:
+    """The best approximation of `Û core V̂ᵀ`, in the gauge nearest to the old bases.
 
     By SVD, which a step of training spares where its angles are small, see `_rotation`.
 
     Args:
-        factors: The old factors, of one rank.
-        news: What `factors.u` and `factors.v` are augmented by, or `None`.
-        cores: Coefficients in the augmented bases.
+        factors: The old factors.
+        core: Coefficients in the augmented bases.
         truncation: The rule for the rank, or `None` for that of the old factors.
+        new: What `Ragged((factors.u, factors.v))` is augmented by, if the factors are
+            not augmented already.
         width: Width of the old factors before they were augmented. Defaults to that of
             `factors`.
     """
-    old = ops.shape(factors[0].s)[-1]
-    number = len(factors)
-    pairs = [(None, None)] * number if news is None else news
-    bases = [each.u for each in factors] + [each.v for each in factors]
-    added = [left for left, _ in pairs] + [right for _, right in pairs]
-    p, singular_values, qh = linalg.svd(ops.stack(cores))
+    p, singular_values, qh = linalg.svd(core)
     if truncation is None:
-        width = old if width is None else width
+        width = ops.shape(factors.s)[-1] if width is None else width
         # Columns of zeros are room that the old bases have beyond their rank.
-        kept = ops.stack([used_columns(each.u[..., :width]) for each in factors] * 2)
+        kept = linalg.used_columns(factors.u)[..., :width]
     else:
-        kept = ops.stack(
-            [
-                _kept(each, values, truncation)
-                for each, values in zip(
-                    factors, ops.unstack(singular_values, number), strict=True
-                )
-            ]
-            * 2
-        )
+        kept = _kept(factors, singular_values, truncation)
         width = ops.shape(kept)[-1]
     # Singular vectors of value zero may lie in directions that are not in use.
-    active = ops.stack(list(map(_active, bases, added)))
-    subspaces = ops.concatenate([p, transpose(qh)], axis=0)[..., :width]
-    subspaces = linalg.orthonormalize(subspaces * active[..., None])
-    coordinates = ops.unstack(nearest_gauge(subspaces, kept), 2 * number)
-    composed = linalg.reorthonormalize(list(map(compose, bases, added, coordinates)))
-    updates = []
-    for index, core in enumerate(cores):
-        (u, root_u), (v, root_v) = composed[index], composed[number + index]
-        p, q = coordinates[index], coordinates[number + index]
-        s = root_u @ (transpose(p) @ core @ q) @ transpose(root_v)
-        updates.append(Update(Factors(u, s, v), p[..., :old, :], q[..., :old, :]))
-    return updates
+    active = linalg.used_columns(Ragged((factors.u, factors.v)))
+    if new is not None:
+        active = ops.concatenate([active, new.active], axis=-1)
+    subspaces = ops.stack([p, transpose(qh)])[..., :width] * active[..., None]
+    coordinates = nearest_gauge(linalg.orthonormalize(subspaces), kept)
+    return project(factors, core, coordinates, new)
 
 
 def _kept(factors: Factors, singular_values: Tensor, truncation: Truncation) -> Tensor:
@@ -173,18 +153,7 @@ def _kept(factors: Factors, singular_values: Tensor, truncation: Truncation) -> 
         truncation.max_rank,
     )
     if truncation.now is not True:
-        old = ops.cast(ops.sum(used_columns(factors.u)), rank.dtype)
+        old = ops.cast(ops.sum(linalg.used_columns(factors.u)), rank.dtype)
         rank = ops.where(truncation.now, rank, old)
     width = rank if truncation.width is None else truncation.width
     return ops.cast(ops.arange(width) < rank, singular_values.dtype)
-
-
-def _active(basis: Tensor, new: Complement | None) -> Tensor:
-    """Ones for the directions of an augmented basis in use, zeros for the others."""
-    active = used_columns(basis)
-    return active if new is None else ops.concatenate([active, new.active], axis=-1)
-
-
-def used_columns(basis: Tensor) -> Tensor:
-    """Ones for the columns of a basis in use, zeros for zero columns."""
-    return ops.cast(ops.any(basis != 0, axis=-2), basis.dtype)

@@ -9,7 +9,7 @@ import keras
 from keras import ops
 
 from dlrt.factors import Factors
-from dlrt.integrators._integrator import Integrator, Truncation, get
+from dlrt.integrators.base import Integrator, Truncation, get
 from dlrt.linalg import transpose
 
 Tensor = Any

@@ -7,15 +7,16 @@ eigenvalue problem is needed to find it: five products with tall matrices and a 
 `r × r` ones, which matrices of one rank share in a batch, whatever their heights.
 """
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from keras import ops
 
 from dlrt import linalg
 from dlrt.factors import Factors
-from dlrt.integrators._integrator import Truncation, Update
+from dlrt.integrators._augmentation import step_augmented
+from dlrt.integrators.base import Truncation, Update
 from dlrt.linalg import transpose
+from dlrt.ragged import Ragged
 
 Tensor = Any
 
@@ -61,53 +62,34 @@ class Rotated(NamedTuple):
 
 
 def rotate(
-    bases: list[Tensor],
-    inverses: list[Tensor],
-    increments: list[Tensor],
-    unused: Tensor | None = None,
-) -> tuple[list[Rotation], Tensor]:
-    """Turns bases into the spans of `basis @ core + increment`.
+    basis: Tensor, inverse: Tensor, increment: Tensor, unused: Tensor | None = None
+) -> tuple[Rotation, Tensor]:
+    """Turns a basis into the span of `basis @ core + increment`.
 
     Args:
-        bases: `U: (n, r)`, of one `r`; orthonormal or zero columns.
-        inverses: `core⁻¹: (r, r)`, not finite if there is none.
-        increments: `(n, r)`, perpendicular to the bases.
+        basis: `U: (n, r)`, orthonormal or zero columns.
+        inverse: `core⁻¹: (r, r)`, not finite if there is none.
+        increment: `(n, r)`, perpendicular to the basis.
         unused: `(r, r)`, diagonal, ones for the zero columns.
 
     Returns:
-        The rotations, and `BᵀB - I` of all of them.
+        The rotation, and `BᵀB - I`.
     """
-    stepped = [
-        basis + increment @ inverse
-        for basis, increment, inverse in zip(bases, increments, inverses, strict=True)
-    ]
-    grams = linalg.grams(stepped)
+    stepped = basis + increment @ inverse
+    gram = transpose(stepped) @ stepped
     if unused is not None:
-        grams = grams + unused
-    departure = grams - ops.eye(ops.shape(grams)[-1], dtype=grams.dtype)
-    near = ops.sum(ops.square(departure), axis=(-2, -1)) < _NEAR
-    iterations = _ITERATIONS[linalg.at_least_float32(grams.dtype)]
-    roots, overlaps = linalg.roots(grams, iterations)
-    number = len(bases)
-    rotations = [
-        Rotation(basis @ overlap, root, overlap, is_near)
-        for basis, root, overlap, is_near in zip(
-            stepped,
-            ops.unstack(roots, number),
-            ops.unstack(overlaps, number),
-            ops.unstack(near, number),
-            strict=True,
-        )
-    ]
-    return rotations, departure
+        gram = gram + unused
+    departure = gram - ops.eye(ops.shape(gram)[-1], dtype=gram.dtype)
+    near = _square_norm(departure) < _NEAR
+    iterations = _ITERATIONS[linalg.at_least_float32(gram.dtype)]
+    root, overlap = linalg.roots(gram, iterations)
+    return Rotation(stepped @ overlap, root, overlap, near), departure
 
 
 def rotate_both(
-    factors: list[Factors],
-    increments: list[dict[str, Tensor]],
-    kept: Tensor | None = None,
-) -> list[Rotated]:
-    """Low-rank approximations of `U (S + ΔS) Vᵀ + D Vᵀ + U Eᵀ`.
+    factors: Factors, increments: dict[str, Tensor], kept: Tensor | None = None
+) -> Rotated:
+    """A low-rank approximation of `U (S + ΔS) Vᵀ + D Vᵀ + U Eᵀ`.
 
     `D` and `E` are the parts of the increments of `K` and `L` that are perpendicular to
     the bases. The new bases are those of the images of the old ones, one step of
@@ -124,54 +106,38 @@ def rotate_both(
     `x = ‖X‖₂` or `‖Y‖₂`. Angles that count as small make the product at least 0.72.
 
     Args:
-        factors: The old factors, of one rank.
+        factors: The old factors.
         increments: Increments of `K`, `L` and `S`, by name of the factor.
         kept: `(r,)`, ones for the columns of the bases in use; `None` if all are.
     """
-    cores = [old.s + step["s"] for old, step in zip(factors, increments, strict=True)]
-    number, whole = len(cores), ops.stack(cores)
-    unused = None
+    core, unused = factors.s + increments["s"], None
     if kept is None:
-        inverse = linalg.inverse(whole)
+        inverse = linalg.inverse(core)
     else:
         unused = ops.diag(1 - kept)
-        inverse = linalg.inverse(whole + unused) * kept[:, None]
-    inverses = ops.unstack(inverse, number)
-    rotations, departure = rotate(
-        [old.u for old in factors] + [old.v for old in factors],
-        inverses + [transpose(inverse) for inverse in inverses],
-        [
-            linalg.perpendicular(getattr(old, name), step[name])[1]
-            for name in "uv"
-            for old, step in zip(factors, increments, strict=True)
-        ],
-        unused,
-    )
+        inverse = linalg.inverse(core + unused) * kept[:, None]
+    bases = Ragged((factors.u, factors.v))
+    _, across = linalg.perpendicular(bases, Ragged((increments["u"], increments["v"])))
+    inverses = ops.stack([inverse, transpose(inverse)])
+    rotation, departure = rotate(bases, inverses, across, unused)
     # ‖N‖² = tr(Sᵀ XᵀX S YᵀY), and 1 / ‖S⁻¹‖ <= σ_min(S).
-    bound = departure + _SLACK * ops.eye(ops.shape(whole)[-1], dtype=whole.dtype)
-    left_out = ops.sum(
-        (bound[:number] @ whole) * (whole @ bound[number:]), axis=(-2, -1)
+    identity = ops.eye(ops.shape(core)[-1], dtype=core.dtype)
+    xx, yy = ops.unstack(departure + _SLACK * identity, 2)
+    left_out = ops.sum((xx @ core) * (core @ yy), axis=(-2, -1))
+    good = left_out * _square_norm(inverse) <= 1
+    u, v = rotation.basis.parts
+    root_u, root_v = ops.unstack(rotation.root, 2)
+    left, right = ops.unstack(rotation.overlap, 2)
+    # Bᵤᵀ W Bᵥ = Mᵤ S + S Mᵥ - S with the Gram matrices M of the two B, since
+    # D = (Bᵤ - U) S and E = (Bᵥ - V) Sᵀ.
+    mixed = core @ right
+    s = root_u @ mixed + left @ (core @ root_v - mixed)
+    # ‖S‖² + ‖D‖² = ‖Bᵤ S‖² by Pythagoras, and so for E.
+    square_norm = (
+        _square_norm(root_u @ core) + _square_norm(core @ root_v) - _square_norm(core)
     )
-    good = ops.unstack(left_out * _square_norm(inverse) <= 1, number)
-    results = []
-    lefts, rights = rotations[:number], rotations[number:]
-    for left, core, right, is_good in zip(lefts, cores, rights, good, strict=True):
-        # Bᵤᵀ W Bᵥ = Mᵤ S + S Mᵥ - S with the Gram matrices M of the two B, since
-        # D = (Bᵤ - U) S and E = (Bᵥ - V) Sᵀ.
-        mixed = core @ right.overlap
-        s = left.root @ mixed + left.overlap @ (core @ right.root - mixed)
-        update = Update(
-            Factors(left.basis, s, right.basis), left.overlap, right.overlap
-        )
-        # ‖S‖² + ‖D‖² = ‖Bᵤ S‖² by Pythagoras, and so for E.
-        square_norm = (
-            _square_norm(left.root @ core)
-            + _square_norm(core @ right.root)
-            - _square_norm(core)
-        )
-        near = ops.logical_and(ops.logical_and(left.near, right.near), is_good)
-        results.append(Rotated(update, near, square_norm))
-    return results
+    near = ops.logical_and(ops.all(rotation.near, axis=0), good)
+    return Rotated(Update(Factors(u, s, v), left, right), near, square_norm)
 
 
 def keeps_rank(rotated: Rotated, truncation: Truncation, rank: Tensor | int) -> Tensor:
@@ -204,14 +170,40 @@ def keeps_rank(rotated: Rotated, truncation: Truncation, rank: Tensor | int) -> 
     return ops.logical_and(enough, needed)
 
 
+def try_rotation(
+    factors: Factors, increments: dict[str, Tensor], truncation: Truncation | None
+) -> tuple[Update, Tensor] | None:
+    """What `rotate_both` results in, and whether all of it is good enough.
+
+    `None` if a rule asks for another width than that of the factors.
+    """
+    if truncation is None:
+        rotated = rotate_both(factors, increments)
+        return rotated.update, ops.all(rotated.near)
+    width = ops.shape(factors.s)[-1]
+    if truncation.width is None:
+        # Without padding, the rank is the number of columns.
+        kept, rank = None, width
+    elif truncation.width == width:
+        kept = linalg.used_columns(factors.u)
+        rank = ops.cast(ops.sum(kept), "int32")
+    else:
+        return None
+    rotated = rotate_both(factors, increments, kept)
+    stays = linalg.cond(
+        ops.logical_and(rotated.near, truncation.now),
+        lambda: keeps_rank(rotated, truncation, rank),
+        lambda: rotated.near,
+    )
+    return rotated.update, stays
+
+
 def _square_norm(matrix: Tensor) -> Tensor:
     return ops.sum(ops.square(matrix), axis=(-2, -1))
 
 
-def rotate_coordinates(
-    cores: list[Tensor], width: int
-) -> tuple[list[tuple[Tensor, Tensor]], list[Tensor]]:
-    """Dominant subspaces of matrices, near to those of the first unit vectors.
+def rotate_coordinates(core: Tensor, width: Tensor | int) -> tuple[Tensor, Tensor]:
+    """Dominant subspaces of a matrix, near to those of the first unit vectors.
 
     For a matrix `[[A, B], [C, D]]` with a dominant block `A`: the left one is that of
     the first columns, `[I; C A⁻¹]`, and the right one what it is mapped to, one step
@@ -227,28 +219,25 @@ def rotate_coordinates(
     least 0.85 `‖T‖`, by the argument of `rotate_both`.
 
     Args:
-        cores: `(k, k)`, of one size.
+        core: `(k, k)`.
         width: Number of rows and columns of `A`.
 
     Returns:
-        Bases `(k, width)` of both for each matrix, and whether their error is certain
-        to be at most 1.2 times the best, but for rounding.
+        Bases of both, `(2, k, width)`, and whether their error is certain to be at
+        most 1.2 times the best, but for rounding.
     """
-    whole = ops.stack(cores)
-    beside, below = whole[..., :width, width:], whole[..., width:, :width]
-    inverse = linalg.inverse(whole[..., :width, :width])
-    corner, graph = whole[..., width:, width:], below @ inverse
+    beside, below = core[..., :width, width:], core[..., width:, :width]
+    inverse = linalg.inverse(core[..., :width, :width])
+    corner, graph = core[..., width:, width:], below @ inverse
     left, overlap, near_left = _graph_basis(graph)
     # `[B; D]ᵀ [I; X] ([A; C]ᵀ [I; X])⁻¹`, where `[A; C]ᵀ [I; X] = Aᵀ (I + XᵀX)`.
     mapped = transpose(beside) + transpose(corner) @ graph
     right, _, near_right = _graph_basis(mapped @ overlap @ overlap @ transpose(inverse))
-    number = len(cores)
-    pairs = zip(ops.unstack(left, number), ops.unstack(right, number), strict=True)
     left_out = _square_norm(corner - graph @ beside)
     left_out = left_out + _SLACK * (_square_norm(below) + _square_norm(mapped))
     good = left_out * _square_norm(inverse) <= 1
     near = ops.logical_and(ops.logical_and(near_left, near_right), good)
-    return list(pairs), list(ops.unstack(near, number))
+    return ops.stack([left, right]), near
 
 
 def _graph_basis(graph: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -265,43 +254,21 @@ def _graph_basis(graph: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return ops.concatenate([overlap, graph @ overlap], axis=-2), overlap, near
 
 
-def step_bases(
-    bases: list[Tensor], cores: list[Tensor], increments: list[Tensor]
-) -> list[tuple[Rotation, Tensor]]:
-    """Orthonormal bases of `basis @ core + increment`, nearest to the old ones.
+def step_basis(
+    basis: Tensor, core: Tensor, increment: Tensor, exact: bool = False
+) -> tuple[Tensor, Tensor, Tensor]:
+    """As `step_augmented`, by a rotation where angles are small."""
 
-    Returns:
-        For each, the rotation of the basis and `R`, with `basis @ core + increment =
-        rotation.basis @ R`.
-    """
-    split = [
-        linalg.perpendicular(*pair) for pair in zip(bases, increments, strict=True)
-    ]
-    inside = [core + along for core, (along, _) in zip(cores, split, strict=True)]
-    inverses = ops.unstack(linalg.inverse(ops.stack(inside)), len(inside))
-    rotations, _ = rotate(bases, inverses, [across for _, across in split])
-    return [
-        (rotation, rotation.root @ coordinates)
-        for rotation, coordinates in zip(rotations, inside, strict=True)
-    ]
+    def augmented() -> tuple[Tensor, Tensor, Tensor]:
+        return step_augmented(basis, core, increment, exact)
 
-
-def replace_far(
-    updates: list[Update],
-    near: list[Tensor],
-    factors: list[Factors],
-    increments: list[dict[str, Tensor]],
-    update: Callable[[list[Factors], list[dict[str, Tensor]]], list[Update]],
-) -> list[Update]:
-    """Takes the updates from a function for any angle unless all angles are small.
-
-    Args:
-        updates: The updates for small angles.
-        near: Whether they may be used.
-        factors: The old factors.
-        increments: Increments of `K`, `L` and `S`, by name of the factor.
-        update: Computes the updates.
-    """
+    if exact:
+        return augmented()
+    along, across = linalg.perpendicular(basis, increment)
+    inside = core + along
+    rotation, _ = rotate(basis, linalg.inverse(inside), across)
     return linalg.cond(
-        ops.all(ops.stack(near)), lambda: updates, lambda: update(factors, increments)
+        ops.all(rotation.near),
+        lambda: (rotation.basis, rotation.overlap, rotation.root @ inside),
+        augmented,
     )

@@ -4,17 +4,12 @@ from typing import Any
 
 from keras import ops
 
+from dlrt import linalg
 from dlrt.factors import Factors
-from dlrt.integrators._augmentation import augment, truncate
-from dlrt.integrators._integrator import (
-    Integrator,
-    Phase,
-    Truncation,
-    Update,
-    register,
-)
-from dlrt.integrators._rotation import replace_far, rotate_coordinates
-from dlrt.linalg import reorthonormalize, transpose
+from dlrt.integrators._augmentation import augment, project, truncate
+from dlrt.integrators._rotation import rotate_coordinates
+from dlrt.integrators.base import Integrator, Phase, Truncation, Update, register
+from dlrt.ragged import Ragged
 
 Tensor = Any
 
@@ -42,7 +37,9 @@ class AugmentedBUG(Integrator):
     phases = (Phase(("u", "v")), Phase(("s",)))
     rank_adaptive = True
     growth = 2
+    one_pass = True
     perpendicular = True
+    ragged = True
 
     def update(
         self,
@@ -51,65 +48,21 @@ class AugmentedBUG(Integrator):
         increments: dict[str, Tensor],
         truncation: Truncation | None = None,
     ) -> Update:
-        if phase == 0 or (truncation is None and not self.exact):
-            return self.update_all(phase, [factors], [increments])[0]
-        return self._truncated([factors], [increments], truncation)[0]
-
-    def update_all(
-        self,
-        phase: int,
-        factors: list[Factors],
-        increments: list[dict[str, Tensor]],
-    ) -> list[Update]:
+        bases = Ragged((factors.u, factors.v))
         if phase == 0:
-            return self._augmented(factors, increments)
-        width = ops.shape(factors[0].s)[-1] // 2
-        cores = [
-            old.s + step["s"] for old, step in zip(factors, increments, strict=True)
-        ]
-        turned, near = rotate_coordinates(cores, width)
-        bases = reorthonormalize(
-            [old.u @ p for old, (p, _) in zip(factors, turned, strict=True)]
-            + [old.v @ q for old, (_, q) in zip(factors, turned, strict=True)]
-        )
-        updates = []
-        for (u, root_u), (v, root_v), core, (p, q) in zip(
-            bases[: len(factors)], bases[len(factors) :], cores, turned, strict=True
-        ):
-            s = root_u @ (transpose(p) @ core @ q) @ transpose(root_v)
-            updates.append(Update(Factors(u, s, v), p, q))
-        return replace_far(updates, near, factors, increments, self._truncated)
+            steps = Ragged((increments["u"], increments["v"]))
+            u, v = augment(bases, steps, self.exact).parts
+            padding = [[0, 0]] * (len(factors.s.shape) - 2)
+            padding += [[0, ops.shape(factors.s)[-1]]] * 2
+            return Update(Factors(u, ops.pad(factors.s, padding), v))
+        core = factors.s + increments["s"]
+        width = ops.shape(core)[-1] // 2
 
-    def _augmented(
-        self, factors: list[Factors], increments: list[dict[str, Tensor]]
-    ) -> list[Update]:
-        bases = augment(
-            [old.u for old in factors] + [old.v for old in factors],
-            [step[name] for name in "uv" for step in increments],
-            self.exact,
-        )
-        width = ops.shape(factors[0].s)[-1]
-        return [
-            Update(Factors(u, _zero_padded(old.s, width), v))
-            for u, old, v in zip(
-                bases[: len(factors)], factors, bases[len(factors) :], strict=True
-            )
-        ]
+        def truncated() -> Update:
+            return truncate(factors, core, truncation, width=width)
 
-    @staticmethod
-    def _truncated(
-        factors: list[Factors],
-        increments: list[dict[str, Tensor]],
-        truncation: Truncation | None = None,
-    ) -> list[Update]:
-        """Truncations by a rule or to half of the width, for angles of any size."""
-        cores = [
-            old.s + step["s"] for old, step in zip(factors, increments, strict=True)
-        ]
-        width = ops.shape(cores[0])[-1] // 2
-        return truncate(factors, None, cores, truncation, width)
-
-
-def _zero_padded(core: Tensor, width: Tensor | int) -> Tensor:
-    """Zero rows and columns beside a matrix, or each of a batch of them."""
-    return ops.pad(core, [[0, 0]] * (len(core.shape) - 2) + [[0, width]] * 2)
+        if self.exact or truncation is not None:
+            return truncated()
+        coordinates, near = rotate_coordinates(core, width)
+        rotated = project(factors, core, coordinates)
+        return linalg.cond(ops.all(near), lambda: rotated, truncated)

@@ -5,13 +5,7 @@ from typing import Any
 from keras import ops
 
 from dlrt.factors import Factors
-from dlrt.integrators._integrator import (
-    Integrator,
-    Phase,
-    Truncation,
-    Update,
-    register,
-)
+from dlrt.integrators.base import Integrator, Phase, Truncation, Update, register
 from dlrt.linalg import frobenius_norm
 
 Tensor = Any

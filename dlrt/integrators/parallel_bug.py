@@ -6,15 +6,10 @@ from keras import ops
 
 from dlrt import linalg
 from dlrt.factors import Factors
-from dlrt.integrators._augmentation import truncate, used_columns
-from dlrt.integrators._integrator import (
-    Integrator,
-    Phase,
-    Truncation,
-    Update,
-    register,
-)
-from dlrt.integrators._rotation import keeps_rank, replace_far, rotate_both
+from dlrt.integrators._augmentation import truncate
+from dlrt.integrators._rotation import try_rotation
+from dlrt.integrators.base import Integrator, Phase, Truncation, Update, register
+from dlrt.ragged import Ragged
 
 Tensor = Any
 
@@ -41,6 +36,7 @@ class ParallelBUG(Integrator):
     phases = (Phase(("u", "s", "v")),)
     rank_adaptive = True
     perpendicular = True
+    ragged = True
 
     def update(
         self,
@@ -49,63 +45,30 @@ class ParallelBUG(Integrator):
         increments: dict[str, Tensor],
         truncation: Truncation | None = None,
     ) -> Update:
-        if self.exact:
-            return self._augmented([factors], [increments], truncation)[0]
-        if truncation is None:
-            return self.update_all(phase, [factors], [increments])[0]
-        width = ops.shape(factors.s)[-1]
-        if truncation.width is None:
-            # Without padding, the rank is the number of columns.
-            kept, rank = None, width
-        elif truncation.width == width:
-            kept = used_columns(factors.u)
-            rank = ops.cast(ops.sum(kept), "int32")
-        else:
-            return self._augmented([factors], [increments], truncation)[0]
-        (rotated,) = rotate_both([factors], [increments], kept)
-        stays = linalg.cond(
-            ops.logical_and(rotated.near, truncation.now),
-            lambda: keeps_rank(rotated, truncation, rank),
-            lambda: rotated.near,
-        )
-        return linalg.cond(
-            stays,
-            lambda: rotated.update,
-            lambda: self._augmented([factors], [increments], truncation)[0],
-        )
+        def augmented() -> Update:
+            return self._augmented(factors, increments, truncation)
 
-    def update_all(
-        self,
-        phase: int,
-        factors: list[Factors],
-        increments: list[dict[str, Tensor]],
-    ) -> list[Update]:
-        rotated = rotate_both(factors, increments)
-        return replace_far(
-            [each.update for each in rotated],
-            [each.near for each in rotated],
-            factors,
-            increments,
-            self._augmented,
-        )
+        rotation = None if self.exact else try_rotation(factors, increments, truncation)
+        if rotation is None:
+            return augmented()
+        rotated, near = rotation
+        return linalg.cond(near, lambda: rotated, augmented)
 
     def _augmented(
         self,
-        factors: list[Factors],
-        increments: list[dict[str, Tensor]],
-        truncation: Truncation | None = None,
-    ) -> list[Update]:
-        """The steps by way of the augmented bases, for angles of any size."""
-        new = linalg.complements(
-            [old.u for old in factors] + [old.v for old in factors],
-            [step[name] for name in "uv" for step in increments],
+        factors: Factors,
+        increments: dict[str, Tensor],
+        truncation: Truncation | None,
+    ) -> Update:
+        """The step by way of the augmented bases, for angles of any size."""
+        new = linalg.complement(
+            Ragged((factors.u, factors.v)),
+            Ragged((increments["u"], increments["v"])),
             self.exact,
         )
-        pairs = list(zip(new[: len(factors)], new[len(factors) :], strict=True))
-        cores = []
-        for old, step, (left, right) in zip(factors, increments, pairs, strict=True):
-            top = [old.s + step["s"], linalg.transpose(right.remainder)]
-            bottom = [left.remainder, ops.zeros_like(old.s)]
-            rows = [ops.concatenate(blocks, axis=-1) for blocks in (top, bottom)]
-            cores.append(ops.concatenate(rows, axis=-2))
-        return truncate(factors, pairs, cores, truncation)
+        left, right = ops.unstack(new.remainder, 2)
+        top = [factors.s + increments["s"], linalg.transpose(right)]
+        bottom = [left, ops.zeros_like(factors.s)]
+        rows = [ops.concatenate(blocks, axis=-1) for blocks in (top, bottom)]
+        core = ops.concatenate(rows, axis=-2)
+        return truncate(factors, core, truncation, new)

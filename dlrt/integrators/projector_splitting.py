@@ -2,17 +2,9 @@
 
 from typing import Any
 
-from dlrt import linalg
 from dlrt.factors import Factors
-from dlrt.integrators._augmentation import step_augmented
-from dlrt.integrators._integrator import (
-    Integrator,
-    Phase,
-    Truncation,
-    Update,
-    register,
-)
-from dlrt.integrators._rotation import step_bases
+from dlrt.integrators._rotation import step_basis
+from dlrt.integrators.base import Integrator, Phase, Truncation, Update, register
 from dlrt.linalg import transpose
 
 Tensor = Any
@@ -33,6 +25,7 @@ class ProjectorSplitting(Integrator):
 
     name = "projector_splitting"
     phases = (Phase(("u",)), Phase(("s",), direction=-1), Phase(("v",)))
+    ragged = True
 
     def update(
         self,
@@ -42,27 +35,10 @@ class ProjectorSplitting(Integrator):
         truncation: Truncation | None = None,
     ) -> Update:
         u, s, v = factors
-        if phase == 1:
-            return Update(factors._replace(s=s + increments["s"]))
         if phase == 0:
-            basis, left, core = self._split(u, s, increments["u"])
-            return Update(Factors(basis, core, v), left, None)
-        basis, right, core = self._split(v, transpose(s), increments["v"])
-        return Update(Factors(u, transpose(core), basis), None, right)
-
-    def _split(
-        self, basis: Tensor, core: Tensor, increment: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """`basis @ core + increment = Q R`: `Q`, its overlap with the basis, `R`."""
-
-        def augmented() -> tuple[Tensor, Tensor, Tensor]:
-            return step_augmented([basis], [core], [increment], self.exact)[0]
-
-        if self.exact:
-            return augmented()
-        ((rotation, triangular),) = step_bases([basis], [core], [increment])
-        return linalg.cond(
-            rotation.near,
-            lambda: (rotation.basis, rotation.overlap, triangular),
-            augmented,
-        )
+            u, left, s = step_basis(u, s, increments["u"], self.exact)
+            return Update(Factors(u, s, v), left, None)
+        if phase == 1:
+            return Update(Factors(u, s + increments["s"], v))
+        v, right, core = step_basis(v, transpose(s), increments["v"], self.exact)
+        return Update(Factors(u, transpose(core), v), None, right)

@@ -4,12 +4,9 @@ import contextlib
 import contextvars
 import weakref
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
-
-if TYPE_CHECKING:
-    from dlrt.layers.low_rank_layer import LowRankLayer
 
 _stepping = contextvars.ContextVar("stepping", default=False)
 
@@ -22,7 +19,7 @@ class Factor(keras.Variable):
     `LowRank` has its inner optimizer step them.
     """
 
-    def __init__(self, layer: "LowRankLayer", **kwargs: Any) -> None:
+    def __init__(self, layer: keras.Layer, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.low_rank_layer = weakref.ref(layer)
 
@@ -52,3 +49,20 @@ def refuse_step(factor: Factor) -> None:
         "`layer.trainable = False` to train the other layers alone, or train the model "
         "that `dlrt.merge(model)` or `dlrt.to_dense(model)` makes."
     )
+
+
+def layer_of(variable: Any) -> Any:
+    """The low-rank layer that a variable is a factor of, `None` if it is none."""
+    return variable.low_rank_layer() if isinstance(variable, Factor) else None
+
+
+def layers_of(variables: list) -> list[Any]:
+    """The low-rank layers that variables belong to, in order, each once."""
+    found = map(layer_of, variables)
+    return list({id(layer): layer for layer in found if layer is not None}.values())
+
+
+def present(variable: Any) -> Any:
+    """A variable, or the one that its layer has now in its place."""
+    layer = layer_of(variable)
+    return variable if layer is None else getattr(layer, variable.name)

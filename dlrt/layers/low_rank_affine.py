@@ -4,7 +4,8 @@ from typing import Any
 
 from keras import activations, constraints, initializers, ops, regularizers
 
-from dlrt.layers.low_rank_layer import LowRankLayer, refuse_constraint
+from dlrt.layers._arguments import refuse_constraint
+from dlrt.layers.low_rank_layer import LowRankLayer
 
 Tensor = Any
 

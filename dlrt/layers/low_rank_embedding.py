@@ -6,7 +6,8 @@ import keras
 from keras import initializers, ops, regularizers
 
 from dlrt.checks import check_positive_integer
-from dlrt.layers.low_rank_layer import LowRankLayer, refuse_constraint
+from dlrt.layers._arguments import refuse_constraint
+from dlrt.layers.low_rank_layer import LowRankLayer
 
 Tensor = Any
 

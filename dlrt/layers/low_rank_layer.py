@@ -1,6 +1,5 @@
 """What layers with a kernel of low rank have in common."""
 
-import functools
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -12,9 +11,10 @@ from keras.src.backend.common import global_state  # who calls, not exported by 
 
 from dlrt.backend.compiled import outdate, retire
 from dlrt.backend.shapes import dynamic_shapes
-from dlrt.backend.values import scope_of, value_of
-from dlrt.checks import check_positive_integer, check_share
+from dlrt.backend.values import count_nonzero_columns, scope_of, value_of
 from dlrt.factors import Factors
+from dlrt.layers._arguments import check_ranks
+from dlrt.layers._factor_arrays import padded_arrays, without_padding
 from dlrt.layers._galerkin import (
     low_rank_convolution,
     low_rank_lookup,
@@ -25,11 +25,9 @@ from dlrt.layers._galerkin import (
 from dlrt.layers._initializers import Unfold, factor_initializers
 from dlrt.layers.factor import Factor
 from dlrt.layers.recording import record_other_use, record_product
+from dlrt.layers.set_weights import accept_any_rank, make_room
 
 Tensor = Any
-
-
-_SET_WEIGHTS = keras.layers.Layer.set_weights
 
 
 class LowRankLayer(keras.layers.Layer):
@@ -181,7 +179,7 @@ class LowRankLayer(keras.layers.Layer):
     def factors(self) -> Factors:
         """The factors `U`, `S`, `V` at the current rank, as NumPy arrays."""
         self._check_built()
-        return _without_padding(
+        return without_padding(
             *(np.asarray(w.numpy()) for w in (self.u, self.s, self.v))
         )
 
@@ -192,7 +190,11 @@ class LowRankLayer(keras.layers.Layer):
     @property
     def rank(self) -> int:
         """The current rank."""
-        return _used_columns(self.u.numpy()) if self.built else self._initial_rank
+        if not self.built:
+            return self._initial_rank
+        # No number beside the factors, which users, checkpoints and JAX's stateless
+        # functions may set without its knowledge.
+        return max(1, count_nonzero_columns(self.u))
 
     @property
     def capacity(self) -> int:
@@ -215,10 +217,7 @@ class LowRankLayer(keras.layers.Layer):
         """Keeps a model or a `LowRank` optimizer, to be told of new variables."""
         if holder not in self._holders:
             self._holders.add(holder)
-            if getattr(type(holder), "set_weights", None) is _SET_WEIGHTS:
-                # A model of Keras, which compares shapes before layers see the weights.
-                # `EarlyStopping` has some of the ranks before the last.
-                vars(holder)["set_weights"] = functools.partial(_set_weights, holder)
+            accept_any_rank(holder)
 
     def remember_model(self) -> None:
         """Keeps the outermost model that is being called."""
@@ -239,39 +238,15 @@ class LowRankLayer(keras.layers.Layer):
                 `r`. Columns beyond the rank are zero.
         """
         self._check_built()
-        arrays = _as_arrays(factors)
-        rank = arrays[1].shape[0] if arrays[1].ndim else 0
-        capacity = rank if capacity is None else capacity
-        check_positive_integer("capacity", capacity)
-        if capacity > sum(self._shape):
-            raise ValueError(
-                f"`capacity` must be at most n + m = {sum(self._shape)} for a kernel "
-                f"of shape {self._shape}. Received: capacity={capacity}"
-            )
-        expected = [(self._shape[0], rank), (rank, rank), (self._shape[1], rank)]
-        limit = min(capacity, *self._shape)
-        if [a.shape for a in arrays] != expected or rank > limit:
-            raise ValueError(
-                f"`factors` of a kernel of shape {self._shape} must have shapes "
-                f"(n, r), (r, r), (m, r) with r at most min(n, m) and at most "
-                f"capacity={capacity}. Received shapes: {[a.shape for a in arrays]}"
-            )
-        extra = capacity - rank
-        padded = [
-            np.pad(arrays[0], [(0, 0), (0, extra)]),
-            np.pad(arrays[1], [(0, extra), (0, extra)]),
-            np.pad(arrays[2], [(0, 0), (0, extra)]),
-        ]
+        padded = padded_arrays(factors, self._shape, capacity)
+        capacity = padded[1].shape[0]
         if capacity == self.capacity:
             for variable, value in zip((self.u, self.s, self.v), padded, strict=True):
                 variable.assign(value)
             return
         old = (self.u, self.s, self.v)
-        others = [
-            variable
-            for variable in self._trainable_variables + self._non_trainable_variables
-            if all(variable is not factor for factor in old)
-        ]
+        own = self._trainable_variables + self._non_trainable_variables
+        others = [v for v in own if all(v is not factor for factor in old)]
         for variable in (*old, *others):
             self._untrack_variable(variable)
         self._tracker.unlock()
@@ -364,91 +339,5 @@ class LowRankLayer(keras.layers.Layer):
         return regularizer(low_rank_matrix(u, s, v))
 
 
-def make_room(owner: keras.layers.Layer, weights: list[Any]) -> list[Any]:
-    """Gives low-rank layers the ranks of weights that have other shapes than theirs.
-
-    Args:
-        owner: A low-rank layer, or a model or layer with some.
-        weights: Values for all of its weights.
-
-    Returns:
-        The weights, those of layers that have changed without columns of zeros.
-    """
-    if not isinstance(weights, (list, tuple, np.ndarray)):
-        raise TypeError(
-            f"`weights` must be a list of arrays. Received: weights={weights!r}"
-        )
-    variables = owner.weights
-    if len(weights) != len(variables):
-        return weights
-    weights = list(weights)
-    position = {id(variable): index for index, variable in enumerate(variables)}
-    for layer in owner._flatten_layers():
-        if isinstance(layer, LowRankLayer) and layer.built:
-            factors = layer.u, layer.s, layer.v
-            where = [position[id(factor)] for factor in factors]
-            given = [np.asarray(weights[index]) for index in where]
-            # Keras refuses what is no matrix.
-            matrices = all(array.ndim == 2 for array in given)
-            if matrices and any(
-                a.shape != b.shape for a, b in zip(given, factors, strict=True)
-            ):
-                layer.set_factors(_without_padding(*given))
-                for index, value in zip(where, layer.factors, strict=True):
-                    weights[index] = value
-    return weights
-
-
-def _set_weights(model: keras.Model, weights: list[Any]) -> None:
-    _SET_WEIGHTS(model, make_room(model, weights))
-
-
-def check_ranks(rank: Any, tolerance: Any, max_rank: Any) -> None:
-    """Raises a ValueError unless a layer can have these, whatever its kernel."""
-    check_positive_integer("rank", rank)
-    if tolerance is not None:
-        check_share("tolerance", tolerance)
-    if max_rank is not None:
-        check_positive_integer("max_rank", max_rank)
-        if max_rank < rank:
-            raise ValueError(
-                "`max_rank` must be at least `rank`. Received: "
-                f"max_rank={max_rank}, rank={rank}"
-            )
-
-
-def refuse_constraint(name: str, value: Any) -> None:
-    """Raises a ValueError that names the argument unless it is `None`."""
-    if value is not None:
-        raise ValueError(
-            f"`{name}` must be None: a constraint on the entries of a kernel does not "
-            f"keep its rank. Received: {name}={value}"
-        )
-
-
 def _constant(value: np.ndarray) -> Any:
     return lambda shape, dtype=None: ops.convert_to_tensor(value, dtype=dtype)
-
-
-def _as_arrays(factors: Any) -> list[np.ndarray]:
-    try:
-        arrays = [np.asarray(ops.convert_to_numpy(factor)) for factor in factors]
-    except (TypeError, ValueError):
-        arrays = []
-    # Texts, objects and complex numbers.
-    if len(arrays) != 3 or any(array.dtype.kind in "USOc" for array in arrays):
-        raise ValueError(
-            "`factors` must be three arrays of real numbers, U, S and V. "
-            f"Received: factors={factors!r}"
-        )
-    return arrays
-
-
-def _without_padding(u: np.ndarray, s: np.ndarray, v: np.ndarray) -> Factors:
-    rank = _used_columns(u)
-    return Factors(u[:, :rank], s[:rank, :rank], v[:, :rank])
-
-
-def _used_columns(basis: np.ndarray) -> int:
-    """The rank that a basis padded with zero columns stands for."""
-    return max(1, int(np.count_nonzero(np.any(basis != 0, axis=0))))

@@ -7,8 +7,8 @@ import keras
 from keras import ops
 from keras.src.backend import set_keras_mask  # not exported by Keras
 
+from dlrt.layers._arguments import check_ranks, refuse_constraint
 from dlrt.layers.low_rank_einsum_dense import LowRankEinsumDense
-from dlrt.layers.low_rank_layer import check_ranks, refuse_constraint
 
 Tensor = Any
 

@@ -5,16 +5,14 @@ same `G = ∂loss/∂W`. Of `ÛᵀGV̂`, the first pass has three blocks in `U�
 `GᵀU`; the fourth, `ŨᵀGṼ`, takes two products with what was recorded of it.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from keras import ops
 
 from dlrt.backend.shapes import as_rows, padded
 from dlrt.layers import LowRankLayer
 from dlrt.linalg import transpose
-
-if TYPE_CHECKING:
-    from dlrt.training.optimizer import LowRank
+from dlrt.training._layer_step import LayerStep
 
 Tensor = Any
 
@@ -23,7 +21,7 @@ Product = tuple[LowRankLayer, Tensor, Tensor]
 
 
 def augmented_gradients(
-    optimizer: "LowRank",
+    steps: list[LayerStep],
     variables: list,
     values: list[Tensor],
     gradients: list[Tensor],
@@ -32,7 +30,7 @@ def augmented_gradients(
     """Gradients for the second phase of an integrator that augments bases.
 
     Args:
-        optimizer: The optimizer, between its two phases.
+        steps: The second phase of the low-rank layers, before it begins.
         variables: The trainable variables.
         values: Their values after the first phase.
         gradients: Their gradients at the values before it.
@@ -43,7 +41,7 @@ def augmented_gradients(
     """
     index = {id(variable): i for i, variable in enumerate(variables)}
     result = list(gradients)
-    for step in optimizer.steps(variables, 1):
+    for step in steps:
         layer = step.layer
         u, s, v = (index[id(getattr(layer, name))] for name in "usv")
         pairs = [(x, dy) for owner, x, dy in products if owner is layer]

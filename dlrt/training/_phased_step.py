@@ -11,10 +11,25 @@ import keras
 from keras import ops
 
 from dlrt.backend.values import value_of
-from dlrt.training._layer_step import layer_of, phase_gradients
+from dlrt.integrators import Integrator
+from dlrt.layers.factor import layer_of
 from dlrt.training.optimizer import LowRank
 
 Tensor = Any
+
+
+def phase_weights(integrator: Integrator, index: int, variables: list) -> set[int]:
+    """Ids of the weights whose gradients a phase needs.
+
+    Ordinary weights are stepped once, with the last gradient.
+    """
+    last = index == len(integrator.phases) - 1
+    steps = integrator.phases[index].steps
+    return {
+        id(variable)
+        for variable in variables
+        if (last if layer_of(variable) is None else variable.name in steps)
+    }
 
 
 class PhasedStep:
@@ -32,12 +47,20 @@ class PhasedStep:
 
     def apply(self, index: int, gradients: list[Tensor | None]) -> None:
         """Runs a phase with what it needs of the gradients of all variables."""
-        wanted = phase_gradients(self._optimizer, index, self._variables, gradients)
+        needed = self._needed(index, gradients)
         with self._optimizer.phase(index):
-            self._optimizer.apply(wanted, self._variables)
+            self._optimizer.apply(needed, self._variables)
 
     def finish(self) -> None:
         """Ends the step."""
+
+    def _needed(self, index: int, gradients: list) -> list[Tensor | None]:
+        """Gradients without those of weights that a phase does not step."""
+        weights = phase_weights(self._optimizer.integrator, index, self._variables)
+        return [
+            gradient if id(variable) in weights else None
+            for variable, gradient in zip(self._variables, gradients, strict=True)
+        ]
 
 
 class ScaledStep(PhasedStep):
@@ -65,7 +88,7 @@ class ScaledStep(PhasedStep):
 
     def apply(self, index: int, gradients: list[Tensor | None]) -> None:
         outer = self._outer
-        gradients = phase_gradients(self._optimizer, index, self._variables, gradients)
+        gradients = self._needed(index, gradients)
         finite = _on_all_devices(outer.check_finite(gradients))
         self._finite = ops.logical_and(self._finite, finite)
         pairs = zip(gradients, self._variables, strict=True)

@@ -106,13 +106,14 @@ def scaled(
 
     Args:
         increments: The steps, of one matrix or of a batch of them.
-        shape: `(n, m)`, the shape of the kernel, ints or scalar tensors.
+        shape: `(n, m)`, the shape of the kernel, ints or tensors; for ragged batches
+            `(k, 1, 1)`.
         rank: The current rank, an int or a scalar tensor.
         before: Where coefficients are those of augmented bases, the width of the bases
             before that.
     """
     scales = step_scales(shape, rank, next(iter(increments.values())).dtype)
-    increments = {name: scales[name] * step for name, step in increments.items()}
+    increments = {name: step * scales[name] for name, step in increments.items()}
     if before is not None:
         core = increments["s"]
         new = new_coefficients(ops.shape(core)[-1], before)

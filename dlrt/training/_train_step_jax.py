@@ -42,7 +42,7 @@ def train_step(
 
     differentiate = jax.value_and_grad(compute_loss, argnums=(0, 1), has_aux=True)
     probes = None
-    if optimizer.integrator.growth > 1:
+    if optimizer.integrator.one_pass:
         probes = _probes(compute_loss, trainable, records)
     weights = model.trainable_variables
     if len(weights) != len(optimizer._trainable_variables):
@@ -65,7 +65,7 @@ def train_step(
             first = first or (unscaled_loss, prediction)
         else:
             gradients = augmented_gradients(
-                optimizer,
+                optimizer.steps(weights, index),
                 weights,
                 trainable,
                 gradients,

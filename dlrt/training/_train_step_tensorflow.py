@@ -8,8 +8,7 @@ from keras import tree
 
 from dlrt.layers.recording import recording
 from dlrt.training._augmented_gradients import Product, augmented_gradients
-from dlrt.training._layer_step import phase_variables
-from dlrt.training._phased_step import phased_step
+from dlrt.training._phased_step import phase_weights, phased_step
 from dlrt.training.optimizer import LowRank
 
 Tensor = Any
@@ -48,7 +47,11 @@ def train_step(model: keras.Model, optimizer: LowRank, data: Any) -> dict[str, A
         elif first.products is not None:
             values = [tf.convert_to_tensor(weight) for weight in weights]
             gradients = augmented_gradients(
-                optimizer, weights, values, first.gradients, first.products
+                optimizer.steps(weights, index),
+                weights,
+                values,
+                first.gradients,
+                first.products,
             )
         else:
             later = _differentiate(model, optimizer, index, x, y, sample_weight)
@@ -74,9 +77,9 @@ def _differentiate(
             x=x, y=y, y_pred=prediction, sample_weight=sample_weight, training=True
         )
         scaled = model.optimizer.scale_loss(loss)
-    wanted = phase_variables(optimizer, phase, weights)
+    wanted = phase_weights(optimizer.integrator, phase, weights)
     outputs: list[Tensor] = []
-    if optimizer.integrator.growth > 1 and record.complete:
+    if optimizer.integrator.one_pass and record.complete:
         wanted = {id(w) for w in weights}
         outputs = record.outputs
     sources = [w for w in weights if id(w) in wanted]

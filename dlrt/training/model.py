@@ -11,10 +11,11 @@ from keras.src.models.functional import Functional  # not exported by Keras
 
 from dlrt.backend.compiled import OutdatedFunction
 from dlrt.layers.factor import Factor, refuse_step
-from dlrt.layers.low_rank_layer import make_room
+from dlrt.layers.set_weights import make_room
 from dlrt.training import capacity
 from dlrt.training._shared_calls import shared_calls
 from dlrt.training.adapt_capacity import AdaptCapacity
+from dlrt.training.resize import compact
 
 
 def _functional_arguments(args: tuple, kwargs: dict) -> bool:
@@ -143,7 +144,7 @@ class Model(keras.Model):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 super().load_weights(filepath, skip_mismatch=True, **kwargs)
-            capacity.compact(self)
+            compact(self)
         super().load_weights(filepath, skip_mismatch, **kwargs)
 
     def train_step(self, *args: Any, **kwargs: Any) -> Any:
@@ -158,9 +159,9 @@ class Model(keras.Model):
                 f"or JAX backend. Received: backend={backend!r}"
             )
         module = importlib.import_module(f"dlrt.training._train_step_{backend}")
-        # Where bases are augmented, the step looks at every low-rank product.
-        augments = optimizer.integrator.growth > 1
-        with contextlib.nullcontext() if augments else shared_calls(self):
+        # Where one pass gives all gradients, the step looks at every low-rank product.
+        recorded = optimizer.integrator.one_pass
+        with contextlib.nullcontext() if recorded else shared_calls(self):
             return module.train_step(self, optimizer, *args, **kwargs)
 
 
@@ -179,7 +180,7 @@ def _exact_slots(model: keras.Model) -> Iterator[None]:
     optimizer = getattr(model, "optimizer", None)
     scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
     if scaled:
-        capacity.compact(model)
+        compact(model)
     try:
         yield
     finally:

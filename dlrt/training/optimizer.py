@@ -1,30 +1,29 @@
 """The optimizer that trains low-rank layers."""
 
 import contextlib
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
 from dlrt import integrators
 from dlrt.backend.values import scope_of, value_of
-from dlrt.checks import check_integer, check_share
 from dlrt.integrators import Integrator
 from dlrt.layers import LowRankLayer
-from dlrt.layers.factor import stepping_factors
-from dlrt.training import _scaling, optimizer_slots
-from dlrt.training._layer_step import (
-    LayerStep,
-    finish_together,
-    grouped,
-    layer_of,
-    layers_of,
-    present,
+from dlrt.layers.factor import layer_of, layers_of, present, stepping_factors
+from dlrt.training import _scaling, _slot_files, optimizer_slots
+from dlrt.training._arguments import (
+    check_arguments,
+    check_tolerances,
+    check_whole,
+    get_inner,
 )
+from dlrt.training._driver import finish
+from dlrt.training._layer_step import LayerStep
 from dlrt.training._shared_updates import shared_updates
+from dlrt.training._update import Bounds, Rule
+from dlrt.training.resize import compact_trained
 
 Tensor = Any
 
@@ -109,7 +108,7 @@ class LowRank(keras.optimizers.Optimizer):
                 f"LowRank does not take `{argument}`. Set it on `inner_optimizer`."
             )
         super().__init__(learning_rate=0.0, name=name)
-        self.inner_optimizer = _optimizer(inner_optimizer)
+        self.inner_optimizer = get_inner(inner_optimizer)
         self.integrator = integrators.get(integrator)
         self.tolerance = tolerance
         self.min_rank = min_rank
@@ -123,80 +122,17 @@ class LowRank(keras.optimizers.Optimizer):
         # Whether the ranks stay from now on, known before a training step is compiled.
         self.settled = False
         self._phase: int | None = None
-        self._check_arguments()
-
-    def _check_arguments(self) -> None:
-        inner = self.inner_optimizer
-        if isinstance(inner, (LowRank, keras.optimizers.LossScaleOptimizer)):
-            raise ValueError(
-                "`inner_optimizer` must be an optimizer that wraps no other. "
-                f"Received: inner_optimizer={type(inner).__name__}. "
-                "LossScaleOptimizer goes around LowRank, not inside."
-            )
-        if inner.use_ema:
-            raise ValueError(
-                "`inner_optimizer` must not use `use_ema=True`: averages of "
-                "orthonormal bases are not orthonormal."
-            )
-        if inner.gradient_accumulation_steps and len(self.integrator.phases) > 1:
-            raise ValueError(
-                "`gradient_accumulation_steps` needs an integrator with one gradient "
-                "a step, such as 'parallel_bug'. Received: "
-                f"integrator={self.integrator.name!r}"
-            )
-        if self.tolerance is not None:
-            check_share("tolerance", self.tolerance)
-            if not self.integrator.rank_adaptive:
-                raise ValueError(
-                    "`tolerance` needs a rank-adaptive integrator, 'parallel_bug' or "
-                    f"'augmented_bug'. Received: integrator={self.integrator.name!r}, "
-                    f"tolerance={self.tolerance}"
-                )
-        padded = self.tolerance is not None or self.integrator.growth > 1
-        if padded and isinstance(inner, keras.optimizers.Adafactor):
-            raise ValueError(
-                "Adafactor divides by the row and column means of squared gradients, "
-                "which are zero for columns beyond an adaptive rank. Use another "
-                "`inner_optimizer`, or a fixed rank with 'parallel_bug' or 'kls'."
-            )
-        for name, least in (
-            ("min_rank", 1),
-            ("max_rank", 1),
-            ("truncation_start", 0),
-            ("truncation_interval", 1),
-            ("truncation_stop", 1),
-        ):
-            value = getattr(self, name)
-            if value is not None or name not in ("max_rank", "truncation_stop"):
-                check_integer(name, value, least)
-        if self.max_rank is not None and self.max_rank < self.min_rank:
-            raise ValueError(
-                "`max_rank` must be at least `min_rank`. Received: "
-                f"max_rank={self.max_rank}, min_rank={self.min_rank}"
-            )
-        stop = self.truncation_stop
-        if stop is not None and stop <= self.truncation_start:
-            raise ValueError(
-                "`truncation_stop` must be greater than `truncation_start`, or no "
-                f"truncation ever happens. Received: truncation_stop={stop}, "
-                f"truncation_start={self.truncation_start}"
-            )
+        check_arguments(self)
 
     def build(self, variables: list[keras.Variable]) -> None:
         if self.built:
             return
-        _check_whole(variables)
-        for layer in layers_of(variables):
-            if layer.tolerance is not None and not self.integrator.rank_adaptive:
-                raise ValueError(
-                    f"Layer {layer.name!r} has tolerance={layer.tolerance}, which "
-                    "needs a rank-adaptive integrator, 'parallel_bug' or "
-                    f"'augmented_bug'. Received: integrator={self.integrator.name!r}"
-                )
+        check_whole(variables)
+        check_tolerances(self.integrator, variables)
         # Between the phases of an augmenting integrator the factors no longer tell the
         # rank that the step began with.
         self._ranks = []
-        if self.integrator.growth > 1:
+        if self.integrator.augments:
             self._ranks = [
                 self.add_variable(shape=(), name=f"{layer.name}_rank")
                 for layer in layers_of(variables)
@@ -205,7 +141,7 @@ class LowRank(keras.optimizers.Optimizer):
         super().build(variables)
         for layer in layers_of(variables):
             layer.remember(self)
-            layer.keeps_room = self.truncation_of(layer) is not None
+            layer.keeps_room = self.bounds_of(layer) is not None
 
     def follow(self) -> None:
         """Takes the optimizer to the present variables of its layers."""
@@ -263,7 +199,7 @@ class LowRank(keras.optimizers.Optimizer):
             with keras.name_scope(self.name):
                 self.build(variables)
         self._check_variables_are_known(variables)
-        _check_whole(variables)
+        check_whole(variables)
         phases = self.integrator.phases
         if self._phase is None and len(phases) > 1:
             raise ValueError(
@@ -273,44 +209,68 @@ class LowRank(keras.optimizers.Optimizer):
             )
         index = self._phase or 0
         last = index == len(phases) - 1
-        inner = self.inner_optimizer
         by_id = {id(v): g for v, g in zip(variables, grads, strict=True)}
         steps = [step for step in self.steps(variables, index) if step.collect(by_id)]
-        factor_ids = {id(v) for v in variables if layer_of(v) is not None}
         pairs = [pair for step in steps for pair in step.begin()]
         if last:
             pairs += [
                 (g, v)
                 for v, g in zip(variables, grads, strict=True)
-                if g is not None and id(v) not in factor_ids
+                if g is not None and layer_of(v) is None
             ]
-        truncating = self._truncates(value_of(inner.iterations))
-        updating = None
-        if inner.gradient_accumulation_steps:
-            count = ops.convert_to_tensor(inner._iterations) + 1
-            updating = count % inner.gradient_accumulation_steps == 0
-            truncating = ops.logical_and(truncating, updating)
+        # As they are before the inner optimizer counts its step.
+        truncating, updating = self._truncates_and_updates()
         if pairs:
-            with stepping_factors(), shared_updates(inner):
-                inner.apply([g for g, _ in pairs], [v for _, v in pairs])
-            if not last:
-                # One step of the user's optimizer, whatever the number of phases.
-                inner.iterations.assign_sub(1)
-        for alike in grouped(steps):
-            finish_together(alike, truncating, updating)
+            self._step_inner(pairs, last)
+        finish(steps, truncating, updating)
+
+    def _step_inner(self, pairs: list[tuple[Tensor, Any]], last: bool) -> None:
+        inner = self.inner_optimizer
+        with stepping_factors(), shared_updates(inner):
+            inner.apply([g for g, _ in pairs], [v for _, v in pairs])
+        if not last:
+            # One step of the user's optimizer, whatever the number of phases.
+            inner.iterations.assign_sub(1)
 
     def steps(self, variables: list, index: int) -> list[LayerStep]:
         """One `LayerStep` for each low-rank layer among the variables."""
         known = [id(layer) for layer in layers_of(self._trainable_variables)]
         return [
             LayerStep(
-                self,
                 layer,
-                index,
+                self._rule(layer, index),
+                self.inner_optimizer,
                 self._ranks[known.index(id(layer))] if self._ranks else None,
             )
             for layer in layers_of(variables)
         ]
+
+    def _rule(self, layer: LowRankLayer, phase: int) -> Rule:
+        integrator = self.integrator
+        bounds, columns = self.bounds_of(layer), integrator.rank_of_room(layer.capacity)
+        if bounds is not None:
+            bounds = bounds._replace(max_rank=min(bounds.max_rank, columns))
+        return Rule(
+            integrator,
+            phase,
+            columns,
+            scaled=self._scaled and integrator.orthonormal,
+            in_place=integrator.perpendicular and not self._value_dependent,
+            bounds=bounds,
+        )
+
+    def _truncates_and_updates(self) -> tuple[Tensor, Tensor | None]:
+        """Whether this step chooses adaptive ranks anew, and whether it updates.
+
+        The latter is `None` where gradients are not accumulated.
+        """
+        inner = self.inner_optimizer
+        truncating = self._truncates(value_of(inner.iterations))
+        if not inner.gradient_accumulation_steps:
+            return truncating, None
+        count = ops.convert_to_tensor(inner._iterations) + 1
+        updating = count % inner.gradient_accumulation_steps == 0
+        return ops.logical_and(truncating, updating), updating
 
     def _truncates(self, iteration: Tensor) -> Tensor:
         """Whether the step with a number chooses adaptive ranks anew."""
@@ -322,18 +282,17 @@ class LowRank(keras.optimizers.Optimizer):
             now = ops.logical_and(now, iteration < self.truncation_stop)
         return now
 
-    def truncation_of(self, layer: LowRankLayer) -> tuple[float, int] | None:
-        """Tolerance and largest rank of a layer, `None` if its rank stays."""
+    def bounds_of(self, layer: LowRankLayer) -> Bounds | None:
+        """Bounds of the rank of a layer, `None` if it stays."""
         tolerance = self.tolerance if layer.tolerance is None else layer.tolerance
         if tolerance is None or self.settled:
             return None
-        bound = self.max_rank if layer.max_rank is None else layer.max_rank
+        largest = self.max_rank if layer.max_rank is None else layer.max_rank
         limit = min(layer.matrix_shape)
-        return tolerance, limit if bound is None else min(bound, limit)
+        largest = limit if largest is None else min(largest, limit)
+        return Bounds(tolerance, self.min_rank, largest)
 
     def finalize_variable_values(self, var_list: list) -> None:
-        from dlrt.training.capacity import compact_trained
-
         compact_trained(self, var_list)
 
     def __dir__(self) -> list[str]:
@@ -342,55 +301,10 @@ class LowRank(keras.optimizers.Optimizer):
         return [name for name in super().__dir__() if name != "inner_optimizer"]
 
     def save_own_variables(self, store: Any) -> None:
-        factors = self._factors_of_slots()
-        for index, variable in enumerate(self.variables):
-            value = variable.numpy()
-            if id(variable) in factors:
-                layer, factor = factors[id(variable)]
-                shape = _shape_at_rank(value, layer, factor, layer.rank)
-                value = optimizer_slots.crop_or_pad(value, shape)
-            store[str(index)] = value
+        _slot_files.save(self, store)
 
     def load_own_variables(self, store: Any) -> None:
-        """Loads a state in which factors may have other ranks."""
-        slots = self.variables
-        if len(store.keys()) != len(slots):
-            # As Keras does, which would say that this method is to blame.
-            warnings.warn(
-                f"Skipping variable loading for optimizer {self.name!r}, because it "
-                f"has {len(slots)} variables whereas the saved optimizer has "
-                f"{len(store.keys())} variables.",
-                stacklevel=2,
-            )
-            return
-        values = [np.asarray(store[str(index)]) for index in range(len(slots))]
-        factors, at_ranks = self._factors_of_slots(), set()
-        for index, (slot, value) in enumerate(zip(slots, values, strict=True)):
-            if id(slot) not in factors or value.ndim != 2:
-                continue
-            layer, factor = factors[id(slot)]
-            rank = value.shape[1]
-            like_factor = _shape_at_rank(slot, layer, factor, rank) == value.shape
-            if slot.shape == factor.shape and like_factor:
-                at_ranks.add(index)
-                if rank > layer.capacity:
-                    # The factors come after the optimizer.
-                    layer.set_factors(layer.factors, rank)
-        for index, (slot, value) in enumerate(zip(self.variables, values, strict=True)):
-            fits = index in at_ranks
-            slot.assign(
-                optimizer_slots.crop_or_pad(value, tuple(slot.shape)) if fits else value
-            )
-
-    def _factors_of_slots(self) -> dict[int, tuple[LowRankLayer, keras.Variable]]:
-        """The layer and the factor that each of the inner optimizer's slots is for."""
-        return {
-            id(slots[index]): (layer, weight)
-            for index, weight in enumerate(self._trainable_variables)
-            if (layer := layer_of(weight)) is not None
-            for _, slots in optimizer_slots.slot_lists(self.inner_optimizer)
-            if slots[index] is not None
-        }
+        _slot_files.load(self, store)
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -419,39 +333,3 @@ class LowRank(keras.optimizers.Optimizer):
         if "integrator" in config:
             config["integrator"] = integrators.get(config["integrator"], custom_objects)
         return cls(**config)
-
-
-def _shape_at_rank(
-    slot: Any, layer: LowRankLayer, factor: keras.Variable, rank: int
-) -> tuple[int, ...]:
-    core = factor is layer.s
-    return optimizer_slots.shape_at_rank(
-        tuple(slot.shape), tuple(factor.shape), core, rank
-    )
-
-
-def _optimizer(identifier: Any) -> keras.optimizers.Optimizer:
-    try:
-        optimizer = keras.optimizers.get(identifier)
-    except (ValueError, TypeError, KeyError):
-        optimizer = None
-    if not isinstance(optimizer, keras.optimizers.Optimizer):
-        raise ValueError(
-            "`inner_optimizer` must be an optimizer of Keras, its name or its "
-            f"configuration. Received: inner_optimizer={identifier!r}"
-        )
-    return optimizer
-
-
-def _check_whole(variables: list) -> None:
-    """Raises a ValueError if a low-rank layer is among variables in part."""
-    ids = set(map(id, variables))
-    for layer in layers_of(variables):
-        missing = [name for name in "usv" if id(getattr(layer, name)) not in ids]
-        if missing:
-            raise ValueError(
-                "`u`, `s` and `v` of a low-rank layer are trained together or not at "
-                f"all. Received: {', '.join(missing)} of layer {layer.name!r} not "
-                "among the trainable variables. Set `trainable` of the layer, or of "
-                "all three, before `compile`."
-            )

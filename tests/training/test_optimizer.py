@@ -9,6 +9,7 @@ from conftest import SLOW, slow
 
 import dlrt
 from dlrt.layers.recording import Recording
+from dlrt.training import capacity
 
 FEATURES, WIDTH, CLASSES, RANK = 12, 16, 3, 4
 
@@ -298,7 +299,7 @@ def test_a_fixed_rank_does_not_fill_the_room_beside_it(integrator, room):
 
 @pytest.mark.parametrize("worth", [0, *slow(10**6)])
 def test_variables_shrink_in_mid_run_where_it_pays(worth, monkeypatch):
-    monkeypatch.setattr(dlrt.capacity, "_WORTH_A_MOVE", worth)
+    monkeypatch.setattr(capacity, "_WORTH_A_MOVE", worth)
     x, y = data()
     model = compiled(keras.optimizers.Adam(1e-2), network(rank=10), tolerance=0.6)
     capacities = Capacities()
@@ -313,7 +314,7 @@ def test_variables_shrink_in_mid_run_where_it_pays(worth, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.tensorflow_only
 def test_layers_of_all_shapes_share_a_trace(monkeypatch):
-    monkeypatch.setattr(dlrt.capacity, "_WORTH_A_MOVE", 0)
+    monkeypatch.setattr(capacity, "_WORTH_A_MOVE", 0)
     traces = []
 
     class Counting(type(dlrt.integrators.get("parallel_bug"))):

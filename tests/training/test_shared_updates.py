@@ -94,7 +94,7 @@ def test_adam_with_gradients_of_rows(options, monkeypatch):
 def test_many_equal_layers_are_stepped_as_each_by_itself(integrator, monkeypatch):
     results = []
     for least in (2, 1000):
-        monkeypatch.setattr("dlrt.training._layer_step._STACKED", least)
+        monkeypatch.setattr("dlrt.training._driver._STACKED", least)
         keras.utils.set_random_seed(1)
         inputs = x = keras.Input((6,))
         for units in (6, 6, 6, 4):

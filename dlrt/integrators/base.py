@@ -74,10 +74,17 @@ class Integrator(abc.ABC):
         phases: One `Phase` for each gradient of a time step.
         rank_adaptive: Whether it can follow a `Truncation`.
         growth: Width of the factors within a time step, relative to the rank.
+        one_pass: Whether its second and last phase is at the same matrix as the first,
+            in bases that the first has augmented. Then the products that are recorded
+            in one pass through a model give the gradients of both.
         perpendicular: Whether steps of `K` and `L` count only by their part outside of
             the bases. Then `U` and `V` may stand in for `K` and `L` as the point of a
             step that does not depend on its point.
         orthonormal: Whether the bases of its factors are orthonormal.
+        ragged: Whether `update` at fixed rank accepts matrices of several heights at
+            once: `U`, `V` and their increments as `dlrt.ragged.Ragged`, `S` with a
+            leading axis. What is small is then computed together: an operation on
+            `(r, r)` matrices costs little more than its launch.
         exact: Whether `update` decomposes to rounding error and truncations are the
             best ones, as for differential equations. Else, in training, it may take
             shorter ways: the error of a truncation at a fixed rank is at most 1.4 times
@@ -89,9 +96,28 @@ class Integrator(abc.ABC):
     phases: ClassVar[tuple[Phase, ...]]
     rank_adaptive: ClassVar[bool] = False
     growth: ClassVar[int] = 1
+    one_pass: ClassVar[bool] = False
     perpendicular: ClassVar[bool] = False
     orthonormal: ClassVar[bool] = True
+    ragged: ClassVar[bool] = False
     exact: bool = False
+
+    @property
+    def augments(self) -> bool:
+        """Whether factors have more columns within a time step than between steps."""
+        return self.growth > 1
+
+    def room(self, rank: int) -> int:
+        """Number of columns that a time step at a rank needs."""
+        return self.growth * rank
+
+    def rank_of_room(self, columns: int) -> int:
+        """The largest rank for which there is room in some number of columns."""
+        return columns // self.growth
+
+    def width(self, phase: int, rank: int) -> int:
+        """Number of columns at the start of a phase, in a step at some rank."""
+        return rank if phase == 0 else self.room(rank)
 
     def prepare(self, factors: Factors) -> Factors:
         """The same matrix in the form in which this integrator keeps it."""
@@ -123,6 +149,9 @@ class Integrator(abc.ABC):
     ) -> Update:
         """New factors from the increments of the stepped values.
 
+        Formulas are for one matrix. Without a rule, all arguments may have leading
+        batch axes, as `dlrt.linalg` accepts them.
+
         Args:
             phase: Index into `phases`.
             factors: The factors at which `points` was evaluated.
@@ -130,22 +159,6 @@ class Integrator(abc.ABC):
             truncation: The rule for the next rank, looked at in the last phase;
                 `None` keeps the rank.
         """
-
-    def update_all(
-        self,
-        phase: int,
-        factors: list[Factors],
-        increments: list[dict[str, Tensor]],
-    ) -> list[Update]:
-        """`update` at fixed rank for several matrices of one rank.
-
-        An integrator can compute together what is small: an operation on `(r, r)`
-        matrices costs little more than its launch.
-        """
-        return [
-            self.update(phase, old, steps)
-            for old, steps in zip(factors, increments, strict=True)
-        ]
 
     def get_config(self) -> dict[str, Any]:
         return {}
