@@ -19,9 +19,9 @@ from benchmarks.networks import (
 )
 from benchmarks.timing import in_turns, prepare_training
 from dlrt import accounting, datasets
-from experiments.mnist.config import resolve, truncation_schedule
-from experiments.mnist.network import steps_per_execution
+from experiments.mnist.config import resolve
 from experiments.runs.image_data import ShuffledBatches
+from experiments.runs.optimizers import steps_per_execution
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def run(settings: Settings, rounds: int, dataset: str = "auto") -> Outcome:
     compile_model(
         model,
         keras.optimizers.Adam(decay),
-        adaptation | truncation_schedule(config, len(batches)),
+        adaptation | config.phases[0].truncation(len(batches)),
         metrics=["accuracy"],
         steps_per_execution=steps_per_execution(len(batches)),
     )

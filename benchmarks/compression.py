@@ -28,11 +28,16 @@ from benchmarks import reports  # noqa: E402
 from benchmarks.common_options import above, add_log_dir, make_parser, whole  # noqa: E402
 from benchmarks.places import RESULTS  # noqa: E402
 from experiments.cli.command import input_errors  # noqa: E402
-from experiments.images import compressing, measuring, training  # noqa: E402
-from experiments.images.compression import HOYER, CompressionConfig, resolve  # noqa: E402
+from experiments.images import compression_task, measuring, task  # noqa: E402
+from experiments.images.compression_config import (  # noqa: E402
+    HOYER,
+    CompressionConfig,
+    resolve,
+)
 from experiments.images.config import Config  # noqa: E402
 from experiments.runs import folders  # noqa: E402
 from experiments.runs.image_data import Data  # noqa: E402
+from experiments.runs.run import Run  # noqa: E402
 
 RATIOS = (2, 4, 8)
 
@@ -96,12 +101,12 @@ def trained(
     config: Config, data: Data, start: Callable[[], keras.Model] | None = None
 ) -> keras.Model:
     """The best network of a run, trained first if need be."""
-    run = compressing.newest(config, data)
+    run = compression_task.newest(config, data)
     if run is None:
         resumed = replace(config, resume=folders.find(config) is not None)
-        setup = training.Training(resumed, data, start)
-        setup.train()
-        run = setup.run
+        training = Run(task.Images(resumed, data, start))
+        training.train()
+        run = training.folder
     return keras.saving.load_model(run.best, compile=False)
 
 
@@ -267,10 +272,10 @@ def main() -> None:
             name, given.log_dir.absolute(), given.epochs, given.svd_epochs
         )
         with input_errors():
-            data = training.load(config)
+            data = task.load(config)
         model = trained(config.dense_run(), data)
         svd = config.svd_run()
-        decomposed = trained(svd, data, partial(compressing.decomposed, svd, model))
+        decomposed = trained(svd, data, partial(compression_task.decompose, svd, model))
         directory = RESULTS / f"compression-{name}"
         directory.mkdir(parents=True, exist_ok=True)
         rows = compare(model, decomposed, data, given.ratios, given.attacked)

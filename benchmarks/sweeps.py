@@ -41,18 +41,18 @@ def train_by_fit(
     """Seconds of one `fit` for each network, and the test losses that they end with."""
     quiet.import_keras()
     from experiments.mnist import network
-    from experiments.runs import image_data, scoring
+    from experiments.mnist.task import load
+    from experiments.runs import scoring
     from experiments.runs.image_data import EVALUATION_BATCH, ShuffledBatches
 
     losses, seconds = {}, 0.0
     for each in networks:
         config = each.config
-        data = image_data.load(config)
+        data = load(config)
         start = time.perf_counter()
         model = network.build(config, data.num_classes, None)
         batches = ShuffledBatches(*data.train, config.batch_size, config.seed)
-        adaptive = config.tolerance is not None
-        network.compile_model(model, config, config.epochs, len(batches), adaptive)
+        network.compile_model(model, config, config.phases[0], len(batches))
         common = {
             "epochs": config.epochs,
             "validation_data": data.val,

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from experiments.cli import command
 from experiments.images import compression_options
-from experiments.images.compression import HOYER, CompressionConfig
+from experiments.images.compression_config import HOYER, CompressionConfig
 from experiments.images.config import Config
 from experiments.runs import program
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     import keras
 
-    from experiments.images.compressing import Compressing
     from experiments.runs.image_data import Data
 
 _MODULE = "experiments.compression"
@@ -38,98 +37,48 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: With status 2 after wrong input, which one line on stderr names.
     """
-    words = command.words_of(arguments)
-    config = compression_options.parse(words, f"python -m {_MODULE}")
-    return program.run(_MODULE, words, config, partial(_run, config))
+    parse = partial(compression_options.parse, prog=f"python -m {_MODULE}")
+    return program.main(_MODULE, arguments, parse, _run)
 
 
-def _run(config: CompressionConfig) -> int:
-    program.begin(config)
-    from experiments.images import compressing, training
+def _run(config: CompressionConfig) -> None:
+    from experiments.images import compression_task, task
 
     with command.input_errors():
-        data = training.load(config)
+        data = target = task.load(config)
         config = replace(config, dataset=data.name)
-        target = data
         if config.transfer is not None:
-            target = training.load(replace(config, dataset=config.transfer))
-    dense = _dense(config, data)
-    trained = dense if config.method != HOYER else _decomposed(config, data, dense)
+            target = task.load(replace(config, dataset=config.transfer))
+    path = config.load_model or _train(config.dense_run(), data)
     with command.input_errors():
-        compressed = compressing.Compressing(config, data, target, dense, trained)
-    directory = compressed.run.directory
-    print(f"{config.method} on {config.network}, in {directory}", flush=True)
-    print(compressed.report, flush=True)
-    with program.training_errors(directory, "--learning-rate"):
-        compressed.finish()
-    _print_summary(compressed)
-    return 0
+        trained = dense = compression_task.load_dense(path, config, data)
+    if config.method == HOYER:
+        settings = config.svd_run()
+        start = partial(compression_task.decompose, settings, dense)
+        path = _train(settings, data, start)
+        with command.input_errors():
+            trained = compression_task.load_dense(path, config, data)
+    program.perform(
+        partial(compression_task.Compression, config, data, target, dense, trained)
+    )
 
 
-def _dense(config: CompressionConfig, data: "Data") -> "keras.Model":
-    from experiments.images import compressing, training
-
-    path = config.load_model
-    if path is None:
-        dense = replace(config.dense_run(), dataset=data.name)
-        path = _trained(dense, data, partial(training.build, dense, data))
-    with command.input_errors():
-        return compressing.load_dense(path, config, data)
-
-
-def _decomposed(
-    config: CompressionConfig, data: "Data", dense: "keras.Model"
-) -> "keras.Model":
-    """The dense network after a training of its singular vectors and values."""
-    from experiments.images import compressing
-
-    settings = replace(config.svd_run(), dataset=data.name)
-    path = _trained(settings, data, partial(compressing.decomposed, settings, dense))
-    with command.input_errors():
-        return compressing.load_dense(path, config, data)
-
-
-def _trained(
-    config: Config, data: "Data", start: "Callable[[], keras.Model]"
+def _train(
+    config: Config, data: "Data", start: "Callable[[], keras.Model] | None" = None
 ) -> "Path":
     """The best model of the newest finished run, trained first if need be."""
-    from experiments.images import compressing
-    from experiments.images.training import Training
+    from experiments.images import compression_task
+    from experiments.images.task import Images
 
-    found = compressing.newest(config, data)
+    found = compression_task.newest(config, data)
     if found is not None:
         print(f"{config.kind} network: {found.best}", flush=True)
         return found.best
     print(f"There is no such {config.kind} network; it is trained first.", flush=True)
-    with command.input_errors():
-        training = Training(config, data, start)
-    try:
-        with program.training_errors(training.run.directory, "--learning-rate"):
-            training.train()
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt from None
-    return training.run.best
-
-
-def _print_summary(compressed: "Compressing") -> None:
-    from experiments.runs import summary
-
-    training, config = compressed.training, compressed.config
-    lines = summary.lines(
-        compressed.run,
-        config.network,
-        config.kind if config.train else None,
-        training.first_selected_epoch,
-        config.task,
-    )
-    tests = [
-        f"{name}: {found['parameters']:,} parameters, {found['flops']:,} flops, "
-        f"{config.task.tested(found)}, "
-        f"{found['latency_ms']:.1f} ms for {found['latency_batch']} "
-        f"{config.task.examples}"
-        for name, found in compressed.tests.items()
-    ]
-    print("\n".join(["", *lines, "", *tests]), flush=True)
+    with program.part_of_a_run():
+        run = program.set_up(partial(Images, config, data, start))
+        program.train(run)
+    return run.folder.best
 
 
 if __name__ == "__main__":

@@ -25,28 +25,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: With status 2 after wrong input, which one line on stderr names.
     """
-    words = command.words_of(arguments)
-    config = options.parse(words, f"python -m {_MODULE}", "lenet5")
-    return program.run(_MODULE, words, config, partial(_run, config))
+    parse = partial(options.parse, prog=f"python -m {_MODULE}", architecture="lenet5")
+    return program.main(_MODULE, arguments, parse, _run)
 
 
-def _run(config: Config) -> int:
-    program.begin(config)
-    from experiments.images import training
-    from experiments.runs import summary
+def _run(config: Config) -> None:
+    from experiments.images.task import Images, load
 
     with command.input_errors():
-        data = training.load(config)
-        run = training.Training(replace(config, dataset=data.name), data)
-    directory = run.run.directory
-    print(f"LeNet-5, {config.subcommand} on {data.name}, in {directory}", flush=True)
-    with program.training_errors(directory, "--learning-rate"):
-        run.train()
-    lines = summary.lines(
-        run.run, run.config.network, run.config.kind, run.first_selected_epoch
-    )
-    print("\n".join(["", *lines, ""]), flush=True)
-    return 0
+        data = load(config)
+    named = replace(config, dataset=data.name)
+    program.perform(lambda: Images(named, data, title="LeNet-5, "))
 
 
 if __name__ == "__main__":

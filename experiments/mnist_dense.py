@@ -9,20 +9,20 @@ middle of a run, 130 after Ctrl-C.
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiments.cli import command
 from experiments.mnist import options
 from experiments.mnist.config import DEFAULTS, Config
-from experiments.runs import program
+from experiments.runs import folders, program
 
 if TYPE_CHECKING:
-    from experiments.mnist.training import Training
     from experiments.runs.image_data import Data
 
-_MODULE = "experiments.mnist_dense"
+# What a dense network must have in common with the one that is made from it. With
+# another split, it may have been trained on images that the other is validated with.
+_SAME = ("dataset", "dim_layer", "dataset_size", "noise", "val_size", "seed")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,53 +31,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: With status 2 after wrong input, which one line on stderr names.
     """
-    words = command.words_of(arguments)
-    config = options.parse(words)
-    return program.run(_MODULE, words, config, partial(_run, config))
+    return program.main("experiments.mnist_dense", arguments, options.parse, _run)
 
 
-def _run(config: Config) -> int:
-    program.begin(config)
-    from experiments.runs import folders, image_data
+def _run(config: Config) -> None:
+    from experiments.mnist.task import DenseLayers, load
 
     with command.input_errors():
-        data = image_data.load(config)
+        data = load(config)
         config = replace(config, dataset=data.name)
-        run = folders.find(config) if config.resume else None
+        found = folders.find(config) if config.resume else None
     weights = config.load_model
     # The log of a run that is continued tells which weights it began with.
-    if config.subcommand == "train-from-prune" and weights is None and run is None:
+    if config.prunes and weights is None and found is None:
         weights = _dense_weights(config, data)
         config = replace(config, resume=False)
-    training = _train(config, data, weights)
-    _print_summary(training)
-    return 0
-
-
-def _train(config: Config, data: "Data", weights: Path | None) -> "Training":
-    from experiments.mnist.training import Training
-
-    with command.input_errors():
-        training = Training(config, data, weights)
-    directory = training.run.directory
-    print(f"{config.subcommand} on {data.name}, in {directory}", flush=True)
-    with program.training_errors(directory, "--learning-rate"):
-        training.train()
-    return training
+    program.perform(lambda: DenseLayers(config, data, weights))
 
 
 def _dense_weights(config: Config, data: "Data") -> Path:
     """The newest dense network that suits a pruned one, trained first if need be."""
-    from experiments.mnist import dense_runs
-    from experiments.runs import folders
+    from experiments.mnist.task import DenseLayers
 
-    changes = {
-        name: getattr(DEFAULTS["dense-reference"], name)
-        for name in ("subcommand", "start_rank", "integrator", "train", "run_name")
-    }
-    dense = replace(config, **changes)
+    dense = _dense_config(config)
     with command.input_errors():
-        found = None if config.resume else dense_runs.newest(config)
+        found = None if config.resume else newest_dense(config)
         # A run that was stopped while its dense network was trained has no folder yet.
         named = config.run_name is not None
         if config.resume and (named or folders.find(dense) is None):
@@ -86,23 +64,21 @@ def _dense_weights(config: Config, data: "Data") -> Path:
         print(f"Dense weights: {found.best}", flush=True)
         return found.best
     print("There is no dense network to prune yet; one is trained first.", flush=True)
-    try:
-        training = _train(dense, data, None)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt from None
-    _print_summary(training)
-    return training.run.best
+    with program.part_of_a_run():
+        return program.perform(lambda: DenseLayers(dense, data, None)).folder.best
 
 
-def _print_summary(training: "Training") -> None:
-    from experiments.runs import summary
+def newest_dense(config: Config) -> folders.Folder | None:
+    """The newest finished dense run with the width, images and split of a run."""
+    return folders.newest_finished(_dense_config(config), _SAME)
 
-    config = training.config
-    phase = training.phases[-1].name if config.train else None
-    lines = summary.lines(
-        training.run, config.network, phase, training.first_selected_epoch
-    )
-    print("\n".join(["", *lines, ""]), flush=True)
+
+def _dense_config(config: Config) -> Config:
+    changes = {
+        name: getattr(DEFAULTS["dense-reference"], name)
+        for name in ("subcommand", "start_rank", "integrator", "train", "run_name")
+    }
+    return replace(config, **changes)
 
 
 if __name__ == "__main__":

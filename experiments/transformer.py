@@ -9,14 +9,11 @@ written in the middle of a run, 130 after Ctrl-C.
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 
 from experiments.cli import command
 from experiments.runs import program
 from experiments.translation import options
 from experiments.translation.config import Config
-
-_MODULE = "experiments.transformer"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,29 +22,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: With status 2 after wrong input, which one line on stderr names.
     """
-    words = command.words_of(arguments)
-    config = options.parse(words)
-    return program.run(_MODULE, words, config, partial(_run, config))
+    return program.main("experiments.transformer", arguments, options.parse, _run)
 
 
-def _run(config: Config) -> int:
-    program.begin(config)
-    from experiments.translation import summary, text
-    from experiments.translation.training import Training
+def _run(config: Config) -> None:
+    from experiments.translation import text
+    from experiments.translation.task import Translation
 
     try:
         with command.input_errors():
             corpus = text.load(config.corpus)
-            training = Training(replace(config, corpus=corpus.name), corpus)
+        named = replace(config, corpus=corpus.name)
+        program.perform(lambda: Translation(named, corpus))
     except ImportError as error:
         # The packages of the extra are asked for here first.
         command.fail(str(error))
-    directory = training.run.directory
-    print(f"{config.subcommand} on {corpus.name}, in {directory}", flush=True)
-    with program.training_errors(directory, "--learning-rate-factor"):
-        training.train()
-    print("\n".join(["", *summary.lines(training), ""]), flush=True)
-    return 0
 
 
 if __name__ == "__main__":

@@ -11,37 +11,6 @@ from experiments.cli.settings import Settings, list_integrators
 _Settings = TypeVar("_Settings", bound=Settings)
 
 
-def parse(
-    arguments: Sequence[str],
-    parser: Parser,
-    descriptions: Mapping[str, str],
-    add_options: Callable[[argparse.ArgumentParser, str], None],
-    resolve: Callable[[str, dict[str, Any]], _Settings],
-) -> _Settings:
-    """Returns the settings that the words on a command line stand for.
-
-    Args:
-        arguments: The words.
-        parser: The parser of the command.
-        descriptions: What each subcommand does.
-        add_options: Adds the options of a subcommand to its parser.
-        resolve: Makes settings of a subcommand and of what was given, by name.
-
-    Raises:
-        SystemExit: With status 2 and one line on stderr if a word is wrong, or with
-            status 0 after the help.
-    """
-    subparsers = add_subcommands(
-        parser, descriptions, argument_default=argparse.SUPPRESS
-    )
-    for name, subparser in subparsers.items():
-        add_options(subparser, name)
-    given = vars(parser.parse_args(arguments))
-    subcommand = given.pop("subcommand")
-    with input_errors():
-        return resolve(subcommand, given)
-
-
 class RunOptions:
     """Adds options to the parser of a subcommand, with its defaults in the help.
 
@@ -55,6 +24,10 @@ class RunOptions:
     def __init__(self, parser: argparse.ArgumentParser, defaults: Settings) -> None:
         self._parser = parser
         self.defaults = defaults
+
+    def add_all(self) -> None:
+        """Adds all options of the subcommand."""
+        raise NotImplementedError
 
     def add(self, *flags: str, help: str, default: str = "", **kwargs: Any) -> None:
         """Adds an option.
@@ -73,6 +46,18 @@ class RunOptions:
             *flags, help=f"{help} (default: {default})".replace("%", "%%"), **kwargs
         )
 
+    def add_count(
+        self, *flags: str, help: str, metavar: str = "N", default: str = ""
+    ) -> None:
+        """Adds an option for an integer, see `add`."""
+        self.add(*flags, type=int, metavar=metavar, help=help, default=default)
+
+    def add_number(
+        self, *flags: str, help: str, metavar: str = "X", default: str = ""
+    ) -> None:
+        """Adds an option for a number, see `add`."""
+        self.add(*flags, type=float, metavar=metavar, help=help, default=default)
+
     def add_ranks(self, adaptive: bool) -> None:
         """Adds what says how factors are stepped, and how their ranks adapt.
 
@@ -86,10 +71,8 @@ class RunOptions:
                 type=float,
                 help="relative truncation tolerance: larger means smaller ranks",
             )
-            self.add(
-                "-m",
-                "--max-rank",
-                type=int,
+            self.add_count(
+                *("-m", "--max-rank"),
                 metavar="RANK",
                 default="full rank",
                 help="upper bound of the ranks",
@@ -134,3 +117,53 @@ class RunOptions:
             default="1 in a terminal, else 2",
             help="progress: 0 none, 1 a bar, 2 a line an epoch",
         )
+
+
+def parse_subcommand(
+    arguments: Sequence[str],
+    parser: Parser,
+    descriptions: Mapping[str, str],
+    options: type[RunOptions],
+    defaults: Mapping[str, _Settings],
+    resolve: Callable[[str, dict[str, Any]], _Settings],
+) -> _Settings:
+    """Returns the settings that the words on a command line stand for.
+
+    Args:
+        arguments: The words.
+        parser: The parser of the command.
+        descriptions: What each subcommand does.
+        options: Adds the options of a subcommand to its parser.
+        defaults: The defaults of each subcommand.
+        resolve: Makes settings of a subcommand and of what was given, by name.
+
+    Raises:
+        SystemExit: With status 2 and one line on stderr if a word is wrong, or with
+            status 0 after the help.
+    """
+    subparsers = add_subcommands(
+        parser, descriptions, argument_default=argparse.SUPPRESS
+    )
+    for name, subparser in subparsers.items():
+        options(subparser, defaults[name]).add_all()
+    given = vars(parser.parse_args(arguments))
+    subcommand = given.pop("subcommand")
+    with input_errors():
+        return resolve(subcommand, given)
+
+
+def parse(
+    arguments: Sequence[str],
+    parser: Parser,
+    options: type[RunOptions],
+    defaults: _Settings,
+    resolve: Callable[[dict[str, Any]], _Settings],
+) -> _Settings:
+    """`parse_subcommand` of a program that has none.
+
+    Its parser leaves out what was not given, too.
+    """
+    options(parser, defaults).add_all()
+    given = vars(parser.parse_args(arguments))
+    with input_errors():
+        return resolve(given)

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.cli.command import Parser, input_errors
-from experiments.images.compression import (
+from experiments.cli import run_options
+from experiments.cli.command import Parser
+from experiments.images.compression_config import (
     ALLOCATIONS,
     DEFAULTS,
     METHODS,
@@ -36,10 +37,7 @@ def parse(arguments: Sequence[str], prog: str) -> CompressionConfig:
         description="Makes a trained network smaller by a low-rank method.",
         argument_default=argparse.SUPPRESS,
     )
-    _Options(parser, DEFAULTS).add_all()
-    given = vars(parser.parse_args(arguments))
-    with input_errors():
-        return resolve(given)
+    return run_options.parse(arguments, parser, _Options, DEFAULTS, resolve)
 
 
 class _Options(ImageOptions):
@@ -57,35 +55,21 @@ class _Options(ImageOptions):
         self._add_after()
         self.add_training()
         self.add_data()
-        self.add(
+        self.add_count(
             "--vocabulary",
-            type=int,
-            metavar="N",
             default=str(NETWORKS["lstm"]["vocabulary"]),
             help="of lstm: words to know, the most frequent ones of the text",
         )
         self.add_run("weights, split and order of the images")
 
     def _add_compression(self) -> None:
-        self.add(
-            "-n",
-            "--architecture",
-            choices=list(NETWORKS),
-            help="the network",
-        )
+        self.add("-n", "--architecture", choices=list(NETWORKS), help="the network")
         self.add("--method", choices=METHODS, help="how it is made smaller")
-        self.add(
-            "--scheme",
-            choices=SCHEMES,
-            default="that of the method",
-            help="what kernels are decomposed into",
-        )
-        self.add(
-            "--allocation",
-            choices=ALLOCATIONS,
-            default="that of the method",
-            help="which layer gets which rank",
-        )
+        for flag, choices, text in (
+            ("--scheme", SCHEMES, "what kernels are decomposed into"),
+            ("--allocation", ALLOCATIONS, "which layer gets which rank"),
+        ):
+            self.add(flag, choices=choices, default="that of the method", help=text)
         self.add(
             "--layers",
             metavar="PATTERN",
@@ -94,49 +78,44 @@ class _Options(ImageOptions):
             "smaller, matched in full, as 'conv.*'",
         )
         self.add(
-            "-l",
-            "--load-model",
+            *("-l", "--load-model"),
             type=Path,
             metavar="PATH",
             default="the newest finished run of the network, trained if there is none",
             help="the trained dense network, a .keras file",
         )
-        self.add(
+        self.add_count(
             "--dense-epochs",
-            type=int,
             metavar="EPOCHS",
             default="those of the network",
             help="epochs of the dense network, if it is trained",
         )
 
     def _add_budget(self) -> None:
+        default = "--preset medium, of lstm --ratio 1.5"
         presets = ", ".join(f"{name}: {ratio:g}" for name, ratio in PRESETS.items())
-        self._add_one(
-            "--preset", choices=list(PRESETS), help=f"budget, as --ratio: {presets}"
+        self.add(
+            "--preset",
+            choices=list(PRESETS),
+            default=default,
+            help=f"budget, as --ratio: {presets}",
         )
-        self._add_one(
-            "--ratio", type=float, metavar="X", help="budget: X times fewer parameters"
+        self.add_number(
+            "--ratio", default=default, help="budget: X times fewer parameters"
         )
-        self._add_one(
-            "--parameters", type=int, metavar="N", help="budget: N parameters"
+        self.add_count("--parameters", default=default, help="budget: N parameters")
+        self.add_count("--flops", default=default, help="budget: N flops an image")
+        self.add_number(
+            "--error", default=default, help="budget: relative error of every kernel"
         )
-        self._add_one("--flops", type=int, metavar="N", help="budget: N flops an image")
-        self._add_one(
-            "--error",
-            type=float,
-            metavar="X",
-            help="budget: relative error of every kernel",
-        )
-        self._add_one(
+        self.add(
             "--ranks",
             type=_ranks,
             metavar="LAYER=R[,...]",
+            default=default,
             help="budget: the rank of each layer, as conv_1=8, or conv_1=8x4 of a "
             "Tucker decomposition",
         )
-
-    def _add_one(self, flag: str, **kwargs: Any) -> None:
-        self.add(flag, default="--preset medium, of lstm --ratio 1.5", **kwargs)
 
     def _add_after(self) -> None:
         for flag, text in (
@@ -151,35 +130,27 @@ class _Options(ImageOptions):
             help="data set to train the smaller network on, with a new last layer",
         )
         self.add(
-            "-t",
-            "--tolerance",
+            *("-t", "--tolerance"),
             type=float,
             default="the ranks of the budget stay",
             help="of --method dlrt: truncation tolerance, from which ranks follow "
             "within the budget",
         )
-        self.add(
+        self.add_count(
             "--svd-epochs",
-            type=int,
             metavar="EPOCHS",
             help="of --method hoyer: epochs of training singular vectors and values",
         )
-        self.add(
+        self.add_number(
             "--sparsity",
-            type=float,
-            metavar="X",
             help="of --method hoyer: factor of the regularizer of singular values",
         )
-        self.add(
+        self.add_number(
             "--orthogonality",
-            type=float,
-            metavar="X",
             help="of --method hoyer: factor of that of singular vectors",
         )
-        self.add(
+        self.add_number(
             "--attack",
-            type=float,
-            metavar="X",
             help="largest change of a pixel, in (0, 1], in the attack of --test",
         )
 

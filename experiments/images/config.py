@@ -3,17 +3,15 @@
 The language model of compression runs is told the same, where that makes sense.
 """
 
-import math
 from collections.abc import Container
 from dataclasses import dataclass
 from typing import Any
 
 from dlrt_names.data_sets import IMAGES
-from experiments.cli.checks import at_least_one, one_of, positive, require
-from experiments.cli.settings import Settings, list_integrators, word
-from experiments.mnist.config import SCHEDULES
-from experiments.runs import tasks
-from experiments.runs.checks import check_run
+from experiments.cli.checks import at_least_one, one_of, require
+from experiments.cli.settings import word
+from experiments.runs import results
+from experiments.runs.network_settings import ImageSettings, not_negative
 
 # The learning rate of each: of SGD that of "Low-rank lottery tickets".
 LEARNING_RATES = {"adam": 1e-3, "adamw": 1e-3, "sgd": 0.05}
@@ -46,59 +44,35 @@ LANGUAGE_MODELS = ("lstm",)
 
 
 @dataclass(frozen=True)
-class Config(Settings):
+class Config(ImageSettings):
     """The settings of one run; `None` where a subcommand has no such setting.
 
-    Beside those of `Settings`:
+    Beside those of `ImageSettings`, whose `dataset` may be a folder, and whose
+    `val_size` is not for texts, which have a part for validation:
 
     Args:
         architecture: A key of `NETWORKS`.
-        epochs: Number of epochs.
         ranks: Rank of every layer that is low-rank, at the start if it adapts; one
             for all, or one for each layer. A smaller kernel has its full rank.
-        tolerance: Relative truncation tolerance.
-        max_rank: Upper bound of adapted ranks.
-        integrator: Name of the integrator.
-        batch_size: Images, or chunks of words, in a step.
         optimizer: A key of `LEARNING_RATES`.
-        learning_rate: Learning rate, at the start of its schedule. `None`: that of the
-            optimizer in `LEARNING_RATES`.
+        learning_rate: `None`: that of the optimizer in `LEARNING_RATES`.
         momentum: Momentum of SGD.
         weight_decay: Factor of half the squared norm of all kernels in the loss.
-        schedule: A name of `experiments.mnist.config.SCHEDULES`.
         vocabulary: Of language models: number of words to know, at most.
         augment: Whether to shift and mirror training images; `None`: those in colour.
-        dataset: A data set's name or folder; the real name once the data are loaded.
         image_size: Height and width that the images of a folder are scaled to.
-        dataset_size: Share of the images, or of the lines of a text, to use.
-        val_size: Number or share of the training images to validate with; texts have a
-            part for that.
     """
 
     architecture: str = "lenet5"
     epochs: int = 40
     ranks: tuple[int, ...] | None = None
-    tolerance: float | None = None
-    max_rank: int | None = None
-    integrator: str | None = "parallel_bug"
     batch_size: int = 128
-    optimizer: str = "adam"
     learning_rate: float | None = None
     momentum: float = 0.0
     weight_decay: float = 0.0
-    schedule: str = "cosine"
     vocabulary: int | None = None
     augment: bool | None = None
-    dataset: str = "auto"
     image_size: tuple[int, int] | None = None
-    dataset_size: float = 1.0
-    # A sixth of MNIST's 60,000 training images are the usual 10,000.
-    val_size: int | float = 1 / 6
-
-    @property
-    def dense(self) -> bool:
-        """Whether the network has no low-rank layers."""
-        return self.subcommand == "dense-reference"
 
     @property
     def reads_text(self) -> bool:
@@ -106,27 +80,14 @@ class Config(Settings):
         return self.architecture in LANGUAGE_MODELS
 
     @property
-    def task(self) -> tasks.Task:
-        """What the network is trained for."""
-        return tasks.WORDS if self.reads_text else tasks.IMAGES
-
-    @property
-    def adaptive(self) -> bool:
-        """Whether ranks change."""
-        return self.tolerance is not None
-
-    @property
-    def kind(self) -> str:
-        """What the ranks are."""
-        if self.dense:
-            return "dense"
-        return "adaptive" if self.adaptive else "fixed"
+    def results(self) -> results.Results:
+        """How the results of the network are ranked and told."""
+        return results.WORDS if self.reads_text else results.IMAGES
 
     @property
     def network(self) -> str:
         """What is trained on what; the workbook has this name."""
-        kind = "dense" if self.dense else "low-rank"
-        return f"{kind}-{self.trained}"
+        return f"{self.form}-{self.trained}"
 
     @property
     def trained(self) -> str:
@@ -136,12 +97,9 @@ class Config(Settings):
     @property
     def base_name(self) -> str:
         """The run's name, if it gets no other and is the first of its kind."""
-        parts = [self.architecture, self.subcommand, word(self.dataset)]
-        if self.adaptive:
-            parts.append(f"t{self.tolerance:g}")
-        elif self.ranks is not None:
-            parts.append("r" + "-".join(map(str, self.ranks)))
-        return "-".join([*parts, f"seed{self.seed}"])
+        words = self.architecture, self.subcommand, word(self.dataset)
+        ranks = None if self.ranks is None else "-".join(map(str, self.ranks))
+        return self.name_run(*words, rank=ranks)
 
     def record(self) -> dict[str, Any]:
         """The settings that the log keeps."""
@@ -152,6 +110,39 @@ class Config(Settings):
         if self.reads_text:
             joined["val_size"] = None
         return {"experiment": "images"} | super().record() | joined
+
+    def check(self) -> None:
+        super().check()
+        one_of(self, "architecture", NETWORKS)
+        if self.reads_text:
+            self.leave_out("augment", "image_size")
+            require(
+                self.vocabulary is not None and self.vocabulary >= 3,
+                self,
+                "vocabulary",
+                "be at least 3: unknown words, ends of lines and a word",
+            )
+        else:
+            self.leave_out("vocabulary")
+        folder = self.image_size is None or self.dataset not in IMAGES
+        require(folder, self, "image_size", "come with a folder as `--dataset`")
+        at_least_one(self, "max_rank", "vocabulary")
+        if self.max_rank is not None:
+            require(self.max_rank >= 2, self, "max_rank", "be at least 2")
+        one_of(self, "optimizer", LEARNING_RATES)
+        require(0 <= self.momentum < 1, self, "momentum", "lie in [0, 1)")
+        not_negative(self, "weight_decay")
+
+    def check_momentum(self, given: Container[str]) -> None:
+        """Raises `ValueError` if the optimizer lacks a momentum that is given."""
+        used = self.optimizer == "sgd" or "momentum" not in given
+        require(used, self, "momentum", "come with `--optimizer sgd`")
+
+    def leave_out(self, *names: str) -> None:
+        """Raises `ValueError` if there are settings that the network has no use for."""
+        for name in names:
+            unset = getattr(self, name) is None
+            require(unset, self, name, f"be left out with -n {self.architecture}")
 
 
 DEFAULTS = {
@@ -175,8 +166,8 @@ def resolve(subcommand: str, given: dict[str, Any]) -> Config:
         ValueError: If a setting is outside of its bounds.
     """
     config = Config(**trained_alike(vars(DEFAULTS[subcommand]), given))
-    check(config)
-    check_momentum(config, given)
+    config.check()
+    config.check_momentum(given)
     return config
 
 
@@ -194,58 +185,3 @@ def trained_alike(defaults: dict[str, Any], given: dict[str, Any]) -> dict[str, 
     if values["learning_rate"] is None:
         values["learning_rate"] = LEARNING_RATES.get(values["optimizer"])
     return values
-
-
-def check(config: Config) -> None:
-    """Raises `ValueError` if a setting is outside of its bounds."""
-    at_least_one(config, "epochs", "batch_size")
-    one_of(config, "architecture", NETWORKS)
-    if config.reads_text:
-        leave_out(config, "augment", "image_size")
-        require(
-            config.vocabulary is not None and config.vocabulary >= 3,
-            config,
-            "vocabulary",
-            "be at least 3: unknown words, ends of lines and a word",
-        )
-    else:
-        leave_out(config, "vocabulary")
-    folder = config.image_size is None or config.dataset not in IMAGES
-    require(folder, config, "image_size", "come with a folder as `--dataset`")
-    if config.tolerance is not None:
-        require(0 < config.tolerance < 1, config, "tolerance", "lie in (0, 1)")
-    at_least_one(config, "max_rank", "vocabulary")
-    if config.max_rank is not None:
-        require(config.max_rank >= 2, config, "max_rank", "be at least 2")
-    one_of(config, "optimizer", LEARNING_RATES)
-    positive(config, "learning_rate")
-    require(0 <= config.momentum < 1, config, "momentum", "lie in [0, 1)")
-    decay = config.weight_decay
-    valid = math.isfinite(decay) and decay >= 0
-    require(valid, config, "weight_decay", "be a number that is not negative")
-    require(0 < config.dataset_size <= 1, config, "dataset_size", "lie in (0, 1]")
-    size = config.val_size
-    require(
-        size > 0 if isinstance(size, int) else 0 < size < 1,
-        config,
-        "val_size",
-        "be a positive number of images or a share in (0, 1)",
-    )
-    check_run(config)
-    one_of(config, "schedule", SCHEDULES)
-    if config.integrator is not None:
-        known = list_integrators(config.adaptive)
-        one_of(config, "integrator", known)
-
-
-def check_momentum(config: Config, given: Container[str]) -> None:
-    """Raises `ValueError` if a momentum is given that the optimizer doesn't have."""
-    used = config.optimizer == "sgd" or "momentum" not in given
-    require(used, config, "momentum", "come with `--optimizer sgd`")
-
-
-def leave_out(config: Config, *names: str) -> None:
-    """Raises `ValueError` if there are settings that the network has no use for."""
-    for name in names:
-        unset = getattr(config, name) is None
-        require(unset, config, name, f"be left out with -n {config.architecture}")

@@ -6,15 +6,13 @@ from collections.abc import Sequence
 from dlrt_names.data_sets import IMAGES
 from experiments.cli import run_options
 from experiments.cli.command import Parser
-from experiments.cli.run_options import RunOptions
 from experiments.images.config import (
     DEFAULTS,
     LEARNING_RATES,
     Config,
     resolve,
 )
-from experiments.mnist import options
-from experiments.mnist.config import SCHEDULES
+from experiments.runs.network_options import NetworkOptions, zero_or_one
 
 _DESCRIPTIONS = {
     "dense-reference": "Trains the dense network that the others are compared with.",
@@ -35,17 +33,17 @@ def parse(arguments: Sequence[str], prog: str, architecture: str) -> Config:
         SystemExit: With status 2 and one line on stderr if a word is wrong, or with
             status 0 after the help.
     """
-    parser = Parser(prog=prog, description=f"Trains {architecture} on images.")
-    return run_options.parse(
+    return run_options.parse_subcommand(
         arguments,
-        parser,
+        Parser(prog=prog, description=f"Trains {architecture} on images."),
         _DESCRIPTIONS,
-        lambda subparser, name: ImageOptions(subparser, DEFAULTS[name]).add_all(),
+        ImageOptions,
+        DEFAULTS,
         lambda name, given: resolve(name, {"architecture": architecture, **given}),
     )
 
 
-class ImageOptions(RunOptions):
+class ImageOptions(NetworkOptions):
     """Adds the options of image runs."""
 
     defaults: Config
@@ -57,19 +55,16 @@ class ImageOptions(RunOptions):
     batch_size = ""
 
     def add_all(self) -> None:
-        """Adds the options of a subcommand."""
         if not self.defaults.dense:
-            self.add_low_rank()
+            self._add_low_rank()
         self.add_training()
         self.add_data()
         self.add_run("weights, split and order of the images")
 
-    def add_low_rank(self) -> None:
-        """Adds what says how factors are trained."""
+    def _add_low_rank(self) -> None:
         adaptive = self.defaults.adaptive
         self.add(
-            "-s",
-            "--ranks",
+            *("-s", "--ranks"),
             type=_ranks,
             metavar="R[,R...]",
             default=",".join(map(str, self.defaults.ranks or ())),
@@ -81,45 +76,21 @@ class ImageOptions(RunOptions):
     def add_training(self) -> None:
         """Adds what says how a network is trained."""
         self.add("-e", "--epochs", type=int, help="epochs")
-        self.add(
-            "--batch-size",
-            type=int,
-            metavar="N",
-            default=self.batch_size,
-            help="images in a step",
+        self.add_batch_size(self.batch_size)
+        self.add("--optimizer", choices=list(LEARNING_RATES), help="optimizer")
+        self.add_learning_rate(
+            ", ".join(f"{name}: {rate:g}" for name, rate in LEARNING_RATES.items())
         )
-        self.add(
-            "--optimizer",
-            choices=list(LEARNING_RATES),
-            help="optimizer",
-        )
-        self.add(
-            "--learning-rate",
-            type=float,
-            metavar="RATE",
-            default=", ".join(f"{k}: {v:g}" for k, v in LEARNING_RATES.items()),
-            help="learning rate",
-        )
-        self.add("--momentum", type=float, metavar="X", help="momentum of sgd")
-        self.add(
+        self.add_number("--momentum", help="momentum of sgd")
+        self.add_number(
             "--weight-decay",
-            type=float,
-            metavar="X",
             help="factor of half the squared norm of all kernels in the loss",
         )
-        self.add(
-            "--schedule",
-            choices=SCHEDULES,
-            help="learning rate over the epochs: constant, or a cosine down to 0",
-        )
+        self.add_schedule()
 
     def add_data(self) -> None:
         """Adds what says what a network is trained on."""
-        self.add(
-            "--dataset",
-            metavar="NAME|DIR",
-            help=self.datasets,
-        )
+        self.add("--dataset", metavar="NAME|DIR", help=self.datasets)
         self.add(
             "--image-size",
             type=_image_size,
@@ -129,21 +100,13 @@ class ImageOptions(RunOptions):
         )
         self.add(
             "--augment",
-            type=options.zero_or_one,
+            type=zero_or_one,
             metavar="{0,1}",
             default="1 for images in colour",
             help="1: shift and mirror training images at random",
         )
-        self.add(
-            "--dataset-size", type=float, metavar="SHARE", help="share of images to use"
-        )
-        self.add(
-            "--val-size",
-            type=options.size,
-            metavar="SIZE",
-            default="a sixth, 10000 for mnist",
-            help="number or share of the training images to validate with",
-        )
+        self.add_dataset_size()
+        self.add_val_size()
 
 
 def _ranks(text: str) -> tuple[int, ...]:

@@ -6,23 +6,19 @@ from typing import Any
 import keras
 
 import dlrt
-from experiments.mnist import dense_weights
+from experiments.mnist import weight_files
 from experiments.mnist.config import (
     NUM_HIDDEN,
     NUM_INPUTS,
     Config,
     default_start_rank,
-    truncation_schedule,
 )
 from experiments.runs import optimizers
+from experiments.runs.phases import Phase
 
 HIDDEN_NAMES = [f"hidden_{number}" for number in range(1, NUM_HIDDEN + 1)]
 _OUTPUT_NAME = "output"
 _MOMENTUM = 0.9
-
-# Steps that TensorFlow runs without returning to Python, which is a third of the time
-# of a step at width 500. JAX would compile each of them.
-_STEPS_PER_EXECUTION = 16
 
 
 def build(config: Config, num_classes: int, weights: Path | None) -> keras.Model:
@@ -31,7 +27,7 @@ def build(config: Config, num_classes: int, weights: Path | None) -> keras.Model
     Args:
         config: The settings of the run.
         num_classes: Number of outputs.
-        weights: File or folder to take the weights from, see `dense_weights.read`.
+        weights: File or folder to take the weights from, see `weight_files.read`.
 
     Raises:
         ValueError: If the weights don't fit.
@@ -46,54 +42,12 @@ def build(config: Config, num_classes: int, weights: Path | None) -> keras.Model
 
 
 def compile_model(
-    model: keras.Model,
-    config: Config,
-    epochs: int,
-    steps_per_epoch: int,
-    adaptive: bool,
+    model: keras.Model, config: Config, phase: Phase, steps_per_epoch: int
 ) -> None:
-    """Compiles the network for a phase of training.
-
-    Args:
-        model: What `build` made.
-        config: The settings of the run.
-        epochs: Number of epochs of the phase.
-        steps_per_epoch: Number of batches.
-        adaptive: Whether ranks change in this phase.
-    """
-    optimizer = optimizers.low_rank(
-        _optimizer(config, epochs * steps_per_epoch),
-        config,
-        truncation_schedule(config, steps_per_epoch) if adaptive else None,
+    """Compiles the network for a phase of training."""
+    optimizers.compile_classifier(
+        model, config, phase, steps_per_epoch, momentum=_MOMENTUM
     )
-    optimizer.build(model.trainable_variables)
-    model.compile(
-        optimizer,
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
-        steps_per_execution=steps_per_execution(steps_per_epoch),
-    )
-
-
-def steps_per_execution(steps_per_epoch: int) -> int:
-    """How many steps of an epoch to run at a time."""
-    if keras.backend.backend() != "tensorflow":
-        return 1
-    return min(_STEPS_PER_EXECUTION, steps_per_epoch)
-
-
-def _optimizer(config: Config, steps: int) -> keras.optimizers.Optimizer:
-    rate: Any = config.learning_rate
-    if config.schedule == "cosine":
-        rate = keras.optimizers.schedules.CosineDecay(rate, decay_steps=steps)
-    if config.optimizer == "sgd":
-        return keras.optimizers.SGD(rate, momentum=_MOMENTUM)
-    return {
-        "adam": keras.optimizers.Adam,
-        "adamw": keras.optimizers.AdamW,
-        "nadam": keras.optimizers.Nadam,
-        "rmsprop": keras.optimizers.RMSprop,
-    }[config.optimizer](rate)
 
 
 def _regularizer(config: Config) -> keras.regularizers.Regularizer | None:
@@ -108,7 +62,7 @@ def _regularizer(config: Config) -> keras.regularizers.Regularizer | None:
 
 
 def _everywhere(config: Config) -> keras.regularizers.Regularizer | None:
-    """The regularizer of what is no hidden kernel."""
+    """The regularizer of all weights but the hidden kernels."""
     return _regularizer(config) if config.regularizer == "full" else None
 
 
@@ -146,9 +100,8 @@ def _low_rank(config: Config, num_classes: int, ranks: list[int]) -> dlrt.Model:
 
 
 def _load(config: Config, num_classes: int, path: Path) -> keras.Model:
-    width = config.dim_layer
-    shapes = [(NUM_INPUTS, width), *[(width, width)] * (NUM_HIDDEN - 1)]
-    layers = dense_weights.read(path, [*shapes, (width, num_classes)])
+    output = (config.dim_layer, num_classes)
+    layers = weight_files.read(path, [*config.kernels, output])
     *hidden, _ = layers
     low_rank = [isinstance(layer.kernel, dlrt.Factors) for layer in layers]
     if not any(low_rank):
@@ -161,15 +114,11 @@ def _load(config: Config, num_classes: int, path: Path) -> keras.Model:
             model, rank=default_start_rank(config), layers=HIDDEN_NAMES
         )
         factors = [pruned.get_layer(name).factors for name in HIDDEN_NAMES]
-    elif low_rank != [True] * NUM_HIDDEN + [False] or config.subcommand in (
-        "dense-reference",
-        "train-from-prune",
-    ):
+    elif low_rank != [True] * NUM_HIDDEN + [False] or config.dense or config.prunes:
         at = [number for number, is_low in enumerate(low_rank, start=1) if is_low]
         raise ValueError(
             f"`--load-model` must hold {_wanted(config)}, but has low-rank layers at "
-            f"{at} of {len(layers)}. "
-            f"Received: --load-model {path}"
+            f"{at} of {len(layers)}. Received: --load-model {path}"
         )
     else:
         factors = [dlrt.Factors(*layer.kernel) for layer in hidden]
@@ -179,7 +128,7 @@ def _load(config: Config, num_classes: int, path: Path) -> keras.Model:
 def _with_weights(
     config: Config,
     factors: list[dlrt.Factors],
-    layers: list[dense_weights.LayerWeights],
+    layers: list[weight_files.LayerWeights],
 ) -> dlrt.Model:
     bound = min(
         config.start_rank or config.full_rank, config.max_rank or config.full_rank
@@ -196,6 +145,6 @@ def _with_weights(
 
 
 def _wanted(config: Config) -> str:
-    if config.subcommand in ("dense-reference", "train-from-prune"):
+    if config.dense or config.prunes:
         return "a dense network"
     return "a dense network or one with low-rank hidden layers only"

@@ -1,11 +1,11 @@
-"""The error for numbers that are none any more."""
+"""The error for a loss or a weight that has become NaN or infinite."""
 
 import math
 from collections.abc import Mapping
 
 
 class NonFiniteLoss(ArithmeticError):
-    """Training has left the numbers.
+    """A value in training is NaN or infinite.
 
     Args:
         epoch: The epoch, counted from 1.

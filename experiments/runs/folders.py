@@ -18,7 +18,7 @@ from experiments.runs.log_format import LOGS, equal, workbooks
 
 
 @dataclass(frozen=True)
-class Run:
+class Folder:
     """A run's folder, `<log dir>/<run name>`.
 
     Args:
@@ -78,7 +78,7 @@ def check(settings: Settings) -> None:
         raise _taken(settings)
 
 
-def create(settings: Settings) -> Run:
+def create(settings: Settings) -> Folder:
     """Makes the folder of a new run; no two runs ever get the same.
 
     Raises:
@@ -86,7 +86,7 @@ def create(settings: Settings) -> Run:
         OSError: If the folder can't be made.
     """
     for name in _candidates(settings):
-        run = Run(settings.log_dir / name)
+        run = Folder(settings.log_dir / name)
         try:
             settings.log_dir.mkdir(parents=True, exist_ok=True)
             # Of several processes, one succeeds.
@@ -104,7 +104,7 @@ def create(settings: Settings) -> Run:
     raise AssertionError("there is no end of numbers")
 
 
-def find(settings: Settings) -> Run | None:
+def find(settings: Settings) -> Folder | None:
     """The run to continue: of that name, or the newest with the default name.
 
     Raises:
@@ -112,7 +112,7 @@ def find(settings: Settings) -> Run | None:
             stays in the folder of the runs. Or if it has models, but no log.
     """
     if settings.run_name is not None:
-        named = Run(settings.log_dir / settings.run_name)
+        named = Folder(settings.log_dir / settings.run_name)
         run = named if named.directory.is_dir() else None
     else:
         pattern = re.compile(re.escape(settings.base_name) + r"(-[1-9]\d*)?")
@@ -148,7 +148,7 @@ def missing(settings: Settings) -> ValueError:
 
 
 def stored_configuration(
-    run: Run, settings: Settings, lengths: Sequence[str]
+    run: Folder, settings: Settings, lengths: Sequence[str]
 ) -> dict[str, Any]:
     """What the log of a run to continue says, after a look at what may change.
 
@@ -176,14 +176,14 @@ def stored_configuration(
     return stored
 
 
-def newest_first(log_dir: Path) -> list[Run]:
+def newest_first(log_dir: Path) -> list[Folder]:
     """All runs in a folder, the one that was written to last first."""
     return sorted(_all(log_dir), key=_age, reverse=True)
 
 
 def newest_finished(
     settings: Settings, same: Sequence[str], facts: Mapping[str, Any] | None = None
-) -> Run | None:
+) -> Folder | None:
     """The newest finished run that trains a network with some of the same settings.
 
     Args:
@@ -209,7 +209,7 @@ def newest_finished(
 
 
 @contextlib.contextmanager
-def removed_if_unusable(run: Run) -> Iterator[None]:
+def removed_if_unusable(run: Folder) -> Iterator[None]:
     """Leaves nothing behind of a run that can't be set up within this context."""
     try:
         yield
@@ -229,13 +229,13 @@ def _candidates(settings: Settings) -> Iterator[str]:
         number += 1
 
 
-def _all(log_dir: Path) -> list[Run]:
+def _all(log_dir: Path) -> list[Folder]:
     if not log_dir.is_dir():
         return []
-    return [Run(path) for path in log_dir.iterdir() if path.is_dir()]
+    return [Folder(path) for path in log_dir.iterdir() if path.is_dir()]
 
 
-def _age(run: Run) -> tuple[int, int, str]:
+def _age(run: Folder) -> tuple[int, int, str]:
     """Sorts runs by when they were last written to."""
     times = [
         os.stat(path).st_mtime_ns for path in (run.directory, run.last) if path.exists()

@@ -9,7 +9,6 @@ import numpy as np
 
 from dlrt import datasets
 from experiments.cli import quiet
-from experiments.mnist.config import NUM_INPUTS, Config
 
 # Large, because evaluation keeps no activations for a backward pass.
 EVALUATION_BATCH = 2000
@@ -53,21 +52,7 @@ class Data:
         return max(1, min(EVALUATION_BATCH, _MOST_SCORES // scores))
 
 
-def load(config: Config) -> Data:
-    """Loads and splits the data set of a run, with images as vectors.
-
-    Where it is another one than was asked for, it says so.
-
-    Raises:
-        ValueError: If a file of the data set or a setting is wrong.
-        OSError: If the data set can't be had.
-    """
-    return prepare(
-        config.dataset, config.val_size, config.seed, config.dataset_size, config.noise
-    )
-
-
-def prepare(
+def load(
     name: str,
     val_size: int | float,
     seed: int,
@@ -77,7 +62,7 @@ def prepare(
     flat: bool = True,
     image_size: tuple[int, int] | None = None,
 ) -> Data:
-    """`load`, by the settings that matter to it.
+    """Loads and splits a data set; says so where it is another than was asked for.
 
     Args:
         name: Name or folder of the data set.
@@ -113,7 +98,7 @@ def prepare(
 
 
 def _flat(images: np.ndarray) -> np.ndarray:
-    return images.reshape(len(images), NUM_INPUTS)
+    return images.reshape(len(images), -1)
 
 
 def _with_channels(images: np.ndarray) -> np.ndarray:
@@ -192,13 +177,6 @@ class ShuffledBatches(keras.utils.PyDataset):
 
     def follow(self) -> keras.callbacks.Callback:
         """A callback of `fit` that shuffles for every epoch."""
-        return _BeginEpoch(self)
-
-
-class _BeginEpoch(keras.callbacks.Callback):
-    def __init__(self, batches: ShuffledBatches) -> None:
-        super().__init__()
-        self._batches = batches
-
-    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        self._batches.begin_epoch(epoch)
+        return keras.callbacks.LambdaCallback(
+            on_epoch_begin=lambda epoch, logs: self.begin_epoch(epoch)
+        )

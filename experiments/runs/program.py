@@ -1,15 +1,22 @@
-"""How the program of a run begins, and how it ends when something comes between."""
+"""The programs that train: how they begin, and how they end."""
 
 import contextlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from experiments.cli import command, quiet
 from experiments.cli.settings import Settings
 from experiments.runs import checks, folders
 from experiments.runs.finite import NonFiniteLoss
+
+if TYPE_CHECKING:
+    from experiments.runs.run import Run
+    from experiments.runs.task import Task
+
+
+_Settings = TypeVar("_Settings", bound=Settings)
 
 
 def begin(settings: Settings) -> None:
@@ -96,3 +103,63 @@ def run(
 def _end(status: int, message: str) -> NoReturn:
     print(f"\nerror: {message}", file=sys.stderr)
     sys.exit(status)
+
+
+def main(
+    module: str,
+    arguments: Sequence[str] | None,
+    parse: Callable[[Sequence[str]], _Settings],
+    act: Callable[[_Settings], object],
+) -> int:
+    """Runs a program and returns its exit status.
+
+    Args:
+        module: What `python -m` takes.
+        arguments: The words after it; `None` for those of the command line.
+        parse: Makes settings of them.
+        act: Does the work, once Keras has started.
+
+    Raises:
+        SystemExit: With status 2 after wrong input, which one line on stderr names.
+    """
+    words = command.words_of(arguments)
+    settings = parse(words)
+
+    def begin_and_act() -> int:
+        begin(settings)
+        act(settings)
+        return 0
+
+    return run(module, words, settings, begin_and_act)
+
+
+def perform(make: "Callable[[], Task]") -> "Run":
+    """Sets a run up, says where it is, trains, and prints the result."""
+    run = set_up(make)
+    print(run.task.announcement(run.folder.directory), flush=True)
+    train(run)
+    print("\n".join(["", *run.task.summary(run)]), flush=True)
+    return run
+
+
+def set_up(make: "Callable[[], Task]") -> "Run":
+    """Sets a run up; the program ends with one line if its input is wrong."""
+    from experiments.runs.run import Run
+
+    with command.input_errors():
+        return Run(make())
+
+
+def train(run: "Run") -> None:
+    """Trains; the program ends with one line if that can't go on."""
+    with training_errors(run.folder.directory, run.task.rate):
+        run.train()
+
+
+@contextlib.contextmanager
+def part_of_a_run() -> Iterator[None]:
+    """Trains what another run needs: after Ctrl-C it is that run which is resumed."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt from None

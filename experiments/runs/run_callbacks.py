@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 import dlrt
-from dlrt_names.log_schema import PHASE, SPECTRUM
+from dlrt_names.log_schema import EPOCH, PHASE, SCORING_SECONDS, SPECTRUM
 from experiments.runs import checkpoints, selection
 from experiments.runs.finite import NonFiniteLoss, require_finite
 
@@ -118,11 +118,12 @@ def singular_values(model: keras.Model) -> dict[str, list[float]]:
 class RunLog(dlrt.callbacks.HistoryLog):
     """A `HistoryLog` that says which phase of the run an epoch belongs to.
 
-    While ranks adapt it has the singular values too.
+    It may have the singular values too. Only some epochs are scored, so
+    the time of scoring doesn't count: times of epochs would not compare otherwise.
     """
 
     phase = ""
-    adaptive = False
+    with_singular_values = False
 
     def append(
         self,
@@ -131,8 +132,11 @@ class RunLog(dlrt.callbacks.HistoryLog):
         logs: Mapping[str, Any] | None = None,
         model: keras.Model | None = None,
     ) -> None:
-        logs = {**(logs or {}), PHASE: self.phase}
-        if self.adaptive:
+        logs = dict(logs or {})
+        seconds -= logs.get(SCORING_SECONDS, 0.0)
+        if self.phase:
+            logs[PHASE] = self.phase
+        if self.with_singular_values:
             logs |= singular_values(model or self.model)
         super().append(epoch, seconds, logs, model)
 
@@ -147,7 +151,8 @@ class Checkpoint(keras.callbacks.Callback):
         last: Where to save it after every epoch.
         best: Where to save the best one of the phase.
         log: The log, which tells the best epoch.
-        score: Of a row of the log; the best epoch has the highest.
+        score: Of a row of the log; the best epoch has the highest. `None` for no best
+            one.
         phase: Index of the phase.
         phase_start: Number of epochs that were finished when it began.
         first_epoch: The first epoch that may be the best.
@@ -158,7 +163,7 @@ class Checkpoint(keras.callbacks.Callback):
         last: Path,
         best: Path,
         log: RunLog,
-        score: Callable[[selection.Row], float],
+        score: Callable[[selection.Row], float] | None,
         phase: int = 0,
         phase_start: int = 0,
         first_epoch: int = 1,
@@ -173,50 +178,40 @@ class Checkpoint(keras.callbacks.Callback):
         self._first_epoch = first_epoch
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        rows = selection.rows_of(self._log.path, self._log.phase)
-        best = selection.best_row(
-            [row for row in rows if row["epoch"] >= self._first_epoch], self._score
-        )
-        if best is not None and best["epoch"] == epoch + 1:
+        if self._score is not None and self._is_best(epoch + 1, self._score):
             checkpoints.save(self.model, self._best)
+        loss = (logs or {}).get("loss")
         state = checkpoints.State(
             epoch + 1,
             self._phase,
             self._phase_start,
             checkpoints.capacities(self.model),
-            _loss(logs),
+            None if loss is None else float(loss),
         )
         checkpoints.save(self.model, self._last, state)
 
+    def _is_best(self, epoch: int, score: Callable[[selection.Row], float]) -> bool:
+        # As the workbook has them: a resumed run must compare the same digits.
+        rows = [
+            row
+            for row in dlrt.callbacks.read_history(self._log.path)[0]
+            if row.get(PHASE, "") == self._log.phase and row[EPOCH] >= self._first_epoch
+        ]
+        best = selection.best_row(rows, score)
+        return best is not None and best[EPOCH] == epoch
 
-class LastCheckpoint(keras.callbacks.Callback):
-    """Saves the model of a run of one phase after every epoch."""
 
-    def __init__(self, path: Path) -> None:
+class StopWhenOver(keras.callbacks.Callback):
+    """Ends a phase early.
+
+    Args:
+        is_over: Whether to end it, asked after every epoch.
+    """
+
+    def __init__(self, is_over: Callable[[], bool]) -> None:
         super().__init__()
-        self._path = path
+        self._is_over = is_over
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        room = checkpoints.capacities(self.model)
-        state = checkpoints.State(epoch + 1, 0, 0, room, _loss(logs))
-        checkpoints.save(self.model, self._path, state)
-
-
-def _loss(logs: Mapping[str, Any] | None) -> float | None:
-    loss = (logs or {}).get("loss")
-    return None if loss is None else float(loss)
-
-
-class StopWhenSettled(keras.callbacks.Callback):
-    """Ends the adaptive phase when the ranks have settled."""
-
-    def __init__(self, log: RunLog, patience: int, first_epoch: int) -> None:
-        super().__init__()
-        self._log = log
-        self._patience = patience
-        self._first_epoch = first_epoch
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        rows = selection.rows_of(self._log.path, self._log.phase)
-        if selection.has_settled(rows, self._patience, self._first_epoch):
+        if self._is_over():
             self.model.stop_training = True

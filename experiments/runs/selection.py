@@ -1,21 +1,11 @@
 """What the rows of a log tell: the best epoch, and whether ranks have settled."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
-from dlrt_names.log_schema import EPOCH, PHASE, RANK
+from dlrt_names.log_schema import EPOCH, RANK
 
 Row = dict[str, Any]
-
-
-def rows_of(workbook: Path, phase: str | None = None) -> list[Row]:
-    """The rows of a log, of one phase if it is named."""
-    # Help, which names tasks, doesn't wait for Keras to start.
-    from dlrt.callbacks import read_history
-
-    rows = read_history(workbook)[0]
-    return [row for row in rows if phase is None or row[PHASE] == phase]
 
 
 def best_row(rows: Sequence[Row], score: Callable[[Row], float]) -> Row | None:

@@ -1,5 +1,7 @@
 """What a run prints when it is done."""
 
+from collections.abc import Mapping
+
 from dlrt.callbacks import read_history
 from dlrt_names.log_schema import (
     COMPRESSION,
@@ -9,57 +11,61 @@ from dlrt_names.log_schema import (
     TRAINED_PARAMETERS,
 )
 from experiments.runs import selection
-from experiments.runs.folders import Run
-from experiments.runs.tasks import IMAGES, Task
+from experiments.runs.results import Results
+from experiments.runs.run import Run
 
 
-def lines(
-    run: Run,
-    network: str,
-    last_phase: str | None,
-    first_epoch: int,
-    task: Task = IMAGES,
-) -> list[str]:
-    """The result of a run, one fact a line.
-
-    Args:
-        run: The run.
-        network: Name of its network.
-        last_phase: The phase whose best epoch counts; `None` without training.
-        first_epoch: The first epoch that counts.
-        task: What it was trained for.
-    """
-    workbook = run.workbook(network)
-    rows, configuration = read_history(workbook)
+def lines(run: Run, results: Results) -> list[str]:
+    """The result of a run of a network that classifies, one fact a line."""
+    rows, configuration = read_history(run.log.path)
     train, val, test = (
-        configuration[f"{part}_{task.examples}"] for part in ("train", "val", "test")
+        configuration[f"{part}_{results.examples}"] for part in ("train", "val", "test")
     )
     facts = {
         "data set": f"{configuration['dataset']} ({train} training, {val} validation, "
-        f"{test} test {task.examples})"
+        f"{test} test {results.examples})"
     }
     first = rows[0] if rows and rows[0][EPOCH] == 0 else None
     if first is not None:
-        facts[first[PHASE]] = task.result(first)
+        facts[first[PHASE]] = results.tell(first)
     best = selection.best_row(
-        [row for row in rows if row[PHASE] == last_phase and row[EPOCH] >= first_epoch],
-        task.score,
+        [
+            row
+            for row in rows
+            if run.task.trains
+            and row[PHASE] == run.task.phases[-1].name
+            and row[EPOCH] >= run.first_selected_epoch
+        ],
+        results.score,
     )
-    row = best or first
     if best is not None:
         facts["best epoch"] = f"{best[EPOCH]} of {rows[-1][EPOCH]}, by validation"
-        facts["at that epoch"] = task.result(best)
+        facts["at that epoch"] = results.tell(best)
+    row = best or first
     if row is not None:
         ranks = selection.ranks(row)
-        if ranks:
-            facts["ranks"] = ", ".join(map(str, ranks))
-        facts["parameters"] = (
-            f"{row[PARAMETERS]:,} for prediction, "
-            f"{row[TRAINED_PARAMETERS]:,} for training"
-        )
-        if ranks or row[COMPRESSION]:
-            facts["compression"] = f"{100 * row[COMPRESSION]:.1f} %"
-    facts["models"] = str(run.directory)
-    facts["log"] = str(workbook)
+        facts |= {"ranks": ", ".join(map(str, ranks))} if ranks else {}
+        facts |= sizes(row, bool(ranks or row[COMPRESSION]))
+    return table(facts | places(run))
+
+
+def sizes(row: selection.Row, compressed: bool = True) -> dict[str, str]:
+    """The parameters in a row, and how many of the dense network's are saved."""
+    facts = {
+        "parameters": f"{row[PARAMETERS]:,} for prediction, "
+        f"{row[TRAINED_PARAMETERS]:,} for training"
+    }
+    if compressed:
+        facts["compression"] = f"{100 * row[COMPRESSION]:.1f} %"
+    return facts
+
+
+def places(run: Run) -> dict[str, str]:
+    """Where a run has left its models and its log."""
+    return {"models": str(run.folder.directory), "log": str(run.log.path)}
+
+
+def table(facts: Mapping[str, str]) -> list[str]:
+    """Facts as lines, with their values one below the other."""
     width = max(map(len, facts))
     return [f"{name.ljust(width)}  {value}" for name, value in facts.items()]

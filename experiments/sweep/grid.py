@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from experiments.cli.checks import option
-from experiments.mnist.config import DEFAULTS, NUM_INPUTS, Config, resolve, weights
+from experiments.mnist.config import DEFAULTS, NUM_INPUTS, Config, resolve
 from experiments.runs import names
 from experiments.runs.names import Name
+from experiments.runs.network_settings import weights
 
 # The methods, and the subcommands of `experiments.mnist_dense` that train by them.
 METHODS = {

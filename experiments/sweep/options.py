@@ -10,9 +10,9 @@ from typing import Any
 from experiments.cli.checks import option
 from experiments.cli.command import Parser, fail
 from experiments.cli.settings import LOG_DIR, list_integrators
-from experiments.mnist.config import SCHEDULES, list_datasets
-from experiments.mnist.options import size
 from experiments.runs.names import OPTIMIZERS
+from experiments.runs.network_options import size
+from experiments.runs.network_settings import SCHEDULES, list_datasets
 from experiments.sweep import settings_file
 from experiments.sweep.grid import METHODS, MOST_NETWORKS, REGULARIZERS, Grid
 

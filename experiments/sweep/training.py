@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dlrt.callbacks import HistoryLog
 from experiments.archive.claims import Claims
-from experiments.mnist import compiled_epochs
+from experiments.mnist import epoch_trainer
 from experiments.runs import checkpoints, image_data
 from experiments.runs.finite import NonFiniteLoss, require_finite
 from experiments.runs.run_callbacks import singular_values
@@ -49,7 +49,7 @@ class UnitTraining:
             OSError: If a file can't be written.
         """
         waiting = list(self.unit)
-        trainer: compiled_epochs.EpochTrainer | None = None
+        trainer: epoch_trainer.EpochTrainer | None = None
         busy: list[Network] = []
         # Closing the file drops every claim of this process, so it trains one unit at
         # a time.
@@ -82,12 +82,12 @@ class UnitTraining:
             self._tell(network, "wrong", reason=reason)
         return state not in ("finished", "wrong")
 
-    def _make_trainer(self) -> compiled_epochs.EpochTrainer:
+    def _make_trainer(self) -> epoch_trainer.EpochTrainer:
         classes = _load_data(self.unit[0]).num_classes
         configs = [network.config for network in self.unit]
-        return compiled_epochs.EpochTrainer(configs, classes)
+        return epoch_trainer.EpochTrainer(configs, classes)
 
-    def _train(self, network: Network, trainer: compiled_epochs.EpochTrainer) -> None:
+    def _train(self, network: Network, trainer: epoch_trainer.EpochTrainer) -> None:
         """Trains a network to its end, from its checkpoint if it has one."""
         data, config = _load_data(network), network.config
         places = Places(self.root, network)
@@ -110,7 +110,7 @@ class UnitTraining:
         log.on_train_begin()
         log.on_epoch_begin(max(epoch, logged))
         self._tell(network, "begin", epoch)
-        facts = compiled_epochs.facts(trainer.model)
+        facts = epoch_trainer.facts(trainer.model)
         saved_at, reported_at, unreported = time.monotonic(), 0.0, 0
         while epoch < config.epochs:
             start = time.perf_counter()
@@ -127,7 +127,7 @@ class UnitTraining:
             epoch += 1
             unreported += 1
             if config.tolerance is not None:
-                facts = compiled_epochs.facts(trainer.model)
+                facts = epoch_trainer.facts(trainer.model)
                 facts |= singular_values(trainer.model)
             if epoch > logged:
                 log.append(epoch, time.perf_counter() - start, logs | facts)
@@ -165,7 +165,7 @@ def _load_data(network: Network) -> image_data.Data:
     )
 
 
-_prepare = lru_cache(maxsize=4)(image_data.prepare)
+_prepare = lru_cache(maxsize=4)(image_data.load)
 
 
 def _open_log(places: Places, network: Network, data: image_data.Data) -> HistoryLog:

@@ -1,7 +1,7 @@
 """What happens around the epochs of a transformer's run."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -21,28 +21,6 @@ from experiments.translation.batches import PaddedBatches
 from experiments.translation.scores import score
 
 Translate = Callable[[Sequence[str]], list[str]]
-
-
-def validation_loss(row: selection.Row) -> float:
-    """The score that transformers are selected by: higher is better."""
-    return -row["val_loss"]
-
-
-class TranslationLog(RunLog):
-    """A `RunLog` whose `seconds` are those of training and validation.
-
-    Only some epochs are scored; times of epochs would not compare otherwise.
-    """
-
-    def append(
-        self,
-        epoch: int,
-        seconds: float,
-        logs: Mapping[str, Any] | None = None,
-        model: keras.Model | None = None,
-    ) -> None:
-        seconds -= (logs or {}).get(SCORING_SECONDS, 0.0)
-        super().append(epoch, seconds, logs, model)
 
 
 class Speed(keras.callbacks.Callback):
@@ -76,30 +54,6 @@ class Speed(keras.callbacks.Callback):
         logs[SPEED] = tokens / self._seconds
 
 
-def training_seconds(rows: Sequence[selection.Row]) -> float:
-    """The time of training that the rows of a log tell of."""
-    return sum(row[TRAINING_SECONDS] for row in rows)
-
-
-class StopInTime(keras.callbacks.Callback):
-    """Ends a run with the epoch in which its time is over.
-
-    Args:
-        log: The log, which tells the time of the epochs before.
-        minutes: Time of training.
-    """
-
-    def __init__(self, log: RunLog, minutes: float) -> None:
-        super().__init__()
-        self._log = log
-        self._minutes = minutes
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        seconds = training_seconds(self._log.rows) + (logs or {})[TRAINING_SECONDS]
-        if seconds >= 60 * self._minutes:
-            self.model.stop_training = True
-
-
 class Translations(keras.callbacks.Callback):
     """Translates: a sample after every epoch, and the test set after some.
 
@@ -112,7 +66,7 @@ class Translations(keras.callbacks.Callback):
         sample: Pairs of which the sources are translated after every epoch.
         test: Pairs that are scored.
         interval: Epochs from one scoring to the next; 0 for one at the end only.
-        epochs: Number of the last epoch.
+        is_last: Whether an epoch, counted from 1, is the last one, as its row tells.
         say: Is told what takes long.
     """
 
@@ -123,7 +77,7 @@ class Translations(keras.callbacks.Callback):
         sample: Sequence[SentencePair],
         test: Sequence[SentencePair],
         interval: int,
-        epochs: int,
+        is_last: Callable[[int, selection.Row], bool],
         say: Callable[[str], object],
     ) -> None:
         super().__init__()
@@ -133,7 +87,7 @@ class Translations(keras.callbacks.Callback):
         self._sample = sample
         self._test = test
         self._interval = interval
-        self._epochs = epochs
+        self._is_last = is_last
         self._variables: list[keras.Variable] = []
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -151,8 +105,8 @@ class Translations(keras.callbacks.Callback):
                 for pair, translation in zip(self._sample, translations, strict=True)
             ],
         )
-        last = epoch + 1 == self._epochs or self.model.stop_training
-        if last or (self._interval and (epoch + 1) % self._interval == 0):
+        due = self._interval and (epoch + 1) % self._interval == 0
+        if due or self._is_last(epoch + 1, logs):
             self._say(f"translating {len(self._test)} test sentences")
             logs.update(test_scores(self._translate(self._test), self._test))
         logs[SCORING_SECONDS] = round(time.perf_counter() - start, 3)

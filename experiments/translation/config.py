@@ -7,14 +7,17 @@ from experiments.cli.checks import (
     MOST,
     at_least_one,
     few_weights,
-    one_of,
     option,
     positive,
     require,
 )
-from experiments.cli.settings import Settings, list_integrators, word
-from experiments.mnist.config import weights, weights_at_once
-from experiments.runs.checks import check_run
+from experiments.cli.settings import word
+from experiments.runs.network_settings import (
+    LowRankSettings,
+    check_ranks,
+    weights,
+    weights_at_once,
+)
 
 # Vaswani et al., 2017, arXiv:1706.03762, whose base model is the big one here.
 PRESETS = {
@@ -33,21 +36,17 @@ PHRASES_VOCAB_SIZE = 1000
 
 
 @dataclass(frozen=True)
-class Config(Settings):
+class Config(LowRankSettings):
     """The settings of one run; `None` where a subcommand has no such setting.
 
-    Beside those of `Settings`:
+    Beside those of `LowRankSettings`:
 
     Args:
-        epochs: Number of epochs, at most.
         steps_per_epoch: Steps in an epoch. Defaults to one pass through the sentences.
         minutes: Minutes of training, scores and validation excluded, after which a run
             ends with its epoch. Defaults to no such end.
         rank: Rank of every projection, at the start if it adapts.
-        tolerance: Relative truncation tolerance.
-        max_rank: Upper bound of adapted ranks.
         embedding_rank: Rank of the embeddings; `None` for dense ones.
-        integrator: Name of the integrator.
         dim: Width of the tokens' vectors.
         layers: Number of encoder layers, and of decoder layers.
         heads: Number of attention heads.
@@ -70,10 +69,7 @@ class Config(Settings):
     steps_per_epoch: int | None = None
     minutes: float | None = None
     rank: int | None = None
-    tolerance: float | None = None
-    max_rank: int | None = None
     embedding_rank: int | None = None
-    integrator: str | None = "parallel_bug"
     dim: int = 128
     layers: int = 4
     heads: int = 8
@@ -90,41 +86,44 @@ class Config(Settings):
     beams: int = 1
 
     @property
-    def dense(self) -> bool:
-        """Whether the network has no low-rank layers."""
-        return self.subcommand == "reference"
-
-    @property
-    def adaptive(self) -> bool:
-        """Whether ranks change."""
-        return self.tolerance is not None
-
-    @property
-    def kind(self) -> str:
-        """What the ranks are."""
-        if self.dense:
-            return "dense"
-        return "adaptive" if self.adaptive else "fixed"
-
-    @property
     def network(self) -> str:
         """What is trained on what; the workbook has this name."""
-        kind = "dense" if self.dense else "low-rank"
-        return f"{kind}-transformer-{self.layers}x{self.dim}-{word(self.corpus)}"
+        return f"{self.form}-transformer-{self.layers}x{self.dim}-{word(self.corpus)}"
 
     @property
     def base_name(self) -> str:
         """The run's name, if it gets no other and is the first of its kind."""
-        parts = ["transformer", self.subcommand, word(self.corpus), f"d{self.dim}"]
-        if self.adaptive:
-            parts.append(f"t{self.tolerance:g}")
-        elif self.rank is not None:
-            parts.append(f"r{self.rank}")
-        return "-".join([*parts, f"seed{self.seed}"])
+        words = "transformer", self.subcommand, word(self.corpus), f"d{self.dim}"
+        return self.name_run(*words, rank=self.rank)
 
     def record(self) -> dict[str, Any]:
         """The settings that the log keeps."""
         return {"experiment": "transformer"} | super().record()
+
+    def check(self) -> None:
+        super().check()
+        at_least_one(
+            self,
+            *("steps_per_epoch", "dim", "layers", "heads", "feed_forward", "beams"),
+            *("batch_size", "batch_tokens", "warm_up_steps", "vocab_size", "max_rank"),
+        )
+        for name, most in (
+            ("layers", _MOST_LAYERS),
+            ("beams", MOST_BEAMS),
+            ("max_length", MOST_TOKENS),
+            ("score_interval", MOST),
+        ):
+            require(getattr(self, name) <= most, self, name, f"be at most {most}")
+        dim = self.dim
+        require(dim % 2 == 0, self, "dim", "be even, for sines and cosines")
+        fits = dim % self.heads == 0
+        require(fits, self, "heads", f"divide the width, `--dim {dim}`")
+        require(0 <= self.dropout < 1, self, "dropout", "lie in [0, 1)")
+        require(self.max_length >= 2, self, "max_length", "be at least 2")
+        require(self.score_interval >= 0, self, "score_interval", "be at least 0")
+        positive(self, "learning_rate_factor")
+        if self.minutes is not None:
+            positive(self, "minutes")
 
 
 DEFAULTS = {
@@ -172,7 +171,7 @@ def resolve(subcommand: str, given: dict[str, Any]) -> Config:
     if given.get("batch_tokens") is not None:
         values["batch_size"] = None
     config = Config(**values)
-    _check(config)
+    config.check()
     if "rank" not in given and config.rank is not None:
         # The default suits the default width; a narrow network has no such rank.
         values["rank"] = min(config.rank, config.dim, config.max_rank or config.dim)
@@ -182,48 +181,6 @@ def resolve(subcommand: str, given: dict[str, Any]) -> Config:
     given_sizes = [name for name in sizes if getattr(config, name) is not None]
     few_weights(config, _weights(config), *given_sizes)
     return config
-
-
-def _check(config: Config) -> None:
-    at_least_one(
-        config,
-        "epochs",
-        "steps_per_epoch",
-        "dim",
-        "layers",
-        "heads",
-        "feed_forward",
-        "batch_size",
-        "batch_tokens",
-        "warm_up_steps",
-        "vocab_size",
-        "beams",
-        "max_rank",
-    )
-    for name, most in (
-        ("layers", _MOST_LAYERS),
-        ("beams", MOST_BEAMS),
-        ("max_length", MOST_TOKENS),
-        ("score_interval", MOST),
-    ):
-        require(getattr(config, name) <= most, config, name, f"be at most {most}")
-    dim = config.dim
-    require(dim % 2 == 0, config, "dim", "be even, for sines and cosines")
-    require(
-        dim % config.heads == 0, config, "heads", f"divide the width, `--dim {dim}`"
-    )
-    require(0 <= config.dropout < 1, config, "dropout", "lie in [0, 1)")
-    require(config.max_length >= 2, config, "max_length", "be at least 2")
-    require(config.score_interval >= 0, config, "score_interval", "be at least 0")
-    positive(config, "learning_rate_factor")
-    if config.minutes is not None:
-        positive(config, "minutes")
-    if config.tolerance is not None:
-        require(0 < config.tolerance < 1, config, "tolerance", "lie in (0, 1)")
-    check_run(config)
-    if not config.dense:
-        known = list_integrators(config.adaptive)
-        one_of(config, "integrator", known)
 
 
 def _weights(config: Config) -> int:
@@ -245,13 +202,8 @@ def _weights(config: Config) -> int:
 
 
 def _check_ranks(config: Config) -> None:
-    for name in ("rank", "max_rank", "embedding_rank"):
-        rank = getattr(config, name)
-        if rank is not None and not 1 <= rank <= config.dim:
-            raise ValueError(
-                f"`{option(name)}` must lie between 1 and {config.dim}, the full rank "
-                f"with `--dim {config.dim}`. Received: {option(name)} {rank}"
-            )
+    names = "rank", "max_rank", "embedding_rank"
+    check_ranks(config, config.dim, f"with `--dim {config.dim}`", *names)
     if config.max_rank is None:
         return
     require(config.max_rank >= 2, config, "max_rank", "be at least 2")

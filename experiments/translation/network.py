@@ -332,31 +332,3 @@ def _ranks(sizes: Architecture, rank: int, full: int) -> dict[str, int | None]:
     """Rank and its bound for a matrix of a full rank."""
     bound = None if sizes.max_rank is None else min(sizes.max_rank, full)
     return {"rank": min(rank, full), "max_rank": bound}
-
-
-@keras.saving.register_keras_serializable(package="dlrt_translation")
-class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
-    """`factor d^-½ min(step^-½, step warm_up_steps^-3/2)` (Vaswani et al., 5.3).
-
-    Args:
-        dim: Width `d` of the network.
-        warm_up_steps: Number of steps that the rate rises for.
-        factor: Multiplies the rate.
-    """
-
-    def __init__(self, dim: int, warm_up_steps: int, factor: float = 1.0) -> None:
-        self.dim = dim
-        self.warm_up_steps = warm_up_steps
-        self.factor = factor
-
-    def __call__(self, step: Any) -> Tensor:
-        step = ops.cast(step, "float32") + 1.0
-        rate = ops.minimum(step**-0.5, step * self.warm_up_steps**-1.5)
-        return self.factor * self.dim**-0.5 * rate
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            "dim": self.dim,
-            "warm_up_steps": self.warm_up_steps,
-            "factor": self.factor,
-        }

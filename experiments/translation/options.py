@@ -33,12 +33,8 @@ def parse(arguments: Sequence[str]) -> Config:
         prog="python -m experiments.transformer",
         description="Trains transformers that translate.",
     )
-    return run_options.parse(
-        arguments,
-        parser,
-        _DESCRIPTIONS,
-        lambda subparser, name: _Options(subparser, DEFAULTS[name]).add_all(),
-        resolve,
+    return run_options.parse_subcommand(
+        arguments, parser, _DESCRIPTIONS, _Options, DEFAULTS, resolve
     )
 
 
@@ -62,17 +58,13 @@ class _Options(RunOptions):
             help="pt_en, ted, phrases, or a folder with train.pt, train.en, "
             "validation.pt, validation.en, test.pt and test.en",
         )
-        self.add(
+        self.add_count(
             "--vocab-size",
-            type=int,
-            metavar="N",
             default=f"{VOCAB_SIZE}, phrases: {PHRASES_VOCAB_SIZE}",
             help="subwords of each language, at most",
         )
-        self.add(
+        self.add_count(
             "--max-length",
-            type=int,
-            metavar="N",
             help="subwords of a sentence with its end, at most: longer pairs are not "
             "trained on, and longer test sentences are cut",
         )
@@ -88,9 +80,8 @@ class _Options(RunOptions):
         self._add_size("--layers", "encoder layers, and decoder layers")
         self._add_size("--heads", "attention heads")
         self._add_size("--feed-forward", "hidden width of feed-forward blocks")
-        self.add(
+        self.add_number(
             "--dropout",
-            type=float,
             metavar="SHARE",
             help="share of outputs of blocks and of embeddings to drop",
         )
@@ -99,20 +90,18 @@ class _Options(RunOptions):
         name = flag.removeprefix("--").replace("-", "_")
         small, big = (PRESETS[preset][name] for preset in ("small", "big"))
         default = str(small) if small == big else f"{small}, big: {big}"
-        self.add(flag, type=int, metavar="N", default=default, help=help)
+        self.add_count(flag, default=default, help=help)
 
     def _add_low_rank(self) -> None:
         adaptive = self.defaults.adaptive
         self.add(
-            "-s",
-            "--rank",
+            *("-s", "--rank"),
             type=int,
             default=f"{self.defaults.rank}, at most full rank",
             help="rank of every projection" + (" at the start" if adaptive else ""),
         )
-        self.add(
+        self.add_count(
             "--embedding-rank",
-            type=int,
             metavar="RANK",
             default="dense embeddings",
             help="rank of the embeddings",
@@ -121,10 +110,8 @@ class _Options(RunOptions):
 
     def _add_training(self) -> None:
         self.add("-e", "--epochs", type=int, help="epochs, at most")
-        self.add(
+        self.add_count(
             "--steps-per-epoch",
-            type=int,
-            metavar="N",
             default="those of one pass through the sentences",
             help="steps in an epoch, which go on where the epoch before ended",
         )
@@ -135,42 +122,33 @@ class _Options(RunOptions):
             help="time of training, validation and scores excluded, after which the "
             "run ends with its epoch; --resume with more goes on",
         )
-        self.add("--batch-size", type=int, metavar="N", help="sentences in a step")
-        self.add(
+        self.add_count("--batch-size", help="sentences in a step")
+        self.add_count(
             "--batch-tokens",
-            type=int,
-            metavar="N",
             default="--batch-size counts",
             help="instead: target tokens in a step, with padding, at most",
         )
-        self.add(
+        self.add_count(
             "--warm-up-steps",
-            type=int,
-            metavar="N",
             default=f"{WARM_UP_STEPS}, at most half of all steps, so that the rate of "
             "a short run falls too",
             help="steps that the learning rate rises for, to fall as 1/sqrt(step)",
         )
-        self.add(
+        self.add_number(
             "--learning-rate-factor",
-            type=float,
-            metavar="X",
             help="multiplies the learning rate, whose peak is "
             f"1/sqrt(dim * warm-up steps), for fewer than {WARM_UP_STEPS} steps that "
             f"of {WARM_UP_STEPS}",
         )
 
     def _add_scores(self) -> None:
-        self.add(
+        self.add_count(
             "--score-interval",
-            type=int,
             metavar="EPOCHS",
             help="epochs from one translation of the test set, for BLEU and chrF, to "
             "the next; 0: after the last epoch only",
         )
-        self.add(
+        self.add_count(
             "--beams",
-            type=int,
-            metavar="N",
             help="beams of the search that the best model is scored with at the end",
         )

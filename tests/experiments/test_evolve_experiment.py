@@ -14,13 +14,15 @@ from run_folders import (
 
 from dlrt.callbacks import read_history
 from experiments import evolve
+from experiments.images import evolution_task
+from experiments.images.evolution_config import LEAST_PARAMETERS
 
 SMALL = ("--dataset", "digits", "--batch-size", "512", "--verbose", "0")
 
 
 @pytest.fixture
 def small(monkeypatch):
-    monkeypatch.setattr(evolve, "_WIDTHS", (3, 4, 20))
+    monkeypatch.setattr(evolution_task, "_WIDTHS", (3, 4, 20))
 
 
 def run(logs, *options):
@@ -28,12 +30,12 @@ def run(logs, *options):
 
 
 def test_start_has_a_million_parameters():
-    assert evolve.build(10).count_params() >= 10**6
+    assert evolution_task.build(10).count_params() >= 10**6
 
 
-def test_least_parameters(monkeypatch):
-    monkeypatch.setattr(evolve, "_WIDTHS", (evolve._MIN_WIDTH,) * 3)
-    assert evolve.build(10).count_params() == evolve._LEAST_PARAMETERS
+def test_least_parameters():
+    widths = (evolution_task._MIN_WIDTH,) * 3
+    assert evolution_task.build(10, widths).count_params() == LEAST_PARAMETERS
 
 
 @pytest.mark.slow

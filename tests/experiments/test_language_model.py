@@ -13,9 +13,9 @@ from run_folders import failure, interrupt_second_epoch, rows_of, workbook
 
 from dlrt.callbacks import read_history, read_table
 from experiments import compression
-from experiments.images import compressing, compression_options
+from experiments.images import compression_options, compression_task
 from experiments.images.config import NETWORKS
-from experiments.runs import tasks
+from experiments.runs import results
 from experiments.runs.image_data import Data
 from experiments.words import network, text
 from experiments.words.network import build
@@ -160,7 +160,7 @@ class TestRuns:
         rows = rows_of(folder / "runs" / DENSE)
         assert [row["epoch"] for row in rows] == [1, 2, 3, 4]
         assert rows[-1]["test_accuracy"] > 0.75
-        assert tasks.perplexity(rows[-1]["test_crossentropy"]) < 3
+        assert results.perplexity(rows[-1]["test_crossentropy"]) < 3
 
     def test_tests(self, folder):
         tests = json.loads((folder / "runs" / NAME / "tests.json").read_text())
@@ -213,12 +213,13 @@ class TestRuns:
         config = compression_options.parse(["-n", "lstm"], "x").dense_run()
         config = replace(config, dataset="mine", log_dir=folder / "runs", epochs=4)
         data = text.load(folder / "mine.txt", 5000)
-        best = compressing.newest(config, data).best
+        best = compression_task.newest(config, data).best
         assert best.parent.name == DENSE
         lines = (folder / "mine.txt").read_text()
         (tmp_path / "mine.txt").write_text(lines.replace("cat", "cow"))
         assert (
-            compressing.newest(config, text.load(tmp_path / "mine.txt", 5000)) is None
+            compression_task.newest(config, text.load(tmp_path / "mine.txt", 5000))
+            is None
         )
         line = failure(capsys, run, tmp_path, "-l", best)
         assert "`--load-model` must be for the words of the text" in line
@@ -278,5 +279,5 @@ def test_defaults():
 
 
 def test_perplexity_is_a_number_whatever_the_loss():
-    assert tasks.perplexity(math.log(50)) == pytest.approx(50)
-    assert tasks.perplexity(1e6) == pytest.approx(1e300)
+    assert results.perplexity(math.log(50)) == pytest.approx(50)
+    assert results.perplexity(1e6) == pytest.approx(1e300)

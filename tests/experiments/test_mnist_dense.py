@@ -26,7 +26,6 @@ from dlrt.callbacks import read_history
 from experiments import mnist_dense
 from experiments.cli import settings
 from experiments.mnist import config as _config
-from experiments.mnist import dense_runs
 from experiments.mnist import options as _options
 from experiments.runs import folders, run_callbacks, selection
 from experiments.runs.image_data import ShuffledBatches
@@ -204,12 +203,12 @@ class TestRuns:
         assert rows[1]["rank hidden_1"] == 6
         # A second one finds it, unless it was trained on other images.
         config = _options.parse(["train-from-prune", *SMALL, "--log-dir", str(logs)])
-        assert dense_runs.newest(config).directory == dense
+        assert mnist_dense.newest_dense(config).directory == dense
         for options in (("--seed", "1"), ("--dataset-size", "0.5"), ("-d", "25")):
             other = _options.parse(
                 ["train-from-prune", *SMALL, "--log-dir", str(logs), *options]
             )
-            assert dense_runs.newest(other) is None
+            assert mnist_dense.newest_dense(other) is None
 
     @pytest.mark.slow
     @pytest.mark.tensorflow_only
@@ -520,7 +519,7 @@ class TestParts:
         assert names == [base, f"{base}-2", f"{base}-3"]
         other = _config.resolve("fixed-rank", {"log_dir": logs, "seed": 11})
         folders.create(other)
-        log = folders.Run(logs / f"{base}-2").log(config.network)
+        log = folders.Folder(logs / f"{base}-2").log(config.network)
         log.parent.mkdir()
         log.touch()
         (logs / f"{base}-2" / "last.keras").touch()

@@ -196,7 +196,7 @@ def test_a_linked_checkpoint_is_written_in_its_place(tmp_path):
 
 
 def test_the_log_of_a_run_is_none_of_another_program(tmp_path):
-    run = folders.Run(tmp_path)
+    run = folders.Folder(tmp_path)
     logs = tmp_path / "historyLogs"
     logs.mkdir()
     for name in ("._net.xlsx", "~$net.xlsx", ".~lock.net.xlsx#", ".DS_Store"):

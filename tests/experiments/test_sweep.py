@@ -18,9 +18,10 @@ from dlrt.callbacks import read_history
 from dlrt.datasets import _keras_cache
 from experiments import test_matrix
 from experiments.archive.claims import Claims
-from experiments.mnist import compiled_epochs
+from experiments.mnist import epoch_trainer
 from experiments.mnist import network as mnist_network
-from experiments.runs import image_data, names, scoring
+from experiments.mnist.task import load
+from experiments.runs import names, scoring
 from experiments.runs.image_data import EVALUATION_BATCH, ShuffledBatches
 from experiments.sweep import engines
 from experiments.sweep import grid as _grid
@@ -194,7 +195,7 @@ def test_parameters_are_those_of_the_network():
     for method, rank in (("reference", None), ("dlrt", 3), ("dlrt", 14)):
         networks, _ = networks_of(methods=(method,), dims=(15,), ranks=(rank or 1,))
         config = networks[0].config
-        counted = compiled_epochs.facts(compiled_network(config))["parameters"]
+        counted = epoch_trainer.facts(compiled_network(config))["parameters"]
         assert networks[0].parameters == counted
 
 
@@ -215,7 +216,7 @@ def test_full_regularizer_counts_all_weights():
 
 def compiled_network(config):
     model = mnist_network.build(config, 10, None)
-    mnist_network.compile_model(model, config, 1, 1, config.tolerance is not None)
+    mnist_network.compile_model(model, config, replace(config.phases[0], epochs=1), 1)
     return model
 
 
@@ -433,17 +434,17 @@ def test_networks_are_those_of_separate_fits(method):
         methods=(method,), dims=(20,), ranks=(4,), runs=(0, 1), noise=(0.2,)
     )
     configs = [network.config for network in networks]
-    trainer = compiled_epochs.EpochTrainer(configs, 10)
+    trainer = epoch_trainer.EpochTrainer(configs, 10)
     for config in configs:
-        data = image_data.load(replace(config, dataset_size=1.0))
+        data = load(replace(config, dataset_size=1.0))
         trainer.begin(replace(config, dataset_size=0.1), data)
         logs = [trainer.epoch(index) for index in range(3)]
     # The last has come after another one.
     config = replace(config, dataset_size=1.0)
     model = mnist_network.build(config, 10, None)
     batches = ShuffledBatches(*data.train, config.batch_size, config.seed)
-    adaptive = method == "adaptive"
-    mnist_network.compile_model(model, config, 3, len(batches), adaptive)
+    phase = replace(config.phases[0], epochs=3)
+    mnist_network.compile_model(model, config, phase, len(batches))
     history = model.fit(
         batches.for_fit(),
         epochs=3,
@@ -457,9 +458,9 @@ def test_networks_are_those_of_separate_fits(method):
     for name, values in history.items():
         found = [log[name] for log in logs]
         np.testing.assert_allclose(found, values, rtol=1e-5, atol=1e-6)
-    ranks = compiled_epochs.facts(trainer.model)
+    ranks = epoch_trainer.facts(trainer.model)
     assert {k: v for k, v in ranks.items() if k.startswith("rank/")} == {
-        k: v for k, v in compiled_epochs.facts(model).items() if k.startswith("rank/")
+        k: v for k, v in epoch_trainer.facts(model).items() if k.startswith("rank/")
     }
 
 

@@ -25,11 +25,12 @@ from run_folders import (
 
 import dlrt
 from dlrt.callbacks import read_history, read_table
+from dlrt_names.log_schema import TRANSLATIONS
 from evaluation.collection import collect
 from evaluation.transformer_runs import networks
 from experiments import transformer
-from experiments.runs import truncation
-from experiments.translation import callbacks, config, options, training
+from experiments.runs.phases import truncation_schedule
+from experiments.translation import config, options, task
 from experiments.translation.decoding import translate
 from experiments.translation.encoding import encode_pairs
 from experiments.translation.scores import score
@@ -123,10 +124,7 @@ def assert_same_run(directory, other):
         for name in row.keys() - set(TIMES):
             same = row[name] == wanted[name]
             assert same or row[name] == pytest.approx(wanted[name], rel=1e-5), name
-    one, two = (
-        read_table(workbook(path), callbacks.TRANSLATIONS)
-        for path in (directory, other)
-    )
+    one, two = (read_table(workbook(path), TRANSLATIONS) for path in (directory, other))
     assert one == two
     assert not list(directory.rglob(".*"))
 
@@ -470,7 +468,7 @@ class TestBadInput:
         assert not logs.exists()
 
     def test_batches_beyond_memory(self, corpus, logs, capsys, monkeypatch):
-        monkeypatch.setattr(training, "MOST_WEIGHTS", 1000)
+        monkeypatch.setattr(task, "MOST_WEIGHTS", 1000)
         line = failure(capsys, run, "reference", corpus, logs)
         assert "`--batch-size` must be smaller" in line and "may have 1,000" in line
         assert not logs.exists()
@@ -515,7 +513,7 @@ class TestParts:
 
     def test_truncations_end_before_the_run(self):
         for epochs, steps in ((1, 1), (1, 8), (2, 5), (100, 900)):
-            schedule = truncation.schedule(epochs, steps)
+            schedule = truncation_schedule(epochs, steps)
             start, stop = (schedule[f"truncation_{end}"] for end in ("start", "stop"))
             assert 0 <= start < stop <= max(1, epochs * steps)
 

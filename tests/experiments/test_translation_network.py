@@ -7,7 +7,7 @@ from conftest import slow
 from keras import ops
 
 import dlrt
-from experiments.translation import compiling, config, network
+from experiments.translation import config, network, warm_up
 
 SIZES = {
     "dim": 16,
@@ -103,7 +103,7 @@ def test_positions_are_sines_and_cosines():
 
 
 def test_the_learning_rate_rises_and_falls():
-    schedule = network.WarmUp(dim=64, warm_up_steps=100)
+    schedule = warm_up.WarmUp(dim=64, warm_up_steps=100)
     rates = [float(schedule(step)) for step in (0, 49, 99, 399)]
     peak = 64**-0.5 * 100**-0.5
     np.testing.assert_allclose(rates, [peak / 100, peak / 2, peak, peak / 2], rtol=1e-4)
@@ -112,7 +112,7 @@ def test_the_learning_rate_rises_and_falls():
 def test_a_short_warm_up_makes_no_larger_learning_rate():
     def peak(steps):
         given = {"dim": 64, "warm_up_steps": steps, "learning_rate_factor": 0.5}
-        rate = compiling.learning_rate(config.resolve("reference", given))
+        rate = warm_up.learning_rate(config.resolve("reference", given))
         return float(rate(steps - 1))
 
     np.testing.assert_allclose(peak(10), 0.5 * 64**-0.5 * 4000**-0.5, rtol=1e-5)

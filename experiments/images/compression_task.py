@@ -1,4 +1,4 @@
-"""One compression run: a trained network, made smaller, trained on, measured."""
+"""The compression runs: a trained network, made smaller, trained on, measured."""
 
 import json
 from dataclasses import asdict
@@ -10,18 +10,18 @@ import keras
 import dlrt
 from dlrt.history import atomic_file
 from dlrt_names.log_schema import LAYERS
-from experiments.images import measuring, training
-from experiments.images.compression import (
+from experiments.images import measuring, networks, task
+from experiments.images.compression_config import (
     SENSITIVITY,
     CompressionConfig,
     SVDTrainingConfig,
 )
 from experiments.images.config import Config
-from experiments.images.training import Training
-from experiments.runs import folders, saved_files, scoring, tasks
-from experiments.runs.folders import Run
+from experiments.runs import folders, results, saved_files, scoring
+from experiments.runs.folders import Folder
 from experiments.runs.image_data import Data
 from experiments.runs.log_format import TESTS
+from experiments.runs.run import Run
 from experiments.words.text import WordData
 
 # What the log calls the network before it is trained on.
@@ -35,7 +35,7 @@ _SAME = (
 _LATENCY_BATCH = 64
 
 
-def newest(config: Config, data: Data) -> Run | None:
+def newest(config: Config, data: Data) -> Folder | None:
     """The newest finished run that trains a network with these settings and words."""
     return folders.newest_finished(config, _SAME, data.facts)
 
@@ -54,17 +54,17 @@ def load_dense(path: Path, config: Config, data: Data) -> keras.Model:
     wanted = data.train[0].shape[1:], data.num_classes
     if shapes != wanted:
         raise ValueError(
-            f"`--load-model` must be for {config.task.examples} of shape {wanted[0]} "
-            f"in {wanted[1]} classes. Received: --load-model {path}, for {shapes[0]} "
-            f"in {shapes[1]}"
+            f"`--load-model` must be for {config.results.examples} of shape "
+            f"{wanted[0]} in {wanted[1]} classes. Received: --load-model "
+            f"{path}, for {shapes[0]} in {shapes[1]}"
         )
     if isinstance(data, WordData):
         data.vocabulary.check_model(path)
     return model
 
 
-def decomposed(config: SVDTrainingConfig, dense: keras.Model) -> keras.Model:
-    """A network to train as singular vectors and values."""
+def decompose(config: SVDTrainingConfig, dense: keras.Model) -> keras.Model:
+    """Makes a network that is trained as singular vectors and values."""
     return dlrt.decompose(
         dense,
         structure=config.scheme,
@@ -73,65 +73,64 @@ def decomposed(config: SVDTrainingConfig, dense: keras.Model) -> keras.Model:
     )
 
 
-class Compressing:
-    """A compression that has been set up.
+class Compression(task.Images):
+    """A network that is made smaller, and trained and tested as was asked.
 
     Args:
-        config: The settings, with the data set's real name.
+        settings: The settings, with the data set's real name.
         data: The images, or the words, of the dense network.
         target: Those to fine-tune on.
         dense: The trained dense network.
         trained: What is made smaller: that, or one trained by singular values.
 
     Raises:
-        ValueError: If the settings or the run to continue don't fit the network.
-        OSError: If the log can't be written.
+        ValueError: If the settings don't fit the network.
 
     Attributes:
         report: What the compression has done.
-        tests: What was measured of each network, by its name.
     """
+
+    settings: CompressionConfig
 
     def __init__(
         self,
-        config: CompressionConfig,
+        settings: CompressionConfig,
         data: Data,
         target: Data,
         dense: keras.Model,
         trained: keras.Model,
     ) -> None:
-        self.config = config
-        self.tests: dict[str, dict[str, Any]] = {}
-        self._data, self._target = data, target
-        self.dense = dense
+        super().__init__(settings, target)
+        self._original, self._dense = data, dense
+        self._tests: dict[str, dict[str, Any]] = {}
         whole = dlrt.to_dense(trained)
-        self._start = whole if config.transfer is None else _for_classes(whole, target)
-        small, self.report = self._compress()
-        before = self.report.parameters_before
-        self.training = Training(config, target, lambda: small, before)
+        transfers = settings.transfer is not None
+        self._whole = _for_classes(whole, target) if transfers else whole
+        self._small, self.report = self._compress()
+        self.dense_parameters = self.report.parameters_before
+        self.title = f"{settings.method} on {settings.network}"
+        self.trains = settings.train
 
-    @property
-    def run(self) -> Run:
-        """The folder of the run."""
-        return self.training.run
+    def build(self) -> keras.Model:
+        return self._small
 
     def _compress(self) -> tuple[keras.Model, dlrt.compression.Report]:
-        config = self.config
+        config = self.settings
         key, amount = config.budget
         layers: Any = config.layers
         if layers is None and config.transfer is not None and key != "ranks":
             # The new last layer has learned nothing yet that could be kept.
-            candidates = training.networks.full_ranks(self._start)
+            candidates = networks.full_ranks(self._whole)
             layers = [name for name in candidates if name != _OUTPUT]
         allocation, data = config.allocation, None
         if allocation == SENSITIVITY:
             loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
             allocation = dlrt.compression.Sensitivity(loss=loss)
-            count = self._target.evaluation_batch
-            data = tuple(part[:count] for part in self._target.train)
+            count = self.data.evaluation_batch
+            data = tuple(part[:count] for part in self.data.train)
         keras.utils.set_random_seed(config.seed)
         return dlrt.compress(
-            self._start,
+            self._whole,
             config.method,
             {key: amount},
             layers=layers,
@@ -140,55 +139,61 @@ class Compressing:
             data=data,
         )
 
-    def finish(self) -> None:
-        """Logs the compressed network, then trains and tests it as was asked.
+    def log_start(self, run: Run) -> None:
+        layers = [_cells(asdict(row)) for row in self.report.layers]
+        run.log.add_rows(LAYERS, layers)
+        run.log.with_singular_values = run.phase.adaptive
+        self.log_untrained(run, COMPRESSED)
 
-        Raises:
-            NonFiniteLoss: If loss or weights stop being numbers.
-        """
-        log = self.training.log
-        if not log.rows:
-            log.add_rows(LAYERS, [_cells(asdict(row)) for row in self.report.layers])
-            self.training.log_start(COMPRESSED)
-        if self.config.train:
-            self.training.train()
-        if self.config.test:
-            self._test()
-
-    def _test(self) -> None:
+    def finish(self, run: Run) -> None:
+        if not self.settings.test:
+            return
         # The one that was made first has been trained on.
-        networks = {"dense": self.dense, COMPRESSED: self._compress()[0]}
-        if self.config.train:
-            networks["fine-tuned"] = keras.saving.load_model(self.run.best)
-        self.tests = {name: self._measured(networks[name], name) for name in networks}
-        content = json.dumps(self.tests, indent=2) + "\n"
-        atomic_file.replace(self.run.directory / TESTS, content.encode())
+        tested = {"dense": self._dense, COMPRESSED: self._compress()[0]}
+        if self.trains:
+            tested["fine-tuned"] = keras.saving.load_model(run.folder.best)
+        self._tests = {name: self._measure(tested[name], name) for name in tested}
+        content = json.dumps(self._tests, indent=2) + "\n"
+        atomic_file.replace(run.folder.directory / TESTS, content.encode())
 
-    def _measured(self, model: keras.Model, name: str) -> dict[str, Any]:
-        own = name == "dense"
-        x, y = (self._data if own else self.training.data).test
+    def _measure(self, model: keras.Model, name: str) -> dict[str, Any]:
+        x, y = (self._original if name == "dense" else self.data).test
         model = dlrt.merge(model) if dlrt.accounting.low_rank_layers(model) else model
         model.compile(
             loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-            metrics=training.metrics(self.config),
+            metrics=task.metrics(self.settings),
         )
-        found = scoring.evaluate(model, (x, y), "test_", self._data.evaluation_batch)
-        results: dict[str, Any] = {
+        batch = self._original.evaluation_batch
+        found = scoring.evaluate(model, (x, y), "test_", batch)
+        measured: dict[str, Any] = {
             "parameters": dlrt.accounting.parameter_count(model),
             "flops": dlrt.accounting.flop_count(model),
             "test_accuracy": found["test_accuracy"],
         }
-        if self.config.reads_text:
-            crossentropy = found["test_crossentropy"]
-            results["test_perplexity"] = tasks.perplexity(crossentropy)
+        if self.settings.reads_text:
+            perplexity = results.perplexity(found["test_crossentropy"])
+            measured["test_perplexity"] = perplexity
         else:
-            epsilon = self.config.attack
+            epsilon = self.settings.attack
             attacked = measuring.accuracy_under_attack(model, x, y, epsilon)
-            results |= {"attack": epsilon, "attacked_accuracy": attacked}
-        return results | {
+            measured |= {"attack": epsilon, "attacked_accuracy": attacked}
+        return measured | {
             "latency_ms": measuring.latency(model, x, _LATENCY_BATCH),
             "latency_batch": min(_LATENCY_BATCH, len(x)),
         }
+
+    def announcement(self, directory: Path) -> str:
+        return f"{super().announcement(directory)}\n{self.report}"
+
+    def summary(self, run: Run) -> list[str]:
+        tests = [
+            f"{name}: {found['parameters']:,} parameters, {found['flops']:,} flops, "
+            f"{self.results.tell_test(found)}, "
+            f"{found['latency_ms']:.1f} ms for {found['latency_batch']} "
+            f"{self.results.examples}"
+            for name, found in self._tests.items()
+        ]
+        return [*super().summary(run), *tests]
 
 
 def _for_classes(dense: keras.Model, data: Data) -> keras.Model:

@@ -67,9 +67,8 @@ class EpochTrainer:
         self._batches = ShuffledBatches(*data.train, config.batch_size, config.seed)
         if self._slots is None:
             self._call = None
-            adaptive = config.tolerance is not None
-            steps = len(self._batches)
-            network.compile_model(self.model, config, config.epochs, steps, adaptive)
+            (phase,) = config.phases
+            network.compile_model(self.model, config, phase, len(self._batches))
             self._slots = [v.numpy() for v in self.model.optimizer.variables]
         variables = self.model.optimizer.variables
         for variable, value in zip(variables, self._slots, strict=True):

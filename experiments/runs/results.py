@@ -1,4 +1,4 @@
-"""What networks are trained for, and how their results are told."""
+"""How results on images and on words are ranked and told."""
 
 import math
 from collections.abc import Callable
@@ -10,20 +10,20 @@ from experiments.runs.selection import Row
 
 
 @dataclass(frozen=True)
-class Task:
-    """What networks are trained for.
+class Results:
+    """The results of networks of one kind.
 
     Args:
-        examples: What they are given, in the plural.
+        examples: What the networks are given, in the plural.
         score: Of a row of the log; the best epoch has the highest.
-        result: Tells the result in a row of the log.
-        tested: Tells that of a test of a compression run.
+        tell: Tells the result in a row of the log.
+        tell_test: Tells that of a test of a compression run.
     """
 
     examples: str
     score: Callable[[Row], float]
-    result: Callable[[Row], str]
-    tested: Callable[[dict[str, Any]], str]
+    tell: Callable[[Row], str]
+    tell_test: Callable[[dict[str, Any]], str]
 
 
 def perplexity(crossentropy: float) -> float:
@@ -60,7 +60,9 @@ def _perplexities_tested(found: dict[str, Any]) -> str:
     )
 
 
-IMAGES = Task("images", selection.validation_accuracy, _accuracies, _accuracies_tested)
-WORDS = Task(
+IMAGES = Results(
+    "images", selection.validation_accuracy, _accuracies, _accuracies_tested
+)
+WORDS = Results(
     "chunks", selection.validation_crossentropy, _perplexities, _perplexities_tested
 )

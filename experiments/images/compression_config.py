@@ -1,7 +1,6 @@
 """What a compression run can be told: settings, their defaults and their bounds."""
 
 import importlib.util
-import math
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,18 +10,13 @@ from dlrt_names.compression import ALLOCATIONS as ALLOCATIONS
 from dlrt_names.compression import METHODS as _METHODS
 from dlrt_names.compression import STRUCTURES
 from experiments.cli.checks import at_least_one, one_of, option, require
-from experiments.images.config import (
-    LANGUAGE_MODELS,
-    Config,
-    check,
-    check_momentum,
-    leave_out,
-    trained_alike,
-)
+from experiments.images.config import LANGUAGE_MODELS, Config, trained_alike
+from experiments.runs.network_settings import not_negative
 
 SUBCOMMAND = "compress"
 
 HOYER, CP = "hoyer", "cp"
+_ADAPTIVE = ("tolerance", "integrator")
 _HOYER_SETTINGS = ("svd_epochs", "sparsity", "orthogonality")
 METHODS = tuple(_METHODS)
 # Low-rank layers come with the method "dlrt" alone.
@@ -53,11 +47,7 @@ class SVDTrainingConfig(Config):
     scheme: str = "pointwise"
     sparsity: float = 0.1
     orthogonality: float = 1.0
-
-    @property
-    def kind(self) -> str:
-        """What the log calls the training."""
-        return "decomposed"
+    kind = "decomposed"
 
     @property
     def network(self) -> str:
@@ -109,11 +99,7 @@ class CompressionConfig(Config):
     svd_epochs: int = 10
     sparsity: float = 0.1
     orthogonality: float = 1.0
-
-    @property
-    def kind(self) -> str:
-        """What the log calls the training."""
-        return "fine-tuned"
+    kind = "fine-tuned"
 
     @property
     def base_name(self) -> str:
@@ -131,6 +117,41 @@ class CompressionConfig(Config):
             "experiment": "compression",
             "budget": f"{key} {amount}",
         }
+
+    def check(self) -> None:
+        super().check()
+        at_least_one(self, "dense_epochs", "svd_epochs")
+        not_negative(self, "sparsity", "orthogonality")
+        if self.method == HOYER and self.scheme is not None:
+            one_of(self, "scheme", ("pointwise", "separable"))
+        one_of(self, "method", METHODS)
+        decomposition = self.scheme or self.method
+        if decomposition == CP and importlib.util.find_spec("tensorly") is None:
+            # Said before the dense network is trained, not after.
+            raise ValueError(
+                "CP decompositions need the extra `cp`: pip install -e .[cp]"
+            )
+        if self.layers is not None:
+            pattern = _is_pattern(self.layers)
+            require(pattern, self, "layers", "be a regular expression")
+            named = self.budget[0] == "ranks"
+            allowed = "be left out with --ranks, which name them"
+            require(not named, self, "layers", allowed)
+        if self.reads_text:
+            self.leave_out("attack", "transfer")
+        else:
+            valid = self.attack is not None and 0 < self.attack <= 1
+            require(valid, self, "attack", "lie in (0, 1]")
+        if self.method != "dlrt":
+            self._require_unset("be left out without --method dlrt", *_ADAPTIVE)
+        else:
+            self._require_unset("be left out with --method dlrt", "scheme")
+        if not self.train:
+            self._require_unset("come with --train", "tolerance", "transfer")
+
+    def _require_unset(self, allowed: str, *names: str) -> None:
+        for name in names:
+            require(getattr(self, name) is None, self, name, allowed)
 
     def dense_run(self) -> Config:
         """The settings of the run that trains the dense network."""
@@ -194,11 +215,11 @@ def resolve(given: dict[str, Any]) -> CompressionConfig:
     if values["method"] == "dlrt":
         values["integrator"] = given.get("integrator", "parallel_bug")
     config = CompressionConfig(**values)
-    _check(config)
+    config.check()
     if reads_text:
         ignored = "val_size" in given
         require(not ignored, config, "val_size", "be left out with -n lstm")
-    check_momentum(config, given)
+    config.check_momentum(given)
     for option_of, used, names in (
         ("--method hoyer", config.method == HOYER, _HOYER_SETTINGS),
         ("--test", config.test, ("attack",)),
@@ -228,43 +249,6 @@ def _budget(given: dict[str, Any]) -> tuple[str, Any] | None:
         return None
     ((name, amount),) = found.items()
     return ("ratio", PRESETS[amount]) if name == "preset" else (name, amount)
-
-
-def _check(config: CompressionConfig) -> None:
-    check(config)
-    at_least_one(config, "dense_epochs", "svd_epochs")
-    for name in ("sparsity", "orthogonality"):
-        value = getattr(config, name)
-        valid = math.isfinite(value) and value >= 0
-        require(valid, config, name, "be a number that is not negative")
-    if config.method == HOYER and config.scheme is not None:
-        one_of(config, "scheme", ("pointwise", "separable"))
-    one_of(config, "method", METHODS)
-    decomposition = config.scheme or config.method
-    if decomposition == CP and importlib.util.find_spec("tensorly") is None:
-        # Said before the dense network is trained, not behind.
-        raise ValueError("CP decompositions need the extra `cp`: pip install -e .[cp]")
-    if config.layers is not None:
-        require(_is_pattern(config.layers), config, "layers", "be a regular expression")
-        ranks = config.budget[0] == "ranks"
-        require(
-            not ranks, config, "layers", "be left out with --ranks, which name them"
-        )
-    if config.reads_text:
-        leave_out(config, "attack", "transfer")
-    else:
-        valid = config.attack is not None and 0 < config.attack <= 1
-        require(valid, config, "attack", "lie in (0, 1]")
-    if config.method != "dlrt":
-        for name in ("tolerance", "integrator"):
-            value = getattr(config, name)
-            require(value is None, config, name, "be left out without --method dlrt")
-    elif config.scheme is not None:
-        require(False, config, "scheme", "be left out with --method dlrt")
-    if not config.train:
-        for name in ("tolerance", "transfer"):
-            value = getattr(config, name)
-            require(value is None, config, name, "come with --train")
 
 
 def _is_pattern(text: str) -> bool:

@@ -1,0 +1,66 @@
+"""The phases of a run, and when ranks are truncated in them."""
+
+import math
+from dataclasses import dataclass
+
+# The last part of an adaptive run leaves the ranks alone, so that the network recovers
+# from the last truncations while the learning rate goes down.
+_ADAPTIVE_SHARE = 0.6
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A part of a run that is trained in one go.
+
+    Args:
+        name: What the log calls it.
+        epochs: Number of epochs, at most.
+        adaptive: Whether ranks change.
+        last: Whether no other phase follows.
+    """
+
+    name: str
+    epochs: int
+    adaptive: bool = False
+    last: bool = True
+
+    def truncation(self, steps_per_epoch: int) -> dict[str, int | None] | None:
+        """When ranks are truncated, as arguments of `LowRank`; `None` for never."""
+        if not self.adaptive:
+            return None
+        return truncation_schedule(self.epochs, steps_per_epoch, stops=self.last)
+
+    def first_selected_epoch(self, steps_per_epoch: int) -> int:
+        """The first epoch whose model may be selected as the best.
+
+        While ranks shrink, an early epoch may be the more accurate for having more
+        parameters; the model to report is one with the final ranks.
+        """
+        if not self.adaptive or not self.last:
+            return 1
+        schedule = truncation_schedule(self.epochs, steps_per_epoch)
+        stop = schedule["truncation_stop"] or 0
+        return min(self.epochs, math.ceil(stop / steps_per_epoch) + 1)
+
+
+def truncation_schedule(
+    epochs: int, steps_per_epoch: int, stops: bool = True
+) -> dict[str, int | None]:
+    """Arguments of `LowRank` that say at which steps it truncates.
+
+    Not before the first epoch is over, when singular values begin to mean something,
+    and twice an epoch, so that the network adapts to one truncation before the next.
+
+    Args:
+        epochs: Number of epochs.
+        steps_per_epoch: Steps in an epoch.
+        stops: Whether the ranks stay at the end.
+    """
+    steps = epochs * steps_per_epoch
+    start = min(steps_per_epoch, steps // 4)
+    stop = max(start + 1, math.ceil(_ADAPTIVE_SHARE * steps)) if stops else None
+    return {
+        "truncation_start": start,
+        "truncation_interval": max(1, steps_per_epoch // 2),
+        "truncation_stop": stop,
+    }

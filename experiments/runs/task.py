@@ -1,0 +1,128 @@
+"""What an experiment hands to a run: the part that differs between experiments."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import keras
+
+from experiments.runs.folders import Folder
+from experiments.runs.phases import Phase
+from experiments.runs.selection import Row
+
+if TYPE_CHECKING:
+    from experiments.runs.run import Run
+
+
+class Batches(Protocol):
+    """Training batches whose order depends on the epoch only."""
+
+    def __len__(self) -> int:
+        """Number of batches in an epoch."""
+
+    def for_fit(self) -> Any:
+        """The batches in the form that `fit` takes."""
+
+    def follow(self) -> keras.callbacks.Callback:
+        """A callback that puts the batches of every epoch in order."""
+
+
+class Task:
+    """A network, its batches, its scores and its settings.
+
+    Args:
+        settings: The settings of the run, with the real name of its data.
+
+    Attributes:
+        settings: The same, complete once `prepare` has been called.
+        batches: The training batches, there after `prepare`.
+        title: What is trained on what, for people.
+        trains: Whether the network is trained, or only logged as it is.
+        lengths: Settings that say how long a run is: `--resume` may raise them.
+        changeable: Other entries of the log's configuration that `--resume` may change.
+        rate: The option to lower when the loss diverges.
+        logs_singular_values: Whether the log has them while ranks adapt.
+        dense_parameters: Parameters of the dense network that the compression is
+            relative to, where the network doesn't tell.
+        score: Of a row of the log; the best epoch has the highest. `None` where no
+            model is kept but the last one.
+    """
+
+    batches: Batches
+    title: str
+    trains = True
+    lengths: Sequence[str] = ("epochs",)
+    changeable: Sequence[str] = ()
+    rate = "--learning-rate"
+    logs_singular_values = True
+    dense_parameters: int | None = None
+    score: Callable[[Row], float] | None = None
+
+    def __init__(self, settings: Any) -> None:
+        self.settings = settings
+
+    @property
+    def phases(self) -> Sequence[Phase]:
+        """The phases of training, in order."""
+        return self.settings.phases
+
+    def prepare(self, folder: Folder | None, stored: Mapping[str, Any]) -> None:
+        """Makes what the network depends on.
+
+        Args:
+            folder: The folder of the run, if it is continued.
+            stored: The configuration in its log.
+        """
+
+    def build(self) -> keras.Model:
+        """Makes the network as it is at the start."""
+        raise NotImplementedError
+
+    def compile(self, model: keras.Model, phase: Phase) -> None:
+        """Compiles the network for a phase of training."""
+        raise NotImplementedError
+
+    def configuration(self) -> dict[str, Any]:
+        """What the log says about the run, except for the schedule of truncations."""
+        return self.settings.record()
+
+    def save_inputs(self, directory: Path) -> None:
+        """Saves what the network needs to be used, besides its weights."""
+
+    @property
+    def validation(self) -> dict[str, Any]:
+        """The arguments of `fit` that say what is validated on."""
+        raise NotImplementedError
+
+    def callbacks(
+        self, run: "Run", say: Callable[[str], object]
+    ) -> list[keras.callbacks.Callback]:
+        """What is done at the end of an epoch before it is logged.
+
+        Args:
+            run: The run.
+            say: Tells people what takes long.
+        """
+        return []
+
+    def is_over(self, phase: Phase, rows: Sequence[Row]) -> bool:
+        """Whether a phase ends early, after the epochs in these rows of the log."""
+        return False
+
+    def first_selected_epoch(self, phase: Phase) -> int:
+        """The first epoch of a phase whose model may be the best."""
+        return 1
+
+    def log_start(self, run: "Run") -> None:
+        """Logs the network before it is trained, where that is of interest."""
+
+    def finish(self, run: "Run") -> None:
+        """Does what is left to do after the last epoch."""
+
+    def announcement(self, directory: Path) -> str:
+        """What is printed before the training."""
+        return f"{self.title}, in {directory}"
+
+    def summary(self, run: "Run") -> list[str]:
+        """The lines that are printed at the end."""
+        raise NotImplementedError
