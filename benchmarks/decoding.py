@@ -71,10 +71,12 @@ def load_text(corpus: str, sentences: int, batch_size: int, vocab_size: int) -> 
     loaded = load_corpus(corpus)
     vocabularies = train_vocabularies(loaded.train, vocab_size)
     pairs = encoding.encode_pairs(loaded.test, vocabularies, MAX_LENGTH)
-    sources = encoding.EncodedSources(pairs.source[:sentences], 0)
     limits = encoding.lengths(pairs.target).astype(np.int32)
     return Text(
-        [(ids, limits[chosen]) for chosen, ids in source_batches(sources, batch_size)],
+        [
+            (ids, limits[chosen])
+            for chosen, ids in source_batches(pairs.source[:sentences], batch_size)
+        ],
         {
             "source_size": vocabularies.source.size,
             "target_size": vocabularies.target.size,
@@ -111,7 +113,7 @@ class Turns:
 def measure(model: keras.Model, text: Text) -> Turns:
     """Translates every batch both ways."""
     decoders = [
-        decoding.compiled(GreedySearch(model, MAX_LENGTH, cached))
+        decoding.compile_search(GreedySearch(model, MAX_LENGTH, cached))
         for cached in (True, False)
     ]
     warm_up = text.batches[0]

@@ -9,7 +9,6 @@ a file can't be written in the middle of a run, 130 after Ctrl-C.
 """
 
 import sys
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -29,16 +28,6 @@ if TYPE_CHECKING:
     from experiments.runs.image_data import Data
 
 _MODULE = "experiments.compression"
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a compression and returns the exit status.
-
-    Raises:
-        SystemExit: With status 2 after wrong input, which one line on stderr names.
-    """
-    parse = partial(compression_options.parse, prog=f"python -m {_MODULE}")
-    return program.main(_MODULE, arguments, parse, _run)
 
 
 def _run(config: CompressionConfig) -> None:
@@ -79,6 +68,10 @@ def _train(
         run = program.set_up(partial(Images, config, data, start))
         program.train(run)
     return run.folder.best
+
+
+_PARSE = partial(compression_options.parse, prog=f"python -m {_MODULE}")
+main = partial(program.main, _MODULE, _PARSE, _run)
 
 
 if __name__ == "__main__":

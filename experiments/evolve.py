@@ -12,6 +12,7 @@ import re
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 from experiments.cli import command, run_options
 from experiments.cli.command import Parser
@@ -29,22 +30,8 @@ _UNITS = {
 _SIZE = re.compile(rf"(\d+(?:\.\d+)?) ?({'|'.join(_UNITS)})", re.IGNORECASE)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the experiment and returns the exit status.
-
-    Raises:
-        SystemExit: With status 2 after wrong input, which one line on stderr names.
-    """
-    return program.main(_MODULE, arguments, parse, _run)
-
-
 def parse(arguments: Sequence[str]) -> Config:
-    """Returns the settings that the words on the command line stand for.
-
-    Raises:
-        SystemExit: With status 2 and one line on stderr if a word is wrong, or with
-            status 0 after the help.
-    """
+    """Returns the settings that the words on the command line stand for."""
     parser = Parser(
         prog=f"python -m {_MODULE}",
         description="Trains a convolutional network that finds its own widths.",
@@ -98,6 +85,9 @@ def _run(config: Config) -> None:
     with command.input_errors():
         data = image_data.load(config.dataset, VAL_SIZE, config.seed, 1.0, flat=False)
     program.perform(lambda: Evolution(replace(config, dataset=data.name), data))
+
+
+main = partial(program.main, _MODULE, parse, _run)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ after Ctrl-C.
 """
 
 import sys
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -19,16 +18,6 @@ from experiments.runs import program
 _MODULE = "experiments.lenet5"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one subcommand and returns the exit status.
-
-    Raises:
-        SystemExit: With status 2 after wrong input, which one line on stderr names.
-    """
-    parse = partial(options.parse, prog=f"python -m {_MODULE}", architecture="lenet5")
-    return program.main(_MODULE, arguments, parse, _run)
-
-
 def _run(config: Config) -> None:
     from experiments.images.task import Images, load
 
@@ -36,6 +25,10 @@ def _run(config: Config) -> None:
         data = load(config)
     named = replace(config, dataset=data.name)
     program.perform(lambda: Images(named, data, title="LeNet-5, "))
+
+
+_PARSE = partial(options.parse, prog=f"python -m {_MODULE}", architecture="lenet5")
+main = partial(program.main, _MODULE, _PARSE, _run)
 
 
 if __name__ == "__main__":

@@ -7,8 +7,8 @@ middle of a run, 130 after Ctrl-C.
 """
 
 import sys
-from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,15 +23,6 @@ if TYPE_CHECKING:
 # What a dense network must have in common with the one that is made from it. With
 # another split, it may have been trained on images that the other is validated with.
 _SAME = ("dataset", "dim_layer", "dataset_size", "noise", "val_size", "seed")
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one subcommand and returns the exit status.
-
-    Raises:
-        SystemExit: With status 2 after wrong input, which one line on stderr names.
-    """
-    return program.main("experiments.mnist_dense", arguments, options.parse, _run)
 
 
 def _run(config: Config) -> None:
@@ -79,6 +70,9 @@ def _dense_config(config: Config) -> Config:
         for name in ("subcommand", "start_rank", "integrator", "train", "run_name")
     }
     return replace(config, **changes)
+
+
+main = partial(program.main, "experiments.mnist_dense", options.parse, _run)
 
 
 if __name__ == "__main__":

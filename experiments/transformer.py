@@ -7,22 +7,13 @@ written in the middle of a run, 130 after Ctrl-C.
 """
 
 import sys
-from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 from experiments.cli import command
 from experiments.runs import program
 from experiments.translation import options
 from experiments.translation.config import Config
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one subcommand and returns the exit status.
-
-    Raises:
-        SystemExit: With status 2 after wrong input, which one line on stderr names.
-    """
-    return program.main("experiments.transformer", arguments, options.parse, _run)
 
 
 def _run(config: Config) -> None:
@@ -37,6 +28,9 @@ def _run(config: Config) -> None:
     except ImportError as error:
         # The packages of the extra are asked for here first.
         command.fail(str(error))
+
+
+main = partial(program.main, "experiments.transformer", options.parse, _run)
 
 
 if __name__ == "__main__":

@@ -27,10 +27,6 @@ def parse(arguments: Sequence[str], prog: str) -> CompressionConfig:
     Args:
         arguments: The words.
         prog: How the program is called.
-
-    Raises:
-        SystemExit: With status 2 and one line on stderr if a word is wrong, or with
-            status 0 after the help.
     """
     parser = Parser(
         prog=prog,

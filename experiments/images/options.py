@@ -28,10 +28,6 @@ def parse(arguments: Sequence[str], prog: str, architecture: str) -> Config:
         arguments: The words.
         prog: How the program is called.
         architecture: The network that it trains.
-
-    Raises:
-        SystemExit: With status 2 and one line on stderr if a word is wrong, or with
-            status 0 after the help.
     """
     return run_options.parse_subcommand(
         arguments,

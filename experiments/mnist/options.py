@@ -34,12 +34,7 @@ _SOURCES = (
 
 
 def parse(arguments: Sequence[str]) -> Config:
-    """Returns the settings that the words on the command line stand for.
-
-    Raises:
-        SystemExit: With status 2 and one line on stderr if a word is wrong, or with
-            status 0 after the help.
-    """
+    """Returns the settings that the words on the command line stand for."""
     parser = Parser(
         prog="python -m experiments.mnist_dense",
         description="Trains networks of four hidden layers on MNIST and its like.",

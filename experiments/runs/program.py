@@ -107,17 +107,17 @@ def _end(status: int, message: str) -> NoReturn:
 
 def main(
     module: str,
-    arguments: Sequence[str] | None,
     parse: Callable[[Sequence[str]], _Settings],
     act: Callable[[_Settings], object],
+    arguments: Sequence[str] | None = None,
 ) -> int:
     """Runs a program and returns its exit status.
 
     Args:
         module: What `python -m` takes.
-        arguments: The words after it; `None` for those of the command line.
-        parse: Makes settings of them.
+        parse: Makes settings of the words after it.
         act: Does the work, once Keras has started.
+        arguments: The words. Defaults to those of the command line.
 
     Raises:
         SystemExit: With status 2 after wrong input, which one line on stderr names.

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from experiments.translation.buckets import Batch, by_length, check_positive
-from experiments.translation.encoding import EncodedPairs, EncodedSources, lengths
+from experiments.translation.encoding import EncodedPairs, lengths
 from experiments.translation.tokenizers import END, PADDING, START
 
 # Large, because evaluation keeps no activations for a backward pass.
@@ -18,21 +18,20 @@ _PREFETCHED = 2
 
 
 def source_batches(
-    sources: EncodedSources, batch_size: int = EVALUATION_BATCH
+    sources: np.ndarray, batch_size: int = EVALUATION_BATCH
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """What is to be translated, in batches.
 
     Args:
-        sources: Sentences.
+        sources: The ids of sentences, from `encode_sources`.
         batch_size: Sentences in a batch; the last one may have fewer.
 
     Yields:
-        Rows of `sources.ids`, of shape `(sentences,)`, and the ids there, int32 of
+        Rows of `sources`, of shape `(sentences,)`, and the ids there, int32 of
         shape `(sentences, width)`.
     """
-    ids = sources.ids
-    for chosen, width in by_length(lengths(ids), ids.shape[1], batch_size):
-        yield chosen, ids[chosen, :width]
+    for chosen, width in by_length(lengths(sources), sources.shape[1], batch_size):
+        yield chosen, sources[chosen, :width]
 
 
 class Padding(NamedTuple):

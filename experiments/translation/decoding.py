@@ -54,11 +54,15 @@ class Translator:
         cached: bool = True,
     ) -> None:
         check_positive(max_length=max_length, beams=beams, batch_size=batch_size)
+        if length_penalty < 0:
+            raise ValueError(
+                f"`length_penalty` must not be negative. Received: {length_penalty}"
+            )
         if beams == 1:
             self._search: Search = GreedySearch(model, max_length, cached)
         else:
-            self._search = _beam_search(model, max_length, beams, length_penalty)
-        self._decoder = compiled(self._search)
+            self._search = BeamSearch(model, max_length, beams, length_penalty)
+        self._decoder = compile_search(self._search)
         self._vocabularies = vocabularies
         self._max_length = max_length
         self._batch_size = batch_size
@@ -78,92 +82,17 @@ class Translator:
         for chosen, ids in source_batches(sources, self._batch_size):
             # The last batch gets the shape of the others, which is compiled already.
             padded = np.pad(ids, [(0, rows - len(ids)), (0, 0)])
-            found = _decode(self._search, self._decoder, padded)[: len(ids)]
+            found = decode(self._search, self._decoder, padded)[: len(ids)]
             texts = self._vocabularies.target.decode(found)
             for row, text in zip(chosen, texts, strict=True):
                 translations[row] = text
         return translations
 
 
-def translate(
-    model: keras.Model,
-    vocabularies: Vocabularies,
-    sentences: Sequence[str],
-    *,
-    max_length: int,
-    beams: int = 1,
-    length_penalty: float = 0.6,
-    batch_size: int = 64,
-    cached: bool = True,
-) -> list[str]:
-    """Translates sentences once; for the arguments see `Translator`."""
-    translator = Translator(
-        model,
-        vocabularies,
-        max_length=max_length,
-        beams=beams,
-        length_penalty=length_penalty,
-        batch_size=batch_size,
-        cached=cached,
-    )
-    return translator(sentences)
-
-
-def greedy(
-    model: keras.Model, tokens: np.ndarray, max_length: int, cached: bool = True
-) -> np.ndarray:
-    """Greedy translations of a batch.
-
-    Args:
-        model: A network of `network.build`.
-        tokens: Sources, int32 of shape `(sentences, width)`, each with `END` and
-            padding.
-        max_length: The most tokens of a translation with its end.
-        cached: Whether keys and values of earlier tokens are kept.
-
-    Returns:
-        int32 of shape `(sentences, length)`. Each row is a sentence, `END` if it ended
-        in time, and padding.
-
-    Raises:
-        ValueError: If `max_length` is not positive.
-    """
-    check_positive(max_length=max_length)
-    search = GreedySearch(model, max_length, cached)
-    return _decode(search, compiled(search), np.asarray(tokens, np.int32))
-
-
-def beam_search(
-    model: keras.Model,
-    tokens: np.ndarray,
-    max_length: int,
-    beams: int,
-    length_penalty: float = 0.6,
-) -> np.ndarray:
-    """Translations of a batch by `BeamSearch`.
-
-    Args:
-        model: A network of `network.build`.
-        tokens: As in `greedy`.
-        max_length: The most tokens of a translation with its end.
-        beams: Hypotheses that are followed.
-        length_penalty: Exponent of the penalty of long translations, 0 for none.
-
-    Returns:
-        As `greedy`, which it is the same as with one beam.
-
-    Raises:
-        ValueError: If an argument is outside of its range.
-    """
-    check_positive(max_length=max_length, beams=beams)
-    search = _beam_search(model, max_length, beams, length_penalty)
-    return _decode(search, compiled(search), np.asarray(tokens, np.int32))
-
-
-def compiled(search: Search) -> Decoder:
-    """A search as a compiled function of arrays."""
+def compile_search(search: Search) -> Decoder:
+    """Makes a compiled function of arrays of a search."""
     if keras.backend.backend() == "jax":
-        return _compiled_by_jax(search)
+        return _compile_by_jax(search)
     import tensorflow as tf
 
     signature = [
@@ -180,7 +109,7 @@ def compiled(search: Search) -> Decoder:
     return lambda source, limits: traced(*map(tf.constant, (source, limits))).numpy()
 
 
-def _compiled_by_jax(search: Search) -> Decoder:
+def _compile_by_jax(search: Search) -> Decoder:
     import jax
 
     @jax.jit
@@ -202,18 +131,20 @@ def _compiled_by_jax(search: Search) -> Decoder:
     return call
 
 
-def _decode(search: Search, decoder: Decoder, source: np.ndarray) -> np.ndarray:
+def decode(search: Search, decoder: Decoder, source: np.ndarray) -> np.ndarray:
+    """The translations of a batch.
+
+    Args:
+        search: The search.
+        decoder: The same, compiled.
+        source: Sources, int32 of shape `(sentences, width)`, each with `END` and
+            padding.
+
+    Returns:
+        int32 of shape `(sentences, length)`. Each row is a sentence, `END` if it ended
+        in time, and padding.
+    """
     lengths = encoding.lengths(source)
     limits = np.array([search.room(length) for length in lengths], np.int32)
     limits[lengths == 0] = 0
     return decoder(source, limits)
-
-
-def _beam_search(
-    model: keras.Model, max_length: int, beams: int, length_penalty: float
-) -> BeamSearch:
-    if length_penalty < 0:
-        raise ValueError(
-            f"`length_penalty` must not be negative. Received: {length_penalty}"
-        )
-    return BeamSearch(model, max_length, beams, length_penalty)

@@ -37,20 +37,6 @@ class EncodedPairs:
         return np.maximum(lengths(self.source), lengths(self.target))
 
 
-@dataclass(frozen=True, eq=False)
-class EncodedSources:
-    """Sentences to be translated, in the order of the text.
-
-    Args:
-        ids: int32, of shape `(sentences, max_length)`. Each row is a sentence, `END`,
-            and padding.
-        cut: Number of sentences that were too long, of which the beginning is here.
-    """
-
-    ids: np.ndarray
-    cut: int
-
-
 def lengths(rows: np.ndarray) -> np.ndarray:
     """Number of ids of each row that are not padding, of shape `(rows,)`."""
     return np.count_nonzero(rows != PADDING, axis=1)
@@ -93,7 +79,7 @@ def encode_pairs(
 
 def encode_sources(
     sentences: Sequence[str], tokenizer: Tokenizer, max_length: int
-) -> EncodedSources:
+) -> np.ndarray:
     """Encodes what is to be translated: every sentence, cut where it is too long.
 
     Args:
@@ -101,17 +87,18 @@ def encode_sources(
         tokenizer: The source tokenizer.
         max_length: The most ids of a sentence with its end, at least 2.
 
+    Returns:
+        int32, of shape `(sentences, max_length)`. Each row is a sentence, `END`, and
+        padding.
+
     Raises:
         ValueError: If there are no sentences.
     """
     _check_length(max_length)
     if not sentences:
         raise ValueError("`sentences` must hold some. Received: none")
-    rows = tokenizer.encode(sentences)
-    cut = sum(len(row) >= max_length for row in rows)
-    return EncodedSources(
-        _rows([row[: max_length - 1] for row in rows], max_length), cut
-    )
+    rows = [row[: max_length - 1] for row in tokenizer.encode(sentences)]
+    return _rows(rows, max_length)
 
 
 def _rows(sentences: Sequence[Sequence[int]], width: int) -> np.ndarray:

@@ -23,12 +23,7 @@ _DESCRIPTIONS = {
 
 
 def parse(arguments: Sequence[str]) -> Config:
-    """Returns the settings that the words on the command line stand for.
-
-    Raises:
-        SystemExit: With status 2 and one line on stderr if a word is wrong, or with
-            status 0 after the help.
-    """
+    """Returns the settings that the words on the command line stand for."""
     parser = Parser(
         prog="python -m experiments.transformer",
         description="Trains transformers that translate.",

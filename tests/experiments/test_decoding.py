@@ -9,6 +9,7 @@ from keras import ops
 import dlrt
 from experiments.translation import decoding, network
 from experiments.translation.beam import BeamSearch
+from experiments.translation.search import GreedySearch
 from experiments.translation.tokenizers import (
     END,
     PADDING,
@@ -116,23 +117,35 @@ def trimmed(rows):
     return sentences
 
 
+def greedy(model, source, max_length, cached=True):
+    return decode(GreedySearch(model, max_length, cached), source)
+
+
+def beam_search(model, source, max_length, beams, alpha=0.6):
+    return decode(BeamSearch(model, max_length, beams, alpha), source)
+
+
+def decode(search, source):
+    return trimmed(decoding.decode(search, decoding.compile_search(search), source))
+
+
 @pytest.mark.parametrize("kind", ["low-rank", *slow("dense", "low-rank embeddings")])
 def test_greedy_search_is_a_plain_loop_with_and_without_cache(kind):
     model, source = make(seed=1, end=-0.5, **KINDS[kind]), sources(3)
     expected = [plain_greedy(model, row, 6) for row in source]
-    assert trimmed(decoding.greedy(model, source, 6)) == expected
-    assert trimmed(decoding.greedy(model, source, 6, cached=False)) == expected
+    assert greedy(model, source, 6) == expected
+    assert greedy(model, source, 6, cached=False) == expected
     assert len(set(map(tuple, expected))) > 1
 
 
 @pytest.mark.slow
 def test_sentences_end_at_the_end_or_at_their_limit():
     source = sources()
-    ended = trimmed(decoding.greedy(make(end=100.0), source, 64))
+    ended = greedy(make(end=100.0), source, 64)
     assert [list(ids) for ids in ended] == [[END]] * len(source)
-    endless = trimmed(decoding.greedy(make(end=-100.0), source, 64))
+    endless = greedy(make(end=-100.0), source, 64)
     assert [len(ids) for ids in endless] == [limit(row, 64) for row in source]
-    endless = trimmed(decoding.greedy(make(end=-100.0), source, 4))
+    endless = greedy(make(end=-100.0), source, 4)
     assert [len(ids) for ids in endless] == [4] * len(source)
 
 
@@ -141,11 +154,7 @@ def test_one_beam_is_greedy_search():
     source = sources()
     for end in (0.0, 1.5):
         model = make(end=end, layers=1)
-        decode = decoding.compiled(BeamSearch(model, 14, 1, 0.6))
-        limits = np.array([limit(row, 14) for row in source], np.int32)
-        greedy = trimmed(decoding.greedy(model, source, 14))
-        assert trimmed(decode(source, limits)) == greedy
-        assert trimmed(decoding.beam_search(model, source, 14, 1)) == greedy
+        assert beam_search(model, source, 14, 1) == greedy(model, source, 14)
 
 
 @pytest.mark.parametrize(
@@ -154,7 +163,7 @@ def test_one_beam_is_greedy_search():
 def test_beam_search_is_a_plain_one(end, alpha):
     model, source = make(end=end, layers=1), sources(3)
     expected = [plain_beam_search(model, row, 9, 3, alpha) for row in source]
-    assert trimmed(decoding.beam_search(model, source, 9, 3, alpha)) == expected
+    assert beam_search(model, source, 9, 3, alpha) == expected
 
 
 @pytest.mark.parametrize("alpha", [1.0, *slow(0.0)])
@@ -180,8 +189,7 @@ def test_enough_beams_find_the_best_of_all_translations(alpha):
             open_ones = {ids: value for ids, value in longer.items() if ids[-1] != END}
         assert len(values) == 1 + 3 + 9
         expected.append(list(max(values, key=values.get)))
-    found = decoding.beam_search(model, source, longest, 27, alpha)
-    assert trimmed(found) == expected
+    assert beam_search(model, source, longest, 27, alpha) == expected
 
 
 PAIRS = [
@@ -228,7 +236,7 @@ def test_a_model_is_the_same_after_translation(vocabularies):
     weights = model.get_weights()
     layers = dlrt.accounting.low_rank_layers(model)
     before = [layer.outermost_models() for layer in layers]
-    decoding.translate(model, vocabularies, ["o gato"], max_length=8)
+    decoding.Translator(model, vocabularies, max_length=8)(["o gato"])
     assert [layer.outermost_models() for layer in layers] == before
     assert before[0] == [model]
     for old, new in zip(weights, model.get_weights(), strict=True):
@@ -244,4 +252,4 @@ def test_wrong_arguments_are_named(vocabularies):
         "length_penalty": {"max_length": 8, "beams": 2, "length_penalty": -1.0},
     }.items():
         with pytest.raises(ValueError, match=f"`{name}` must.*Received: "):
-            decoding.translate(model, vocabularies, ["sim"], **arguments)
+            decoding.Translator(model, vocabularies, **arguments)

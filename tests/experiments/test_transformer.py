@@ -31,7 +31,7 @@ from evaluation.transformer_runs import networks
 from experiments import transformer
 from experiments.runs.phases import truncation_schedule
 from experiments.translation import config, options, task
-from experiments.translation.decoding import translate
+from experiments.translation.decoding import Translator
 from experiments.translation.encoding import encode_pairs
 from experiments.translation.scores import score
 from experiments.translation.tokenizers import START, load_vocabularies
@@ -162,9 +162,8 @@ class TestRuns:
         loss, accuracy = masked_scores(model, pairs)
         assert rows[1]["val_loss"] == pytest.approx(loss, rel=1e-4)
         assert rows[1]["val_accuracy"] == pytest.approx(accuracy, rel=1e-4)
-        found = translate(
-            model, vocabularies, [pair[0] for pair in test], max_length=MAX_LENGTH
-        )
+        translator = Translator(model, vocabularies, max_length=MAX_LENGTH)
+        found = translator([pair[0] for pair in test])
         scores = score(found, [pair[1] for pair in test])
         assert rows[1]["test_bleu"] == pytest.approx(scores.bleu)
         assert rows[1]["test_chrf"] == pytest.approx(scores.chrf)

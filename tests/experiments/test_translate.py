@@ -85,11 +85,10 @@ def run(text, *options, **changes):
 def expected(run_folder, vocabularies, **options):
     model = keras.saving.load_model(run_folder / "best.keras")
     spoken = [text for text in TEXT if text.strip()]
-    found = iter(
-        decoding.translate(
-            model, vocabularies, spoken, max_length=MAX_LENGTH, **options
-        )
+    translator = decoding.Translator(
+        model, vocabularies, max_length=MAX_LENGTH, **options
     )
+    found = iter(translator(spoken))
     return [next(found) if text.strip() else "" for text in TEXT]
 
 
