@@ -1,6 +1,5 @@
 """The compression runs: a trained network, made smaller, trained on, measured."""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,6 @@ from typing import Any
 import keras
 
 import dlrt
-from dlrt.history import atomic_file
 from dlrt_names.log_schema import LAYERS
 from experiments.images import measuring, networks, task
 from experiments.images.compression_config import (
@@ -153,8 +151,7 @@ class Compression(task.Images):
         if self.trains:
             tested["fine-tuned"] = keras.saving.load_model(run.folder.best)
         self._tests = {name: self._measure(tested[name], name) for name in tested}
-        content = json.dumps(self._tests, indent=2) + "\n"
-        atomic_file.replace(run.folder.directory / TESTS, content.encode())
+        saved_files.write_json(run.folder.directory / TESTS, self._tests)
 
     def _measure(self, model: keras.Model, name: str) -> dict[str, Any]:
         x, y = (self._original if name == "dense" else self.data).test

@@ -180,12 +180,8 @@ def _block(make: Layers, x: Any, filters: int, strides: int, name: str) -> Any:
 
 
 _BUILDERS: dict[str, Callable[[Layers, Any, int], Any]] = {
-    "lenet5": lenet5,
-    "cnn": cnn,
-    "alexnet": alexnet,
-    "alexnet_full": alexnet_full,
-    "resnet8": resnet8,
-    "resnet20": resnet20,
+    builder.__name__: builder
+    for builder in (lenet5, cnn, alexnet, alexnet_full, resnet8, resnet20)
 }
 
 

@@ -1,6 +1,7 @@
-"""The reading of saved networks and weights: what may be wrong with a file."""
+"""Files of a run besides its log: what may be wrong when they are read."""
 
 import contextlib
+import json
 import math
 import textwrap
 import zipfile
@@ -9,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import h5py  # type: ignore[import-untyped]
+
+from dlrt.history import atomic_file
 
 # What a file may unpack to: Keras doesn't pack, and what people pack gets little
 # smaller, unless there is nothing in it.
@@ -47,6 +50,11 @@ def reading(path: Path, what: str, flag: str = "") -> Iterator[None]:
             f"{what} can't be read ({textwrap.shorten(reason, 300)}). "
             f"Received: {f'{flag} {path}'.strip()}"
         ) from error
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes JSON for people to read, in the place of an earlier file."""
+    atomic_file.replace(path, f"{json.dumps(content, indent=2)}\n".encode())
 
 
 def _check(path: Path) -> None:

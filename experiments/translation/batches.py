@@ -1,7 +1,7 @@
 """Batches of sentences of similar length, for training and evaluation."""
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import numpy as np
@@ -34,20 +34,6 @@ def source_batches(
         yield chosen, sources[chosen, :width]
 
 
-class Padding(NamedTuple):
-    """Share of padding among the ids of all batches, 0 to 1.
-
-    Args:
-        source: Among those of the sentences.
-        target: Among those of their translations.
-        both: Among all.
-    """
-
-    source: float
-    target: float
-    both: float
-
-
 class PaddedBatches(keras.utils.PyDataset):
     """Batches `(x, y, weights)` of sentences and their translations.
 
@@ -67,8 +53,8 @@ class PaddedBatches(keras.utils.PyDataset):
     def __init__(self, pairs: EncodedPairs, batches: list[Batch]) -> None:
         super().__init__()
         self._source = pairs.source
-        self._target_out = pairs.target
-        self._target_in = np.roll(self._target_out, 1, axis=1)
+        self._target = pairs.target
+        self._target_in = np.roll(self._target, 1, axis=1)
         self._target_in[:, 0] = START
         self._target_in[self._target_in == END] = PADDING
         shapes = {(len(batch.chosen), batch.width) for batch in batches}
@@ -84,22 +70,21 @@ class PaddedBatches(keras.utils.PyDataset):
         self, index: int
     ) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
         chosen, width = self._batches[index]
-        y = self._target_out[chosen, :width]
+        y = self._target[chosen, :width]
         x = {
             "source": self._source[chosen, :width],
             "target": self._target_in[chosen, :width],
         }
         return x, y, (y != PADDING).astype(np.float32)
 
-    def padding(self) -> Padding:
-        """How much of the batches is padding."""
-        source = int(lengths(self._source).sum())
-        target = int(lengths(self._target_out).sum())
-        return Padding(
-            1 - source / self._slots,
-            1 - target / self._slots,
-            1 - (source + target) / (2 * self._slots),
-        )
+    def padding(self) -> dict[str, float]:
+        """Share of padding among the ids of all batches, as a log has it."""
+        source, target = (int(lengths(x).sum()) for x in (self._source, self._target))
+        return {
+            "padding_source": 1 - source / self._slots,
+            "padding_target": 1 - target / self._slots,
+            "padding": 1 - (source + target) / (2 * self._slots),
+        }
 
     def _set(self, batches: list[Batch]) -> None:
         self._batches = batches
@@ -131,7 +116,7 @@ class PaddedBatches(keras.utils.PyDataset):
             rows, table = self._tables()
             rows = tf.Variable(rows, trainable=False, shape=[None])
             table = tf.Variable(table, trainable=False)
-            columns = self._source, self._target_in, self._target_out
+            columns = self._source, self._target_in, self._target
             columns = tuple(tf.constant(column) for column in columns)
         self._variables = rows, table
 

@@ -19,6 +19,8 @@ from dlrt.layers.multi_head_attention import Cache
 
 Tensor = Any
 Layers = Callable[[str], keras.layers.Layer]
+# Applies a layer of attention.
+Attend = Callable[[keras.layers.Layer, Tensor], Tensor]
 
 SOURCE, TARGET = "source", "target"
 
@@ -135,23 +137,13 @@ def decode(
         memory: The encoder's output.
         mask: Its mask.
     """
-    x = _embed(layer, TARGET, tokens)
-    for number in range(1, count + 1):
-        name = f"decoder_{number}"
-        x = _residual(
-            layer,
-            f"{name}_self_attention",
-            x,
-            lambda block, x: block(x, x, use_causal_mask=True),
-        )
-        x = _residual(
-            layer,
-            f"{name}_cross_attention",
-            x,
-            lambda block, x: block(x, memory, attention_mask=mask),
-        )
-        x = _feed_forward(layer, name, x)
-    return layer("output")(x)
+    return _run_decoder(
+        layer,
+        count,
+        _embed(layer, TARGET, tokens),
+        lambda block, x: block(x, x, use_causal_mask=True),
+        lambda block, x: block(x, memory, attention_mask=mask),
+    )
 
 
 def decode_next(
@@ -177,7 +169,6 @@ def decode_next(
     Returns:
         The scores `(batch, length, target_size)`, and the caches with the new tokens.
     """
-    x = _embed(layer, TARGET, tokens, start)
     updated: list[Cache] = []
 
     def attend_self(block: keras.layers.Layer, x: Tensor) -> Tensor:
@@ -189,12 +180,8 @@ def decode_next(
     def attend_memory(block: keras.layers.Layer, x: Tensor) -> Tensor:
         return block(x, cache=memory[len(updated) - 1], attention_mask=mask)[0]
 
-    for number in range(1, count + 1):
-        name = f"decoder_{number}"
-        x = _residual(layer, f"{name}_self_attention", x, attend_self)
-        x = _residual(layer, f"{name}_cross_attention", x, attend_memory)
-        x = _feed_forward(layer, name, x)
-    return layer("output")(x), updated
+    x = _embed(layer, TARGET, tokens, start)
+    return _run_decoder(layer, count, x, attend_self, attend_memory), updated
 
 
 def project_memory(layer: Layers, count: int, memory: Tensor) -> list[Cache]:
@@ -215,13 +202,24 @@ def empty_caches(
     ]
 
 
+def _run_decoder(
+    layer: Layers, count: int, x: Tensor, attend_self: Attend, attend_memory: Attend
+) -> Tensor:
+    for number in range(1, count + 1):
+        name = f"decoder_{number}"
+        x = _residual(layer, f"{name}_self_attention", x, attend_self)
+        x = _residual(layer, f"{name}_cross_attention", x, attend_memory)
+        x = _feed_forward(layer, name, x)
+    return layer("output")(x)
+
+
 def _embed(layer: Layers, side: str, tokens: Tensor, start: Any = 0) -> Tensor:
     x = layer(f"{side}_embedding")(tokens)
     x = layer(f"{side}_positions")(x, start=start)
     return layer(f"{side}_dropout")(x)
 
 
-def _residual(layer: Layers, name: str, x: Tensor, apply: Callable) -> Tensor:
+def _residual(layer: Layers, name: str, x: Tensor, apply: Attend) -> Tensor:
     """`LayerNorm(x + Dropout(block(x)))`."""
     y = layer(f"{name}_dropout")(apply(layer(name), x))
     return layer(f"{name}_norm")(layer(f"{name}_add")([x, y]))

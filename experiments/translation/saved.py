@@ -5,7 +5,7 @@ from pathlib import Path
 
 import keras
 
-from dlrt.history import atomic_file
+from experiments.runs import saved_files
 from experiments.translation.tokenizers import Vocabularies, load_vocabularies
 
 _NAME = "translation.json"
@@ -23,8 +23,7 @@ def save_translation(
     """
     vocabularies.save(directory)
     content = {"max_length": max_length, "fingerprints": vocabularies.fingerprints}
-    text = json.dumps(content, indent=2) + "\n"
-    atomic_file.replace(Path(directory) / _NAME, text.encode())
+    saved_files.write_json(Path(directory) / _NAME, content)
 
 
 def load_translation(directory: Path) -> tuple[Vocabularies, int]:

@@ -1,20 +1,24 @@
 """The transformer runs: what is trained in them, and how it is scored."""
 
-import json
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import keras
 
 from dlrt.datasets import Corpus
-from dlrt.history import atomic_file
 from dlrt_names.log_schema import BLEU, CHRF, EPOCH, SPEED, TRAINING_SECONDS
 from experiments.cli.checks import MOST_WEIGHTS, option
 from experiments.cli.settings import verbosity
-from experiments.runs import optimizers, run_callbacks, selection, summary
+from experiments.runs import (
+    optimizers,
+    run_callbacks,
+    saved_files,
+    selection,
+    summary,
+)
 from experiments.runs.folders import Folder
 from experiments.runs.phases import Phase
 from experiments.runs.run import Run
@@ -91,20 +95,15 @@ class Translation(Task):
             )
 
     def build(self) -> keras.Model:
-        config, vocabularies = self.settings, self._text.vocabularies
-        keras.utils.set_random_seed(config.seed)
+        vocabularies, settings = self._text.vocabularies, vars(self.settings)
+        keras.utils.set_random_seed(self.settings.seed)
+        names = {field.name for field in fields(network.Architecture)}
+        sizes = {name: settings[name] for name in names & settings.keys()}
         return network.build(
             network.Architecture(
-                dim=config.dim,
-                layers=config.layers,
-                heads=config.heads,
-                feed_forward=config.feed_forward,
-                dropout=config.dropout,
                 source_size=vocabularies.source.size,
                 target_size=vocabularies.target.size,
-                rank=config.rank,
-                embedding_rank=config.embedding_rank,
-                max_rank=config.max_rank,
+                **sizes,
             )
         )
 
@@ -130,18 +129,12 @@ class Translation(Task):
         )
 
     def configuration(self) -> dict[str, Any]:
-        padding = self.batches.padding()
-        return (
-            super().configuration()
-            | self._text.facts
-            | {
-                "steps_per_epoch": len(self.batches),
-                "padding_source": padding.source,
-                "padding_target": padding.target,
-                "padding": padding.both,
-                "batch_shapes": len(self.batches.shapes),
-            }
-        )
+        counts = {
+            "steps_per_epoch": len(self.batches),
+            **self.batches.padding(),
+            "batch_shapes": len(self.batches.shapes),
+        }
+        return super().configuration() | self._text.facts | counts
 
     def save_inputs(self, directory: Path) -> None:
         vocabularies, max_length = self._text.vocabularies, self.settings.max_length
@@ -192,8 +185,7 @@ class Translation(Task):
             translations = self._make_translator(model, beams)([s for s, _ in test])
             scores = callbacks.test_scores(translations, test)
         self._scores = {"epoch": best[EPOCH], "beams": beams, **scores}
-        content = json.dumps(self._scores, indent=2) + "\n"
-        atomic_file.replace(run.folder.directory / "scores.json", content.encode())
+        saved_files.write_json(run.folder.directory / "scores.json", self._scores)
 
     def _make_translator(self, model: keras.Model, beams: int = 1) -> Translator:
         return Translator(

@@ -426,11 +426,12 @@ class TestTrainingBatches:
             full_source += np.count_nonzero(x["source"])
             full_target += np.count_nonzero(y)
         padding = batches.padding()
-        assert padding.source == pytest.approx(1 - full_source / slots)
-        assert padding.target == pytest.approx(1 - full_target / slots)
-        assert padding.both == pytest.approx((padding.source + padding.target) / 2)
+        assert padding["padding_source"] == pytest.approx(1 - full_source / slots)
+        assert padding["padding_target"] == pytest.approx(1 - full_target / slots)
+        mean = (padding["padding_source"] + padding["padding_target"]) / 2
+        assert padding["padding"] == pytest.approx(mean)
         one_batch = TrainingBatches(encoded, 0, batch_size=len(encoded))
-        assert 0 < padding.both < one_batch.padding().both
+        assert 0 < padding["padding"] < one_batch.padding()["padding"]
 
     def test_bad_input(self, encoded):
         with pytest.raises(ValueError, match="Either `batch_size` or `batch_tokens`"):
