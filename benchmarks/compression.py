@@ -101,7 +101,7 @@ def trained(
     config: Config, data: Data, start: Callable[[], keras.Model] | None = None
 ) -> keras.Model:
     """The best network of a run, trained first if need be."""
-    run = compression_task.newest(config, data)
+    run = compression_task.find_newest(config, data)
     if run is None:
         resumed = replace(config, resume=folders.find(config) is not None)
         training = Run(task.Images(resumed, data, start))
@@ -125,7 +125,7 @@ def measured(model: keras.Model, data: Data, attacked: int) -> dict[str, Any]:
         "under attack": measuring.accuracy_under_attack(
             model, x[:attacked], y[:attacked], _EPSILON
         ),
-        "latency ms": measuring.latency(model, x, _LATENCY_BATCH),
+        "latency ms": measuring.measure_latency(model, x, _LATENCY_BATCH),
     }
 
 

@@ -59,7 +59,7 @@ def _train(
     from experiments.images import compression_task
     from experiments.images.task import Images
 
-    found = compression_task.newest(config, data)
+    found = compression_task.find_newest(config, data)
     if found is not None:
         print(f"{config.kind} network: {found.best}", flush=True)
         return found.best

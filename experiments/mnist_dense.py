@@ -46,7 +46,7 @@ def _dense_weights(config: Config, data: "Data") -> Path:
 
     dense = _dense_config(config)
     with command.input_errors():
-        found = None if config.resume else newest_dense(config)
+        found = None if config.resume else find_dense(config)
         # A run that was stopped while its dense network was trained has no folder yet.
         named = config.run_name is not None
         if config.resume and (named or folders.find(dense) is None):
@@ -59,9 +59,9 @@ def _dense_weights(config: Config, data: "Data") -> Path:
         return program.perform(lambda: DenseLayers(dense, data, None)).folder.best
 
 
-def newest_dense(config: Config) -> folders.Folder | None:
+def find_dense(config: Config) -> folders.Folder | None:
     """The newest finished dense run with the width, images and split of a run."""
-    return folders.newest_finished(_dense_config(config), _SAME)
+    return folders.find_newest_finished(_dense_config(config), _SAME)
 
 
 def _dense_config(config: Config) -> Config:

@@ -155,7 +155,7 @@ def _translated(chunks: Iterator[list[bytes]], translate: Translate) -> Iterator
 
 
 def _decoded(lines: list[bytes]) -> tuple[list[str], bool]:
-    """Lines as text up to the first that is none, and whether there is one.
+    """Lines as text, up to the first that is not UTF-8, and whether there is one.
 
     Text has the form of that of the training, see `dlrt.datasets.load_corpus`.
     """

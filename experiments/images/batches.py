@@ -18,13 +18,13 @@ class AugmentedBatches(ShuffledBatches):
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         x, y = super().__getitem__(index)
         rng = np.random.default_rng([self.seed, self.epoch, index])
-        return augmented(x, rng), y
+        return augment(x, rng), y
 
     def for_fit(self) -> "AugmentedBatches":
         return self
 
 
-def augmented(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def augment(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Images `(N, h, w, c)`, shifted by up to 4 pixels, half of them mirrored.
 
     What comes in from outside is black.

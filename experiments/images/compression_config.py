@@ -10,7 +10,7 @@ from dlrt_names.compression import ALLOCATIONS as ALLOCATIONS
 from dlrt_names.compression import METHODS as _METHODS
 from dlrt_names.compression import STRUCTURES
 from experiments.cli.checks import at_least_one, one_of, option, require
-from experiments.images.config import LANGUAGE_MODELS, Config, trained_alike
+from experiments.images.config import LANGUAGE_MODELS, Config, add_training_defaults
 from experiments.runs.network_settings import not_negative
 
 SUBCOMMAND = "compress"
@@ -159,7 +159,7 @@ class CompressionConfig(Config):
         if self.dense_epochs is not None:
             given["epochs"] = self.dense_epochs
         defaults = vars(Config("dense-reference", integrator=None))
-        return Config(**trained_alike(defaults, given))
+        return Config(**add_training_defaults(defaults, given))
 
     def svd_run(self) -> SVDTrainingConfig:
         """The settings of the run that trains singular vectors and values."""
@@ -202,7 +202,7 @@ def resolve(given: dict[str, Any]) -> CompressionConfig:
     budget = _budget(given) or (
         _LANGUAGE_MODEL_BUDGET if reads_text else _DEFAULT_BUDGET
     )
-    alike = trained_alike(vars(DEFAULTS), given)
+    alike = add_training_defaults(vars(DEFAULTS), given)
     values = vars(DEFAULTS) | given | {"budget": budget}
     values |= {name: alike[name] for name in ("batch_size", "vocabulary")}
     if reads_text:

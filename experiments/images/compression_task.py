@@ -33,9 +33,9 @@ _SAME = (
 _LATENCY_BATCH = 64
 
 
-def newest(config: Config, data: Data) -> Folder | None:
+def find_newest(config: Config, data: Data) -> Folder | None:
     """The newest finished run that trains a network with these settings and words."""
-    return folders.newest_finished(config, _SAME, data.facts)
+    return folders.find_newest_finished(config, _SAME, data.facts)
 
 
 def load_dense(path: Path, config: Config, data: Data) -> keras.Model:
@@ -175,7 +175,7 @@ class Compression(task.Images):
             attacked = measuring.accuracy_under_attack(model, x, y, epsilon)
             measured |= {"attack": epsilon, "attacked_accuracy": attacked}
         return measured | {
-            "latency_ms": measuring.latency(model, x, _LATENCY_BATCH),
+            "latency_ms": measuring.measure_latency(model, x, _LATENCY_BATCH),
             "latency_batch": min(_LATENCY_BATCH, len(x)),
         }
 

@@ -165,14 +165,16 @@ def resolve(subcommand: str, given: dict[str, Any]) -> Config:
     Raises:
         ValueError: If a setting is outside of its bounds.
     """
-    config = Config(**trained_alike(vars(DEFAULTS[subcommand]), given))
+    config = Config(**add_training_defaults(vars(DEFAULTS[subcommand]), given))
     config.check()
     config.check_momentum(given)
     return config
 
 
-def trained_alike(defaults: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """The settings of a run, with those of its network and its optimizer.
+def add_training_defaults(
+    defaults: dict[str, Any], given: dict[str, Any]
+) -> dict[str, Any]:
+    """Adds the defaults of the network and of the optimizer to the settings of a run.
 
     Args:
         defaults: Those of the subcommand.

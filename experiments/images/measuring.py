@@ -14,7 +14,7 @@ _CALLS = 15
 _ATTACK_BATCH = 500
 
 
-def latency(model: keras.Model, images: np.ndarray, batch_size: int) -> float:
+def measure_latency(model: keras.Model, images: np.ndarray, batch_size: int) -> float:
     """Milliseconds of a prediction for a batch of images, the median of several."""
     batch = images[:batch_size]
     for _ in range(3):

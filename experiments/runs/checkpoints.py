@@ -1,4 +1,4 @@
-"""A run's models on disk: each file complete, or not there."""
+"""A run's models on disk: each file is complete or absent."""
 
 import json
 import zipfile
@@ -27,7 +27,7 @@ class State:
         epoch: Number of finished epochs.
         phase: Index of the phase of training.
         phase_start: Number of epochs that had been finished when it began.
-        capacities: Room of every low-rank layer, which bounds its rank until the
+        capacities: Capacity of every low-rank layer, which bounds its rank until the
             next epoch.
         loss: The loss that the log has of the last finished epoch, if it has one:
             another run at the same epoch has another.
@@ -41,7 +41,7 @@ class State:
 
 
 def capacities(model: keras.Model) -> dict[str, int]:
-    """The room of every low-rank layer, by name."""
+    """The capacity of every low-rank layer, by name."""
     named = accounting.named_layers(model)
     return {name: layer.capacity for name, layer in named.items()}
 
@@ -75,12 +75,12 @@ def load(path: Path) -> tuple[keras.Model, State]:
     return model, state
 
 
-def to_continue(
+def load_to_continue(
     path: Path, rows: Sequence[Mapping[str, Any]], most_behind: float = 1
 ) -> tuple[keras.Model, State] | None:
-    """Reads what a run with a log goes on from; `None` if it has to begin.
+    """Loads what a run continues from; `None` if it has to begin.
 
-    Going on from anything else would write other rows over those of the log.
+    To continue from anything else would overwrite the log with other rows.
 
     Args:
         path: The last checkpoint.
@@ -119,7 +119,7 @@ def to_continue(
 
 
 def _is_of(model: keras.Model, state: State, row: Mapping[str, Any]) -> bool:
-    """Whether a checkpoint has the ranks, parameters and loss that a log tells."""
+    """Whether a checkpoint has the ranks, parameters and loss of a row of a log."""
     ranks = accounting.ranks(model)
     found: dict[str, Any] = {f"{RANK}{key}": rank for key, rank in ranks.items()}
     found[TRAINED_PARAMETERS] = accounting.parameter_count(model, True)

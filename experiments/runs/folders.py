@@ -48,7 +48,7 @@ class Folder:
         return self.directory / "last.keras"
 
     def workbook(self, network: str) -> Path:
-        """The log of a network: the one that is there, whatever its name, or a new one.
+        """The path of a network's log: that of an existing log, whatever its name.
 
         A continued log must be found even if the settings, and so the name, differ.
         """
@@ -62,7 +62,7 @@ class Folder:
 
 
 def check(settings: Settings) -> None:
-    """Makes sure that a run has a place, as far as that is known before its data are.
+    """Checks that a run has a place, as far as that is known before its data are.
 
     Raises:
         ValueError: If a run of the given name exists, or none to continue does.
@@ -147,10 +147,10 @@ def missing(settings: Settings) -> ValueError:
     )
 
 
-def stored_configuration(
+def read_configuration(
     run: Folder, settings: Settings, lengths: Sequence[str]
 ) -> dict[str, Any]:
-    """What the log of a run to continue says, after a look at what may change.
+    """Reads what the log of a run to continue says, and checks what may change.
 
     Args:
         run: The run.
@@ -176,12 +176,12 @@ def stored_configuration(
     return stored
 
 
-def newest_first(log_dir: Path) -> list[Folder]:
+def list_newest_first(log_dir: Path) -> list[Folder]:
     """All runs in a folder, the one that was written to last first."""
     return sorted(_all(log_dir), key=_age, reverse=True)
 
 
-def newest_finished(
+def find_newest_finished(
     settings: Settings, same: Sequence[str], facts: Mapping[str, Any] | None = None
 ) -> Folder | None:
     """The newest finished run that trains a network with some of the same settings.
@@ -194,7 +194,7 @@ def newest_finished(
     from dlrt.callbacks import read_history
 
     wanted = {name: settings.record().get(name) for name in same} | dict(facts or {})
-    for run in newest_first(settings.log_dir):
+    for run in list_newest_first(settings.log_dir):
         workbook = run.log(settings.network)
         if not (workbook.exists() and run.best.exists()):
             continue
@@ -209,8 +209,8 @@ def newest_finished(
 
 
 @contextlib.contextmanager
-def removed_if_unusable(run: Folder) -> Iterator[None]:
-    """Leaves nothing behind of a run that can't be set up within this context."""
+def remove_if_unusable(run: Folder) -> Iterator[None]:
+    """Removes the folder of a run if setting the run up fails in this context."""
     try:
         yield
     except BaseException:

@@ -98,7 +98,7 @@ def load(
 
 
 def _flat(images: np.ndarray) -> np.ndarray:
-    return images.reshape(len(images), -1)
+    return images.reshape(len(images), math.prod(images.shape[1:]))
 
 
 def _with_channels(images: np.ndarray) -> np.ndarray:

@@ -149,7 +149,7 @@ def check_ranks(settings: Settings, full: int, where: str, *names: str) -> None:
 
 
 def weights(kernels: Sequence[tuple[int, int]], rank: int | None) -> int:
-    """Number of the weights in kernels, each with factors of a rank if these are fewer.
+    """The number of weights in kernels, as factors where these have fewer.
 
     Args:
         kernels: The shapes.
@@ -161,7 +161,7 @@ def weights(kernels: Sequence[tuple[int, int]], rank: int | None) -> int:
 
 
 def weights_at_once(kernels: Sequence[tuple[int, int]], rank: int | None) -> int:
-    """Number of the weights that there must be memory for.
+    """The number of weights that must fit into memory.
 
     Whatever the ranks are, each dense kernel is made for a moment: Keras reads every
     attribute of a layer that it saves.

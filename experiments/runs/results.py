@@ -15,9 +15,9 @@ class Results:
 
     Args:
         examples: What the networks are given, in the plural.
-        score: Of a row of the log; the best epoch has the highest.
+        score: Scores a row of the log; the best epoch has the highest score.
         tell: Tells the result in a row of the log.
-        tell_test: Tells that of a test of a compression run.
+        tell_test: Tells the result of a test of a compression run.
     """
 
     examples: str

@@ -46,18 +46,18 @@ class Run:
         self.task.prepare(None, {})
         model = self.task.build()
         self.folder = folders.create(self.task.settings)
-        with folders.removed_if_unusable(self.folder):
+        with folders.remove_if_unusable(self.folder):
             self._open_log()
             self._start(model)
 
     def _continue(self, folder: Folder) -> None:
         task = self.task
-        stored = folders.stored_configuration(folder, task.settings, task.lengths)
+        stored = folders.read_configuration(folder, task.settings, task.lengths)
         task.prepare(folder, stored)
         self.folder = folder
         self._open_log()
         checkpoints.remove_leftovers(folder.directory)
-        saved = checkpoints.to_continue(folder.last, self.log.rows)
+        saved = checkpoints.load_to_continue(folder.last, self.log.rows)
         if saved is None:
             self._start(task.build())
             return

@@ -151,8 +151,8 @@ class Checkpoint(keras.callbacks.Callback):
         last: Where to save it after every epoch.
         best: Where to save the best one of the phase.
         log: The log, which tells the best epoch.
-        score: Of a row of the log; the best epoch has the highest. `None` for no best
-            one.
+        score: Scores a row of the log; the best epoch has the highest score. `None`:
+            no best model is kept.
         phase: Index of the phase.
         phase_start: Number of epochs that were finished when it began.
         first_epoch: The first epoch that may be the best.

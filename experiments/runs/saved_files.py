@@ -21,14 +21,14 @@ _WEIGHTS = "model.weights.h5"
 
 
 class Unusable(ValueError):
-    """What is wrong with a file, said as the end of "it can't be read"."""
+    """A file can't be used; the message is the reason."""
 
 
 @contextlib.contextmanager
 def reading(path: Path, what: str, flag: str = "") -> Iterator[None]:
-    """Makes one error of whatever a damaged file raises while it is read.
+    """Turns any error that a damaged file raises while it is read into one kind.
 
-    A `.keras` or `.h5` file is looked at before.
+    A `.keras` or `.h5` file is checked first.
 
     Args:
         path: The file, or a folder.
@@ -71,7 +71,7 @@ def _check(path: Path) -> None:
         _check_expansion(_unpacked(path), size)
     elif path.suffix == ".keras":
         if not zipfile.is_zipfile(path):
-            raise Unusable("it is no .keras file, or only a part of one")
+            raise Unusable("it is not a .keras file, or only a part of one")
         with zipfile.ZipFile(path) as archive:
             _check_expansion(sum(member.file_size for member in archive.filelist), size)
             if _WEIGHTS in archive.namelist():

@@ -44,8 +44,8 @@ class Task:
         logs_singular_values: Whether the log has them while ranks adapt.
         dense_parameters: Parameters of the dense network that the compression is
             relative to, where the network doesn't tell.
-        score: Of a row of the log; the best epoch has the highest. `None` where no
-            model is kept but the last one.
+        score: Scores a row of the log; the best epoch has the highest score. `None`
+            where only the last model is kept.
     """
 
     batches: Batches

@@ -97,7 +97,7 @@ class UnitTraining:
         logged = log.rows[-1]["epoch"] if log.rows else 0
         epoch = 0
         try:
-            saved = checkpoints.to_continue(places.checkpoint, log.rows, math.inf)
+            saved = checkpoints.load_to_continue(places.checkpoint, log.rows, math.inf)
         except ValueError:
             # A checkpoint is a convenience: without it the training begins again.
             saved = None

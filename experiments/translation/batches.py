@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from experiments.translation.buckets import Batch, by_length, check_positive
+from experiments.translation.buckets import Batch, check_positive, group_by_length
 from experiments.translation.encoding import EncodedPairs, lengths
 from experiments.translation.tokenizers import END, PADDING, START
 
@@ -30,7 +30,9 @@ def source_batches(
         Rows of `sources`, of shape `(sentences,)`, and the ids there, int32 of
         shape `(sentences, width)`.
     """
-    for chosen, width in by_length(lengths(sources), sources.shape[1], batch_size):
+    for chosen, width in group_by_length(
+        lengths(sources), sources.shape[1], batch_size
+    ):
         yield chosen, sources[chosen, :width]
 
 
@@ -176,7 +178,7 @@ class TrainingBatches(PaddedBatches):
     def _shuffled(self, number: int) -> list[Batch]:
         """The batches of a pass."""
         rng = np.random.default_rng([self._seed, number])
-        batches = by_length(self._lengths, self._max_length, *self._sizes, rng)
+        batches = group_by_length(self._lengths, self._max_length, *self._sizes, rng)
         return [batches[i] for i in rng.permutation(len(batches))]
 
     def begin_epoch(self, epoch: int) -> None:
@@ -208,4 +210,6 @@ class EvaluationBatches(PaddedBatches):
     """
 
     def __init__(self, pairs: EncodedPairs, batch_size: int = EVALUATION_BATCH) -> None:
-        super().__init__(pairs, by_length(pairs.lengths, pairs.max_length, batch_size))
+        super().__init__(
+            pairs, group_by_length(pairs.lengths, pairs.max_length, batch_size)
+        )

@@ -20,7 +20,7 @@ def widths(max_length: int) -> list[int]:
 
 
 class Batch(NamedTuple):
-    """A batch that is yet to be put together.
+    """Which sentences a batch will hold.
 
     Args:
         chosen: Rows of the encoded sentences.
@@ -31,7 +31,7 @@ class Batch(NamedTuple):
     width: int
 
 
-def by_length(
+def group_by_length(
     lengths: np.ndarray,
     max_length: int,
     batch_size: int | None = None,

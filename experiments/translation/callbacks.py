@@ -27,7 +27,7 @@ class Speed(keras.callbacks.Callback):
     """Adds the time of training, and the speed, to the logs of every epoch.
 
     Args:
-        batches: What is trained on. What is no padding on the target side counts.
+        batches: The training batches, whose target tokens without padding are counted.
     """
 
     def __init__(self, batches: PaddedBatches) -> None:
@@ -108,7 +108,7 @@ class Translations(keras.callbacks.Callback):
         due = self._interval and (epoch + 1) % self._interval == 0
         if due or self._is_last(epoch + 1, logs):
             self._say(f"translating {len(self._test)} test sentences")
-            logs.update(test_scores(self._translate(self._test), self._test))
+            logs.update(score_translations(self._translate(self._test), self._test))
         logs[SCORING_SECONDS] = round(time.perf_counter() - start, 3)
 
     def _translate(self, pairs: Sequence[SentencePair]) -> list[str]:
@@ -120,7 +120,7 @@ class Translations(keras.callbacks.Callback):
         return self._compiled([pair.source for pair in pairs])
 
 
-def test_scores(
+def score_translations(
     translations: Sequence[str], pairs: Sequence[SentencePair]
 ) -> dict[str, float]:
     """BLEU and chrF of translations of pairs."""
@@ -128,7 +128,7 @@ def test_scores(
     return {BLEU: scores.bleu, CHRF: scores.chrf}
 
 
-def sample_of(pairs: Sequence[SentencePair], size: int = 8) -> list[SentencePair]:
+def choose_sample(pairs: Sequence[SentencePair], size: int = 8) -> list[SentencePair]:
     """Some of the pairs, from everywhere in the list: the same at every call."""
     size = min(size, len(pairs))
     return [pairs[index * len(pairs) // size] for index in range(size)]

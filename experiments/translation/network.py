@@ -98,7 +98,7 @@ def num_layers(model: keras.Model) -> int:
 
 
 def encode(layer: Layers, count: int, tokens: Tensor) -> tuple[Tensor, Tensor]:
-    """The encoder's output, and what of it is no padding.
+    """The encoder's output, and a mask without its padding.
 
     Args:
         layer: Gives a layer by name, as `model.get_layer` does.
@@ -164,7 +164,7 @@ def decode_next(
         memory: Keys and values of the encoder's output, from `project_memory`.
         mask: The mask of that output.
         caches: Keys and values of the tokens before, at first from `empty_caches`.
-        start: Number of these.
+        start: Number of tokens before.
 
     Returns:
         The scores `(batch, length, target_size)`, and the caches with the new tokens.

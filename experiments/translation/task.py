@@ -110,8 +110,8 @@ class Translation(Task):
     def compile(self, model: keras.Model, phase: Phase) -> None:
         """Compiles the network for training.
 
-        Loss and accuracy count tokens that are no padding: their weight is 1, that of
-        padding 0. The loss of an epoch is a mean over its batches.
+        Loss and accuracy leave padding out: its weight is 0, that of other tokens 1.
+        The loss of an epoch is a mean over its batches.
         """
         rate = warm_up.learning_rate(self.settings)
         optimizer = optimizers.low_rank(
@@ -155,7 +155,7 @@ class Translation(Task):
         translations = callbacks.Translations(
             run.log,
             self._make_translator,
-            callbacks.sample_of(self._corpus.validation),
+            callbacks.choose_sample(self._corpus.validation),
             self._corpus.test,
             self.settings.score_interval,
             is_last,
@@ -183,7 +183,7 @@ class Translation(Task):
             lines = run_callbacks.StepLines(verbosity(self.settings))
             lines.say(f"translating {len(test)} test sentences, {beams} beams")
             translations = self._make_translator(model, beams)([s for s, _ in test])
-            scores = callbacks.test_scores(translations, test)
+            scores = callbacks.score_translations(translations, test)
         self._scores = {"epoch": best[EPOCH], "beams": beams, **scores}
         saved_files.write_json(run.folder.directory / "scores.json", self._scores)
 

@@ -78,7 +78,7 @@ class Tokenizer:
                 are passed over.
 
         Raises:
-            ValueError: If an id is none of this tokenizer.
+            ValueError: If this tokenizer has no such id.
         """
         return [self._processor.decode(self._text_ids(row)) for row in rows]
 
@@ -123,7 +123,7 @@ def load(path: Path) -> Tokenizer:
     """Reads a tokenizer from a file.
 
     Raises:
-        ValueError: If the file is none of a tokenizer.
+        ValueError: If the file does not hold a tokenizer.
         OSError: If it can't be read.
     """
     try:
@@ -177,8 +177,8 @@ class Vocabularies:
     """The tokenizers of a translation.
 
     Args:
-        source: Of the language to translate from.
-        target: Of the language to translate to.
+        source: The tokenizer of the language to translate from.
+        target: The tokenizer of the language to translate to.
     """
 
     source: Tokenizer
@@ -218,7 +218,7 @@ def load_vocabularies(directory: Path) -> Vocabularies:
     """Reads what `Vocabularies.save` has written.
 
     Raises:
-        ValueError: If one of the files is none of a tokenizer.
+        ValueError: If one of the files does not hold a tokenizer.
         OSError: If one of them can't be read.
     """
     return Vocabularies(

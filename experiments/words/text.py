@@ -65,7 +65,7 @@ def chunks(ids: np.ndarray, what: str) -> tuple[np.ndarray, np.ndarray]:
     """Cuts words into chunks, and those that come next.
 
     The first chunk begins with the last word, the end of a line, so that the first
-    word is to be told as well. What is left over at the end is left out.
+    word has to be predicted, too. Words that don't fill a chunk are left out.
 
     Args:
         ids: The ids of the words.

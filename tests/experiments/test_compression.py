@@ -19,7 +19,7 @@ import dlrt
 from dlrt.callbacks import read_history, read_table
 from experiments import compression
 from experiments.images import compression_options, measuring, networks
-from experiments.images.batches import augmented
+from experiments.images.batches import augment
 from experiments.images.config import LANGUAGE_MODELS, NETWORKS
 
 pytestmark = pytest.mark.tensorflow_only
@@ -74,7 +74,7 @@ class TestAugmentation:
     def test_is_a_shift_and_half_of_the_time_a_mirror(self):
         images = np.zeros((400, 12, 10, 2), "float32")
         images[:, 5, 4, 1] = 1
-        moved = augmented(images, np.random.default_rng(0))
+        moved = augment(images, np.random.default_rng(0))
         number, row, column, channel = np.nonzero(moved)
         np.testing.assert_array_equal(number, np.arange(400))
         assert set(channel) == {1}
@@ -84,7 +84,7 @@ class TestAugmentation:
 
     def test_depends_on_the_generator_only(self):
         images = np.random.default_rng(1).random((5, 8, 8, 3))
-        one, two = (augmented(images, np.random.default_rng(3)) for _ in range(2))
+        one, two = (augment(images, np.random.default_rng(3)) for _ in range(2))
         np.testing.assert_array_equal(one, two)
 
 

@@ -213,12 +213,12 @@ class TestRuns:
         config = compression_options.parse(["-n", "lstm"], "x").dense_run()
         config = replace(config, dataset="mine", log_dir=folder / "runs", epochs=4)
         data = text.load(folder / "mine.txt", 5000)
-        best = compression_task.newest(config, data).best
+        best = compression_task.find_newest(config, data).best
         assert best.parent.name == DENSE
         lines = (folder / "mine.txt").read_text()
         (tmp_path / "mine.txt").write_text(lines.replace("cat", "cow"))
         assert (
-            compression_task.newest(config, text.load(tmp_path / "mine.txt", 5000))
+            compression_task.find_newest(config, text.load(tmp_path / "mine.txt", 5000))
             is None
         )
         line = failure(capsys, run, tmp_path, "-l", best)

@@ -203,12 +203,12 @@ class TestRuns:
         assert rows[1]["rank hidden_1"] == 6
         # A second one finds it, unless it was trained on other images.
         config = _options.parse(["train-from-prune", *SMALL, "--log-dir", str(logs)])
-        assert mnist_dense.newest_dense(config).directory == dense
+        assert mnist_dense.find_dense(config).directory == dense
         for options in (("--seed", "1"), ("--dataset-size", "0.5"), ("-d", "25")):
             other = _options.parse(
                 ["train-from-prune", *SMALL, "--log-dir", str(logs), *options]
             )
-            assert mnist_dense.newest_dense(other) is None
+            assert mnist_dense.find_dense(other) is None
 
     @pytest.mark.slow
     @pytest.mark.tensorflow_only

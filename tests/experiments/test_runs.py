@@ -154,7 +154,7 @@ def test_runs_are_found_again(settings):
     write_log(first, settings)
     first.last.touch()
     assert folders.find(settings) == first
-    assert folders.newest_first(settings.log_dir)[0].name == "low-rank-seed7"
+    assert folders.list_newest_first(settings.log_dir)[0].name == "low-rank-seed7"
     named = replace(settings, run_name="mine")
     assert folders.find(named) is None
     assert "Received: mine" in str(folders.missing(named))
@@ -165,19 +165,19 @@ def test_runs_are_found_again(settings):
 
 def test_a_run_goes_on_longer_not_shorter(settings):
     run = folders.create(settings)
-    assert folders.stored_configuration(run, settings, ("epochs",)) == {}
+    assert folders.read_configuration(run, settings, ("epochs",)) == {}
     write_log(run, settings)
     longer = replace(settings, epochs=9)
-    assert folders.stored_configuration(run, longer, ("epochs",))["epochs"] == 4
+    assert folders.read_configuration(run, longer, ("epochs",))["epochs"] == 4
     with pytest.raises(ValueError, match="`--epochs` may be raised.*--epochs 3"):
-        folders.stored_configuration(run, replace(settings, epochs=3), ("epochs",))
+        folders.read_configuration(run, replace(settings, epochs=3), ("epochs",))
 
 
 @pytest.mark.parametrize("error", [ValueError, TypeError, MemoryError])
 def test_nothing_stays_of_a_run_that_cannot_begin(settings, error):
     run = folders.create(settings)
     with pytest.raises(error, match="corpus"):
-        with folders.removed_if_unusable(run):
+        with folders.remove_if_unusable(run):
             write_log(run, settings)
             raise error("the corpus is empty")
     assert list(settings.log_dir.iterdir()) == []
@@ -315,20 +315,20 @@ def test_a_checkpoint_of_something_else(settings, sizes, loss, epoch, message):
     for kept, its_loss in ((2, None), (3, 1 / 3)):
         state = checkpoints.State(kept, 0, 0, {"a": 4}, its_loss)
         checkpoints.save(low_rank(), run.last, state)
-        assert checkpoints.to_continue(run.last, log.rows)[1] == state
+        assert checkpoints.load_to_continue(run.last, log.rows)[1] == state
     state = checkpoints.State(epoch, 0, 0, {"a": 4}, loss)
     checkpoints.save(low_rank(**sizes), run.last, state)
     with pytest.raises(ValueError, match=message):
-        checkpoints.to_continue(run.last, log.rows)
+        checkpoints.load_to_continue(run.last, log.rows)
     with pytest.raises(ValueError, match="the log, 0"):
-        checkpoints.to_continue(run.last, [])
+        checkpoints.load_to_continue(run.last, [])
     checkpoints.save(low_rank(), run.last)
     with pytest.raises(ValueError, match="does not say at which epoch"):
-        checkpoints.to_continue(run.last, log.rows)
+        checkpoints.load_to_continue(run.last, log.rows)
     run.last.unlink()
     with pytest.raises(ValueError, match="is gone; the log goes to epoch 3"):
-        checkpoints.to_continue(run.last, log.rows)
-    assert checkpoints.to_continue(run.last, []) is None
+        checkpoints.load_to_continue(run.last, log.rows)
+    assert checkpoints.load_to_continue(run.last, []) is None
 
 
 def test_an_interrupt_that_tensorflow_makes_another_error_of(tmp_path):

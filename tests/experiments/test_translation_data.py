@@ -18,7 +18,7 @@ from experiments.translation.batches import (
     TrainingBatches,
     source_batches,
 )
-from experiments.translation.buckets import by_length, widths
+from experiments.translation.buckets import group_by_length, widths
 from experiments.translation.encoding import (
     encode_pairs,
     encode_sources,
@@ -295,7 +295,7 @@ class TestByLength:
         shapes = []
         for seed in (None, 0, 1):
             shuffle = None if seed is None else np.random.default_rng(seed)
-            batches = by_length(lengths, 40, **size, rng=shuffle)
+            batches = group_by_length(lengths, 40, **size, rng=shuffle)
             chosen = np.concatenate([batch.chosen for batch in batches])
             assert sorted(chosen.tolist()) == list(range(500))
             for batch in batches:
@@ -310,23 +310,23 @@ class TestByLength:
         assert len(set(shapes[0])) <= len(widths(40)) + 1
 
     def test_a_batch_has_a_sentence(self):
-        batches = by_length(np.array([30, 3]), 40, batch_tokens=10)
+        batches = group_by_length(np.array([30, 3]), 40, batch_tokens=10)
         assert [(len(chosen), width) for chosen, width in batches] == [(1, 8), (1, 32)]
 
     def test_a_small_text_is_one_batch(self):
-        ((chosen, width),) = by_length(np.array([9, 3, 1]), 40, batch_size=64)
+        ((chosen, width),) = group_by_length(np.array([9, 3, 1]), 40, batch_size=64)
         assert (chosen.tolist(), width) == ([2, 1, 0], 12)
 
     def test_bad_input(self):
         lengths = np.array([3])
         with pytest.raises(ValueError, match="Either `batch_size` or `batch_tokens`"):
-            by_length(lengths, 8)
+            group_by_length(lengths, 8)
         with pytest.raises(ValueError, match="Either `batch_size` or `batch_tokens`"):
-            by_length(lengths, 8, 4, 64)
+            group_by_length(lengths, 8, 4, 64)
         with pytest.raises(ValueError, match="`batch_size`.*Received: 0"):
-            by_length(lengths, 8, 0)
+            group_by_length(lengths, 8, 0)
         with pytest.raises(ValueError, match="`batch_tokens`.*Received: -3"):
-            by_length(lengths, 8, batch_tokens=-3)
+            group_by_length(lengths, 8, batch_tokens=-3)
 
 
 class TestTrainingBatches:
