@@ -577,7 +577,7 @@ class TestExtra:
             (
                 "dev",
                 "openpyxl sacrebleu sentencepiece ai_edge_litert jax mypy onnxruntime "
-                "pytest ruff tensorly tf2onnx xdist",
+                "pytest ruff tensorly tf2onnx xdist hypothesis importlinter",
             ),
         ],
     )
