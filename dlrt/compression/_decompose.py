@@ -33,10 +33,10 @@ def decompose(
     """A copy of a model with kernels `U diag(s) Vᵀ` of full rank, to be made low-rank.
 
     Each layer becomes three in a row, with the kernels `U`, `s` (in a
-    `dlrt.layers.SingularValues`) and `Vᵀ` of its singular value decomposition. To be
-    compiled and trained as any model: regularizers keep the singular vectors
-    orthonormal and make the singular values few. Then `dlrt.compress(model, "hoyer",
-    budget)` leaves the largest of these. Yang et al., 2020, arXiv:2004.09031.
+    `dlrt.layers.SingularValues`) and `Vᵀ` of its singular value decomposition. Compile
+    and train the copy as any model: regularizers keep the singular vectors orthonormal
+    and make the singular values few. Then `dlrt.compress(model, "hoyer", budget)` keeps
+    the largest of these. Yang et al., 2020, arXiv:2004.09031.
 
     `Dense`, `EinsumDense`, `Conv1D` and `Conv2D` layers are decomposed, both kernels of
     `LSTM`, `GRU` and `SimpleRNN` layers as `dlrt.compress` names them, and rows of such
@@ -58,9 +58,9 @@ def decompose(
         A new model with the same outputs, not compiled.
 
     Raises:
-        ValueError: If an argument is outside of its range, the model is not built,
-            can't be rebuilt or has weights that are no numbers, or `layers` names one
-            that can't be decomposed.
+        ValueError: If an argument is out of range; the model is not built, can't be
+            rebuilt or has weights that are not finite; or `layers` names one that can't
+            be decomposed.
 
     Example:
 

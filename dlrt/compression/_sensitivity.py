@@ -3,13 +3,14 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
 
 import keras
 import numpy as np
 
 from dlrt.backend.structure import is_graph
+from dlrt.checks import check_positive_integer
 from dlrt.compression._allocation import (
     Context,
     Table,
@@ -26,14 +27,13 @@ _BATCH_SIZE = 256
 class Sensitivity:
     """Ranks in proportion to the loss of the model with one layer decomposed.
 
-    Each layer alone is decomposed at a trial rank, and the total rank, as large as the
+    Each layer alone is decomposed at a trial rank. The total rank, as large as the
     budget allows, is shared out in proportion to
     `(1 - size_share) loss_i / Σ loss + size_share size_i / Σ size`: the loss of the
-    model with layer `i` decomposed, on the data given, without penalties on weights,
-    and the number of parameters of layer `i` at the trial rank. Rank selection by
-    sensitivity is due to Astrid & Lee, 2017, arXiv:1701.07148.
-
-    The rank of a Tucker decomposition is the mean of its two, that of groups their sum.
+    model with layer `i` decomposed, on the data, without penalties on weights, and the
+    number of parameters of layer `i` at the trial rank. Rank selection by sensitivity
+    is due to Astrid & Lee, 2017, arXiv:1701.07148. Two ranks of a Tucker decomposition
+    count as their mean, those of groups as their sum.
 
     Args:
         trial_rank: Positive integer, the rank of the trial, or the nearest below that a
@@ -44,7 +44,7 @@ class Sensitivity:
             dictionary of these. Defaults to the loss that the model is compiled with.
 
     Raises:
-        ValueError: If an argument is outside of its range.
+        ValueError: If an argument is out of range.
 
     Example:
 
@@ -62,12 +62,8 @@ class Sensitivity:
     loss: Any = None
 
     def __post_init__(self) -> None:
-        rank, share = self.trial_rank, self.size_share
-        if not isinstance(rank, Integral) or isinstance(rank, bool) or rank < 1:
-            raise ValueError(
-                "`trial_rank` must be a positive integer. Received: "
-                f"trial_rank={rank!r}"
-            )
+        check_positive_integer("trial_rank", self.trial_rank)
+        share = self.size_share
         if not isinstance(share, Real) or not 0 <= share <= 1:
             raise ValueError(
                 f"`size_share` must lie in [0, 1]. Received: size_share={share!r}"

@@ -7,10 +7,10 @@ from dlrt.checks import is_number
 
 
 def check_amount(amount: Any, name: str = "amount") -> float:
-    """The factor of a penalty, the argument of a name.
+    """Returns the factor of a penalty, an argument called `name`.
 
     Raises:
-        ValueError: If it is no number `≥ 0`.
+        ValueError: If it is not a finite number of at least 0.
     """
     if not is_number(amount) or not math.isfinite(amount) or amount < 0:
         raise ValueError(

@@ -29,7 +29,7 @@ class Hoyer(keras.regularizers.Regularizer):
         squared: Whether to take the square of the ratio.
 
     Raises:
-        ValueError: If `amount` is no number of at least 0.
+        ValueError: If `amount` is not a number of at least 0.
 
     Example:
 

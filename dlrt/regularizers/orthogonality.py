@@ -27,7 +27,7 @@ class Orthogonality(keras.regularizers.Regularizer):
             the filters of a convolution.
 
     Raises:
-        ValueError: If `amount` is no number of at least 0, `axis` no integer.
+        ValueError: If `amount` is not a number of at least 0, or `axis` no integer.
 
     Example:
 
