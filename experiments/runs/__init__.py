@@ -1,1 +1,10 @@
-"""The runs of all experiments: their folders, data, logs and checkpoints."""
+"""The runs of all experiments.
+
+* `run`: the life of a run. It is handed a `task`, what an experiment trains;
+  `classification` is the task of all that is selected by accuracy or perplexity.
+* `program`: how programs that train begin and end.
+* `network_settings`, `network_options`, `checks`: what several experiments can be told.
+* `phases`, `optimizers`, `image_data`, `scoring`, `run_callbacks`, `finite`: training.
+* `folders`, `checkpoints`, `saved_files`, `log_format`, `names`: what is on disk.
+* `selection`, `results`, `summary`: what rows of a log tell, and what is printed.
+"""
