@@ -1,12 +1,8 @@
 """Ranks and parameters of models."""
 
-from collections.abc import Iterator
-from typing import Any
-
 import keras
 import numpy as np
 
-from dlrt.accounting.calls import find_calls
 from dlrt.checks import check_layer
 from dlrt.layers import LowRankLayer
 
@@ -94,18 +90,6 @@ def compression(model: keras.Model, dense_parameters: int | None = None) -> floa
     if dense_parameters is None:
         dense_parameters = dense_parameter_count(model)
     return 1.0 - parameter_count(model) / dense_parameters
-
-
-def applications(model: keras.Model) -> Iterator[tuple[Any, tuple[int | None, ...]]]:
-    """The layers of a model, each as often as it is called, with its input's shape.
-
-    Args:
-        model: A built model.
-
-    Raises:
-        ValueError: If the layers of the model are not known.
-    """
-    return ((call.layer, call.shape) for call in find_calls(model))
 
 
 def _size(variables: list) -> int:

@@ -224,7 +224,7 @@ def test_nested_models_count_for_the_inputs_that_they_are_called_with():
     model = keras.Model([small, large], [outer(small), outer(large)])
     flops_of_both = 2 * 54 * (3 * 4 + 6 * 5)
     assert accounting.flop_count(model) == flops_of_both
-    called = [(layer.name, shape) for layer, shape in accounting.applications(model)]
+    called = [(call.layer.name, call.shape) for call in accounting.find_calls(model)]
     convolution = inner.layers[0].name
     assert {(convolution, (None, 5, 6, 3)), (convolution, (None, 8, 7, 3))} < {*called}
     sizes = [keras.Input((None, None, 3), name=name) for name in "ba"]

@@ -22,8 +22,9 @@ from dlrt.surgery.replacements import (
 class Family(abc.ABC):
     """A kind of layer with one kernel, or of several such layers in one.
 
-    `register_family` makes an instance known to `dlrt.convert`, `dlrt.to_dense`,
-    `dlrt.merge` and `dlrt.compress`. A layer with one kernel derives from `OneKernel`.
+    `register_family` makes an instance known to `dlrt.convert`, `dlrt.to_dense` and
+    `dlrt.merge`. Layers with one kernel derive from `OneKernel`, and are known to
+    `dlrt.compress` as well.
 
     Attributes:
         keras_types: The dense layers. Subclasses belong to them if they override the
@@ -87,9 +88,11 @@ class Family(abc.ABC):
 class OneKernel(Family):
     """Layers with one kernel, which have a form as two layers in a row.
 
-    A family of a third party's own says which layers it is for, and how the kernel is
-    unfolded to a matrix `(n, m)` and folded back, if it is none itself. `make_pair` and
-    `fold_pair` are for the two layers that multiply with `(n, r)` and `(r, m)`.
+    A family says which layers it is for, and how their kernel is unfolded to a matrix
+    `(n, m)` and folded back, if it is none itself. `make_pair` and `fold_pair` are for
+    the two layers that multiply with `(n, r)` and `(r, m)`. Where a layer does not
+    multiply once for each row of its output, `dlrt.accounting.register_positions` is
+    told how often it does.
 
     Attributes:
         dense_only: Arguments of the dense layer that the low-rank layer does not take,
