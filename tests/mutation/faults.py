@@ -358,7 +358,7 @@ FAULTS: list[Fault] = [
             "0",
         ),
     ),
-    *_in("dlrt/datasets/_split.py", "tests/datasets/test_datasets.py")(
+    *_in("dlrt/datasets/_split.py", "tests/datasets/test_split.py")(
         (
             "an image is in the training and in the validation part",
             "kept[:num_val], kept[num_val:]",
