@@ -1,14 +1,8 @@
 import numpy as np
 import pytest
-from helpers import array
-from keras import ops
+from helpers import array, dense, tensor
 
 from dlrt import Factors
-
-
-def dense(factors):
-    u, s, v = map(array, factors)
-    return u @ s @ v.T
 
 
 def draw(shape=(9, 6)):
@@ -17,10 +11,6 @@ def draw(shape=(9, 6)):
 
 def tail(matrix, rank):
     return np.linalg.norm(np.linalg.svd(matrix, compute_uv=False)[rank:])
-
-
-def tensor(values):
-    return ops.convert_to_tensor(values, dtype="float64")
 
 
 @pytest.mark.parametrize("shape", [(9, 6), (6, 9)], ids=str)

@@ -1,6 +1,8 @@
 import keras
 import numpy as np
 import pytest
+from helpers import double as array
+from helpers import orthogonal, tensor
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -12,20 +14,6 @@ from dlrt.ragged import Ragged
 EPSILON = {"float32": 2.0**-23, "float64": 2.0**-52}
 PRECISIONS = ["float32", "float64"]
 HALVES = {"float16": 2.0**-10, "bfloat16": 2.0**-7}
-
-
-def tensor(values, dtype="float64"):
-    return ops.convert_to_tensor(np.asarray(values), dtype=dtype)
-
-
-def array(values):
-    """A float64 NumPy array, whatever the tensor's precision is."""
-    return np.asarray(ops.convert_to_numpy(ops.cast(values, "float64")))
-
-
-def orthogonal(n, r=None, seed=0):
-    r = n if r is None else r
-    return np.linalg.qr(np.random.default_rng(seed).normal(size=(n, r)))[0]
 
 
 def graded(n, r, smallest=1e-6, seed=0):

@@ -4,7 +4,7 @@ import functools
 
 import conftest
 import numpy as np
-from helpers import array
+from helpers import array, dense, orthogonal, tensor
 from keras import ops
 
 from dlrt import Factors, integrators
@@ -12,15 +12,6 @@ from dlrt import Factors, integrators
 BUG = ["kls", "augmented_bug", "parallel_bug"]
 GEOMETRIC = [*BUG, "projector_splitting"]
 ADAPTIVE = ["augmented_bug", "parallel_bug"]
-
-
-def tensor(values):
-    return ops.convert_to_tensor(np.asarray(values), dtype="float64")
-
-
-def dense(factors):
-    u, s, v = map(array, factors)
-    return u @ s @ v.T
 
 
 def best(matrix, rank):
@@ -32,11 +23,6 @@ def best(matrix, rank):
 def factors_of(matrix, rank):
     u, s, vh = np.linalg.svd(matrix)
     return Factors(tensor(u[:, :rank]), tensor(np.diag(s[:rank])), tensor(vh[:rank].T))
-
-
-def orthogonal(n, r=None, seed=0):
-    r = n if r is None else r
-    return np.linalg.qr(np.random.default_rng(seed).normal(size=(n, r)))[0]
 
 
 def random_factors(n, m, r, singular_values=None, seed=0):

@@ -2,11 +2,7 @@
 
 import keras
 import numpy as np
-from keras import ops
-
-
-def array(values):
-    return np.asarray(ops.convert_to_numpy(ops.cast(values, "float64")))
+from helpers import double as array
 
 
 def of_function(function, *arguments):

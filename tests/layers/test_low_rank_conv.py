@@ -2,14 +2,11 @@ import keras
 import numpy as np
 import pytest
 from gradients import array
+from helpers import inputs as images
 
 import dlrt
 from dlrt import accounting
 from dlrt.layers import LowRankConv1D, LowRankConv2D
-
-
-def images(*shape, seed=0):
-    return np.random.default_rng(seed).normal(size=shape).astype("float32")
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@ import keras
 import numpy as np
 import pytest
 from conftest import label, slow
+from helpers import inputs
 from keras import ops
 
 import dlrt
@@ -11,10 +12,6 @@ from dlrt.layers import LowRankDense
 
 N, UNITS = 6, 5
 array = gradients.array
-
-
-def inputs(*shape, seed=0, dtype="float32"):
-    return np.random.default_rng(seed).normal(size=shape).astype(dtype)
 
 
 def built(features=N, units=UNITS, rank=3, **kwargs):

@@ -2,12 +2,9 @@ import keras
 import numpy as np
 import pytest
 from gradients import array
+from helpers import inputs
 
 from dlrt.layers import LowRankEinsumDense
-
-
-def inputs(*shape, seed=0):
-    return np.random.default_rng(seed).normal(size=shape).astype("float32")
 
 
 def column_pattern(shape, dtype=None):

@@ -3,16 +3,13 @@ import numpy as np
 import pytest
 from conftest import as_program, slow
 from gradients import array
+from helpers import inputs
 from keras import ops
 
 import dlrt
 from dlrt.layers import CachedMultiHeadAttention, LowRankMultiHeadAttention
 
 DIM, HEADS, KEY_DIM = 8, 2, 3
-
-
-def inputs(*shape, seed=0):
-    return np.random.default_rng(seed).normal(size=shape).astype("float32")
 
 
 def low_rank(rank=2, **arguments):

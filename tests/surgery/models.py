@@ -4,16 +4,12 @@ import keras
 import numpy as np
 import pytest
 from conftest import slow
-from helpers import array
+from helpers import array, inputs
 
 from dlrt.layers import LowRankLayer, LowRankMultiHeadAttention
 
 # Every layer that has a low-rank form.
 KEEP = {"layers": "(?!grouped).*"}
-
-
-def inputs(*shape, seed=0):
-    return np.random.default_rng(seed).normal(size=shape).astype("float32")
 
 
 def fill(model):
