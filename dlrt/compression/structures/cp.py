@@ -193,7 +193,28 @@ def _convolve_along(layer: Layer, axis: int) -> list[Layer]:
         name=f"{layer.name}_repeated_{axis}",
         dtype=layer.dtype_policy,
     )
-    return [repeated, convolution]
+    return [repeated, *_state_shape(layer, axis), convolution]
+
+
+def _state_shape(layer: Layer, axis: int) -> list[Layer]:
+    """What tells TensorFlow the shape of what has been repeated for an axis.
+
+    It loses track where both axes have strides, and LiteRT has no form of depthwise
+    convolutions of unknown channels.
+    """
+    input_shape = layer.get_build_config()["input_shape"]
+    output_shape = layer.compute_output_shape(input_shape)
+    first = 2 if layer.data_format == "channels_first" else 1
+    if min(layer.strides) == 1 or None in input_shape[first : first + 2]:
+        return []
+    # The second axis comes after the first.
+    size = [input_shape[first], input_shape[first + 1]]
+    if axis == 1:
+        size[0] = output_shape[first]
+    size[1 - axis] *= layer.strides[axis]
+    shape = (-1, *size) if first == 2 else (*size, -1)
+    name = f"{layer.name}_shape_{axis}"
+    return [keras.layers.Reshape(shape, name=name, dtype=layer.dtype_policy)]
 
 
 def _depthwise_kernel(factor: np.ndarray, axis: int, axes: int) -> np.ndarray:
