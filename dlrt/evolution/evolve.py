@@ -152,7 +152,9 @@ class Evolve(keras.callbacks.Callback):
                 raise ValueError(
                     f"`stop` must be at least start={start}. Received: stop={stop}"
                 )
-        if verbose not in (0, 1):
+        if not (is_number(verbose) or isinstance(verbose, bool)) or (
+            verbose not in (0, 1)
+        ):
             raise ValueError(f"`verbose` must be 0 or 1. Received: verbose={verbose!r}")
         super().__init__()
         self._threshold = threshold

@@ -21,7 +21,7 @@ SCRIPTS = sorted(
 def checkout(tmp_path_factory):
     """A new checkout, and on the path a Python without any package."""
     folder = tmp_path_factory.mktemp("checkout")
-    for name in ("benchmarks", "dlrt", "evaluation", "experiments"):
+    for name in ("benchmarks", "dlrt", "dlrt_names", "evaluation", "experiments"):
         (folder / name).symlink_to(ROOT / name)
     shutil.copytree(ROOT / "run_scripts", folder / "run_scripts")
     (folder / "bin").mkdir()
@@ -41,6 +41,11 @@ def test_help_installs_nothing(checkout, script):
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    parts = {"lint.sh": "--fix", "test.sh": "pytest", "benchmark.sh": "--quick"}
+    parts = {
+        "benchmark.sh": "--quick",
+        "lint.sh": "--fix",
+        "mutation.sh": "--all",
+        "test.sh": "pytest",
+    }
     assert parts.get(script, "--help") in done.stdout
     assert not (checkout / ".venv").exists()
