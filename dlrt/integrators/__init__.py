@@ -8,8 +8,8 @@
 | `projector_splitting` | 3 | fixed |
 | `factorized` (the baseline without geometry) | 1 | fixed |
 
-One of your own is a subclass of `Integrator` with `phases` and `update`, made known by
-`register`. For its formulas there are `dlrt.linalg` (`orthonormalize`, `complement`,
+Your own integrator is a subclass of `Integrator` with `phases` and `update`, registered
+by `register`. For its formulas use `dlrt.linalg` (`orthonormalize`, `complement`,
 `reorthonormalize`, `polar_factor`) and, here, `augment`, `nearest_gauge`, `truncate`.
 """
 

@@ -5,7 +5,7 @@ With `Û = [U, Ũ]` of width `2r`, whatever an integrator does after its steps h
 
 Zero columns of an augmented basis have zero rows in all coordinates. A Householder QR
 of such coordinates keeps them zero, also where it has to complete missing directions:
-those it takes from the leading coordinates, directions that were in use before.
+it takes those from the leading coordinates, which were in use before.
 """
 
 from typing import Any
@@ -116,7 +116,7 @@ def truncate(
 ) -> Update:
     """The best approximation of `Û core V̂ᵀ`, in the gauge nearest to the old bases.
 
-    By SVD, which a step of training spares where its angles are small, see `_rotation`.
+    By SVD. A training step avoids it where its angles are small, see `_rotation`.
 
     Args:
         factors: The old factors.

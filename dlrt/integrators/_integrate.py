@@ -65,7 +65,7 @@ def step(
 def _prepared(
     integrator: str | Integrator, factors: Factors, truncation: Truncation | None
 ) -> tuple[Integrator, Factors]:
-    """The exact integrator and the factors as tensors, if they are good for a step."""
+    """The exact integrator and the factors as tensors, after checks."""
     integrator = copy.copy(get(integrator))
     integrator.exact = True
     if truncation is not None and not integrator.rank_adaptive:

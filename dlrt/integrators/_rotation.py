@@ -23,7 +23,7 @@ Tensor = Any
 # Bound for the square of `‖BᵀB - I‖_F`, that is for the sum of the fourth powers of the
 # tangents of the angles, and the iterations that find the roots of such a `BᵀB`.
 _NEAR = 0.01
-# How much `XᵀX` is taken to be larger than it is where `X = D S⁻¹`: more than by the
+# How much larger `XᵀX` is taken to be than it is where `X = D S⁻¹`: more than by the
 # rounding errors of Gram matrices, and where `S` is so badly conditioned that those of
 # `S⁻¹` would be seen (over 100 times those of the matrix), no error is small enough.
 _SLACK = 1e-4
@@ -144,8 +144,7 @@ def keeps_rank(rotated: Rotated, truncation: Truncation, rank: Tensor | int) -> 
     """Whether a truncation rule is certain to choose the rank that a matrix has.
 
     Then the approximation in turned bases is within the tolerance, and serves as well
-    as a truncated singular value decomposition of twice the width, which is needed
-    only where this is false.
+    as a truncated SVD of twice the width, which is needed only where this is false.
 
     The approximation is `A = Pᵀ Ŝ Q` with orthonormal `P` and `Q`, so the error of
     the best one of its rank is at most `(‖Ŝ‖² - ‖A‖²)^(1/2)`, and singular values
@@ -173,9 +172,9 @@ def keeps_rank(rotated: Rotated, truncation: Truncation, rank: Tensor | int) -> 
 def try_rotation(
     factors: Factors, increments: dict[str, Tensor], truncation: Truncation | None
 ) -> tuple[Update, Tensor] | None:
-    """What `rotate_both` results in, and whether all of it is good enough.
+    """The result of `rotate_both`, and whether it is accurate enough.
 
-    `None` if a rule asks for another width than that of the factors.
+    `None` if a rule asks for a width other than the factors'.
     """
     if truncation is None:
         rotated = rotate_both(factors, increments)

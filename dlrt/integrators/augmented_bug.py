@@ -18,13 +18,13 @@ Tensor = Any
 class AugmentedBUG(Integrator):
     """Steps `S` in bases that hold the old directions and the new ones.
 
-    `Û = orth([U, K1])`, `V̂ = orth([V, L1])` of width `2r`,
-    `S̃ = (Ûᵀ U) S (V̂ᵀ V)ᵀ`; `S` is stepped from `S̃` with a second gradient and the
-    result truncated. The old matrix is represented exactly at the second gradient, so
-    nothing is lost by a change of basis. In training both gradients are of the same
-    batch as well, so that one pass serves them: `dlrt.Model` keeps the inputs and
-    output gradients of low-rank layers until the second. Where these are out of reach,
-    in a loop or with another use of the kernel, it runs a second pass.
+    `Û = orth([U, K1])`, `V̂ = orth([V, L1])` of width `2r`, `S̃ = (Ûᵀ U) S (V̂ᵀ V)ᵀ`;
+    `S` is stepped from `S̃` with a second gradient and the result truncated. The old
+    matrix is represented exactly at the second gradient, so nothing is lost by a change
+    of basis. In training both gradients are of the same batch as well, so that one pass
+    serves them: `dlrt.Model` keeps the inputs and output gradients of low-rank layers
+    until the second. Where these are inaccessible, in a loop or with another use of the
+    kernel, it runs a second pass.
 
     References:
         - Ceruti, Kusch & Lubich, A rank-adaptive robust integrator for dynamical

@@ -1,4 +1,4 @@
-"""What every integrator offers: phases, the values they step, and what follows."""
+"""The interface of integrators: phases, the values they step, and the update."""
 
 import abc
 import functools
@@ -35,7 +35,7 @@ class Truncation(NamedTuple):
         min_rank: Smallest rank.
         max_rank: Largest rank, at most the width of the result.
         now: Whether the rank is chosen at this step, a boolean or a scalar tensor;
-            otherwise it stays, which spares the singular value decomposition.
+            otherwise it stays, which saves the singular value decomposition.
         width: Number of columns of the resulting factors. `None`: exactly as many as
             the rank, which needs a backend with dynamic shapes, or eager execution.
     """
@@ -48,7 +48,7 @@ class Truncation(NamedTuple):
 
 
 class Update(NamedTuple):
-    """What a phase of an integrator results in.
+    """The result of a phase of an integrator.
 
     Attributes:
         factors: The new factors.
@@ -83,13 +83,13 @@ class Integrator(abc.ABC):
         orthonormal: Whether the bases of its factors are orthonormal.
         ragged: Whether `update` at fixed rank accepts matrices of several heights at
             once: `U`, `V` and their increments as `dlrt.ragged.Ragged`, `S` with a
-            leading axis. What is small is then computed together: an operation on
-            `(r, r)` matrices costs little more than its launch.
+            leading axis. The small matrices are then computed in one batch: an
+            operation on `(r, r)` matrices costs little more than its launch.
         exact: Whether `update` decomposes to rounding error and truncations are the
-            best ones, as for differential equations. Else, in training, it may take
-            shorter ways: the error of a truncation at a fixed rank is at most 1.4 times
-            the best, and new directions are dropped that are smaller than the largest
-            one by the square root of the machine precision.
+            best ones, as for differential equations. Otherwise, in training, it may
+            take shortcuts: the error of a truncation at a fixed rank is at most 1.4
+            times the best, and new directions are dropped that are smaller than the
+            largest one by the square root of the machine precision.
     """
 
     name: ClassVar[str]
@@ -112,7 +112,7 @@ class Integrator(abc.ABC):
         return self.growth * rank
 
     def rank_of_room(self, columns: int) -> int:
-        """The largest rank for which there is room in some number of columns."""
+        """The largest rank that fits into a number of columns."""
         return columns // self.growth
 
     def width(self, phase: int, rank: int) -> int:
@@ -156,8 +156,8 @@ class Integrator(abc.ABC):
             phase: Index into `phases`.
             factors: The factors at which `points` was evaluated.
             increments: Stepped value minus point, by name.
-            truncation: The rule for the next rank, looked at in the last phase;
-                `None` keeps the rank.
+            truncation: The rule for the next rank, used in the last phase; `None` keeps
+                the rank.
         """
 
     def get_config(self) -> dict[str, Any]:
@@ -169,7 +169,7 @@ class Integrator(abc.ABC):
 
 
 def register(cls: type[Integrator]) -> type[Integrator]:
-    """Makes an integrator serialisable by Keras and known to `get` by its name."""
+    """Registers an integrator with Keras, and with `get` under its name."""
     _REGISTRY[cls.name] = cls
     return keras.saving.register_keras_serializable(package="dlrt")(cls)
 
@@ -235,7 +235,7 @@ def serialize(integrator: Integrator) -> str | dict[str, Any]:
         raise ValueError(_not_serializable(cls, str(error))) from error
     inherited = Integrator.from_config.__func__  # type: ignore[attr-defined]
     if getattr(cls.from_config, "__func__", None) is inherited:
-        # An argument that has a default would be lost in silence.
+        # An argument with a default would be lost silently.
         lost = [
             name
             for name, parameter in inspect.signature(cls).parameters.items()
@@ -257,7 +257,7 @@ def _not_serializable(cls: type, reason: str) -> str:
 
 @functools.cache
 def _of_class(cls: type[Integrator]) -> Integrator:
-    # One object for all, so that what is compiled for one optimizer serves another.
+    # Shared objects, so that functions compiled for one optimizer serve another.
     return cls()
 
 

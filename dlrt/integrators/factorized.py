@@ -15,9 +15,9 @@ Tensor = Any
 class Factorized(Integrator):
     """`W = A Bᵀ`, with ordinary gradients `∂A = G B` and `∂B = Gᵀ A`.
 
-    What two linear layers in a row do. No basis is orthonormal and no gauge is kept,
-    so the step shrinks with the singular values: the comparison called "vanilla" in
-    the paper. `U` holds `A`, `V` holds `B`, and `S` is the identity.
+    Equivalent to two consecutive linear layers. No basis is orthonormal and no gauge is
+    kept, so the step shrinks with the singular values: the "vanilla" baseline of the
+    paper. `U` holds `A`, `V` holds `B`, and `S` is the identity.
 
     References:
         - Schotthöfer et al., Low-rank lottery tickets, NeurIPS 2022,

@@ -15,8 +15,8 @@ class ProjectorSplitting(Integrator):
     """Splits the tangent projection into `K`-, `S`- and `L`-steps, one after another.
 
     The `S`-step runs backwards in time, which amplifies where the flow is dissipative:
-    in training it climbs the loss. The integrator is here as the reference that the
-    basis-update integrators improve on; prefer those for training.
+    in training it increases the loss. The integrator is included as the reference that
+    the basis-update integrators improve on; prefer those for training.
 
     References:
         - Lubich & Oseledets, A projector-splitting integrator for dynamical low-rank

@@ -1,4 +1,4 @@
-"""What `LowRank` refuses."""
+"""Checks of the arguments of `LowRank`."""
 
 from typing import Any
 
@@ -10,10 +10,10 @@ from dlrt.layers.factor import layers_of
 
 
 def get_inner(identifier: Any) -> keras.optimizers.Optimizer:
-    """An optimizer of Keras from its name or configuration, or itself.
+    """Returns a Keras optimizer, given as such, by name or by configuration.
 
     Raises:
-        ValueError: If it is none.
+        ValueError: If the identifier is not one of these.
     """
     try:
         optimizer = keras.optimizers.get(identifier)
@@ -28,7 +28,7 @@ def get_inner(identifier: Any) -> keras.optimizers.Optimizer:
 
 
 def check_arguments(optimizer: Any) -> None:
-    """Raises a ValueError if arguments of `LowRank` are out of range, or at odds."""
+    """Raises a ValueError if arguments of `LowRank` are out of range or conflict."""
     inner, integrator = optimizer.inner_optimizer, optimizer.integrator
     if hasattr(inner, "inner_optimizer"):
         raise ValueError(
@@ -87,7 +87,7 @@ def check_arguments(optimizer: Any) -> None:
 
 
 def check_tolerances(integrator: Integrator, variables: list) -> None:
-    """Raises a ValueError if a layer adapts its rank, and the integrator can't."""
+    """Raises a ValueError if a layer adapts its rank and the integrator can't."""
     for layer in layers_of(variables):
         if layer.tolerance is not None and not integrator.rank_adaptive:
             raise ValueError(
@@ -98,7 +98,7 @@ def check_tolerances(integrator: Integrator, variables: list) -> None:
 
 
 def check_whole(variables: list) -> None:
-    """Raises a ValueError if a low-rank layer is among variables in part."""
+    """Raises a ValueError if only some factors of a layer are trainable."""
     ids = set(map(id, variables))
     for layer in layers_of(variables):
         missing = [name for name in "usv" if id(getattr(layer, name)) not in ids]

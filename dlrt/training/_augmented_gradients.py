@@ -1,8 +1,8 @@
-"""The gradient at augmented bases, from the pass that has augmented them.
+"""The gradient at augmented bases, from the pass that augmented them.
 
 `Û = [U, Ũ]` and `V̂ = [V, Ṽ]` represent the same matrix as `U` and `V`, and so have the
 same `G = ∂loss/∂W`. Of `ÛᵀGV̂`, the first pass has three blocks in `UᵀGV`, `GV` and
-`GᵀU`; the fourth, `ŨᵀGṼ`, takes two products with what was recorded of it.
+`GᵀU`; the fourth, `ŨᵀGṼ`, takes two products with what that pass recorded.
 """
 
 from typing import Any
@@ -33,11 +33,11 @@ def augmented_gradients(
         steps: The second phase of the low-rank layers, before it begins.
         variables: The trainable variables.
         values: Their values after the first phase.
-        gradients: Their gradients at the values before it.
-        products: The low-rank products of the pass that those are of.
+        gradients: Their gradients at the values before the first phase.
+        products: The low-rank products recorded in the pass of these gradients.
 
     Returns:
-        The same gradients, but for coefficients those at the augmented bases.
+        The gradients, with those of coefficients taken at the augmented bases.
     """
     index = {id(variable): i for i, variable in enumerate(variables)}
     result = list(gradients)

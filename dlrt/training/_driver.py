@@ -1,7 +1,7 @@
 """The updates of all layers of a model, after the step of the inner optimizer.
 
-Stepped values are read, updated and written. Layers alike share a trace, and those at
-fixed rank are computed together.
+Stepped values are read, updated and written. Similar layers share a trace; those at
+fixed rank are computed in one batch.
 """
 
 from typing import Any, NamedTuple
@@ -19,14 +19,14 @@ from dlrt.training._update import Rule, update
 
 Tensor = Any
 
-# Layers of one shape from which on their decompositions run as one. That copies their
-# factors, but leaves fewer operations to be traced, optimised and launched: those of a
-# shape in place of those of every layer. A few large layers would only be copied.
+# The number of layers of one shape from which on they are decomposed as a batch.
+# Batching copies their factors, but traces, optimises and launches the operations once
+# for each shape, not for each layer. With a few large layers it doesn't pay.
 _STACKED = 8
 
 
 def finish(steps: list[LayerStep], now: Tensor, updating: Tensor | None) -> None:
-    """Turns the stepped values of layers into factors, and writes these.
+    """Turns the stepped values of layers into factors and assigns them.
 
     Args:
         steps: The steps of the layers, begun and stepped by the inner optimizer.
@@ -71,10 +71,10 @@ def _with_slots(step: LayerStep) -> Rule:
 
 
 class _Shared(NamedTuple):
-    """Updates that layers alike share a trace of.
+    """Updates with one trace for similar layers.
 
-    Written out for each of the hundred layers of a transformer, these would be most of
-    what TensorFlow has to optimise.
+    Written out for each of the hundred layers of a transformer, they would be most of
+    the graph that TensorFlow has to optimise.
     """
 
     rule: Rule
@@ -95,7 +95,7 @@ class _Shared(NamedTuple):
                 name: (_stack if name == "s" else _batch)([s[name] for s in increments])
                 for name in increments[0]
             },
-            # Those of coefficients alone.
+            # Only the slots of coefficients.
             list(map(_stack, zip(*slots, strict=True))),
             self.rule.columns,
         )
@@ -152,7 +152,7 @@ def _write(
 
 
 def _batches(steps: list[LayerStep]) -> list[list[LayerStep]]:
-    """Layers to be updated together: of one rule, and of shapes that make a batch."""
+    """Groups layers to be updated together: same rule, shapes that can be batched."""
     by_rule: dict[Any, dict[tuple[int, int], list[LayerStep]]] = {}
     for step in steps:
         layer = step.layer

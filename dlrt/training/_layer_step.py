@@ -1,7 +1,7 @@
 """One phase of a step of one low-rank layer, up to the step of the inner optimizer.
 
-`begin` puts the values to be stepped in the place of the factors, for the inner
-optimizer to step them there; `start.increments` are what comes of it.
+`begin` puts the values to be stepped in place of the factors, and the inner optimizer
+steps them there; `start.increments` are the resulting increments.
 """
 
 import functools
@@ -40,8 +40,8 @@ class Start:
         self.whole = whole
         self._rank = rank
 
-    # Found where they are needed: an adaptive step finds its own in a shared trace, and
-    # what nobody needs takes long to trace for many layers.
+    # Computed on demand: an adaptive step computes its own in a shared trace, and
+    # tracing unused ones is slow for many layers.
 
     @functools.cached_property
     def rank(self) -> Tensor | int:
@@ -53,7 +53,7 @@ class Start:
         return self._rule.width(self.whole.u, self.rank)
 
     def crop(self, value: Tensor, name: str) -> Tensor:
-        """What belongs to a factor, without unused columns."""
+        """Returns a value shaped like a factor without its unused columns."""
         return cropped(value, name, self._width)
 
     @functools.cached_property
@@ -152,8 +152,8 @@ class LayerStep:
     def _fill_new_magnitudes(self) -> None:
         """Gives coefficients of new directions the mean second moment of the others.
 
-        They have no past. An optimizer that found zeros there would divide a gradient
-        by itself, and step by its sign.
+        New entries have no history; from zeros, Adam would divide the gradient by its
+        own size.
         """
         for _, slot in self.slots(("s",)):
             if optimizer_slots.holds_magnitudes(slot):
@@ -177,7 +177,7 @@ class LayerStep:
         return self.rank if dynamic_shapes() else self.rule.columns
 
     def slots(self, names: tuple[str, ...]) -> list[tuple[str, keras.Variable]]:
-        """The slots of factors, with the names of these."""
+        """The slots of the factors, with the factors' names."""
         inner = self._optimizer
         indices = {n: inner._get_variable_index(self.variables[n]) for n in names}
         return [
@@ -193,5 +193,5 @@ class LayerStep:
             return []
         if self.rule.bounds is not None:
             return self.slots(("u", "s", "v"))
-        # At fixed rank the gauge stays, and what was augmented is dropped.
+        # At fixed rank the gauge stays, and augmented directions are dropped.
         return self.slots(("s",)) if self.rule.integrator.augments else []

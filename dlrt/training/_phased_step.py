@@ -1,8 +1,8 @@
-"""A training step in phases, and what makes one step of it where losses are scaled.
+"""A training step in phases, taken as a whole where losses are scaled.
 
 `keras.optimizers.LossScaleOptimizer` decides at every `apply` whether gradients are
-finite and whether the scale changes. Of a step with several gradients it would take
-some and leave others, and divide gradients of one loss by different scales.
+finite and whether the scale changes. In a step with several gradients it would apply
+some and skip others, and divide gradients of one loss by different scales.
 """
 
 from typing import Any
@@ -33,7 +33,7 @@ def phase_weights(integrator: Integrator, index: int, variables: list) -> set[in
 
 
 class PhasedStep:
-    """One step of `LowRank`, of a gradient for each phase of its integrator."""
+    """One step of `LowRank`, with a gradient for each phase of its integrator."""
 
     def __init__(self, optimizer: LowRank, variables: list) -> None:
         """Begins a step.
@@ -46,7 +46,7 @@ class PhasedStep:
         self._variables = variables
 
     def apply(self, index: int, gradients: list[Tensor | None]) -> None:
-        """Runs a phase with what it needs of the gradients of all variables."""
+        """Runs a phase with those of the gradients that it needs."""
         needed = self._needed(index, gradients)
         with self._optimizer.phase(index):
             self._optimizer.apply(needed, self._variables)
@@ -64,7 +64,7 @@ class PhasedStep:
 
 
 class ScaledStep(PhasedStep):
-    """The same within a `LossScaleOptimizer`: one scale, and all phases or none.
+    """A step within a `LossScaleOptimizer`: one scale, and all phases or none.
 
     If a gradient of any phase is not finite, all variables get back the values that
     they had before the step. The phases run on all the same, with zeros for the
@@ -121,7 +121,7 @@ def phased_step(outer: Any, optimizer: LowRank, variables: list) -> PhasedStep:
 
 
 def _on_all_devices(finite: Tensor) -> Tensor:
-    """Whether what each device has found of its part of the batch holds for all."""
+    """Whether a condition holds on every device."""
     if keras.backend.backend() != "tensorflow":
         return finite
     import tensorflow as tf

@@ -1,4 +1,4 @@
-"""Calls of layers, traced once for all layers of a model that are alike.
+"""Calls of layers, traced once for all similar layers of a model.
 
 On TensorFlow most of the wait for the first training step is for tracing it and
 optimising its graph, and a network of equal blocks has every operation many times.
@@ -37,12 +37,12 @@ _PURE = (
     layers.LowRankMultiHeadAttention,
 )
 
-# Layers alike from which on they share a trace, and all layers of a model that do so
-# from which on it is done. The call of a function takes some tens of microseconds more,
-# in every step, which a network of a few small layers would notice, and gain nothing.
+# Similar layers share a trace if there are at least this many of them, and at least
+# this many in the model. Calling a function costs some tens of microseconds in every
+# step, which would slow down a network of a few small layers for no gain.
 _ALIKE, _ALL = 8, 32
 
-# What layers are built with, and called without.
+# Attributes that matter when a layer is built, not when it is called.
 _BUILDING = (
     keras.initializers.Initializer,
     keras.regularizers.Regularizer,
@@ -55,7 +55,7 @@ _PRESENT: contextvars.ContextVar[Any] = contextvars.ContextVar("present layer")
 
 
 class _Alike(NamedTuple):
-    """Layers that differ in the values of their variables only.
+    """Layers that differ only in the values of their variables.
 
     Attributes:
         description: What they have in common, see `_described`.
@@ -69,7 +69,7 @@ class _Alike(NamedTuple):
         """The output of the present layer, and the states of its seeds afterwards.
 
         Args:
-            values: What its variables are to be taken for.
+            values: Values to use in place of its variables.
             args: Arguments of the call.
             kwargs: Arguments of the call.
         """
@@ -83,7 +83,7 @@ class _Alike(NamedTuple):
 
 @contextlib.contextmanager
 def shared_calls(model: keras.Model) -> Iterator[None]:
-    """Within this context the calls of layers alike share a trace.
+    """Within this context the calls of similar layers share a trace.
 
     Only on TensorFlow, on one device, where operations are traced; elsewhere nothing
     changes.
@@ -101,7 +101,7 @@ def shared_calls(model: keras.Model) -> Iterator[None]:
 
 
 def _call(layer: keras.Layer, alike: _Alike, *args: Any, **kwargs: Any) -> Any:
-    """`layer.call`, by the trace that layers alike share."""
+    """`layer.call`, by the trace that similar layers share."""
     if not all(map(_can_be_handed_over, tree.flatten((args, kwargs)))):
         return type(layer).call(layer, *args, **kwargs)
     for part in layer._flatten_layers():
@@ -120,7 +120,7 @@ def _call(layer: keras.Layer, alike: _Alike, *args: Any, **kwargs: Any) -> Any:
 
 
 def _can_be_handed_over(argument: Any) -> bool:
-    """Whether an argument is a tensor that a trace may know by its shape, or a flag."""
+    """Whether an argument is a flag, or a tensor that a trace may know by its shape."""
     if ops.is_tensor(argument):
         return argument.shape.rank is not None
     return argument is None or isinstance(argument, (bool, int, float, str))
@@ -133,7 +133,7 @@ def _seeds(layer: keras.Layer) -> list[keras.Variable]:
 
 
 def _alike(model: keras.Model) -> list[tuple[keras.Layer, _Alike]]:
-    """The layers to share traces, with what each has in common with others."""
+    """The layers that share traces, each with the description of its group."""
     candidates = {id(layer): (layer, _Alike(d)) for layer, d in _candidates(model)}
     counts = Counter(alike for _, alike in candidates.values())
     found = [pair for pair in candidates.values() if counts[pair[1]] >= _ALIKE]
@@ -153,13 +153,13 @@ def _candidates(part: keras.Layer) -> Iterator[tuple[keras.Layer, Hashable]]:
 
 
 def _described(value: Any) -> Hashable:
-    """What of a layer, or of one of its attributes, makes a difference to its calls.
+    """Describes whatever affects the calls of a layer, or of one of its attributes.
 
-    Things that this does not know are described by themselves, so that layers which
-    hold different ones are not alike.
+    Unknown objects describe themselves, so that layers that hold different ones are not
+    similar.
 
     Raises:
-        TypeError: For layers that may do more in a call than to return its output.
+        TypeError: For layers whose calls may have side effects.
     """
     if isinstance(value, keras.Layer):
         if type(value) not in _PURE or not value.built:
@@ -168,7 +168,7 @@ def _described(value: Any) -> Hashable:
             part.activity_regularizer is not None
             for part in value._flatten_layers(include_self=False)
         ):
-            # Their losses would stay within the trace.
+            # Their losses would be lost inside the trace.
             raise TypeError(type(value))
         attributes = {
             name: attribute

@@ -1,4 +1,4 @@
-"""The update of a variable, traced once for all variables alike."""
+"""The update of a variable, traced once for all similar variables."""
 
 import contextlib
 import functools
@@ -28,17 +28,17 @@ _SHAREABLE = (
 
 @contextlib.contextmanager
 def shared_updates(optimizer: keras.optimizers.Optimizer) -> Iterator[None]:
-    """Within this context `optimizer.apply` runs one function for variables alike.
+    """Within this context `optimizer.apply` runs one function for similar variables.
 
     Keras writes an update out for every variable, some forty operations for Adam. A
-    low-rank layer has three variables in place of one, and these operations would be
-    most of a training step's, to be traced and optimised before the first one and to
-    be launched in each. (Measured: see `benchmarks/README.md`, "Transformers".)
+    low-rank layer has three variables in place of one, so these operations would be
+    most of a training step: traced and optimised before the first step, launched in
+    every step. (Measured: see `benchmarks/README.md`, "Transformers".)
 
     Only on TensorFlow, on one device, and for optimizers known to keep their slots in
-    lists and to ask nothing else of a variable; elsewhere nothing changes. Outside of
-    traced functions it is Adam alone that is one operation, so that its steps are the
-    same there: a truncation makes much of what differs in the last digits.
+    lists and to use no other property of a variable; elsewhere nothing changes. Outside
+    of traced functions only Adam's update becomes one operation, so that eager and
+    traced steps agree: truncation amplifies rounding differences.
     """
     if not (type(optimizer) in _SHAREABLE and tracing.applicable()):
         yield
@@ -57,7 +57,7 @@ def shared_updates(optimizer: keras.optimizers.Optimizer) -> Iterator[None]:
             if variables[index] is not None
         }
         rate = raw(learning_rate)
-        # Of rows that occur more than once, Keras squares each gradient by itself.
+        # For rows that occur more than once, Keras squares each gradient separately.
         if fused is not None and not isinstance(gradient, tf.IndexedSlices):
             m, v = slots["_momentums"], slots["_velocities"]
             fused(gradient, rate, raw(variable), m, v)
@@ -123,7 +123,7 @@ def _function(optimizer: keras.optimizers.Optimizer, names: list[str]) -> Callab
     def update(
         gradient: Tensor, learning_rate: Tensor, variable: Any, *slots: Any
     ) -> None:
-        # One variable and its slots, as arguments, in the place of all.
+        # One variable and its slots, as arguments, stand in for all.
         alone = object.__new__(type(optimizer))
         vars(alone).update(vars(optimizer))
         vars(alone).update(

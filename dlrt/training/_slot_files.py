@@ -27,7 +27,7 @@ def load(optimizer: Any, store: Any) -> None:
     """Loads the variables of an optimizer; factors may have had other ranks."""
     slots = optimizer.variables
     if len(store.keys()) != len(slots):
-        # As Keras does, which would say that this function is to blame.
+        # The warning of Keras, whose own would blame this function.
         warnings.warn(
             f"Skipping variable loading for optimizer {optimizer.name!r}, because it "
             f"has {len(slots)} variables whereas the saved optimizer has "
@@ -59,7 +59,7 @@ def load(optimizer: Any, store: Any) -> None:
 def _owners(
     inner: keras.optimizers.Optimizer,
 ) -> dict[int, tuple[LowRankLayer, keras.Variable]]:
-    """The layer and the factor that each of an optimizer's slots is for."""
+    """The layer and the factor to which each slot of an optimizer belongs."""
     return {
         id(slots[index]): (layer, weight)
         for index, weight in enumerate(inner._trainable_variables)

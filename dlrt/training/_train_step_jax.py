@@ -37,7 +37,7 @@ def train_step(
                 optimizer_variables=optimizer_variables,
             )
         records.append(record)
-        # Without probes the inputs may be out of reach.
+        # Without probes the inputs may be inaccessible.
         return loss, (auxiliary, [] if probes is None else record.inputs)
 
     differentiate = jax.value_and_grad(compute_loss, argnums=(0, 1), has_aux=True)
@@ -91,8 +91,8 @@ def _probes(
 ) -> list[Tensor] | None:
     """Zeros like the outputs of the low-rank products of a pass.
 
-    The gradients for them are those of the outputs. `None` if something of the
-    gradients of low-rank layers is missing from them.
+    Their gradients are those of the outputs. `None` if these would not account for all
+    of the gradients of low-rank layers.
     """
 
     def products(trainable: list) -> list[Tensor]:

@@ -22,7 +22,7 @@ class _Pass(NamedTuple):
         loss: The unscaled loss.
         gradients: Of the weights, `None` for those that are not needed.
         products: Layer, input and gradient of the output of each low-rank product;
-            `None` if they don't tell all about the gradients of kernels.
+            `None` if they don't account for all of the gradients of kernels.
     """
 
     prediction: Any
@@ -69,7 +69,7 @@ def _differentiate(
     y: Any,
     sample_weight: Any,
 ) -> _Pass:
-    """One pass, with the gradients that a phase needs; all, if one pass may do."""
+    """One pass, with the gradients that a phase needs; all, if one pass may suffice."""
     weights = model.trainable_weights
     with tf.GradientTape() as tape, recording(_graph) as record:
         prediction = model(x, training=True)
@@ -98,5 +98,5 @@ def _differentiate(
 
 
 def _graph() -> Any:
-    """The graph that operations are put in, `None` if they run at once."""
+    """The graph to which operations are added, `None` in eager execution."""
     return None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()

@@ -1,7 +1,7 @@
-"""The update of a low-rank layer: what follows from how far an optimizer has stepped.
+"""The update of a low-rank layer, from the increments of an optimizer.
 
-Pure functions of tensors, for one layer or a batch of layers alike, at a rank that
-stays and at one that adapts.
+Pure functions of tensors, for one layer or a batch of similar layers, at fixed and at
+adaptive rank.
 """
 
 from typing import Any, NamedTuple
@@ -33,9 +33,9 @@ class Bounds(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """What layers have in common that are updated alike in a phase of a step.
+    """What layers with the same update have in common in a phase of a step.
 
-    No tensors are in it, and no heights of factors.
+    It contains no tensors and no heights of factors.
 
     Attributes:
         integrator: The integrator.
@@ -88,7 +88,7 @@ class Rule(NamedTuple):
 
         Args:
             rank: The rank at the start of the step.
-            now: Whether the rank is chosen anew at this step, or stays.
+            now: Whether the rank is chosen at this step, or stays.
         """
         if self.bounds is None or not self.is_last_phase():
             return None
@@ -96,7 +96,7 @@ class Rule(NamedTuple):
         width = None if dynamic_shapes() else self.columns
         if not self.integrator.augments:
             return Truncation(tolerance, lower, upper, now, width)
-        # The augmented factors don't tell the rank to stay at.
+        # The augmented factors don't tell the rank to keep.
         least = ops.where(now, min(lower, upper), rank)
         return Truncation(tolerance, least, ops.where(now, upper, rank), True, width)
 
@@ -111,12 +111,11 @@ def update(
 ) -> tuple[Factors, list[Tensor]]:
     """New factors, and the slots of the optimizer in their coordinates.
 
-    Where the rank adapts, steps that are not finite, whose singular values tell nothing
-    about the rank, leave the rank and the bases. Coefficients become NaN, and so the
-    next loss.
+    Where the rank adapts, non-finite steps leave rank and bases unchanged. The
+    coefficients become NaN, and so does the next loss.
 
     Args:
-        rule: What layers alike have in common.
+        rule: What the layers have in common.
         factors: The factors as the integrator has prepared them, without unused
             columns where shapes are dynamic. Of several layers at fixed rank, batches.
         increments: How far the optimizer has moved the stepped values, by name.
@@ -140,7 +139,7 @@ def update(
 
     if truncation is None:
         return step()
-    # A sum is a fraction of the cost of a look at each entry.
+    # Testing the sum is cheaper than testing each entry.
     total = sum(map(ops.sum, increments.values()))
     lost = _lose_coefficients
     return linalg.cond(
@@ -149,7 +148,7 @@ def update(
 
 
 def _lose_coefficients(factors: Factors, rank: Tensor, columns: int) -> Factors:
-    """The bases at the rank that a step began with, and coefficients that are NaN."""
+    """The bases at the rank at which the step began, with NaN for coefficients."""
     width = rank if dynamic_shapes() else columns
     u, s, v = (cropped(v, n, width) for v, n in zip(factors, "usv", strict=True))
     used = ops.arange(width) < rank

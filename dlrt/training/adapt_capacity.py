@@ -12,13 +12,13 @@ class AdaptCapacity(keras.callbacks.Callback):
 
     `dlrt.Model.fit` brings this callback itself; add it to the `fit` of a plain
     `keras.Model` so that the time and memory of a step follow the rank there too. Each
-    move traces the training step anew, so moves are few: variables shrink when the
-    rank has fallen so far below their width that it pays, and grow when it has
-    reached it.
+    change traces the training step anew, so changes are few: variables shrink when the
+    rank has fallen so far below their width that it pays, and grow when it has reached
+    their width.
     """
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        # Weights of other ranks may have come in, as from `BackupAndRestore`.
+        # Weights of other ranks may have been loaded, as by `BackupAndRestore`.
         self.model.make_train_function()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""When the room for the factors of a model's low-rank layers changes, see `resize`."""
+"""Decides when the capacity of low-rank layers changes, see `resize`."""
 
 import contextlib
 from typing import Any
@@ -11,11 +11,12 @@ from dlrt.layers import LowRankLayer
 from dlrt.training.optimizer import LowRank
 from dlrt.training.resize import innermost_optimizer, resize_layers
 
-# With dynamic shapes only the inner optimizer works on columns that are not in use. To
-# trace a training step anew takes as long as Adam takes for two million entries of `U`
-# and `V` in about five hundred steps (measured on two cores: 2.5 s, and 5 ms).
+# With dynamic shapes only the inner optimizer works on columns that are not in use.
+# Tracing a training step again takes as long as Adam takes to update two million
+# entries of `U` and `V` some five hundred times (measured on two cores: 2.5 s and 5
+# ms).
 _WORTH_A_MOVE = 2_000_000
-# Rooms that shrink are multiples of this.
+# Reduced capacities are rounded up to a multiple of this.
 _ROOM = 8
 
 
@@ -26,13 +27,13 @@ def low_rank_optimizer(model: keras.Model) -> LowRank | None:
 
 
 def variable_scope(model: keras.Model) -> Any:
-    """Where the variables of a model must be made to have a copy on every device."""
+    """The scope in which variables of a model get a copy on every device."""
     strategy = getattr(model, "distribute_strategy", None)
     return contextlib.nullcontext() if strategy is None else strategy.scope()
 
 
 def _iterations(optimizer: Any) -> int:
-    # `int` refuses a variable of several devices.
+    # `int` rejects a variable that is on several devices.
     return int(keras.ops.copy(optimizer.iterations))
 
 
@@ -52,8 +53,8 @@ def reserve(model: keras.Model) -> bool:
 def settle(model: keras.Model) -> bool:
     """Ends the adaptation of ranks after the optimizer's `truncation_stop`.
 
-    From there on a step costs what it costs at fixed rank. The training function must
-    be made anew if anything changed.
+    From then on a step costs as much as at fixed rank. The training function must be
+    rebuilt if anything changed.
 
     Returns:
         Whether anything changed.
@@ -71,9 +72,9 @@ def settle(model: keras.Model) -> bool:
 
 
 def mark(model: keras.Model) -> None:
-    """Tells layers, before functions are traced, whether they are to leave padding out.
+    """Tells layers, before functions are traced, whether to leave out padding.
 
-    They have some where ranks adapt, and between steps that augment the bases.
+    Layers have padding where ranks adapt, and between steps that augment bases.
     """
     optimizer = low_rank_optimizer(model)
     if optimizer is not None:
@@ -84,11 +85,11 @@ def mark(model: keras.Model) -> None:
 
 
 def adapt(model: keras.Model) -> bool:
-    """Follows adapted ranks in a few large moves, see `resize`.
+    """Follows adapted ranks in a few large changes of capacity, see `resize`.
 
-    The room shrinks where the rank has fallen below half of it, if that saves enough,
-    and doubles, up to the layer's largest rank, where truncation presses against it.
-    Once the ranks are to stay, it becomes what they need.
+    The capacity shrinks where the rank has fallen below half of it, if that saves
+    enough, and doubles, up to the layer's largest rank, where the rank has reached the
+    capacity. Once the ranks are settled, it becomes what they need.
     """
     optimizer = low_rank_optimizer(model)
     if optimizer is None:
@@ -106,8 +107,8 @@ def adapt(model: keras.Model) -> bool:
             continue
         rank, columns = layer.rank, integrator.rank_of_room(layer.capacity)
         if 2 * rank <= columns:
-            # A little room, so that the rank can recover before the next move, and the
-            # same for layers that are nearly alike: they share what is traced.
+            # Some room, so that the rank can recover before the next change, and the
+            # same for layers of nearly equal rank, which then share a trace.
             room = integrator.room(min(columns, _rounded_up(rank + max(2, rank // 4))))
             smaller.append((layer, room))
             saved += (layer.capacity - room) * sum(layer.matrix_shape)

@@ -82,8 +82,8 @@ class Model(keras.Model):
         several = optimizer is not None and len(optimizer.integrator.phases) > 1
         built = all(layer.built for layer in self._flatten_layers())
         if several and not built and self._distribute_strategy is None:
-            # TensorFlow would build a subclass within its first step, which is too late
-            # to give the variables room.
+            # TensorFlow would build a subclass within its first step, too late to set
+            # the capacity of its variables.
             self._symbolic_build(iterator=iterator, data_batch=data_batch)
         else:
             super()._maybe_symbolic_build(iterator=iterator, data_batch=data_batch)
@@ -99,9 +99,9 @@ class Model(keras.Model):
         return super().make_train_function(force or settled or reserved or outdated)
 
     def _check_optimizer(self) -> None:
-        """Refuses an optimizer that can't step factors, ahead of its first step.
+        """Rejects an optimizer that can't step factors, before its first step.
 
-        On JAX, an error within a step comes when Keras has taken the weights away.
+        On JAX, an error within a step is raised after Keras has detached the weights.
         """
         other = getattr(self, "optimizer", None) is not None
         if other and capacity.low_rank_optimizer(self) is None:
@@ -110,10 +110,10 @@ class Model(keras.Model):
                     refuse_step(variable)
 
     def _build_optimizer(self) -> None:
-        """Makes the slots ahead of the first step.
+        """Makes the slots before the first step.
 
-        Made within it, every slot takes a branch of its own in the traced step, and the
-        step is traced twice: half of the wait for it in a network of many layers.
+        If made within it, every slot adds a branch to the traced step, and the step is
+        traced twice, which takes half of the tracing time of a network of many layers.
         """
         optimizer = getattr(self, "optimizer", None)
         built = all(layer.built for layer in self._flatten_layers())
@@ -139,8 +139,8 @@ class Model(keras.Model):
         """Loads weights; factors may have any rank. See `keras.Model.load_weights`."""
         optimizer = getattr(self, "optimizer", None)
         if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-            # It takes slots of the shapes that its own have. Factors first: theirs are
-            # those of the file then.
+            # It loads only slots of the shapes that its own have. With the factors
+            # loaded first, these are the shapes in the file.
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 super().load_weights(filepath, skip_mismatch=True, **kwargs)
@@ -159,7 +159,7 @@ class Model(keras.Model):
                 f"or JAX backend. Received: backend={backend!r}"
             )
         module = importlib.import_module(f"dlrt.training._train_step_{backend}")
-        # Where one pass gives all gradients, the step looks at every low-rank product.
+        # Where one pass gives all gradients, the step records every low-rank product.
         recorded = optimizer.integrator.one_pass
         with contextlib.nullcontext() if recorded else shared_calls(self):
             return module.train_step(self, optimizer, *args, **kwargs)

@@ -39,14 +39,14 @@ class LowRank(keras.optimizers.Optimizer):
     moments are carried over to the new coordinates.
 
     A step that is not finite makes coefficients NaN, as it does dense kernels, and
-    leaves adaptive ranks as they are. Within a `keras.optimizers.LossScaleOptimizer`,
-    which Keras wraps around under `mixed_float16`, it is left out: a step of several
-    gradients has one scale, and is taken whole or not at all.
+    leaves adaptive ranks unchanged. Within a `keras.optimizers.LossScaleOptimizer`,
+    which Keras adds under `mixed_float16`, it is skipped: a step of several gradients
+    has one scale and is taken as a whole or not at all.
 
     Args:
         inner_optimizer: A `keras.optimizers.Optimizer`. Schedules, clipping, weight
             decay and gradient accumulation are set there. Moving averages of the
-            weights (`use_ema`) are refused: averages of bases are not bases.
+            weights (`use_ema`) are rejected: averages of bases are not bases.
         integrator: Name of an integrator or a `dlrt.integrators.Integrator`. One that
             needs several gradients a step (`"kls"`, `"augmented_bug"`,
             `"projector_splitting"`) needs a `dlrt.Model`.
@@ -73,8 +73,7 @@ class LowRank(keras.optimizers.Optimizer):
         name: Name of the optimizer.
 
     Raises:
-        ValueError: If an argument is outside of its range, or options exclude each
-            other.
+        ValueError: If an argument is out of range, or options exclude each other.
 
     Example:
 
@@ -144,7 +143,7 @@ class LowRank(keras.optimizers.Optimizer):
             layer.keeps_room = self.bounds_of(layer) is not None
 
     def follow(self) -> None:
-        """Takes the optimizer to the present variables of its layers."""
+        """Updates the optimizer to the current variables of its layers."""
         variables = [present(v) for v in self._trainable_variables]
         with scope_of(variables[0]):
             optimizer_slots.rebuild(self.inner_optimizer, variables)
@@ -260,7 +259,7 @@ class LowRank(keras.optimizers.Optimizer):
         )
 
     def _truncates_and_updates(self) -> tuple[Tensor, Tensor | None]:
-        """Whether this step chooses adaptive ranks anew, and whether it updates.
+        """Whether this step chooses adaptive ranks, and whether it updates.
 
         The latter is `None` where gradients are not accumulated.
         """
@@ -273,7 +272,7 @@ class LowRank(keras.optimizers.Optimizer):
         return ops.logical_and(truncating, updating), updating
 
     def _truncates(self, iteration: Tensor) -> Tensor:
-        """Whether the step with a number chooses adaptive ranks anew."""
+        """Whether the step of this number chooses adaptive ranks."""
         now = iteration >= self.truncation_start
         if self.truncation_interval > 1:
             since = iteration - self.truncation_start

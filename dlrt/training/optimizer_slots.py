@@ -1,7 +1,7 @@
 """The variables that a Keras optimizer keeps for each weight.
 
-Any optimizer can be wrapped, so nothing is assumed of its slots but what Keras says:
-lists as long as the list of weights, made by `build`.
+Any optimizer can be wrapped, so nothing is assumed of its slots but what Keras
+guarantees: lists as long as the list of weights, made by `build`.
 """
 
 from collections.abc import Callable, Iterator
@@ -76,7 +76,7 @@ def rotated(value: Any, factor: str, left: Any, right: Any, magnitudes: bool) ->
 def shape_at_rank(
     slot: tuple[int, ...], weight: tuple[int, ...], core: bool, rank: int
 ) -> tuple[int, ...]:
-    """The shape of a slot if the factor it is for had no more columns than its rank.
+    """The shape of a slot if its factor had no more columns than its rank.
 
     Args:
         slot: Shape of the slot, that of the factor or a part of it.
@@ -92,7 +92,7 @@ def shape_at_rank(
 
 
 def crop_or_pad(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """The leading part of an array, filled up with zeros."""
+    """The leading part of an array, padded with zeros."""
     if array.shape == tuple(shape):
         return array
     cropped = array[tuple(slice(size) for size in shape)]
@@ -112,7 +112,7 @@ def rebuild(
     variables: list[keras.Variable],
     carried: Callable[[keras.Variable, keras.Variable], np.ndarray] = fitted,
 ) -> None:
-    """Makes an optimizer follow weights of which some have been replaced.
+    """Makes an optimizer follow weights, some of which have been replaced.
 
     Their slots are those of a fresh optimizer of the same configuration, filled with
     the old values. Iteration counter, learning rate and the slots of other weights stay
@@ -121,7 +121,7 @@ def rebuild(
     Args:
         optimizer: A built optimizer that wraps no other.
         variables: The weights, in the order in which it was built.
-        carried: What becomes of an old slot, from it and the fresh one in its place.
+        carried: Returns the new value of a slot, from the old and the fresh slot.
     """
     old_variables = optimizer._trainable_variables
     replaced = [i for i, v in enumerate(variables) if v is not old_variables[i]]
@@ -142,8 +142,8 @@ def rebuild(
                 optimizer._track_variable(new)
     # Past `__setattr__`, which would track the variables again.
     vars(optimizer).update(lists)
-    # In the old order, in which they are saved. TensorFlow exports nothing that holds a
-    # list which entries have left.
+    # In the old order, in which they are saved. TensorFlow can't export objects that
+    # hold a list from which entries were removed.
     accepts, _ = optimizer._tracker.config["variables"]
     with DotNotTrackScope():
         optimizer._variables = order

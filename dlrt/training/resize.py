@@ -18,7 +18,7 @@ from dlrt.layers.factor import layers_of
 
 
 def resize(model: keras.Model, capacities: dict[str, int]) -> bool:
-    """Gives low-rank layers room for another number of columns.
+    """Changes the capacity of low-rank layers.
 
     Optimizer slots keep their values, and compiled functions are dropped. Safe between
     epochs of a `fit` (in a callback's `on_epoch_end`) and outside of it. A layer whose
@@ -33,7 +33,7 @@ def resize(model: keras.Model, capacities: dict[str, int]) -> bool:
         Whether anything changed.
 
     Raises:
-        ValueError: If there is no such layer, or a capacity is no positive integer.
+        ValueError: If there is no such layer, or a capacity is not a positive integer.
     """
     named = accounting.named_layers(model)
     if not isinstance(capacities, Mapping) or not capacities.keys() <= named.keys():
@@ -56,11 +56,11 @@ def compact(model: keras.Model) -> bool:
 def resize_layers(
     rooms: list[tuple[LowRankLayer, int]], model: keras.Model | None = None
 ) -> bool:
-    """Gives layers room for numbers of columns, see `resize`.
+    """Sets the capacity of each layer, see `resize`.
 
     Args:
         rooms: The layers and their new capacities.
-        model: The model that they belong to, if they may not know it.
+        model: The model that they belong to, if they may not know it yet.
 
     Returns:
         Whether anything changed.
@@ -68,7 +68,7 @@ def resize_layers(
     changed = False
     for layer, capacity in rooms:
         if model is not None:
-            # It knows the models that have called it, which this one need not have.
+            # It knows the models that have called it; this one may not have done so.
             layer.remember(model)
         if capacity != layer.capacity:
             layer.set_factors(layer.factors.truncated(capacity), capacity)
@@ -89,8 +89,8 @@ def compact_trained(optimizer: keras.optimizers.Optimizer, variables: list) -> N
 
     Keras calls an optimizer at the end of `fit`, but does not say for which model, and
     on TensorFlow a compiled function of the model would go on with the old variables.
-    It is one of those that the layers know if that is compiled with this optimizer.
-    Otherwise the variables keep their room, which is correct and merely larger.
+    It is among the models that the layers know if one of these is compiled with this
+    optimizer. Otherwise the variables keep their capacity, which only costs memory.
     """
     layers = layers_of(variables)
     if any(layer.u._value is None for layer in layers):
@@ -103,5 +103,5 @@ def compact_trained(optimizer: keras.optimizers.Optimizer, variables: list) -> N
         if innermost_optimizer(model) is optimizer:
             compact(model)
     if keras.backend.backend() == "jax":
-        # Compiled functions get the variables handed in, and notice their new shapes.
+        # Compiled functions take the variables as arguments and notice new shapes.
         resize_layers([(layer, layer.rank) for layer in layers])
