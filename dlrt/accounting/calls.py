@@ -1,4 +1,4 @@
-"""Which layers a model calls, with what, and how often."""
+"""Which layers a model calls, with which shapes, and how often."""
 
 import inspect
 import math
@@ -28,8 +28,8 @@ class Call(NamedTuple):
         arguments: What it is called with by name, shapes in place of tensors. Empty if
             that is not known.
         times: How often, for one sample.
-        own_shape: Shape of its input in the model that it is a layer of, which may be
-            for inputs of any size and be called with some of a certain one.
+        own_shape: Shape of its input in the model that contains it. That model may be
+            for inputs of any size, and be called with inputs of a certain size.
     """
 
     layer: Any
@@ -49,10 +49,10 @@ class Call(NamedTuple):
 def find_calls(model: keras.Model) -> Iterator[Call]:
     """The calls of the layers of a model, nested ones included.
 
-    In place of layers that call others, at every step of a sequence for instance, there
-    are those. The products of a `dlrt.layers.ProjectedRNN` are called once, with a
-    shape that has the axis of time. Layers within layers and models of a user's class
-    come once, with the shape that they were built with.
+    Layers that call others, at every step of a sequence for instance, are replaced by
+    the calls of those. The products of a `dlrt.layers.ProjectedRNN` are called once,
+    with a shape that includes the time axis. Layers inside layers and models of a
+    user's class count once, with the shape for which they were built.
 
     Args:
         model: A built model.
@@ -69,7 +69,7 @@ def find_calls(model: keras.Model) -> Iterator[Call]:
 
 
 def expand_call(call: Call) -> Iterator[Call]:
-    """The calls that a call consists of."""
+    """The calls of which a call consists."""
     inner = _find_inner_calls(call)
     if inner is None:
         yield call
@@ -84,7 +84,7 @@ def _call_graph(model: keras.Model, inputs: Any = None) -> Iterator[Call]:
 
     Args:
         model: The model.
-        inputs: Shapes that it is called with; defaults to those of its inputs.
+        inputs: Shapes with which it is called; defaults to those of its inputs.
     """
     graph = model._functional if isinstance(model, keras.Sequential) else model
     if graph is None:
@@ -112,7 +112,7 @@ def _call_graph(model: keras.Model, inputs: Any = None) -> Iterator[Call]:
 
 
 def _bind_tensors(graph: Any, shapes: Any) -> dict[int, Any]:
-    """What a functional model has in place of its inputs, by the `id` of these."""
+    """What replaces a functional model's inputs, by their `id`."""
     given = keras.tree.map_shape_structure(keras.KerasTensor, shapes)
     pairs = zip(graph.inputs, graph._standardize_inputs(given), strict=True)
     return {id(x): new for x, new in pairs if new is not None}
@@ -126,7 +126,7 @@ def _bind_shapes(layer: Any, args: tuple, kwargs: dict[str, Any]) -> dict[str, A
 
 
 def _find_shapes(structure: Any) -> list[Shape]:
-    """The shapes in what a layer is called with."""
+    """The shapes in the arguments of a call."""
     if isinstance(structure, dict):
         structure = tuple(structure.values())
     if not isinstance(structure, (tuple, list)):
@@ -137,7 +137,7 @@ def _find_shapes(structure: Any) -> list[Shape]:
 
 
 def _call_parts(container: Layer) -> Iterator[Call]:
-    """The calls of layers within one of a user's class; itself if it has weights."""
+    """The calls of layers inside a user's layer, and its own if it has weights."""
     for part in (container, *parts(container).values()):
         if is_container(part):
             if own_variables(part):
@@ -149,7 +149,7 @@ def _call_parts(container: Layer) -> Iterator[Call]:
 
 
 def _find_inner_calls(call: Call) -> Iterable[Call] | None:
-    """The calls that a layer makes, `None` for one with products of its own."""
+    """The calls that a layer makes, `None` if it has products of its own."""
     layer = call.layer
     if is_graph(layer):
         return _call_graph(layer, *list(call.arguments.values())[:1])
@@ -174,13 +174,13 @@ def _find_inner_calls(call: Call) -> Iterable[Call] | None:
 
 
 def _call_projections(layer: ProjectedRNN, shape: Shape) -> Iterator[Call]:
-    """The calls within a recurrent layer, for sequences of a shape."""
+    """The calls inside a recurrent layer, for sequences of a shape."""
     (batch, time, _), units = shape, layer.units
     for product, own in zip(layer.projections, (shape, (batch, units)), strict=True):
         call = Call(product, {"inputs": own})
         for part in _call_graph(product) if is_graph(product) else [call]:
             _, *axes = part.shape
-            # A model of the whole sequence is for any length of it.
+            # A model of the whole sequence accepts any length.
             rest = axes[1:] if product is layer.input_projection else axes
             yield Call(part.layer, {"inputs": (batch, time, *rest)})
 

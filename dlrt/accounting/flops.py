@@ -14,8 +14,9 @@ class Flops(NamedTuple):
     """Floating point operations of a model.
 
     Attributes:
-        total: What is known of them.
-        left_out: Names of layers with weights whose products are not, and their types.
+        total: The number of known operations.
+        left_out: Names of layers with weights whose products are unknown, and their
+            types.
     """
 
     total: int
@@ -25,18 +26,17 @@ class Flops(NamedTuple):
 def flop_count(model: keras.Model) -> int:
     """Floating point operations of a prediction for one sample, two a multiply-add.
 
-    Counted are products of matrices, as often as they are computed: those with the
-    kernels of dense, convolutional (transposed, depthwise and separable ones too),
-    recurrent and attention layers of Keras, at every step of a sequence where they are
-    called at every step; those of queries with keys and of weights with values in
-    attention; and those of low-rank layers, with two factors, or the dense kernel where
-    that is less. A transposed convolution multiplies with its kernel at every position
-    of its input.
+    Matrix products count as often as they are computed: those with the kernels of
+    dense, convolutional (transposed, depthwise and separable ones too), recurrent and
+    attention layers of Keras, at every step of a sequence where they are called at
+    every step; those of queries with keys and of weights with values in attention; and
+    those of low-rank layers, with two factors, or the dense kernel where that is less.
+    A transposed convolution multiplies with its kernel at every position of its input.
 
-    All else is not: biases, activations, normalisations, the scales of `Attention`,
+    Nothing else counts: biases, activations, normalisations, the scales of `Attention`,
     `PReLU` and `SingularValues`, rows that an embedding looks up, and `keras.ops`
-    between layers. Layers within layers and models of a user's class count once, for
-    the shape that they were built with. Axes of unknown length count as 1.
+    between layers. Layers inside layers and models of a user's class count once, for
+    the shape for which they were built. Axes of unknown length count as 1.
 
     Args:
         model: A built model.
@@ -45,8 +45,8 @@ def flop_count(model: keras.Model) -> int:
         ValueError: If the layers of the model are not known.
 
     Warns:
-        UserWarning: If layers have weights and are of a type that is not known, see
-            `register_flops`. It names them; they count nothing.
+        UserWarning: If layers with weights are of an unknown type, see
+            `register_flops`. The warning names them; they are not counted.
     """
     flops = count_flops(model)
     if flops.left_out:
@@ -59,7 +59,7 @@ def flop_count(model: keras.Model) -> int:
 
 
 def count_flops(model: keras.Model) -> Flops:
-    """`flop_count`, and what it leaves out."""
+    """`flop_count`, and the layers that it leaves out."""
     count = 0
     left_out: dict[str, str] = {}
     for call in find_calls(model):
@@ -72,7 +72,7 @@ def count_flops(model: keras.Model) -> Flops:
 
 
 def describe_left_out(left_out: Mapping[str, str]) -> str:
-    """Names of layers and their types, as messages have them."""
+    """Names of layers and their types, as text for messages."""
     return ", ".join(f"{name!r} ({kind})" for name, kind in left_out.items())
 
 

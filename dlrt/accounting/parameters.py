@@ -10,9 +10,9 @@ from dlrt.layers import LowRankLayer
 def named_layers(model: keras.Model) -> dict[str, LowRankLayer]:
     """All built low-rank layers of a model, in order, by the names that reports use.
 
-    That is the name of the layer, after those of the layers and models within the model
-    that it is a part of: `"hidden_1"`, `"attention/query"`. Where siblings share a
-    name, the later ones get a number, `"hidden#2"`.
+    That is the name of the layer, preceded by those of the layers and models that
+    contain it: `"hidden_1"`, `"attention/query"`. Where siblings share a name, the
+    later ones get a number, `"hidden#2"`.
     """
     check_layer("model", model)
     named: dict[str, LowRankLayer] = {}
@@ -46,7 +46,7 @@ def ranks(model: keras.Model) -> dict[str, int]:
 
 
 def parameter_count(model: keras.Model, training: bool = False) -> int:
-    """Number of parameters at the current ranks, whatever the buffers hold.
+    """Number of parameters at the current ranks, whatever the capacity.
 
     Args:
         model: A built model.
@@ -76,15 +76,15 @@ def dense_parameter_count(model: keras.Model) -> int:
 
 
 def compression(model: keras.Model, dense_parameters: int | None = None) -> float:
-    """The share of the dense model's parameters that prediction does without.
+    """The share of the dense model's parameters that prediction saves.
 
     `1 - parameters / dense parameters`, 0.9 is ten times smaller.
 
     Args:
         model: A built model.
         dense_parameters: Those of the dense model. Defaults to
-            `dense_parameter_count(model)`, which knows nothing of layers that were made
-            smaller in other ways, as by `dlrt.compress`: its report has the number,
+            `dense_parameter_count(model)`, which doesn't account for layers made
+            smaller in other ways, as by `dlrt.compress`, whose report has the number:
             `parameters_before`.
     """
     if dense_parameters is None:

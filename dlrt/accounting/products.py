@@ -21,18 +21,18 @@ _POSITIONS: dict[type, Callable[[Any, Shape], int]] = {}
 def register_flops(*types: type[Layer]) -> Callable[[Rule], Rule]:
     """Decorates a function that counts the products of layers of some types.
 
-    It takes a layer and the `Call` of it, and gives the multiply-adds of the call for
-    one sample, two flops each. A rule for a class is for its subclasses, too; there is
-    one for every `LowRankLayer`.
+    The function takes a layer and its `Call`, and returns the multiply-adds of the call
+    for one sample, two flops each. A rule for a class also holds for its subclasses;
+    there is one for every `LowRankLayer`.
     """
     return lambda rule: _add_rule(_PRODUCTS, types, rule)
 
 
 def register_positions(*types: type[Layer]) -> Callable[[Rule], Rule]:
-    """Decorates a function that says how often layers multiply with their matrix.
+    """Decorates a function that counts how often layers multiply by their matrix.
 
-    It takes a layer and the shape of its input, as `positions` does. Without one, a
-    layer multiplies once for every row of its output.
+    The function takes a layer and the shape of its input, as `positions` does. Without
+    one, a layer multiplies once for every row of its output.
     """
     return lambda rule: _add_rule(_POSITIONS, types, rule)
 
@@ -43,7 +43,7 @@ def _add_rule(rules: dict[type, Any], types: tuple[type, ...], rule: Rule) -> Ru
 
 
 def _find_rule(rules: dict[type, Rule], layer: Any) -> Rule | None:
-    """The rule for the type of a layer, or for the nearest one that it derives from."""
+    """The rule for the type of a layer, or for its nearest base class."""
     return next((rules[kind] for kind in type(layer).__mro__ if kind in rules), None)
 
 
@@ -56,7 +56,7 @@ def count_products(call: Call) -> int | None:
 
 
 def positions(layer: Layer, input_shape: Shape) -> int:
-    """How often a layer with one kernel multiplies with it, for one sample.
+    """How often a layer with one kernel multiplies by it, for one sample.
 
     Args:
         layer: A dense or convolutional layer or an embedding, of Keras or low rank.
@@ -88,7 +88,7 @@ _TRANSPOSED = (
 
 @register_positions(keras.layers.EinsumDense)
 def _count_kept(layer: Any, input_shape: Shape) -> int:
-    # Keras has its output's shape only for the input that it was built with.
+    # Keras knows the output's shape only for the input for which it was built.
     x, kernel, y = axes_of(layer.equation)
     elided = [""] * (len(input_shape) - len(x))
     axes = [*elided, *x] if layer.equation.startswith("...") else [*x, *elided]

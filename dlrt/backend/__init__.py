@@ -1,1 +1,1 @@
-"""What Keras leaves to its backends: values, shapes, derivatives and tracing."""
+"""Backend-specific code: values, shapes, derivatives and tracing."""

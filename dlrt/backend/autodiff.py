@@ -13,16 +13,16 @@ def vector_jacobian(
 ) -> tuple[Tensor, ...]:
     """Gradients of `⟨upstream, function(*arguments)⟩` for all arguments.
 
-    What the function computes and its gradients don't need is left out of a compiled
-    step, the value for instance where it is linear.
+    A compiled step omits whatever the gradients don't need, such as the value of a
+    linear function.
 
     Args:
-        function: Of tensors, to one tensor.
+        function: A function of tensors that returns one tensor.
         arguments: Tensors.
         upstream: Shaped like the value.
 
     Raises:
-        ValueError: On other backends than TensorFlow and JAX.
+        ValueError: On backends other than TensorFlow and JAX.
     """
     backend = keras.backend.backend()
     if backend == "tensorflow":

@@ -8,10 +8,10 @@ from dlrt.backend.values import raw
 
 
 class OutdatedFunction:
-    """Stands in for a compiled function until the next call, which makes it anew.
+    """Stands in for a compiled function until the next call, which rebuilds it.
 
-    In the middle of `fit` Keras makes no function itself, and several layers may get
-    new variables before one is needed.
+    During `fit` Keras makes no functions itself, and several layers may get new
+    variables before a function is needed.
 
     Args:
         model: The model that the function belongs to.
@@ -28,17 +28,17 @@ class OutdatedFunction:
 
 
 def outdate(model: keras.Model) -> None:
-    """Has a model make its compiled functions anew before it uses them."""
+    """Makes a model rebuild its compiled functions before it uses them."""
     for name in ("train", "test", "predict"):
         if getattr(model, f"{name}_function", None) is not None:
             setattr(model, f"{name}_function", OutdatedFunction(model, name))
 
 
 def retire(variable: keras.Variable) -> None:
-    """Has functions that a user compiled fail where they read a replaced variable.
+    """Makes functions that a user compiled fail if they read a replaced variable.
 
-    On TensorFlow they would go on with the old value in silence. JAX has handed them
-    the value, or made it a constant.
+    On TensorFlow they would silently go on with the old value. On JAX nothing can be
+    done: the value was an argument or became a constant.
     """
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf

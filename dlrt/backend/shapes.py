@@ -1,4 +1,4 @@
-"""Shapes of factors and of what they multiply, some known at run time only."""
+"""Shapes of factors and of their operands, some known only at run time."""
 
 from typing import Any
 
@@ -9,16 +9,16 @@ Tensor = Any
 
 
 def dynamic_shapes() -> bool:
-    """Whether compiled functions may compute with shapes known at run time only.
+    """Whether compiled functions may use shapes known only at run time.
 
-    Then factors of adaptive rank are computed with at their rank. Otherwise columns of
-    zeros pad them to the width of the variables that hold them.
+    If so, computations use factors of adaptive rank at their rank. Otherwise columns of
+    zeros pad them to the width of their variables.
     """
     return keras.backend.backend() == "tensorflow"
 
 
 def with_shape(tensor: Any, shape: tuple[int | None, ...]) -> Any:
-    """A tensor of a shape that TensorFlow can't tell from how it was made."""
+    """A tensor with a static shape that TensorFlow can't infer."""
     if dynamic_shapes():
         tensor.set_shape(shape)
     return tensor

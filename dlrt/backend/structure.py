@@ -1,4 +1,4 @@
-"""Layers within layers that users have written: finding and exchanging them."""
+"""Finds and exchanges layers inside layers that users have written."""
 
 import functools
 from collections.abc import Iterator, Mapping
@@ -9,7 +9,7 @@ from keras.src.models.functional import Functional  # not exported by Keras
 
 Layer: TypeAlias = keras.layers.Layer
 
-# What TensorFlow keeps in every object with attributes that it tracks.
+# Attributes that TensorFlow adds to every object that it tracks.
 _OF_TENSORFLOW = (
     "_self_setattr_tracking",
     "_self_unconditional_",
@@ -25,20 +25,20 @@ def is_graph(layer: Any) -> bool:
 
 
 def is_container(layer: Any) -> bool:
-    """Whether a layer or model is one of a user's own that other layers are within.
+    """Whether a layer or model is of a user's class and contains other layers.
 
-    Layers of Keras and of dlrt are not, nor are subclasses of theirs: they may do more
-    with the layers within them than to call them. Those of attention do not.
+    Layers of Keras and dlrt don't count, nor do subclasses of them, which may do more
+    with the layers inside them than call them. Subclasses of attention layers do.
     """
     return _is_own(layer) and any(_layers_in_value(list(_attributes(layer).values())))
 
 
 def parts(layer: Layer) -> dict[str, Layer]:
-    """The layers within a container, each once, by where it is.
+    """The layers inside a container, each once, by path.
 
-    That is the names of attributes, and indices or keys in these: `"blocks/0/hidden"`.
-    What is within containers in turn follows them, what is within other layers and
-    models does not appear.
+    A path has names of attributes, and indices or keys in these: `"blocks/0/hidden"`.
+    The layers inside nested containers follow these; layers inside other layers and
+    models are left out.
     """
     found: dict[str, Layer] = {}
     seen = {id(layer)}
@@ -59,11 +59,11 @@ def parts(layer: Layer) -> dict[str, Layer]:
 
 
 def exchange(layer: Layer, new: Mapping[int, Layer]) -> None:
-    """Puts layers in the places of others within a built container.
+    """Replaces layers inside a built container.
 
     Args:
         layer: The container.
-        new: What takes the place of a layer, by its `id`.
+        new: The replacement of each layer, by its `id`.
     """
     inside = [part for part in parts(layer).values() if _is_own(part)]
     for owner in (layer, *inside):
@@ -80,7 +80,7 @@ def exchange(layer: Layer, new: Mapping[int, Layer]) -> None:
 
 
 def tie(layer: Layer, new: Mapping[int, Layer]) -> None:
-    """As `exchange`, and the order of the layers stays, and so that of the weights."""
+    """As `exchange`, keeping the order of the layers, and so of the weights."""
     owners = [layer, *(part for part in parts(layer).values() if _is_own(part))]
     orders = [[new.get(id(part), part) for part in owner._layers] for owner in owners]
     exchange(layer, new)
@@ -89,17 +89,17 @@ def tie(layer: Layer, new: Mapping[int, Layer]) -> None:
 
 
 def own_variables(layer: Layer) -> list[keras.Variable]:
-    """The weights of a layer that are those of no layer within it."""
+    """The weights of a layer that belong to no layer inside it."""
     return [*layer._trainable_variables, *layer._non_trainable_variables]
 
 
 def has_build(layer: Layer) -> bool:
-    """Whether a layer has a `build` of its own, and not that of every layer."""
+    """Whether the class of a layer overrides `build`."""
     return not getattr(layer.build, "_is_default", False)
 
 
 def build_shapes(layer: Layer) -> dict[str, Any]:
-    """The shapes that a layer was built with, by the names that `build` has for them.
+    """The shapes with which a layer was built, by the argument names of `build`.
 
     Empty if Keras does not know.
     """
@@ -131,7 +131,7 @@ def _names_of_keras() -> frozenset[str]:
 
 
 def _attributes(layer: Layer) -> dict[str, Any]:
-    """What a container holds by names of its own, or of its class."""
+    """The attributes that a container, or its class, adds to those of every model."""
     return {
         name: value
         for name, value in vars(layer).items()

@@ -35,14 +35,14 @@ def shared(owner: Any, name: str, any_height: bool = False) -> Callable:
     of equal kernels, equal networks, and functions that are traced anew after a layer
     has been resized then share a trace. Elsewhere this is the method itself.
 
-    Of variables among the arguments the method gets what can be read and assigned to;
-    what it assigns is seen outside.
+    For variables among the arguments the method gets proxies that it can read and
+    assign to; assignments are visible outside.
 
     Args:
         owner: The object, hashable.
         name: Name of the method.
-        any_height: Whether arguments are also alike that differ in their number of
-            rows.
+        any_height: Whether arguments that differ only in their number of rows count as
+            alike.
     """
     if not applicable():
         return getattr(owner, name)
@@ -51,7 +51,7 @@ def shared(owner: Any, name: str, any_height: bool = False) -> Callable:
         leaves = list(map(raw, tree.flatten(arguments)))
         specs = tuple(_spec(leaf, any_height) for leaf in leaves)
         function = _traced(owner, name, specs)
-        # Kept by the function, which finds it by the specifications.
+        # The function keeps this trace and finds it by the specifications.
         like = tree.pack_sequence_as(arguments, list(map(_signature, specs)))
         handed_over = tree.pack_sequence_as(arguments, list(map(_handle, leaves)))
         return function.get_concrete_function(*like)(*handed_over)
@@ -67,10 +67,10 @@ class _VariableSpec(NamedTuple):
 
 
 class _Variable:
-    """A variable among the arguments of a trace, which knows no more than its handle.
+    """A variable among the arguments of a trace, which knows only its handle.
 
-    TensorFlow's own would be known by their heights, and taken for variables of the
-    traced function if another traced function has made them.
+    TensorFlow would distinguish its own variables by height, and would take those made
+    in another traced function for variables of this one.
     """
 
     def __init__(self, handle: Any, spec: _VariableSpec) -> None:
@@ -106,7 +106,7 @@ def _spec(argument: Any, any_height: bool) -> Any:
 
 
 def _signature(spec: Any) -> Any:
-    """What TensorFlow wants to know of an argument."""
+    """The specification of an argument for TensorFlow."""
     import tensorflow as tf
 
     if isinstance(spec, _VariableSpec):
@@ -115,13 +115,13 @@ def _signature(spec: Any) -> Any:
 
 
 def _handle(argument: Any) -> Any:
-    """What TensorFlow is to take for an argument."""
+    """What TensorFlow gets in place of an argument."""
     import tensorflow as tf
 
     return argument.handle if isinstance(argument, tf.Variable) else argument
 
 
-# Enough for the layers of some networks. One process may train thousands.
+# Enough for the layers of several networks. One process may train thousands.
 @functools.lru_cache(maxsize=64)
 def _traced(owner: Any, name: str, specs: tuple) -> Any:
     def call(*arguments: Any) -> Any:
@@ -135,9 +135,9 @@ def _traced(owner: Any, name: str, specs: tuple) -> Any:
 
 
 def called(function: Callable) -> Any:
-    """A function of TensorFlow that is not written out at every call.
+    """A TensorFlow function that is not inlined at every call.
 
-    All copies of it would be optimised one by one.
+    Every inlined copy would be optimised separately.
     """
     import tensorflow as tf
 

@@ -9,14 +9,14 @@ from keras import ops
 
 
 def raw(value: Any) -> Any:
-    """What the backend knows of a variable of Keras; anything else as it is."""
+    """A Keras variable's backend variable; anything else unchanged."""
     return value.value if isinstance(value, keras.Variable) else value
 
 
 def value_of(variable: Any) -> Any:
-    """The present value of a variable, whatever is assigned to that afterwards."""
+    """The current value of a variable, unaffected by later assignments."""
     if keras.backend.backend() == "tensorflow":
-        # A read, which `ops.copy` would copy in a second operation.
+        # A read suffices; `ops.copy` would add a second operation.
         import tensorflow as tf
 
         return tf.convert_to_tensor(raw(variable))
@@ -24,7 +24,7 @@ def value_of(variable: Any) -> Any:
 
 
 def scope_of(variable: keras.Variable) -> Any:
-    """Where variables must be made to have a copy on every device that this one has."""
+    """The scope in which variables get a copy on every device of this one."""
     strategy = getattr(raw(variable), "_distribute_strategy", None)
     return contextlib.nullcontext() if strategy is None else strategy.scope()
 
@@ -35,7 +35,7 @@ def count_nonzero_columns(variable: keras.Variable) -> int:
         import jax
 
         if jax.default_backend() == "cpu":
-            # NumPy has no copy to make here, and JAX would compile for every shape.
+            # NumPy makes no copy here, and JAX would compile for every shape.
             value = np.asarray(raw(variable))
             return int(np.count_nonzero(np.any(value != 0, axis=0)))
     used = ops.any(ops.not_equal(value_of(variable), 0), axis=0)

@@ -10,15 +10,15 @@ from dlrt.compression.structures import Choice, Structure
 
 
 class Table(NamedTuple):
-    """What there is to choose from for one layer, the cheapest first.
+    """The available choices for one layer, the cheapest first.
 
     Attributes:
         costs: `(k,)`, parameters or flops, increasing.
         errors: `(k,)`, relative errors of the kernel, decreasing to 0.
         whole: The cost of the layer as it is.
         choices: What each row stands for; `None` is the layer as it is.
-        structure: The structure that has these choices, with the `layer` and what
-            builds its replacement.
+        structure: The structure that has these choices; it holds the `layer` and builds
+            its replacement.
     """
 
     costs: np.ndarray
@@ -38,7 +38,7 @@ class Table(NamedTuple):
 
 
 class Context(NamedTuple):
-    """What an allocation may look at besides the tables.
+    """What an allocation may use besides the tables.
 
     Attributes:
         model: A model with the layers of the tables.
@@ -108,7 +108,7 @@ def find_allocation(allocation: str | Allocation) -> Allocation:
 def allocate_by_ratio(
     tables: Sequence[Table], limit: float, context: Context | None = None
 ) -> list[int]:
-    """The same share of its cost for every layer, as far as choices are that fine."""
+    """Every layer keeps the same share of its cost, as closely as choices allow."""
     shares = [table.costs / table.whole for table in tables]
     return _fill_up(tables, limit, lambda share: _last_reached(shares, share), shares)
 
@@ -120,7 +120,7 @@ def allocate_by_error(
     """The smallest possible largest error of a layer.
 
     The global problem of Liebenwein et al., 2021, arXiv:2107.11442, solved exactly: for
-    every bound on the errors, the cheapest choices that keep it are known.
+    every bound on the errors, the cheapest choices within it are known.
     """
     bounds = [-table.errors for table in tables]
     return _fill_up(tables, limit, lambda bound: choose_within(tables, -bound), bounds)
@@ -134,10 +134,10 @@ def allocate_by_shares(
     Args:
         tables: The choices of each layer.
         limit: Upper bound of the sum of costs.
-        shares: That of each layer, not negative; with 0 it has its cheapest choice,
-            as long as nothing is left.
+        shares: The share of each layer, at least 0; 0 gives the cheapest choice, unless
+            budget is left over.
     """
-    # The sum, in shares, from which a layer has each of its choices.
+    # The total, in units of shares, from which on a layer gets each of its choices.
     reached = [
         table.ranks / share
         if share
@@ -158,7 +158,7 @@ def choose_within(tables: Sequence[Table], error: float) -> list[int]:
 
 
 def find_undominated(costs: np.ndarray, errors: np.ndarray) -> np.ndarray:
-    """Indices of the choices that no other one beats in cost and error, by cost."""
+    """Indices of the choices that none beats in both cost and error, by cost."""
     order = np.lexsort((errors, costs))
     best = np.minimum.accumulate(errors[order])
     better = np.concatenate([[True], errors[order][1:] < best[:-1]])
@@ -177,7 +177,7 @@ def _fill_up(
     steps: Sequence[np.ndarray],
     weights: Sequence[float] | None = None,
 ) -> list[int]:
-    """The choices at the highest level that a budget allows, and the rest spent.
+    """The choices at the highest level that a budget allows, then the rest is spent.
 
     Args:
         tables: The choices of each layer.
@@ -185,8 +185,8 @@ def _fill_up(
         choose: The choices at a level; they cost more, the higher it is.
         steps: The levels at which those of each layer change; infinite ones are never
             reached.
-        weights: How much the error of each layer matters for what is left. Defaults
-            to the same for all.
+        weights: How much the error of each layer matters when the rest is spent.
+            Defaults to equal weights.
     """
     cheapest = sum(int(table.costs[0]) for table in tables)
     if cheapest > limit:
@@ -210,7 +210,7 @@ def _spend_rest(
     limit: float,
     weights: Sequence[float],
 ) -> list[int]:
-    """Better choices for what is left, for the layer whose error matters most first."""
+    """Spends the rest on better choices, first where the error matters most."""
     left = limit - _add_costs(tables, chosen)
     open_ = set(range(len(tables)))
     while open_:

@@ -24,14 +24,14 @@ class Budget(NamedTuple):
 
 
 def parse_budget(budget: Mapping[str, Any], parameters: int) -> Budget:
-    """The budget that a user has given.
+    """Parses a budget.
 
     Args:
         budget: One of "parameters", "flops", "ratio", "error", "ranks", and how much.
         parameters: Number of parameters of the model.
 
     Raises:
-        ValueError: If it is another key, or the amount is out of its range.
+        ValueError: If the key is unknown or the amount out of range.
     """
     if not isinstance(budget, Mapping) or len(budget) != 1 or set(budget) - {*_KINDS}:
         raise ValueError(

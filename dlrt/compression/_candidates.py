@@ -21,7 +21,7 @@ class Candidate:
     Args:
         layer: The layer.
         structure: What its kernel is decomposed into, if it has that form.
-        shapes: Shapes of its inputs, one for each time that it is applied.
+        shapes: Shapes of its inputs, one for each time it is applied.
         type_name: What reports call its type; defaults to that.
     """
 
@@ -40,7 +40,7 @@ class Candidate:
         self.flops = sum(accounting.layer_flops(layer, shape) for shape in shapes)
 
     def tabulate(self, kind: str) -> Table:
-        """What there is to choose from, by parameters or flops."""
+        """The available choices, with their parameters or flops as costs."""
         whole = getattr(self, kind)
         choices = [*self.structure.list_choices(), None]
         costs = np.array([whole if c is None else getattr(c, kind) for c in choices])
@@ -75,7 +75,7 @@ class Candidate:
         return found
 
     def report(self, choice: Choice | None) -> LayerReport:
-        """What has become of the layer."""
+        """The report on the layer."""
         made = choice or Choice((), self.parameters, self.flops, 0.0, 0.0)
         return LayerReport(
             name=self.layer.name,
@@ -88,5 +88,5 @@ class Candidate:
         )
 
 
-# The layers that may be replaced, and by what; `None` if one stays.
+# The layers that may be replaced, each with its choice; `None` if it stays.
 Plan = list[tuple[Candidate, Choice | None]]

@@ -38,8 +38,8 @@ def compress(
 ) -> tuple[keras.Model, Report]:
     """A smaller copy of a trained model, with low-rank factors in place of kernels.
 
-    A method combines a structure, what kernels are decomposed into, with an allocation,
-    which layer gets which rank. Any structure goes with any allocation.
+    A method combines a structure (what kernels are decomposed into) with an allocation
+    (which layer gets which rank). Any structure goes with any allocation.
 
     | method | structure | allocation | source |
     |---|---|---|---|
@@ -52,10 +52,10 @@ def compress(
 
     *With data, the allocation of `"cp"` is `"sensitivity"`.
 
-    `"hoyer"` is for models that `dlrt.decompose` has made and that have been trained
-    since, or for others with `train`. It keeps the largest singular values of
-    `U diag(s) Vᵀ`: with `{"error": e}`, those with `1 - e²` of their energy. For every
-    method, the three layers count as the one that they stand for, also in budgets.
+    `"hoyer"` is for models made by `dlrt.decompose` and trained since, or for others
+    with `train`. It keeps the largest singular values of `U diag(s) Vᵀ`: with
+    `{"error": e}`, those with `1 - e²` of their energy. For every method, the three
+    layers count as the one that they replace, also in budgets.
 
     Structures:
 
@@ -72,7 +72,7 @@ def compress(
       within every channel, and one of size 1. It needs tensorly (`pip install -e
       .[cp]`). Ranks are chosen by estimated errors; the report has the exact ones.
       Decompositions whose components grow and cancel are repeated with a penalty.
-    * one that `dlrt.compression.register_structure` has made known.
+    * one registered by `dlrt.compression.register_structure`.
 
     Allocations:
 
@@ -82,11 +82,11 @@ def compress(
     * `"sensitivity"`, or a `dlrt.compression.Sensitivity` with options: the total rank
       is shared out in proportion to the loss, on `data`, of the model with one layer
       decomposed at a trial rank.
-    * one that `dlrt.compression.register_allocation` has made known, or a function.
+    * one registered by `dlrt.compression.register_allocation`, or a function.
 
     `Dense`, `EinsumDense`, `Conv1D`, `Conv2D` and `Embedding` layers are compressed.
     Layers and models of your own classes that contain some become a
-    `dlrt.surgery.exchanged.Exchanged`, if their configuration is enough to copy them.
+    `dlrt.surgery.exchanged.Exchanged`, if they can be copied from their configuration.
     `LSTM`, `GRU` and `SimpleRNN` layers become a `dlrt.layers.ProjectedRNN`; reports
     and given ranks call the products with their kernels `<name>_kernel` and
     `<name>_recurrent_kernel`. A `GRU` with `reset_after=False`, which multiplies a
@@ -97,8 +97,8 @@ def compress(
         model: A built Keras model; it is not changed.
         method: `"svd"`, `"alds"`, `"tucker"`, `"cp"`, `"dlrt"` or `"hoyer"`.
         budget: What may be left, a dictionary with one entry. `"parameters"` and
-            `"flops"`: at most so many in the whole model, see `dlrt.accounting`;
-            `"ratio"`: so many times fewer parameters; `"error"`: a bound on the
+            `"flops"`: the most the whole model may have, see `dlrt.accounting`;
+            `"ratio"`: how many times fewer parameters; `"error"`: a bound on the
             relative Frobenius error of every kernel, in `[0, 1)`; `"ranks"`: the rank
             of each layer by name, in one group, `(r, r')` for Tucker decompositions;
             layers without a rank stay as they are.
@@ -116,20 +116,20 @@ def compress(
         fine_tune: Called with the compressed model, to compile and train it.
         one_by_one: Whether layers are decomposed in the order of the model, each at the
             rank chosen at the start, and `fine_tune` is called after each, so that
-            later layers adapt before their turn comes. Errors in the report are those
-            of the kernels when their turn came.
+            later layers adapt before they are decomposed. Errors in the report are
+            those of the kernels when they were decomposed.
         freeze: With `one_by_one`: whether layers that have taken the place of others
             stay untrained until all have; the last call trains all.
 
     Returns:
         A new model, compiled only if `fine_tune` did, and a report of the compression
-        alone. New layers are those of Keras, but for `"manifold"` and `ProjectedRNN`.
+        alone. New layers are Keras layers, except for `"manifold"` and `ProjectedRNN`.
 
     Raises:
         ValueError: If an argument is out of range; the model is not built, can't be
             copied or has weights that are not finite; `layers` names one that can't be
-            compressed; the budget is too small (the message has the smallest possible
-            one); or `"sensitivity"` lacks a loss or data that fits the model.
+            compressed; the budget is too small (the message names the smallest possible
+            budget); or `"sensitivity"` lacks a loss or data that fits the model.
         ImportError: If a CP decomposition is asked for and tensorly is not installed.
 
     Example:
@@ -147,7 +147,7 @@ def compress(
     check_finite(model.weights)
     if method == "hoyer" and structure is None and _has_separable(model):
         chosen = chosen._replace(structure="separable")
-    # A model that `decompose` has made counts as the one that it stands for.
+    # A model made by `decompose` counts as the one that it represents.
     whole = recompose(model)
     wanted = parse_budget(budget, accounting.parameter_count(whole))
     if wanted.kind == "ranks" and layers is None:
@@ -155,7 +155,7 @@ def compress(
     planner = Planner(chosen, wanted, data, model)
     before, plan = planner.plan(whole, layers)
     if train is not None:
-        # What can't be done has been refused before anything is trained.
+        # Errors were raised before anything is trained.
         if model is whole:
             decomposed = decompose(model, structure=chosen.structure, layers=layers)
         else:

@@ -35,8 +35,8 @@ def decompose(
     Each layer becomes three in a row, with the kernels `U`, `s` (in a
     `dlrt.layers.SingularValues`) and `Vᵀ` of its singular value decomposition. Compile
     and train the copy as any model: regularizers keep the singular vectors orthonormal
-    and make the singular values few. Then `dlrt.compress(model, "hoyer", budget)` keeps
-    the largest of these. Yang et al., 2020, arXiv:2004.09031.
+    and drive singular values to zero. Then `dlrt.compress(model, "hoyer", budget)`
+    keeps the largest of these. Yang et al., 2020, arXiv:2004.09031.
 
     `Dense`, `EinsumDense`, `Conv1D` and `Conv2D` layers are decomposed, both kernels of
     `LSTM`, `GRU` and `SimpleRNN` layers as `dlrt.compress` names them, and rows of such

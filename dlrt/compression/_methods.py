@@ -1,4 +1,4 @@
-"""Which structure and which allocation a compression uses."""
+"""The structure and the allocation that a compression uses."""
 
 from typing import Any
 
@@ -15,10 +15,10 @@ def method_names() -> tuple[str, ...]:
 def find_method(
     method: str, structure: str | None, allocation: str | Allocation | None, data: Any
 ) -> Method:
-    """The method with a name, with other parts if these are given.
+    """The method of a name, with parts replaced if given.
 
     Raises:
-        ValueError: If there is none of a name.
+        ValueError: If a name is unknown.
     """
     for name, value, allowed in (
         ("method", method, list(METHODS)),

@@ -26,15 +26,15 @@ def replace_one_by_one(
 ) -> tuple[keras.Model, Plan]:
     """A model with one layer after the other replaced, from the first to the last.
 
-    Astrid & Lee, 2017, arXiv:1701.07148: each is decomposed as it is after training
-    with those before it.
+    Astrid & Lee, 2017, arXiv:1701.07148: each is decomposed after training with the
+    previous ones already decomposed.
 
     Args:
         model: The model; it is not changed.
-        plan: What was planned for its layers before any training.
-        plan_again: What becomes of a layer as it is now, from what was planned.
+        plan: The plan for its layers before any training.
+        plan_again: Returns the replacement of a layer as it is now, from the plan.
         fine_tune: Trains a model. It is called after each layer but the last.
-        freeze: Whether layers that have been replaced are not trained then.
+        freeze: Whether layers that have been replaced stay untrained.
 
     Returns:
         The model, and what has been done.
@@ -64,7 +64,7 @@ def replace_one_by_one(
 def _replace_one(
     model: keras.Model, now: dict[int, Layer], old: Layer, replacement: Replacement
 ) -> tuple[keras.Model, dict[int, Layer]]:
-    """A copy of a model with a layer replaced, and where the other layers are in it."""
+    """A copy of a model with a layer replaced, and the counterparts of the others."""
     copies: dict[int, Layer] = {}
 
     def replace(layer: Layer) -> Replacement | None:

@@ -33,7 +33,7 @@ class Planner(NamedTuple):
         method: How.
         budget: What may be left.
         data: Inputs and targets, for allocations that look at them.
-        compiled: The model whose loss is meant if none is given.
+        compiled: The model whose loss is used if none is given.
     """
 
     method: Method
@@ -42,7 +42,7 @@ class Planner(NamedTuple):
     compiled: keras.Model
 
     def plan(self, model: keras.Model, layers: LayerFilter) -> tuple[keras.Model, Plan]:
-        """What becomes of the layers of a model that may be compressed.
+        """The plan for the layers of a model that may be compressed.
 
         Args:
             model: The model.
@@ -74,7 +74,7 @@ class Planner(NamedTuple):
     def plan_again(
         self, layer: Any, before: Candidate, choice: Choice
     ) -> tuple[Candidate, Choice | None]:
-        """What a layer becomes after training, from what it would have before."""
+        """The replacement of a layer after training, from the one planned before."""
         check_finite(layer.weights[:1], "`fine_tune` has left")
         candidate = Candidate(layer, self.method.structure, before.shapes)
         if self.budget.kind != "error":
@@ -138,8 +138,8 @@ class Planner(NamedTuple):
         candidates: Sequence[Candidate],
         applied: dict[int, list[Call]],
     ) -> None:
-        """Refuses layers for inputs of several shapes whose replacements take one."""
-        # Layers within recurrent ones take sequences of any length.
+        """Rejects layers with inputs of several shapes whose replacements take one."""
+        # Layers inside recurrent ones take sequences of any length.
         recurrent = names_of_owners(model, ProjectedRNN)
         for candidate in candidates:
             key = id(candidate.layer)

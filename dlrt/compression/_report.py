@@ -8,29 +8,29 @@ from dlrt.accounting.flops import describe_left_out
 
 @dataclass(frozen=True)
 class LayerReport:
-    """What has become of one layer.
+    """What a compression has done with one layer.
 
     Args:
         name: Its name.
-        type: Its type in the model before, of a kernel of a recurrent layer that of
-            this layer.
+        type: Its type in the original model; for a kernel of a recurrent layer, the
+            type of that layer.
         shape: Shape of its kernel.
-        structure: That of the compression, "pointwise" for what it has no other form
-            of; "dense" if the layer is what it was.
+        structure: The structure of the compression, "pointwise" for layers that it
+            doesn't support; "dense" if the layer is unchanged.
         groups: Number of groups of input channels with a decomposition for each.
-        ranks: Its rank, two of a Tucker decomposition; none of a dense layer.
+        ranks: Its rank, two for a Tucker decomposition; empty for a dense layer.
         error: `‖W - Ŵ‖_F / ‖W‖_F` of the kernel.
         bound: Bound of `‖W - Ŵ‖₂ / ‖W‖₂` with the spectral norm, from the singular
-            values alone: `√groups` times the largest one left out, by the largest one
-            of all (Liebenwein et al., 2021, arXiv:2107.11442, section 2); of a Tucker
-            or CP decomposition `‖W - Ŵ‖_F` by that.
-        degeneracy: Of a CP decomposition, the sum of the squared norms of its
-            components by `‖W‖_F²`: large if they cancel (Phan et al., 2020,
+            values alone: `√groups` times the largest one left out, divided by the
+                largest one of all (Liebenwein et al., 2021, arXiv:2107.11442, section
+                2); for a Tucker or CP decomposition `‖W - Ŵ‖_F` divided by that.
+        degeneracy: For a CP decomposition, the sum of the squared norms of its
+            components divided by `‖W‖_F²`: large if they cancel (Phan et al., 2020,
             arXiv:2008.05441); `None` otherwise.
         parameters_before: Parameters of the kernel.
-        parameters: Parameters of what is in its place.
+        parameters: Parameters of its replacement.
         flops_before: Flops of its products, see `dlrt.accounting.flop_count`.
-        flops: Flops of what is in its place.
+        flops: Flops of its replacement.
     """
 
     name: str
@@ -54,13 +54,13 @@ class Report:
 
     Args:
         layers: The layers that could be compressed, in order.
-        left_alone: Other layers with weights, by name, and why they are what they were.
+        left_alone: Other layers with weights, by name, and why they are unchanged.
         parameters_before: Parameters before, see `dlrt.accounting.parameter_count`.
         parameters: Parameters now.
         flops_before: Flops before, see `dlrt.accounting.flop_count`.
         flops: Flops now.
-        not_in_flops: Names and types of layers that flops leave out, as their products
-            are not known.
+        not_in_flops: Names and types of layers that flops leave out, since their
+            products are unknown.
     """
 
     layers: tuple[LayerReport, ...]
@@ -73,7 +73,7 @@ class Report:
 
     @property
     def ratio(self) -> float:
-        """Parameters before by parameters now."""
+        """Parameters before divided by parameters now."""
         return self.parameters_before / self.parameters
 
     def __str__(self) -> str:

@@ -43,18 +43,18 @@ def select_layers(model: keras.Model, layers: LayerFilter) -> list[Layer]:
 
 
 def explain_left_alone(model: keras.Model, names: Sequence[str]) -> dict[str, str]:
-    """The other layers with weights, by name, and why they stay what they are."""
+    """The other layers with weights, by name, and why they are unchanged."""
     others = [x for x in layers_in(model) if x.weights and x.name not in names]
     far = out_of_reach(model)
     return {x.name: _obstacle(x, far) or "it was not selected" for x in others}
 
 
 def check_finite(weights: Iterable[Any], where: str = "`model` has") -> None:
-    """Refuses weights that have no decomposition.
+    """Rejects weights that have no decomposition.
 
     Args:
         weights: Variables.
-        where: What the message says has them.
+        where: The subject of the message, with its verb.
 
     Raises:
         ValueError: If one has an entry that is infinite or NaN.
@@ -62,7 +62,7 @@ def check_finite(weights: Iterable[Any], where: str = "`model` has") -> None:
     for weight in weights:
         if not np.all(np.isfinite(np.asarray(weight, "float64"))):
             raise ValueError(
-                f"{where} weights that are no finite numbers: {weight.path}"
+                f"{where} weights that contain NaN or infinity: {weight.path}"
             )
 
 
@@ -71,7 +71,7 @@ def _obstacle(layer: Layer, far: Mapping[int, str]) -> str | None:
 
     Args:
         layer: The layer.
-        far: What `out_of_reach` says.
+        far: The result of `out_of_reach`.
     """
     if id(layer) in far:
         return f"it {far[id(layer)]}"

@@ -1,4 +1,4 @@
-"""Shares of the ranks from the loss with each layer decomposed."""
+"""Shares the total rank by the loss with each layer decomposed."""
 
 import math
 from collections.abc import Sequence
@@ -36,8 +36,8 @@ class Sensitivity:
     count as their mean, those of groups as their sum.
 
     Args:
-        trial_rank: Positive integer, the rank of the trial, or the nearest below that a
-            layer can have.
+        trial_rank: Positive integer, the rank of the trial; a layer that can't have it
+            gets the next lower one that it can.
         size_share: The weight of sizes, in `[0, 1]`; with 1, large layers get large
             ranks, whatever the loss.
         loss: A loss of Keras, its name or a function; for several outputs a list or
@@ -132,7 +132,7 @@ def _measure_loss(model: keras.Model, x: Any, y: Any, name: str) -> float:
     found = model.evaluate(x, y, batch_size=_BATCH_SIZE, verbose=0, return_dict=True)[
         "loss"
     ]
-    # What the layers have in common; factors have no penalty that kernels have.
+    # The part common to all layers; factors have none of the penalties of kernels.
     penalty = sum(
         float(weight.regularizer(weight))
         for weight in model.trainable_weights
@@ -148,7 +148,7 @@ def _measure_loss(model: keras.Model, x: Any, y: Any, name: str) -> float:
 
 
 def _normalise(values: Sequence[float]) -> np.ndarray:
-    """Values by their sum; all alike if that is 0."""
+    """Values divided by their sum; equal values if that is 0."""
     found = np.array(values, "float64")
     total = found.sum()
     return found / total if total > 0 else np.full(len(found), 1 / len(found))
@@ -168,7 +168,7 @@ def _check_data(data: Any, model: keras.Model) -> tuple[Any, Any]:
     x, y = data
     inputs, targets = keras.tree.flatten(x), keras.tree.flatten(y)
     shapes = [np.shape(value) for value in inputs]
-    # Of models of a user's class, the shapes of their inputs are not known.
+    # The input shapes of models of a user's class are unknown.
     known = is_graph(model)
     wanted = [tuple(tensor.shape) for tensor in model.inputs] if known else shapes
     fits = len(shapes) == len(wanted) and all(

@@ -1,4 +1,4 @@
-"""What low-rank layers refuse."""
+"""Checks of the arguments of low-rank layers."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from dlrt.checks import check_positive_integer, check_share
 
 
 def check_ranks(rank: Any, tolerance: Any, max_rank: Any) -> None:
-    """Raises a ValueError unless a layer can have these, whatever its kernel."""
+    """Raises a ValueError if no kernel allows these arguments."""
     check_positive_integer("rank", rank)
     if tolerance is not None:
         check_share("tolerance", tolerance)

@@ -1,4 +1,4 @@
-"""Factors as arrays, at their rank and padded to the room that there is for them."""
+"""Factors as arrays, at their rank or padded to a capacity."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ def padded_arrays(
         capacity: Number of columns of the result. Defaults to the rank.
 
     Raises:
-        ValueError: If they are no factors of such a kernel, or have no room.
+        ValueError: If they aren't factors of such a kernel, or don't fit.
     """
     arrays = _as_arrays(factors)
     rank = arrays[1].shape[0] if arrays[1].ndim else 0
@@ -48,7 +48,7 @@ def _as_arrays(factors: Any) -> list[np.ndarray]:
         arrays = [np.asarray(ops.convert_to_numpy(factor)) for factor in factors]
     except (TypeError, ValueError):
         arrays = []
-    # Texts, objects and complex numbers.
+    # Rejects strings, objects and complex numbers.
     if len(arrays) != 3 or any(array.dtype.kind in "USOc" for array in arrays):
         raise ValueError(
             "`factors` must be three arrays of real numbers, U, S and V. "
@@ -58,6 +58,6 @@ def _as_arrays(factors: Any) -> list[np.ndarray]:
 
 
 def without_padding(u: np.ndarray, s: np.ndarray, v: np.ndarray) -> Factors:
-    """Factors without their columns of zeros; one is left."""
+    """Factors without their columns of zeros; at least one column is kept."""
     rank = max(1, int(np.count_nonzero(np.any(u != 0, axis=0))))
     return Factors(u[:, :rank], s[:rank, :rank], v[:, :rank])

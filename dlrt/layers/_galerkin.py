@@ -1,8 +1,8 @@
 """Products with a low-rank matrix whose gradients are Galerkin gradients.
 
 With `G = ∂loss/∂W` for `W = U S Vᵀ`, the gradients reported for the variables `U`, `S`
-and `V` are those that the integrators ask for: `G V`, `Uᵀ G V` and `Gᵀ U`. They come
-out of one backward pass at the cost of a two-factor layer; `G` is never formed.
+and `V` are those that the integrators ask for: `G V`, `Uᵀ G V` and `Gᵀ U`. One backward
+pass gives them at the cost of a two-factor layer; `G` is never formed.
 """
 
 from collections.abc import Callable
@@ -92,7 +92,7 @@ def low_rank_convolution(
     Args:
         convolve: Convolves `x` with the filters in the columns of a matrix `(n, q)`, to
             `(batch, ..., q)`; linear in both.
-        x: What it takes.
+        x: The input of `convolve`.
         u: `(n, r)`.
         s: `(r, r)`.
         v: `(m, r)`.
@@ -167,16 +167,16 @@ def schatten_penalty(u: Tensor, s: Tensor, v: Tensor, l1: float, l2: float) -> T
 def _call_with_gradient(
     function: Callable, *arguments: Tensor, at_rank: bool
 ) -> Tensor:
-    """The value of a function of `U`, `S` and `V` that says its gradients itself.
+    """The value of a function of `U`, `S` and `V` with custom gradients.
 
     Args:
-        function: Of the arguments; returns its value, and a function from the gradient
-            of that to the gradients of the arguments.
+        function: Takes the arguments; returns its value, and a function from the
+            gradient of the value to the gradients of the arguments.
         *arguments: Tensors, the factors last.
         at_rank: Whether the function gets the factors without their columns of zeros,
-            and its gradients for them zeros in their place. For backends with dynamic
-            shapes. Slices that are differentiated as such are more operations in the
-            graph of a training step.
+            and its gradients are padded with zeros. For backends with dynamic shapes.
+            Differentiating the slices themselves would add operations to the graph of a
+            training step.
     """
     if not at_rank:
         return ops.custom_gradient(function)(*arguments)
@@ -190,7 +190,7 @@ def _call_with_gradient(
 
         def gradient(upstream: Tensor) -> tuple[Tensor, ...]:
             *found, gu, gs, gv = used_gradient(upstream)
-            # `padded` would ask each gradient for its shape, an operation more.
+            # `padded` would add an operation for the shape of each gradient.
             none, unused = (0, 0), (0, s.shape[0] - rank)
             paddings = (gu, none, u), (gs, unused, s), (gv, none, v)
             return *found, *(

@@ -34,9 +34,9 @@ def factor_initializers(
         kernel_initializer: A Keras initializer of dense kernels.
         shape: Shape `(n, m)` of the matrix that the factors represent.
         rank: Rank of the factors.
-        kernel_shape: Shape of the kernel, where it is no matrix.
+        kernel_shape: Shape of the kernel, if it is not a matrix.
         unfold: Turns a kernel into the matrix.
-        fans: What goes in and out by an entry of the kernel. Defaults to `shape`.
+        fans: Fan-in and fan-out of the kernel. Defaults to `shape`.
     """
     kernel_shape = shape if kernel_shape is None else kernel_shape
     fans = shape if fans is None else fans
@@ -48,7 +48,7 @@ def factor_initializers(
             return kernel if unfold is None else unfold(kernel)
 
         return _approximation(draw, rank)
-    # ‖W‖_F² = r σ² shall be that of the dense kernel, n m times the variance.
+    # ‖W‖_F² = r σ² must be that of the dense kernel, n m times the variance.
     sigma = math.sqrt(shape[0] * shape[1] * variance / rank)
     seed = getattr(kernel_initializer, "seed", None)
     second = seed + 1 if isinstance(seed, int) else seed
@@ -64,7 +64,7 @@ def entry_variance(
 ) -> float | None:
     """Variance of a kernel's independent, centred entries.
 
-    `None` for initializers whose entries are not so.
+    `None` for initializers whose entries are not independent and centred.
     """
     if isinstance(kernel_initializer, initializers.VarianceScaling):
         axes = kernel_initializer.input_axes, kernel_initializer.output_axes
@@ -88,7 +88,7 @@ def entry_variance(
 
 def _orthonormal(seed: Any) -> Initializer:
     orthogonal = initializers.Orthogonal(seed=seed)
-    # The QR decomposition inside exists from float32 on.
+    # The QR decomposition inside needs at least float32.
     return lambda shape, dtype=None: ops.cast(
         orthogonal(shape, at_least_float32(dtype or keras.config.floatx())), dtype
     )

@@ -14,9 +14,9 @@ _stepping = contextvars.ContextVar("stepping", default=False)
 class Factor(keras.Variable):
     """A factor of a low-rank layer, which only `dlrt.optimizers.LowRank` can train.
 
-    Optimizers of Keras apply the constraint of each variable that they have stepped,
-    in `fit` as in loops of one's own. The constraint of factors is an error, unless
-    `LowRank` has its inner optimizer step them.
+    Keras optimizers apply the constraint of each variable that they have stepped, in
+    `fit` and in custom loops alike. The constraint of a factor raises an error unless
+    `LowRank` has its inner optimizer step it.
     """
 
     def __init__(self, layer: keras.Layer, **kwargs: Any) -> None:
@@ -52,7 +52,7 @@ def refuse_step(factor: Factor) -> None:
 
 
 def layer_of(variable: Any) -> Any:
-    """The low-rank layer that a variable is a factor of, `None` if it is none."""
+    """The low-rank layer whose factor a variable is, or `None`."""
     return variable.low_rank_layer() if isinstance(variable, Factor) else None
 
 
@@ -63,6 +63,6 @@ def layers_of(variables: list) -> list[Any]:
 
 
 def present(variable: Any) -> Any:
-    """A variable, or the one that its layer has now in its place."""
+    """A variable, or the one that has replaced it in its layer."""
     layer = layer_of(variable)
     return variable if layer is None else getattr(layer, variable.name)

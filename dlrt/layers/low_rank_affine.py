@@ -24,7 +24,7 @@ class LowRankAffine(LowRankLayer):
         **kwargs: Arguments of `LowRankLayer`.
 
     Raises:
-        ValueError: If an argument is outside of its range.
+        ValueError: If an argument is out of range.
     """
 
     def __init__(

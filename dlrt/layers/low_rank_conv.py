@@ -17,7 +17,7 @@ class LowRankConv(LowRankAffine):
     """Base of convolutions over one or more axes, see `LowRankConv2D`.
 
     Attributes:
-        keras_type: The layer of Keras that this one is like.
+        keras_type: The corresponding Keras layer.
     """
 
     keras_type: Any
@@ -65,7 +65,7 @@ class LowRankConv(LowRankAffine):
             max_rank=max_rank,
             **kwargs,
         )
-        # Keras says what these may be, and what they are short for.
+        # Keras checks these and expands abbreviations.
         plain = self.keras_type(
             filters,
             kernel_size,
@@ -92,7 +92,7 @@ class LowRankConv(LowRankAffine):
                 "The channels of the input must be known. Received: "
                 f"input_shape={input_shape}, data_format={self.data_format!r}"
             )
-        # Keras refuses inputs that are smaller than the kernel.
+        # Keras rejects inputs that are smaller than the kernel.
         self.compute_output_shape(input_shape)
         self._kernel_shape = (*self.kernel_size, channels, self.filters)
         field = math.prod(self.kernel_size)
@@ -166,7 +166,7 @@ class LowRankConv(LowRankAffine):
             x,
             self.fold(matrix),
             strides=list(self.strides),
-            # Causal padding is there already.
+            # Causal padding has been added already.
             padding="valid" if self.padding == "causal" else self.padding,
             dilation_rate=self.dilation_rate,
             data_format="channels_last",
@@ -193,8 +193,8 @@ class LowRankConv2D(LowRankConv):
 
     The kernel `(k, k', channels, filters)` is unfolded to a matrix `W: (n, filters)`
     with `n = k k' channels`, one column a filter, and kept as `U S Vᵀ`, see
-    `LowRankLayer`. The layer costs what a convolution to `r` filters does and another,
-    of size one, from these to `filters`.
+    `LowRankLayer`. The layer costs as much as a convolution to `r` filters followed by
+    one of size 1 to `filters`.
 
     Args:
         filters: Positive integer, number of filters.
@@ -223,8 +223,8 @@ class LowRankConv2D(LowRankConv):
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Raises:
-        ValueError: If an argument is outside of its range; for ranks above
-            `min(n, filters)` when the layer is built.
+        ValueError: If an argument is out of range; for ranks above `min(n, filters)`
+            when the layer is built.
 
     Example:
 

@@ -16,8 +16,8 @@ class LowRankDense(LowRankAffine):
 
     The kernel `W: (n, units)` is kept as `U: (n, r)`, `S: (r, r)` and `V: (units, r)`
     with orthonormal `U` and `V`, and never formed. Compile the model with
-    `dlrt.optimizers.LowRank`, which keeps it so. A step of any other optimizer that has
-    this layer among its weights is an error.
+    `dlrt.optimizers.LowRank`, which keeps the bases orthonormal. A step of any other
+    optimizer on the weights of this layer is an error.
 
     A layer costs less than a dense one below rank `n * units / (n + units)`.
 
@@ -27,8 +27,8 @@ class LowRankDense(LowRankAffine):
         use_bias: Whether the layer has a bias.
         kernel_initializer: Initializer of the kernel. For one that draws independent
             entries (Glorot, He, LeCun, random normal or uniform) the bases are random
-            orthonormal and `S = σ I`, with `σ` such that the outputs have the variance
-            that they have in a `Dense` layer. For any other, the dense kernel is drawn
+            orthonormal and `S = σ I`, with `σ` such that the outputs have the same
+            variance as in a `Dense` layer. For any other, the dense kernel is drawn
             once and approximated by truncated SVD.
         bias_initializer: Initializer of the bias.
         kernel_regularizer: Regularizer of the represented kernel `W = U S Vᵀ`. `L2`
@@ -57,8 +57,8 @@ class LowRankDense(LowRankAffine):
         `(batch, ..., units)`.
 
     Raises:
-        ValueError: If an argument is outside of its range; for ranks above
-            `min(n, units)` when the layer is built.
+        ValueError: If an argument is out of range; for ranks above `min(n, units)` when
+            the layer is built.
 
     Example:
 

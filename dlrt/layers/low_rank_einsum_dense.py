@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 from keras import ops
-from keras.src.layers.core import einsum_dense  # its reading of equations, not exported
+from keras.src.layers.core import einsum_dense  # parses equations; not exported
 
 from dlrt.layers.low_rank_affine import LowRankAffine
 
@@ -45,8 +45,8 @@ class LowRankEinsumDense(LowRankAffine):
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Raises:
-        ValueError: If an argument is outside of its range, or the equation is no
-            matrix product; for ranks above `min(n, m)` when the layer is built.
+        ValueError: If an argument is out of range, or the equation is not a matrix
+            product; for ranks above `min(n, m)` when the layer is built.
 
     Example:
 
@@ -149,7 +149,7 @@ class LowRankEinsumDense(LowRankAffine):
             x = ops.transpose(x, self._input_order)
         shape = ops.shape(x)
         kept = shape[: self._num_kept]
-        # To (batch, n) at once: axes that are summed over are joined here too.
+        # Directly to (batch, n): axes that are summed over are merged here too.
         x = self.multiply(ops.reshape(x, (-1, self.matrix_shape[0])))
         x = ops.reshape(x, (*kept, *self.column_shape))
         if self._output_order is not None:
@@ -161,8 +161,8 @@ class LowRankEinsumDense(LowRankAffine):
             self.equation, self.bias_axes, input_shape, self.partial_output_shape
         )[0]
         x, kernel, y = self._axes_of(len(input_shape))
-        # From the input where it tells: Keras takes several axes in an ellipsis in
-        # front for those of the output in the reverse order.
+        # From the input where possible: with several axes in a leading ellipsis, Keras
+        # reverses their order in the output.
         lengths = {
             **dict(zip(kernel, kernel_shape, strict=True)),
             **dict(zip(x, input_shape, strict=True)),

@@ -17,16 +17,16 @@ class LowRankEmbedding(LowRankLayer):
     """`keras.layers.Embedding` with a table of low rank.
 
     The table `W: (input_dim, output_dim)` is kept as `U S Vᵀ`, see `LowRankLayer`. Only
-    the rows of `U` that are asked for are multiplied.
+        the rows of `U` that are looked up are multiplied.
 
     Args:
         input_dim: Positive integer, size of the vocabulary.
         output_dim: Positive integer, length of a row.
-        embeddings_initializer: Initializer of the table; rows have the variance that
-            they have in an `Embedding` layer.
+        embeddings_initializer: Initializer of the table; rows have the same variance as
+            in an `Embedding` layer.
         embeddings_regularizer: Regularizer of the table, see `LowRankDense`.
         embeddings_constraint: Must be `None`.
-        mask_zero: Whether 0 is padding that is to be masked.
+        mask_zero: Whether index 0 is padding to be masked.
         activity_regularizer: Regularizer of the output.
         rank: Positive integer, at most `min(input_dim, output_dim)`; the starting rank
             if the rank is adaptive.
@@ -41,8 +41,8 @@ class LowRankEmbedding(LowRankLayer):
         `(batch, ..., output_dim)`.
 
     Raises:
-        ValueError: If an argument is outside of its range; for ranks above
-            `min(input_dim, output_dim)` when the layer is built.
+        ValueError: If an argument is out of range; for ranks above `min(input_dim,
+            output_dim)` when the layer is built.
 
     Example:
 
@@ -82,7 +82,7 @@ class LowRankEmbedding(LowRankLayer):
         self.embeddings_regularizer = regularizers.get(embeddings_regularizer)
         self.mask_zero = mask_zero
         self.supports_masking = mask_zero
-        # Indices are no numbers to be cast to a floating point dtype.
+        # Indices must not be cast to a floating point dtype.
         self.autocast = False
 
     def build(self, input_shape: tuple[int | None, ...] | None = None) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 from keras import ops, regularizers
-from keras.src.backend.common import global_state  # who calls, not exported by Keras
+from keras.src.backend.common import global_state  # the calling layer; not exported
 
 from dlrt.backend.compiled import outdate, retire
 from dlrt.backend.shapes import dynamic_shapes
@@ -35,18 +35,18 @@ class LowRankLayer(keras.layers.Layer):
 
     `W: (n, m)` is kept as `U: (n, r)`, `S: (r, r)` and `V: (m, r)` with orthonormal `U`
     and `V`, and never formed. Compile the model with `dlrt.optimizers.LowRank`, which
-    keeps it so; a step of any other optimizer that has these layers among its weights
-    is an error, since their gradients are Galerkin gradients.
+    keeps the bases orthonormal; a step of any other optimizer on these weights is an
+    error, since their gradients are Galerkin gradients.
 
     `trainable = False`, set before `compile`, freezes a layer: neither its factors nor
     its rank change, and any optimizer may train the rest of the model. `trainable` of
-    `u`, `s` and `v` does the same for the kernel alone, and must be the same for all
-    three. Once a layer is trained again its slots start anew, with the new optimizer
-    that Keras asks for.
+    `u`, `s` and `v` does the same for the kernel alone; it must agree for all three.
+    When a layer is trained again, its slots start from scratch, with the new optimizer
+    that Keras requires.
 
-    A subclass calls `add_factors` in `build`, and multiplies by `multiply`, `look_up`
-    where the rows of `W` are looked up, or `convolve`. `coordinates` says what its
-    products do to a basis.
+    A subclass calls `add_factors` in `build`, and computes its products by `multiply`,
+    `convolve`, or `look_up` for rows of `W`. `coordinates` defines what these products
+    do to a basis.
 
     Args:
         rank: Positive integer, the rank, at most `min(n, m)`; the starting rank if it
@@ -58,7 +58,7 @@ class LowRankLayer(keras.layers.Layer):
         **kwargs: Arguments of `keras.layers.Layer`, such as `name` and `dtype`.
 
     Raises:
-        ValueError: If an argument is outside of its range.
+        ValueError: If an argument is out of range.
     """
 
     def __init__(
@@ -74,15 +74,16 @@ class LowRankLayer(keras.layers.Layer):
         self.tolerance = tolerance
         self.max_rank = max_rank
         self._initial_rank = rank
-        # Set while columns may be padding. With dynamic shapes, it then costs nothing.
+        # True while columns may be padding. With dynamic shapes, padding then costs
+        # nothing.
         self.computes_at_rank = False
-        # Set while room beyond the rank is for ranks to come, which stays when factors
-        # are loaded.
+        # True while spare capacity is kept for larger ranks, also when factors are
+        # loaded.
         self.keeps_room = False
         self._holders: weakref.WeakSet = weakref.WeakSet()
         self.bias: keras.Variable | None = None
-        # XLA has no kernel for a determinant and no shapes known at run time only,
-        # which a training step needs on TensorFlow. JAX has other ways for both.
+        # XLA supports neither determinants nor dynamic shapes, and a training step on
+        # TensorFlow needs both. JAX handles both differently.
         self.supports_jit = keras.backend.backend() != "tensorflow"
 
     def add_factors(
@@ -98,12 +99,12 @@ class LowRankLayer(keras.layers.Layer):
 
         Args:
             shape: Shape `(n, m)` of the matrix.
-            initializer: Initializer of the dense kernel that it stands for.
+            initializer: Initializer of the dense kernel that the matrix represents.
             regularizer: Regularizer of that kernel.
             kernel_shape: Shape of the dense kernel. Defaults to `shape`.
             unfold: Turns a dense kernel into the matrix. Defaults to the identity.
-            fans: What goes in and out by an entry of the kernel, for initializers that
-                scale with it. Defaults to `shape`.
+            fans: Fan-in and fan-out of the kernel, for initializers that scale with
+                them. Defaults to `shape`.
 
         Raises:
             ValueError: If a rank is above `min(n, m)`.
@@ -148,18 +149,17 @@ class LowRankLayer(keras.layers.Layer):
         """The convolution of `x` with the columns of `W`, shape `(batch, ..., m)`.
 
         Args:
-            x: What `convolution` takes.
+            x: The input of `convolution`.
             convolution: Convolves `x` with the filters in the columns of a matrix
                 `(n, q)`, to `(batch, ..., q)`; linear in both. On TensorFlow `q` may be
-                unknown when it is traced. A layer that multiplies so overrides
-                `coordinates`.
+                unknown during tracing. A layer that uses this overrides `coordinates`.
         """
         self.remember_model()
         y = low_rank_convolution(convolution, x, *self._operands())
         return record_product(self, x, y)
 
     def coordinates(self, x: Tensor, basis: Tensor) -> Tensor:
-        """What the input of a product multiplies `basis: (n, r)` to.
+        """Multiplies a recorded input by `basis: (n, r)`.
 
         Args:
             x: The input of one of this layer's products, as it has recorded it.
@@ -192,8 +192,8 @@ class LowRankLayer(keras.layers.Layer):
         """The current rank."""
         if not self.built:
             return self._initial_rank
-        # No number beside the factors, which users, checkpoints and JAX's stateless
-        # functions may set without its knowledge.
+        # Not stored beside the factors: users, checkpoints and JAX's stateless
+        # functions may set these without updating it.
         return max(1, count_nonzero_columns(self.u))
 
     @property
@@ -207,20 +207,20 @@ class LowRankLayer(keras.layers.Layer):
         return self._shape
 
     def outermost_models(self) -> list[keras.Model]:
-        """The models that have called this layer, without those within others then.
+        """The models that have called this layer, outermost ones only.
 
-        No property: Keras takes what it finds as attributes for parts to save and load.
+        Not a property: Keras saves and loads whatever it finds as an attribute.
         """
         return [h for h in list(self._holders) if isinstance(h, keras.Model)]
 
     def remember(self, holder: Any) -> None:
-        """Keeps a model or a `LowRank` optimizer, to be told of new variables."""
+        """Registers a model or `LowRank` optimizer to be notified of new variables."""
         if holder not in self._holders:
             self._holders.add(holder)
             accept_any_rank(holder)
 
     def remember_model(self) -> None:
-        """Keeps the outermost model that is being called."""
+        """Registers the outermost model that is being called."""
         context = global_state.get_global_attribute("current_call_ctx")
         if context is not None and isinstance(context.entry_layer, keras.Model):
             self.remember(context.entry_layer)
@@ -228,9 +228,10 @@ class LowRankLayer(keras.layers.Layer):
     def set_factors(self, factors: Factors, capacity: int | None = None) -> None:
         """Replaces the factors, and the variables if their shape changes.
 
-        Then the models that have called the layer make their compiled functions anew,
-        and the `LowRank` optimizers that train it get slots of the new shapes. What a
-        user has compiled must be compiled anew; on TensorFlow it fails otherwise.
+        Then the models that have called the layer rebuild their compiled functions, and
+        the `LowRank` optimizers that train it get slots of the new shapes. Functions
+        that a user has compiled must be compiled again; on TensorFlow they fail
+        otherwise.
 
         Args:
             factors: NumPy arrays or tensors of matching shapes, rank `r`.
@@ -256,7 +257,7 @@ class LowRankLayer(keras.layers.Layer):
             variable._path = before._path
             variable.trainable = before.trainable
         for variable in others:
-            # Tracked last, so that the order of the weights stays the same.
+            # Tracked last, to keep the order of the weights.
             self._track_variable(variable)
         self._tracker.lock()
         for holder in list(self._holders):
@@ -300,7 +301,7 @@ class LowRankLayer(keras.layers.Layer):
 
     def _operands(self) -> tuple[Tensor, Tensor, Tensor, bool]:
         """The factors, and whether to leave out their columns of zeros."""
-        # Not variables, which a custom gradient must not be handed.
+        # Values, since a custom gradient can't take variables.
         u, s, v = (
             ops.cast(value_of(variable), self.compute_dtype)
             for variable in (self.u, self.s, self.v)
@@ -312,7 +313,7 @@ class LowRankLayer(keras.layers.Layer):
         shapes = [(features, capacity), (capacity, capacity), (units, capacity)]
         penalty = None if self._factor_regularizer is None else self._kernel_penalty
         for name, shape, initializer in zip("usv", shapes, initializers, strict=True):
-            # As `add_weight` makes variables of another class.
+            # `add_weight` would make variables of another class.
             with keras.name_scope(self.name, caller=self):
                 variable = Factor(
                     self,
@@ -333,7 +334,7 @@ class LowRankLayer(keras.layers.Layer):
         if type(regularizer) in (regularizers.L1, regularizers.L2, regularizers.L1L2):
             l1 = float(getattr(regularizer, "l1", 0.0))
             l2 = float(getattr(regularizer, "l2", 0.0))
-            # Its gradient lies in the bases, so it has no part in new directions.
+            # Its gradient lies in the bases and has no component in new directions.
             return schatten_penalty(u, s, v, l1, l2)
         record_other_use()
         return regularizer(low_rank_matrix(u, s, v))

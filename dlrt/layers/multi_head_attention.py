@@ -13,7 +13,7 @@ from dlrt.layers.low_rank_einsum_dense import LowRankEinsumDense
 Tensor = Any
 
 # Keys and values, `(batch, heads, length, key_dim)` and `(batch, heads, length,
-# value_dim)`: as the products need them, since turning all of them around at every step
+# value_dim)`: laid out for the products, since transposing all of them at every step
 # takes longer than the products.
 Cache = tuple[Tensor, Tensor]
 
@@ -22,20 +22,21 @@ PROJECTIONS = ("query", "key", "value", "output")
 
 @keras.saving.register_keras_serializable(package="dlrt")
 class CachedMultiHeadAttention(keras.layers.MultiHeadAttention):
-    """`keras.layers.MultiHeadAttention` that can keep keys and values.
+    """`keras.layers.MultiHeadAttention` that can cache keys and values.
 
-    A decoder that writes one token after another needs those of earlier tokens again
-    at every step. With a `cache` a call projects the new tokens only:
+    A decoder that generates tokens one by one needs those of earlier tokens at every
+    step. With a `cache` a call projects the new tokens only:
 
     - `attention(x, x, cache=cache, cache_update_index=i)` writes keys and values of the
       tokens `x: (batch, t, d)` at the positions `i, ..., i + t - 1`, lets every token
-      attend to the positions up to its own, and returns `(output, cache)`. Begin with
+      attend to the positions up to its own, and returns `(output, cache)`. Start with
       `empty_cache`.
     - `attention(x, cache=cache)` attends to a whole cache, which `project` has made of
       the encoder's output for instance, and returns `(output, cache)`.
 
     Without `cache` it is the layer of Keras. An `attention_mask: (batch, t, length)`
-    narrows what is attended to; masks that Keras hands along are not used with a cache.
+    restricts what is attended to; masks that Keras propagates are not used with a
+    cache.
 
     Args:
         *args: Arguments of `keras.layers.MultiHeadAttention`.
@@ -104,7 +105,7 @@ class CachedMultiHeadAttention(keras.layers.MultiHeadAttention):
             not return_attention_scores,
             "`return_attention_scores` must be False with a `cache`.",
         )
-        # The layer attends to masks, or not at all; its projections don't know any.
+        # Only the layer handles masks; its projections don't support them.
         for tensor in (query, key, value):
             set_keras_mask(tensor, None)
         if cache_update_index is None:
@@ -132,7 +133,7 @@ class CachedMultiHeadAttention(keras.layers.MultiHeadAttention):
         attention_mask: Tensor | None,
         training: bool | None,
     ) -> Tensor:
-        """What queries `(batch, t, heads, key_dim)` find in a cache."""
+        """The attention output of queries `(batch, t, heads, key_dim)` on a cache."""
         keys, values = cache
         query = _swap_heads(query) * ops.cast(self._inverse_sqrt_key_dim, query.dtype)
         scores = ops.einsum("bhtd,bhsd->bhts", query, keys)
@@ -143,8 +144,8 @@ class CachedMultiHeadAttention(keras.layers.MultiHeadAttention):
     def _update_cache(
         self, cache: Cache, new: Cache, index: Any, attention_mask: Tensor | None
     ) -> tuple[Cache, Tensor]:
-        """The cache with new keys and values, and who may attend to whom."""
-        # JAX wants all of them to have one type.
+        """The cache with new keys and values, and the attention mask."""
+        # JAX requires one dtype for all of them.
         index = ops.cast(index, "int32")
         zero = ops.zeros_like(index)
         start = (zero, zero, index, zero)
@@ -179,9 +180,9 @@ class LowRankMultiHeadAttention(CachedMultiHeadAttention):
     """Multi-head attention whose projections have low rank.
 
     The projections to queries, keys, values and to the output (and to the gate, if
-    there is one) are `LowRankEinsumDense` layers with ranks of their own. All arguments
-    of `keras.layers.MultiHeadAttention` are taken, `kernel_constraint` excepted, and
-    keys and values can be cached, see `CachedMultiHeadAttention`.
+    there is one) are `LowRankEinsumDense` layers, each with its own rank. It takes all
+    arguments of `keras.layers.MultiHeadAttention` except `kernel_constraint`, and can
+    cache keys and values, see `CachedMultiHeadAttention`.
 
     Args:
         num_heads: Number of heads.
@@ -195,8 +196,8 @@ class LowRankMultiHeadAttention(CachedMultiHeadAttention):
         **kwargs: Further arguments of `keras.layers.MultiHeadAttention`.
 
     Raises:
-        ValueError: If an argument is outside of its range; for a rank that a projection
-            can't have when the layer is built.
+        ValueError: If an argument is out of range; when the layer is built, if a
+            projection can't have its rank.
 
     Example:
 
@@ -267,7 +268,7 @@ class LowRankMultiHeadAttention(CachedMultiHeadAttention):
         num_summed: int = 1,
         **kwargs: Any,
     ) -> LowRankEinsumDense:
-        """A built layer from the last axes of an input to new ones."""
+        """A built layer that maps the last axes of an input to new ones."""
         letters = "abcdefghijklmnopqrstuvwxyz"
         num_kept = len(input_shape) - num_summed
         kept, rest = letters[:num_kept], letters[num_kept:]

@@ -35,16 +35,16 @@ class _Cell(keras.layers.Layer, DropoutRNNCell, abc.ABC):
         self.state_size = [layer.units] * self.states
         self.output_size = layer.units
         self.activation = layer.activation
-        # That of the gates, which not all have.
+        # Gate activation; SimpleRNN has none.
         self.recurrent_activation: Callable[[Tensor], Tensor] = getattr(
             layer, "recurrent_activation", layer.activation
         )
         self.projection = projection
-        # That of the input is not left to `keras.layers.RNN`, which has the products
-        # with it in place of it.
+        # Dropout of the input can't be left to `keras.layers.RNN`, which sees the
+        # products instead of the input.
         self.dropout = 0.0
         self.recurrent_dropout = layer.recurrent_dropout
-        # Every gate has a mask of its own.
+        # One mask for each gate.
         self.dropout_mask_count = self.gates
         self.seed_generator = keras.random.SeedGenerator(layer.cell.seed)
 
@@ -109,21 +109,20 @@ RECURRENT = tuple(_CELLS)
 
 @keras.saving.register_keras_serializable(package="dlrt")
 class ProjectedRNN(keras.layers.RNN):
-    """A recurrent layer of Keras whose products with its kernels are layers.
+    """A Keras recurrent layer whose products with its kernels are layers.
 
-    That of the input is applied to the whole sequence at once, before the recurrence,
-    that of the state at every step. With `Dense` layers this is the layer of Keras;
-    others in their places make it a smaller one: `dlrt.compress` does so, and gives
-    both their factors.
+    The product with the input is computed for the whole sequence at once, before the
+    recurrence, the product with the state at every step. With `Dense` layers this
+    equals the Keras layer; `dlrt.compress` makes it smaller by replacing them with
+    layers that hold factors.
 
-    Masks, states, dropout and what is returned are those of `keras.layers.RNN`. There
-    are no kernels for cuDNN's fused loop, which `LSTM` and `GRU` run in on a GPU under
-    TensorFlow.
+    Masks, states, dropout and what is returned are those of `keras.layers.RNN`. It
+    can't use cuDNN's fused loop, which runs `LSTM` and `GRU` on a GPU under TensorFlow.
 
     Args:
         layer: A `SimpleRNN`, an `LSTM` or a `GRU` with `reset_after=True`, which
-            everything but the products is taken from: units, activations, dropout, what
-            is returned. It need not be built, and is not kept.
+            provides everything but the products: units, activations, dropout, what is
+            returned. It need not be built and is not kept.
         input_projection: A layer from `(batch, time, features)` to
             `(batch, time, gates · units)`, of the 1, 4 or 3 gates of these, as the
             layer of Keras has them, with their bias.
@@ -142,8 +141,8 @@ class ProjectedRNN(keras.layers.RNN):
         That of `layer`.
 
     Raises:
-        ValueError: If `layer` is another one; when the layer is built, if a projection
-            does not give as many channels.
+        ValueError: If `layer` is of another kind; when the layer is built, if a
+            projection gives another number of channels.
 
     Example:
 
@@ -191,7 +190,7 @@ class ProjectedRNN(keras.layers.RNN):
 
     @property
     def layer(self) -> Any:
-        """A new layer of Keras like that which this one was made from."""
+        """A new Keras layer like the one from which this was made."""
         return keras.saving.deserialize_keras_object(dict(self._original))
 
     @property
@@ -208,7 +207,7 @@ class ProjectedRNN(keras.layers.RNN):
         return self.cell.units
 
     def build(self, sequences_shape: Shape, initial_state_shape: Any = None) -> None:
-        # Of any length, so that the layer can be used for several.
+        # Of any length, so that the layer can be used for several lengths.
         sequences = (None, None, sequences_shape[-1])
         if not self.input_projection.built:
             self.input_projection.build(sequences)
@@ -235,7 +234,7 @@ class ProjectedRNN(keras.layers.RNN):
     ) -> Any:
         masks = None
         if training and 0 < self.dropout < 1:
-            # One for all gates unless the state has one for each, as in Keras.
+            # One mask for all gates unless the state has one for each, as in Keras.
             count = self.cell.gates if self.cell.recurrent_dropout else 1
             ones = ops.ones_like(sequences[:, :1])
             seed = self.cell.seed_generator
@@ -279,7 +278,7 @@ def project(
     Args:
         projection: The product.
         x: What is multiplied.
-        masks: What `x` is multiplied with before, for all gates or for each of them.
+        masks: Dropout masks for `x`, one for all gates or one for each.
     """
     if masks is None:
         return projection(x)

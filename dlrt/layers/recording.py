@@ -1,8 +1,8 @@
-"""What a pass through a model leaves behind for gradients in other bases.
+"""Records the products of a pass through a model, for gradients in other bases.
 
 With the input `x` of a low-rank product and the gradient `dy` of its output, the
-gradient of the kernel is `G = xᵀ dy`, so that its coefficients `PᵀGQ` in any bases `P`
-and `Q` cost two thin products, where another pass costs six.
+gradient of the kernel is `G = xᵀ dy`, so its coefficients `PᵀGQ` in any bases `P` and
+`Q` cost two thin products, where another pass costs six.
 """
 
 import contextlib
@@ -25,8 +25,8 @@ class Recording:
         inputs: `x: (batch, n)` of each, `(batch,)` integers where rows are looked up,
             `(batch, ..., channels)` of a convolution.
         outputs: `y: (batch, m)` of each, `(batch, ..., m)` of a convolution.
-        complete: Whether these are all the ways in which the loss depends on kernels,
-            and none is within a loop or branch, out of reach of what surrounds it.
+        complete: Whether the loss depends on kernels through these products only, and
+            none is inside a loop or branch, inaccessible from outside.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Recording:
         self._probes = probes
 
     def add(self, layer: Any, x: Tensor, y: Tensor) -> Tensor:
-        """Takes a product, and returns it with its probe added, if there are any."""
+        """Records a product and returns it, with its probe added if there are any."""
         if self._probes is not None:
             y = y + self._probes[len(self.layers)]
         self.complete = self.complete and self._scope() == self._surroundings
@@ -58,9 +58,9 @@ def recording(
     """Within this context low-rank products of this thread are recorded.
 
     Args:
-        scope: Tells where operations are put: in which graph or trace.
+        scope: Returns the graph or trace to which operations are added.
         probes: Zeros to be added to the outputs, so that a function can be
-            differentiated for them.
+            differentiated with respect to them.
     """
     record = Recording(scope, probes)
     token = _CURRENT.set(record)
@@ -71,13 +71,13 @@ def recording(
 
 
 def record_product(layer: Any, x: Tensor, y: Tensor) -> Tensor:
-    """Tells the present recording, if any, of `y = x U S Vᵀ`; returns `y`."""
+    """Adds `y = x U S Vᵀ` to the current recording, if any; returns `y`."""
     record = _CURRENT.get()
     return y if record is None else record.add(layer, x, y)
 
 
 def record_other_use() -> None:
-    """Tells the present recording, if any, that a kernel is used beside products."""
+    """Notes in the current recording, if any, a use of a kernel besides products."""
     record = _CURRENT.get()
     if record is not None:
         record.complete = False

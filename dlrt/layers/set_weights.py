@@ -13,10 +13,10 @@ _SET_WEIGHTS = keras.layers.Layer.set_weights
 
 
 def accept_any_rank(model: Any) -> None:
-    """Has the `set_weights` of a model of Keras take factors of any rank.
+    """Makes `set_weights` of a Keras model accept factors of any rank.
 
-    Keras compares shapes before layers see the weights, and `EarlyStopping` has some of
-    the ranks before the last.
+    Keras compares shapes before layers see the weights, and `EarlyStopping` restores
+    weights whose ranks may differ from the current ones.
     """
     if getattr(type(model), "set_weights", None) is _SET_WEIGHTS:
         vars(model)["set_weights"] = functools.partial(_set_weights, model)
@@ -27,7 +27,7 @@ def _set_weights(model: keras.Model, weights: list[Any]) -> None:
 
 
 def make_room(owner: keras.layers.Layer, weights: list[Any]) -> list[Any]:
-    """Gives low-rank layers the ranks of weights that have other shapes than theirs.
+    """Gives low-rank layers the ranks of weights whose shapes differ from theirs.
 
     Args:
         owner: A low-rank layer, or a model or layer with some.
@@ -49,7 +49,7 @@ def make_room(owner: keras.layers.Layer, weights: list[Any]) -> list[Any]:
         factors = layer.u, layer.s, layer.v
         where = [position[id(factor)] for factor in factors]
         given = [np.asarray(weights[index]) for index in where]
-        # Keras refuses what is no matrix.
+        # Keras reports non-matrices.
         matrices = all(array.ndim == 2 for array in given)
         if matrices and any(
             a.shape != b.shape for a, b in zip(given, factors, strict=True)

@@ -13,11 +13,11 @@ class SingularValues(keras.layers.Layer):
     """Multiplies the channels by a trainable vector `s`, `y = x diag(s)`.
 
     Between a layer with a kernel `U` and one with `Vᵀ`, of orthonormal columns and
-    rows, these are the singular values of `U diag(s) Vᵀ`, but for their signs and
-    order: `dlrt.decompose` makes such rows of layers.
+    rows, these are the singular values of `U diag(s) Vᵀ`, up to signs and order:
+    `dlrt.decompose` makes such sequences of layers.
 
     Args:
-        axis: The axis of the channels, 1 if these come first.
+        axis: The axis of the channels, 1 if they come first.
         initializer: Initializer of `s`.
         regularizer: Regularizer of `s`, `dlrt.regularizers.Hoyer` for one.
         **kwargs: Arguments of `keras.layers.Layer`.

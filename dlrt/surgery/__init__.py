@@ -1,6 +1,6 @@
-"""Models whose layers are exchanged: to low rank, to dense ones, for export.
+"""Copies of models with layers replaced: by low-rank or dense ones, or for export.
 
-A kind of layer of your own takes part by a `Family` that `register_family` is given.
+To include your own kind of layer, pass a `Family` to `register_family`.
 """
 
 from dlrt.surgery.copies import copy_layer as copy_layer

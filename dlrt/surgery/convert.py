@@ -34,18 +34,18 @@ def convert(
     """A copy of a model with layers in low-rank form, by truncated SVD.
 
     `Dense`, `EinsumDense`, `Conv1D`, `Conv2D`, `MultiHeadAttention` and `Embedding`
-    become `LowRankDense` and so on. Exactly one of `rank`, `tolerance` and `ratio` says
-    how much is kept of every kernel, as the matrix that its low-rank layer makes of it;
-    an attention layer has one for each projection.
+    become `LowRankDense` and so on. Exactly one of `rank`, `tolerance` and `ratio` sets
+    how much is kept of every kernel, seen as the matrix of its low-rank layer; an
+    attention layer has one kernel for each projection.
 
-    Layers within layers and models of your own classes are converted as well, if the
-    configuration of these is enough to copy them; they become a
-    `dlrt.surgery.exchanged.Exchanged`. So are the projections of attention whose class
-    is your own, and layers of your own classes that only have another constructor.
-    Others are left alone, and so are layers within other layers of Keras: a warning
-    says which and why, unless `layers` is given. A layer that can't be copied and has
-    nothing to convert within it is copied in memory, which is warned of as well. Those
-    that `dlrt.decompose` has made three of count as one.
+    Layers inside layers and models of your own classes are converted as well, if these
+    can be copied from their configuration; the containers become a
+    `dlrt.surgery.exchanged.Exchanged`. So are the projections of attention layers of
+    your own classes, and layers of your own classes that override only the constructor.
+    Others are left alone, and so are layers inside other Keras layers: a warning says
+    which and why, unless `layers` is given. A layer that can't be copied and contains
+    nothing to convert is copied in memory, with a warning. The three layers that
+    `dlrt.decompose` makes of one count as one.
 
     Args:
         model: A built Keras model; it is not changed.
@@ -58,20 +58,20 @@ def convert(
             or a function of the layer. Defaults to all whose low-rank form has fewer
             parameters, except the model's last `Dense` or `EinsumDense`, embeddings
             (whose rows have little in common, so that truncation costs the most there;
-            name them to have them converted), `EinsumDense` with an equation that is
-            no product with one matrix, and convolutions with groups.
+            name them to convert them), `EinsumDense` with an equation that isn't a
+            product with one matrix, and convolutions with groups.
 
     Returns:
         A new model of the same kind, or an `Exchanged` for a model of your own class,
         not compiled.
 
     Raises:
-        ValueError: If an argument is outside of its range, the model is not built or
-            can't be copied, layers share weights that copies of them would not share,
-            `layers` selects none, or one that has no low-rank form: with a constraint
-            of the kernel, quantised, with such an equation or groups, with entries
-            that are no finite numbers, or within a layer that can't be copied.
-        TypeError: If `model` is no model.
+        ValueError: If an argument is out of range, the model is not built or can't be
+            copied, layers share weights that their copies would not share, `layers`
+            selects none, or one that has no low-rank form: with a constraint of the
+            kernel, quantised, with such an equation or groups, with NaN or infinity in
+            the kernel, or inside a layer that can't be copied.
+        TypeError: If `model` is not a model.
 
     Example:
 
@@ -90,8 +90,8 @@ def convert(
         matrices = family.matrices(layer)
         if not all(np.all(np.isfinite(matrix)) for matrix in matrices):
             raise ValueError(
-                f"Layer {layer.name!r} has a kernel with entries that are no finite "
-                "numbers. Leave the layer out with `layers`."
+                f"Layer {layer.name!r} has a kernel that contains NaN or infinity. "
+                "Leave the layer out with `layers`."
             )
         kept = [amount.truncate(matrix) for matrix in matrices]
         if layers is not None or _size(kept) < sum(map(np.size, matrices)):
@@ -108,12 +108,13 @@ def convert(
 
 
 def to_dense(model: keras.Model) -> keras.Model:
-    """A copy of a model with every low-rank layer made the layer that it stands for.
+    """A copy of a model with every low-rank layer replaced by its dense counterpart.
 
-    These are layers of Keras; a `LowRankMultiHeadAttention` becomes a
+    These are Keras layers; a `LowRankMultiHeadAttention` becomes a
     `CachedMultiHeadAttention`, which is called in the same ways. The three layers that
-    `dlrt.decompose` makes of one become that one, and a `dlrt.layers.ProjectedRNN`
-    whose products are `Dense` layers then the recurrent layer of Keras.
+    `dlrt.decompose` makes of one become that one again, and a
+    `dlrt.layers.ProjectedRNN` whose products are then `Dense` layers becomes the Keras
+    recurrent layer.
 
     Args:
         model: A built Keras model; it is not changed.
@@ -125,14 +126,13 @@ def merge(model: keras.Model) -> keras.Model:
     """A copy of a model in its fastest form for prediction.
 
     Every low-rank layer becomes two layers in a row, with kernels `K = U S` and `Vᵀ`,
-    or one dense layer where that has no more parameters: two `Dense`, two
+    or one dense layer where that has at most as many parameters: two `Dense`, two
     `EinsumDense`, two convolutions, the second of size 1, or an `Embedding` and a
-    `Dense`. A `LowRankMultiHeadAttention` has
-    no such form; it stays what it is, or becomes a `CachedMultiHeadAttention` where
-    that has no more parameters. The three layers that `dlrt.decompose` makes of one,
-    at full rank, become that one. Without attention and `dlrt.layers.ProjectedRNN`, the
-    result has standard Keras layers only; it can be exported, quantised and loaded
-    without dlrt.
+    `Dense`. A `LowRankMultiHeadAttention` has no such form; it stays as it is, or
+    becomes a `CachedMultiHeadAttention` where that has at most as many parameters. The
+    three layers that `dlrt.decompose` makes of one, at full rank, become that one.
+    Without attention and `dlrt.layers.ProjectedRNN`, the result has standard Keras
+    layers only; it can be exported, quantised and loaded without dlrt.
 
     Args:
         model: A built Keras model; it is not changed.
@@ -163,7 +163,7 @@ def _restore(
 
 
 class _Amount(NamedTuple):
-    """How much to keep of a matrix: one of these, the others `None`."""
+    """How much to keep of a matrix: one value, the others `None`."""
 
     rank: int | None
     tolerance: float | None
@@ -193,5 +193,5 @@ class _Amount(NamedTuple):
 
 
 def _size(factors: list[Factors]) -> int:
-    """Number of parameters of two factors in place of each three."""
+    """Number of parameters of two factors in place of three each."""
     return sum(math.prod(f.u.shape) + math.prod(f.v.shape) for f in factors)

@@ -27,7 +27,7 @@ def copy_layer(layer: Layer) -> Replacement:
     """A copy of a layer; factors are copied at their rank."""
     try:
         return Replacement(copy_unbuilt(layer), [], layer)
-    # It may be the code of a user.
+    # It may be user code.
     except Exception as error:
         return Replacement(copy_in_memory(layer, error, {}), [], layer)
 
@@ -66,7 +66,7 @@ def copy_in_memory(layer: Layer, error: Exception, tied: dict[int, Any]) -> Any:
     """
     try:
         new = deep_copy(layer, tied)
-    # A user's layer may hold anything.
+    # A user's layer may hold anything that copying fails for.
     except Exception:
         raise ValueError(
             f"`model` has a layer {explain_no_copy(layer, error)}"
@@ -94,11 +94,11 @@ def build_replacement(replacement: Replacement, like: Layer) -> Layer:
 def make_like(new: Layer, layer: Layer) -> None:
     """Builds a layer of the same configuration, and gives it weights and state.
 
-    That is also what configurations don't have: LoRA, quantisation and types of layers
-    within, and what a layer saves beside its weights.
+    Includes state that configurations omit: LoRA, quantisation and types of layers
+    inside, and what a layer saves besides its weights.
 
     Raises:
-        ValueError: If it has other layers or weights.
+        ValueError: If the new layer has other layers or weights.
     """
     build_like(new, layer)
     for old, copied in _pair_all(layer, new):
@@ -106,7 +106,7 @@ def make_like(new: Layer, layer: Layer) -> None:
 
 
 def build_like(new: Layer, layer: Layer) -> None:
-    """Builds a layer, and those within, as far as another one is."""
+    """Builds a layer, and those inside, as far as another one is built."""
     if layer.built and not new.built and has_build(new):
         if isinstance(new, keras.Model):
             # Its `build_from_config` hides errors.
@@ -135,11 +135,11 @@ def deep_copy(layer: Layer, new: Mapping[int, Layer]) -> Any:
 
     Args:
         layer: The layer, built.
-        new: What takes the place of layers within, by their `id`.
+        new: The replacements of layers inside, by their `id`.
     """
     inside = [part for part in layer._flatten_layers() if id(part) not in new]
     made: dict[int, Any] = {id(part): _make_empty(type(part)) for part in inside}
-    # Modules have no copies; generators of seeds hold one.
+    # Modules can't be copied; seed generators hold one.
     modules = {id(module): module for module in sys.modules.values()}
     memo: dict[int, Any] = {**modules, **new, **made}
     for part in inside:
@@ -166,12 +166,12 @@ def _make_empty(kind: Any) -> Any:
 
 
 def _pair_children(layer: Layer, new: Layer) -> list[tuple[Layer, Layer]]:
-    """The layers directly within a layer and within its copy."""
+    """The layers directly inside a layer and inside its copy."""
     old, copied = (x.layers if is_graph(x) else x._layers for x in (layer, new))
     if [type(x) for x in old] != [type(x) for x in copied]:
         raise ValueError(
             f"Layer {layer.name!r} of type {type(layer).__name__} has a configuration "
-            f"that makes other layers than it has: {[x.name for x in copied]}. "
+            f"that doesn't recreate its layers: {[x.name for x in copied]}. "
             f"Received: {[x.name for x in old]}"
         )
     return list(zip(old, copied, strict=True))
@@ -185,7 +185,7 @@ def _pair_all(layer: Layer, new: Layer) -> Iterator[tuple[Layer, Layer]]:
 
 def _give_state(new: Any, layer: Any) -> None:
     if new.dtype_policy != layer.dtype_policy:
-        # Quantises as well.
+        # This also quantises.
         new.dtype_policy = layer.dtype_policy
     if isinstance(layer, keras.layers.MultiHeadAttention):
         # Keras leaves this out of the configuration: it depends on the machine.

@@ -1,4 +1,4 @@
-"""Layers and what has become of them in a copy of their model."""
+"""Layers and their counterparts in a copy of their model."""
 
 import warnings
 from collections import Counter
@@ -13,7 +13,7 @@ from dlrt.surgery.replacements import Layer
 
 
 def pair_layers(old: Any, new: Any) -> Iterator[tuple[Any, Any]]:
-    """A layer and what has become of it, then those within, the outer ones first."""
+    """A layer and its counterpart, then those inside, outer ones first."""
     yield old, new
     if _wraps(new, old):
         yield from pair_layers(old, new.layer)
@@ -23,7 +23,7 @@ def pair_layers(old: Any, new: Any) -> Iterator[tuple[Any, Any]]:
         places = parts(new)
         for place, part in parts(old).items():
             if place not in places:
-                # Within one of the containers here, which has become an `Exchanged`.
+                # Inside one of these containers, which has become an `Exchanged`.
                 continue
             if is_container(part) and not _wraps(places[place], part):
                 yield part, places[place]
@@ -40,9 +40,9 @@ def _wraps(new: Any, old: Any) -> bool:
 
 
 def freeze_alike(pairs: list[tuple[Any, Any]]) -> None:
-    """Freezes what is frozen, the outer layers first: they freeze those within."""
+    """Freezes copies of frozen layers, outer ones first: they freeze inner ones."""
     for old, new in pairs:
-        # TensorFlow's objects ignore what is set to what it is.
+        # TensorFlow's objects ignore an attribute that is set to its current value.
         new.trainable = not old.trainable
         new.trainable = old.trainable
         if type(new) is type(old):
@@ -52,7 +52,7 @@ def freeze_alike(pairs: list[tuple[Any, Any]]) -> None:
 
 
 def check_ties(pairs: list[tuple[Any, Any]]) -> None:
-    """Refuses copies that don't share weights as the layers do."""
+    """Rejects copies that don't share weights as the layers do."""
     found: dict[int, tuple[Layer, Any]] = {}
     for old, new in pairs:
         if _wraps(new, old):
@@ -71,7 +71,7 @@ def check_ties(pairs: list[tuple[Any, Any]]) -> None:
 
 
 def warn_of_files(model: keras.Model) -> None:
-    """Warns of a layer in a model, and in another model within it."""
+    """Warns of a layer that is in a model and in another model inside it."""
     graphs = {id(x): x for x in model._flatten_layers() if is_graph(x)}.values()
     layers = {id(x): x for graph in graphs for x in graph.layers if x.weights}
     counts = Counter(id(x) for graph in graphs for x in graph.layers)

@@ -1,6 +1,6 @@
-"""Rows of layers with kernels `U`, `s` and `Vᵀ`, in place of one with their product.
+"""Sequences of layers with kernels `U`, `s` and `Vᵀ`, in place of their product.
 
-Such a row is a Sequential of two layers of one type with a `SingularValues` between.
+Such a row is a Sequential of two layers of one type with a `SingularValues` in between.
 """
 
 from typing import Any
@@ -22,7 +22,7 @@ from dlrt.surgery.replacements import (
 )
 
 _CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D)
-# What can be decomposed.
+# The layers that can be decomposed.
 DECOMPOSABLE = (keras.layers.Dense, keras.layers.EinsumDense, *_CONVOLUTIONS)
 
 
@@ -116,7 +116,7 @@ def _regularize(layer: Layer, regularizer: Any) -> Layer:
 
 
 def _channel_axis(layer: Layer) -> int:
-    """The axis of what comes out of a layer that its kernel ends with."""
+    """The axis of the output that belongs to the last axis of the kernel."""
     if isinstance(layer, keras.layers.EinsumDense):
         output = layer.equation.split("->")[1]
         return len(output) - 4 if output.endswith("...") else -1
@@ -124,7 +124,7 @@ def _channel_axis(layer: Layer) -> int:
 
 
 def _is_one_conv(first: Layer, second: Layer) -> bool:
-    """Whether two convolutions are one, with nothing between.
+    """Whether two convolutions equal one, with nothing in between.
 
     Along each axis, one of them has to leave everything where it is.
     """
@@ -155,6 +155,6 @@ def _join_kernels(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def _join_equations(first: str, second: str) -> str:
-    """The equation of two in a row whose kernels meet in one axis."""
+    """The equation of two consecutive products whose kernels share one axis."""
     rows, columns = axes_of(first)[1][:-1], axes_of(second)[1][1:]
     return f"{first.split(',')[0]},{rows}{columns}->{second.split('->')[1]}"

@@ -1,4 +1,4 @@
-"""A layer or model of a user's own with others in the places of layers within it."""
+"""A layer or model of a user's class with layers inside it replaced."""
 
 import functools
 import json
@@ -23,30 +23,30 @@ from dlrt.training.model import Model
 
 @keras.saving.register_keras_serializable(package="dlrt")
 class Exchanged(Model):
-    """Calls a layer some of whose layers have been exchanged for others.
+    """Calls a layer some of whose layers have been replaced.
 
-    The class of a layer makes the layers within it anew when a file is loaded, and does
-    not know what has taken their places. This model does: its configuration has that
-    of the layer as it was, and that of every new layer. It is what `dlrt.convert`,
-    `dlrt.compress` and their kin put in place of a layer or model whose class a user
-    has written, if they replace layers within it.
+    When a file is loaded, the class of a layer recreates the layers inside it and does
+    not know their replacements. This model does: its configuration contains that of the
+    original layer and those of all new layers. `dlrt.convert`, `dlrt.compress` and
+    similar functions put it in place of a layer or model of a user's class if they
+    replace layers inside it.
 
-    It is called, trained and saved like the layer, with the same arguments. Attributes
-    of the layer are those of `layer`; a training step that its class has written is not
-    used.
+    It is called, trained and saved like the layer, with the same arguments. The
+    attributes of the layer are found on `layer`; a custom training step of its class is
+    not used.
 
     Args:
-        layer: A built layer or model with a configuration. It is taken over: its layers
-            are exchanged.
-        replacements: The new layers, built, by where they go: names of attributes, and
-            indices or keys in these, `"blocks/0/hidden"`.
+        layer: A built layer or model with a configuration. It is modified in place: its
+            layers are replaced.
+        replacements: The new layers, built, by path: names of attributes, and indices
+            or keys in these, `"blocks/0/hidden"`.
         **kwargs: Arguments of `dlrt.Model`.
 
     Attributes:
         layer: The layer.
 
     Raises:
-        ValueError: If there is no layer in one of the places.
+        ValueError: If there is no layer at one of the paths.
     """
 
     def __init__(
@@ -56,10 +56,10 @@ class Exchanged(Model):
         def call(*args: Any, **kwargs: Any) -> Any:
             return layer(*args, **kwargs)
 
-        # Keras looks at the signature when the layer is made.
+        # Keras inspects the signature when the layer is made.
         self.call = call
         super().__init__(**{"dtype": layer.dtype_policy, **kwargs})
-        # The layer converts and checks what it is called with, as it is used to.
+        # The layer converts and checks its own arguments.
         self._convert_input_args = False
         self._allow_non_tensor_positional_args = True
         self._register_call_context_args(*layer._call_context_args)
@@ -70,7 +70,7 @@ class Exchanged(Model):
                 f"`replacements` must be for places of layers within {layer.name!r}: "
                 f"{list(found)}. Received also: {missing}"
             )
-        # As text, which nobody who makes a layer of it can change.
+        # As JSON, so that deserializing can't alter it.
         self._original = json.dumps(keras.saving.serialize_keras_object(layer))
         self._places = tuple(replacements)
         self._build_configs = {
@@ -81,7 +81,7 @@ class Exchanged(Model):
         exchange(layer, {id(found[at]): new for at, new in replacements.items()})
         self.layer = layer
         self.supports_masking = layer.supports_masking
-        # Whoever exports the model asks for its shapes.
+        # Needed for export.
         self._build_shapes_dict = build_shapes(layer)
         self.built = True
 
@@ -118,7 +118,7 @@ class Exchanged(Model):
         layer = make(config.pop("layer"))
         found = parts(layer)
         for at, build_config in config.pop("build_configs", {}).items():
-            # Later they would build what is put in the places within them once more.
+            # Later they would build the replacements inside them once more.
             if not found[at].built:
                 found[at].build_from_config(build_config)
         new = {at: make(it) for at, it in config.pop("replacements").items()}
@@ -126,7 +126,7 @@ class Exchanged(Model):
 
 
 def copy_exchanged(layer: Layer, new: dict[str, Layer]) -> Exchanged:
-    """A copy of a container with others in the places of layers within it."""
+    """A copy of a container with layers inside it replaced."""
     try:
         copy = copy_built(layer)
     # It is the code of a user.
@@ -141,17 +141,17 @@ def copy_exchanged(layer: Layer, new: dict[str, Layer]) -> Exchanged:
     if could_be_called and reason is not None:
         raise ValueError(
             f"`model` has layers within {layer.name!r} of type {type(layer).__name__} "
-            "that can't be replaced: it does more with them than to call them. Leave "
+            "that can't be replaced: it does more with them than call them. Leave "
             f"them out with `layers`. {type(reason).__name__}: {reason}"
         ) from reason
     return exchanged
 
 
 def _find_call(layer: Layer) -> tuple[Any, Any]:
-    """What a container is called with, as far as is known, without values."""
+    """The arguments of a container, as far as known, as specifications."""
 
     def spec(x: Any) -> Any:
-        # Keras takes the outputs of some operations for sparse that are not.
+        # Keras takes the outputs of some operations for sparse although they are not.
         symbolic = isinstance(x, keras.KerasTensor)
         return keras.KerasTensor(x.shape, x.dtype) if symbolic else x
 
@@ -168,7 +168,7 @@ def _find_call(layer: Layer) -> tuple[Any, Any]:
 
 
 def _find_call_error(layer: Layer, args: Any, kwargs: Any) -> Exception | None:
-    """What calling a layer raises, as far as can be told without values."""
+    """The error that calling a layer raises, as far as can be told without values."""
     try:
         compute_output_spec(layer, *args, **kwargs)
     # It is the code of a user.

@@ -1,4 +1,4 @@
-"""Models as files that other runtimes predict with."""
+"""Exports models to files for other runtimes."""
 
 import contextlib
 import errno
@@ -24,10 +24,10 @@ def export(
 ) -> None:
     """Writes a model for prediction with another runtime.
 
-    Low-rank layers are merged first, see `dlrt.merge`; other models than Sequential and
+    Low-rank layers are merged first, see `dlrt.merge`; models other than Sequential and
     functional ones are written as they are, low-rank layers included. Predictions are
-    those of the model with `training=False`, for any size of the batch. The file needs
-    neither dlrt nor Keras.
+    those of the model with `training=False`, for any batch size. The file needs neither
+    dlrt nor Keras.
 
     | format | runtime | written as | backends |
     |---|---|---|---|
@@ -35,27 +35,27 @@ def export(
     | `"onnx"` | ONNX Runtime | a file | TensorFlow |
     | `"litert"` | LiteRT (TensorFlow Lite) | a file, `*.tflite` | TensorFlow |
 
-    A model that another backend has trained and saved can be loaded for export with
-    TensorFlow's. `"onnx"` needs the extra `export`, which has the runtimes as well.
+    A model trained and saved with another backend can be loaded with the TensorFlow
+    backend for export. `"onnx"` needs the extra `export`, which includes the runtimes.
 
-    What the format or its runtime has no operation for is refused: for LiteRT layers of
-    half precision, recurrent layers that are not unrolled, and attention with a causal
-    mask over sequences of unknown length; for ONNX layers of bfloat16.
+    Models that need an operation that the format or its runtime lacks are rejected: for
+    LiteRT layers of half precision, recurrent layers that are not unrolled, and
+    attention with a causal mask over sequences of unknown length; for ONNX layers of
+    bfloat16.
 
     Args:
         model: A built Keras model; it is not changed. One that is neither Sequential
             nor functional must have been called.
-        path: Where to write. Nothing may be there yet, but the folder that it is in.
+        path: Where to write. It must not exist yet; the folder that contains it must.
         format: `"tf_saved_model"`, `"onnx"` or `"litert"`.
 
     Raises:
-        ValueError: If `format` is another one or not for this backend, `path` has
-            another suffix than LiteRT's, the model is not built, or has what the format
-            can't express.
+        ValueError: If `format` is another one or not for this backend, `path` lacks the
+            suffix of LiteRT, or the model is not built or can't be expressed in the
+            format.
         FileExistsError: If there is something at `path`.
         ImportError: If a package of the extra `export` is missing.
-        OSError: If `path` can't be written. Nothing is left behind then, nor by the
-            other errors.
+        OSError: If `path` can't be written. No error leaves anything behind.
 
     Example:
 
@@ -95,8 +95,7 @@ def export(
             write(model, temporary)
         except OSError:
             raise
-        # What a converter raises depends on where it gives up: errors of TensorFlow,
-        # of its compiler, of tf2onnx and of ONNX.
+        # A converter may raise errors of TensorFlow, its compiler, tf2onnx or ONNX.
         except Exception as error:
             raise ValueError(
                 f"`model` can't be exported to {format!r}: {_explain(error)}. "
@@ -111,7 +110,7 @@ def _write_saved_model(model: keras.Model, path: Path) -> None:
 def _write_litert(model: keras.Model, path: Path) -> None:
     import tensorflow as tf
 
-    # Keras allows operations of TensorFlow as well, which the runtime does not have.
+    # Keras also allows TensorFlow operations, which the runtime lacks.
     own = {"supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS]}
     _keras_export(model, path, "litert", target_spec=own)
 
@@ -142,9 +141,9 @@ def _keras_export(model: keras.Model, path: Path, format: str, **kwargs: Any) ->
 
 
 def _signature(model: keras.Model) -> list[Any] | None:
-    """The inputs of a model with any size of the batch; `None` for Keras to find out.
+    """The inputs of a model for any batch size; `None` if Keras must infer them.
 
-    Keras finds out only for models that have been called.
+    Keras infers them only for models that have been called.
     """
     if isinstance(model, keras.Sequential):
         inputs = model.inputs
@@ -164,8 +163,8 @@ def _signature(model: keras.Model) -> list[Any] | None:
 def _trace_plain_convolutions() -> Iterator[None]:
     """Within this context Keras traces convolutions as operations of TensorFlow.
 
-    It compiles those with groups, since TensorFlow's kernels for the CPU don't know
-    them, and what is compiled can't be converted. Nothing is computed here.
+    Keras compiles grouped convolutions, since TensorFlow's CPU kernels don't support
+    groups, and compiled code can't be converted. Nothing is computed here.
     """
     import tensorflow as tf
 
@@ -179,7 +178,7 @@ def _trace_plain_convolutions() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _silence_logger(name: str) -> Iterator[None]:
-    """Within this context a logger is silent, of attempts that come to nothing."""
+    """Within this context a logger is muted, to hide messages of failed attempts."""
     logger = logging.getLogger(name)
     level = logger.level
     logger.setLevel(logging.CRITICAL)
@@ -191,15 +190,13 @@ def _silence_logger(name: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _write_aside(path: Path) -> Iterator[Path]:
-    """A path to write to, which becomes another one if all goes well.
+    """A temporary path to write to, renamed to `path` on success.
 
     Raises:
-        OSError: If that can't be; the error names `path`.
+        OSError: If `path` can't be written; the error names it.
     """
     if path.exists() or path.is_symlink():
-        raise FileExistsError(
-            errno.EEXIST, "`path` must be one where nothing is yet", str(path)
-        )
+        raise FileExistsError(errno.EEXIST, "`path` must not exist yet", str(path))
     try:
         folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     except OSError as error:
@@ -223,7 +220,7 @@ def _require(*packages: str) -> None:
 
 
 def _explain(error: Exception) -> str:
-    """What a converter says, without the listing of the whole program."""
+    """The message of a converter, without the listing of the whole program."""
     text = str(error).strip()
     missing = re.search(r"(?:TF Select|Custom) ops: (.*)", text)
     if missing is not None:

@@ -32,17 +32,17 @@ Replace = Callable[[Layer], Replacement | None]
 def rebuild(model: keras.Model, replace: Replace) -> keras.Model:
     """A copy of a model with layers replaced, not compiled.
 
-    Layers that are used in several places, nested models included, stay shared, and so
-    do those that layers of users' classes hold as well. Where layers within a layer or
-    model of a user's class are replaced, it becomes an `Exchanged`. A layer without a
-    configuration to copy it by is copied in memory, with a warning, but not if layers
-    within it are replaced.
+    Layers that are used in several places, nested models included, stay shared, as do
+    those that layers of users' classes also hold. If layers inside a layer or model of
+    a user's class are replaced, it becomes an `Exchanged`. A layer that can't be copied
+    from its configuration is copied in memory, with a warning, unless layers inside it
+    are replaced.
 
     Args:
         model: A built model; it is not changed.
-        replace: Says what takes the place of a layer, or of a Sequential or functional
-            model within the model; `None` for a copy, and to be asked for the layers in
-            such a model, or in a `ProjectedRNN`.
+        replace: Returns the replacement of a layer, or of a Sequential or functional
+            model inside the model. `None` means a copy; for such a model or a
+            `ProjectedRNN`, `replace` is then called for the layers in it.
 
     Raises:
         ValueError: If a layer or model can't be copied, or layers share weights that
@@ -52,14 +52,14 @@ def rebuild(model: keras.Model, replace: Replace) -> keras.Model:
 
 
 class _Rebuilding:
-    """A copy of a model in the making."""
+    """A copy of a model under construction."""
 
     def __init__(self, model: keras.Model, replace: Replace) -> None:
         self._model = model
         self._replace = replace
         self._shared = _find_shared(model)
         self._replacements: dict[int, Replacement | None] = {}
-        # Layers, and models within the model, with what has become of them, by `id`.
+        # Layers, and models inside the model, with their counterparts, by `id`.
         self._new: dict[int, tuple[Any, Any]] = {}
         self._made: list[tuple[Replacement, Layer]] = []
         self._in_place_of_models: set[int] = set()
@@ -72,7 +72,7 @@ class _Rebuilding:
                 new.build(model.input_shape)
         else:
             new = self._rebuild_container(model)
-        # Keras clones the compilation as well; its optimizer is not for these layers.
+        # Keras also clones the compilation, whose optimizer is not for these layers.
         for part in new._flatten_layers():
             if isinstance(part, keras.Model):
                 part.compiled = False
@@ -101,12 +101,12 @@ class _Rebuilding:
         )
 
     def _call(self, layer: Any, *args: Any, **kwargs: Any) -> Any:
-        # Keras hands masks to models; layers don't take these, and find them.
+        # Keras passes masks to models; layers don't take them, and find them.
         masks = id(layer) not in self._in_place_of_models
         return layer(*args, **(kwargs if masks else {}))
 
     def _rebuild_layer(self, layer: Any) -> Any:
-        """What becomes of a layer, a model or an operation, each made once."""
+        """The counterpart of a layer, a model or an operation, each made once."""
         if id(layer) not in self._new:
             self._new[id(layer)] = layer, self._make(layer)
         return self._new[id(layer)][1]
@@ -136,7 +136,7 @@ class _Rebuilding:
         return self._replacements[id(layer)]
 
     def _rebuild_container(self, layer: Layer) -> Any:
-        """A built copy of a user's layer with others in the places of those within."""
+        """A built copy of a user's layer with layers inside it replaced."""
         found = parts(layer)
         changes: dict[str, Layer] = {}
         ties: dict[str, Layer] = {}
@@ -175,7 +175,7 @@ class _Rebuilding:
         return new
 
     def _rebuild_changed(self, part: Layer) -> Any:
-        """What takes the place of a layer within another, built; `None` for nothing."""
+        """The replacement of a layer inside another, built; `None` for none."""
         if is_container(part) or not part.built:
             return None
         replacement = self._find_replacement(part)
@@ -193,7 +193,7 @@ class _Rebuilding:
         return None
 
     def _rebuild_products(self, layer: ProjectedRNN) -> Replacement | None:
-        """A recurrent layer with others in place of its products; `None` for none."""
+        """A recurrent layer with its products replaced; `None` if none is."""
         changed = [self._rebuild_changed(product) for product in layer.projections]
         if all(new is None for new in changed):
             return None
@@ -204,7 +204,7 @@ class _Rebuilding:
         new = ProjectedRNN(
             layer.layer, *products, name=layer.name, trainable=layer.trainable
         )
-        # That with the state is the cell's, and comes first.
+        # The product with the state belongs to the cell and comes first.
         return Replacement(new, products[1].get_weights() + products[0].get_weights())
 
 

@@ -1,4 +1,4 @@
-"""Recurrent layers of Keras with layers in place of their kernels, and back."""
+"""Replaces the kernels of Keras recurrent layers by layers, and back."""
 
 from collections.abc import Callable, Iterable
 
@@ -17,8 +17,8 @@ from dlrt.surgery.selection import (
     out_of_reach,
 )
 
-# The kernels as arguments of recurrent layers call them, and what the names of the
-# layers in their places end with.
+# The kernels, as arguments of recurrent layers name them, and the endings of the names
+# of the layers that replace them.
 _KERNELS = ("kernel", "recurrent")
 _NAMES = ("_kernel", "_recurrent_kernel")
 
@@ -26,17 +26,17 @@ _NAMES = ("_kernel", "_recurrent_kernel")
 def project_recurrent(
     model: keras.Model, layers: LayerFilter
 ) -> tuple[keras.Model, LayerFilter]:
-    """A copy of a model with `ProjectedRNN` layers in place of those of Keras.
+    """A copy of a model with `ProjectedRNN` in place of Keras recurrent layers.
 
     Their products are `Dense` layers, `<name>_kernel` and `<name>_recurrent_kernel`.
 
     Args:
         model: The model.
-        layers: Which layers are to be replaced, all if `None`. A name or expression is
-            for the layer or for one of the two.
+        layers: Which layers to replace, all if `None`. A name or expression selects the
+            layer or one of its two products.
 
     Returns:
-        The copy, or the model itself if it has no such layers, and what selects the
+        The copy, or the model itself if it has no such layers, and the selection of the
         same layers in the copy.
 
     Raises:
@@ -69,7 +69,7 @@ def project_recurrent(
 
 
 def restore_recurrent(model: keras.Model) -> keras.Model:
-    """The model with layers of Keras where both products are `Dense` layers.
+    """The model with Keras recurrent layers where both products are `Dense` layers.
 
     It is the model itself if there are none.
     """
@@ -81,7 +81,7 @@ def restore_recurrent(model: keras.Model) -> keras.Model:
 
 
 def types_of_products(model: keras.Model) -> dict[int, str]:
-    """The types of the recurrent layers whose products layers are, by their `id`."""
+    """The types of the recurrent layers that own products, by the `id` of these."""
     return {
         id(product): type(layer.layer).__name__
         for layer in model._flatten_layers()
@@ -121,7 +121,7 @@ def _to_projected(layer: Layer) -> Replacement:
             )
         )
         weights.append([np.asarray(kernel), *([] if bias is None else [bias])])
-    # The product with the state is the cell's, and comes first.
+    # The product with the state belongs to the cell and comes first.
     return Replacement(ProjectedRNN(layer, *projections), weights[1] + weights[0])
 
 

@@ -1,4 +1,4 @@
-"""What takes the place of a layer: the layers, their configurations and weights."""
+"""Replacements of a layer: the layers, their configurations and weights."""
 
 from typing import Any, NamedTuple, TypeAlias
 
@@ -7,8 +7,8 @@ import numpy as np
 
 Layer: TypeAlias = keras.layers.Layer
 
-# What low-rank layers don't take of a Keras layer's configuration, and the other way
-# round.
+# Entries of a Keras layer's configuration that low-rank layers don't take, and vice
+# versa.
 KERAS_ONLY = (
     "kernel_constraint",
     "embeddings_constraint",
@@ -18,7 +18,7 @@ KERAS_ONLY = (
     "gptq_unpacked_column_size",
 )
 LOW_RANK_ONLY = ("rank", "tolerance", "max_rank")
-# What a subclass may have anew and still compute the same.
+# What a subclass may override without changing the result.
 _SAME = {
     "__init__",
     "get_config",
@@ -33,8 +33,8 @@ class Replacement(NamedTuple):
 
     Attributes:
         layer: The new layer, not built.
-        weights: What `layer.set_weights` is to be given when it is.
-        original: For a copy, the layer that it gets weights and state from instead.
+        weights: The weights to set once the layer is built.
+        original: For a copy, the layer whose weights and state it gets instead.
     """
 
     layer: Layer
@@ -45,8 +45,8 @@ class Replacement(NamedTuple):
 def plain_type(layer: Layer) -> type[Layer]:
     """The type of Keras or dlrt that computes what a layer does.
 
-    For a subclass that overrides more than the constructor and the configuration, this
-    is its own type.
+    For a subclass that overrides more than constructor and configuration, this is its
+    own type.
     """
     kind = type(layer)
     for index, base in enumerate(kind.__mro__):
@@ -70,14 +70,14 @@ def chain_layers(
         kernels: Their kernels.
     """
     row = keras.Sequential(layers, name=layer.name)
-    # Or Keras would warn of masks that get lost, which these do not.
+    # Otherwise Keras would warn of lost masks, but these are kept.
     row.supports_masking = layer.supports_masking
     return Replacement(row, [*kernels, *bias_of(layer)])
 
 
 def config_of(layer: Layer, without: tuple[str, ...], **changes: Any) -> dict[str, Any]:
-    """The configuration of a layer without some arguments, and with others changed."""
-    # That of a user's class may have more than Keras takes.
+    """The configuration of a layer, with some arguments left out or changed."""
+    # The configuration of a user's class may have more than Keras takes.
     config = plain_type(layer).get_config(layer)
     return {**{k: v for k, v in config.items() if k not in without}, **changes}
 

@@ -1,4 +1,4 @@
-"""Which layers of a model are to be replaced."""
+"""Selects the layers of a model to be replaced."""
 
 import contextlib
 import re
@@ -26,8 +26,8 @@ LayerFilter = str | Iterable[str] | Callable[[Layer], bool] | None
 def select(model: keras.Model, layers: LayerFilter) -> list[Candidate]:
     """The layers to convert.
 
-    The products of a `ProjectedRNN` go by its name as well, and so do the projections
-    of attention of a user's class.
+    The products of a `ProjectedRNN` are also selected by its name, and so are the
+    projections of attention layers of a user's class.
 
     Raises:
         ValueError: If one of them has no low-rank form.
@@ -62,7 +62,7 @@ def select(model: keras.Model, layers: LayerFilter) -> list[Candidate]:
 
 
 def matches(layers: LayerFilter, layer: Layer, names: Iterable[str]) -> bool:
-    """Whether `layers` selects a layer that goes by some names; `None` selects all."""
+    """Whether `layers` selects a layer with these names; `None` selects all."""
     if layers is None or callable(layers):
         return layers is None or layers(layer)
     if isinstance(layers, str):
@@ -96,7 +96,7 @@ def _select_by_default(found: list[Candidate]) -> list[Candidate]:
 def names_of_owners(
     model: keras.Model, kinds: type[Layer] | tuple[type[Layer], ...]
 ) -> dict[int, list[str]]:
-    """The names of layers of some types that layers are within, by their `id`."""
+    """The names of containers of some types, by the `id` of the layers inside."""
     found: dict[int, list[str]] = {}
     for layer in model._flatten_layers():
         if isinstance(layer, kinds):
@@ -113,7 +113,7 @@ def find_candidates(model: keras.Model) -> list[Candidate]:
 
 
 def describe_choices(model: keras.Model) -> str:
-    """What can be converted, for a message, and what can't."""
+    """Text on which layers can be converted, and which can't."""
     far = out_of_reach(model)
     names = [layer.name for layer, _ in find_candidates(model) if id(layer) not in far]
     kinds = ", ".join(f.keras_types[0].__name__ for f in FAMILIES)
@@ -122,7 +122,7 @@ def describe_choices(model: keras.Model) -> str:
 
 
 def find_left_alone(model: keras.Model) -> list[str]:
-    """Sentences on layers that one would take for convertible, and are not."""
+    """Sentences on layers that seem convertible but are not."""
     far = out_of_reach(model)
     found: dict[str, list[str]] = {}
     for layer in layers_in(model):
@@ -144,7 +144,7 @@ def find_left_alone(model: keras.Model) -> list[str]:
 
 
 def layers_in(model: Layer) -> Iterator[Layer]:
-    """The layers that `rebuild` can replace, in order, each as often as it is found.
+    """The layers that `rebuild` can replace, in order, each as often as it occurs.
 
     Layers and models of users' classes with weights of their own are among them, but
     can't be replaced.
@@ -156,19 +156,19 @@ def layers_in(model: Layer) -> Iterator[Layer]:
             for product in layer.projections:
                 yield from layers_in(product) if is_graph(product) else [product]
         elif not is_container(layer):
-            # One that is never called has no weights.
+            # A layer that is never called has no weights.
             if layer.built:
                 yield layer
         else:
             if own_variables(layer):
                 yield layer
             if is_graph(model):
-                # Those within other containers are parts of the outermost.
+                # Layers inside other containers belong to the outermost.
                 yield from layers_in(layer)
 
 
 def out_of_reach(model: Layer) -> dict[int, str]:
-    """Why layers within one that can't be copied can't be replaced, by their `id`."""
+    """Why layers inside one that can't be copied can't be replaced, by their `id`."""
     found = {}
     for layer in model.layers if is_graph(model) else ():
         if is_graph(layer):
@@ -184,10 +184,10 @@ def out_of_reach(model: Layer) -> dict[int, str]:
 
 
 def check_built(model: keras.Model) -> None:
-    """Refuses what is no built model.
+    """Raises an error unless `model` is a built model.
 
     Raises:
-        TypeError: If it is no model.
+        TypeError: If it is not a model.
         ValueError: If it is not built.
     """
     if not isinstance(model, keras.layers.Layer):

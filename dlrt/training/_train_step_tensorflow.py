@@ -87,8 +87,8 @@ def _differentiate(
     by_id = dict(zip(map(id, sources), found, strict=False))
     output_gradients = found[len(sources) :]
     products = None
-    # Layers that are computed once more on the way back have none, and outputs that
-    # nothing depends on, for which a second pass would not be needed.
+    # Rematerialised layers have no such gradient. Nor have outputs on which nothing
+    # depends, although these need no second pass.
     if outputs and all(g is not None for g in output_gradients):
         products = list(
             zip(record.layers, record.inputs, output_gradients, strict=True)

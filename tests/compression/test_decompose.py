@@ -585,7 +585,7 @@ def test_models_that_can_not_be_decomposed():
     model = images()
     kernel = model.get_layer("same").kernel
     kernel.assign(np.full(kernel.shape, np.nan))
-    with pytest.raises(ValueError, match="no finite numbers.*same/kernel"):
+    with pytest.raises(ValueError, match="NaN or infinity.*same/kernel"):
         dlrt.decompose(model)
     x = keras.Input((6, 6, 4))
     grouped = keras.Model(x, keras.layers.Conv2D(4, 3, groups=2, name="grouped")(x))
@@ -614,5 +614,5 @@ def test_training_that_diverged_is_refused():
         weight = rows(model)[0].weights[0]
         weight.assign(np.full(weight.shape, np.nan))
 
-    with pytest.raises(ValueError, match="no finite numbers.*same_k/kernel"):
+    with pytest.raises(ValueError, match="NaN or infinity.*same_k/kernel"):
         dlrt.compress(images(), "hoyer", {"ratio": 2}, train=train)

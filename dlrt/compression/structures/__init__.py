@@ -1,4 +1,4 @@
-"""What kernels are decomposed into, one module a structure.
+"""What kernels are decomposed into, one module for each structure.
 
 | name | a convolution becomes |
 |---|---|

@@ -8,19 +8,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-# A decomposition is degenerate if its components have more than so many times the
-# squared norm of the tensor: they are large and cancel.
+# A decomposition is degenerate if the squared norms of its components exceed this many
+# times that of the tensor: they are large and cancel.
 MOST_DEGENERACY = 5.0
-# Sweeps of alternating least squares at most, and the decrease of the relative error in
-# one that is not worth another.
+# The largest number of sweeps of alternating least squares, and the decrease of the
+# relative error below which they stop.
 SWEEPS = 30
 _TOLERANCE = 1e-5
-# What a degenerate decomposition is repeated with, one after the other. In the
-# normalised Gram matrices, so relative to the weight of the error.
+# Penalties with which a degenerate decomposition is repeated, in turn. They are added
+# to normalised Gram matrices, so are relative to the weight of the error.
 _RIDGES = (1e-3, 1e-2, 1e-1)
-# Relative size of what is added to starts: some are saddle points.
+# Relative size of the noise added to starts: some are saddle points.
 _NOISE = 1e-2
-# So that components of size 0 have no singular system.
+# Keeps the system regular for components of size 0.
 _LEAST_RIDGE = 1e-10
 
 
@@ -30,8 +30,8 @@ class Canonical(NamedTuple):
     Attributes:
         factors: `(n, R)` for each axis.
         error: Relative error in the Frobenius norm.
-        degeneracy: `Σ_r ‖a_r ⊗ b_r ⊗ ...‖²` by the squared norm of the tensor: 1 for
-            orthogonal terms of all of it, the larger the more they cancel.
+        degeneracy: `Σ_r ‖a_r ⊗ b_r ⊗ ...‖²` divided by the squared norm of the tensor:
+            1 for an exact sum of orthogonal terms, the larger the more they cancel.
     """
 
     factors: list[np.ndarray]
@@ -82,9 +82,9 @@ def decompose_canonically(
 ) -> Canonical:
     """A CP decomposition of a kernel, by alternating least squares of tensorly.
 
-    It starts near the largest orthogonal terms. Where it degenerates, that is comes
-    near a tensor of higher rank with components that grow and cancel, it is repeated
-    with a penalty on the squared norms of the components, which Phan et al., 2020,
+    It starts near the largest orthogonal terms. If it degenerates, that is, approaches
+    a tensor of higher rank with components that grow and cancel, it is repeated with a
+    penalty on the squared norms of the components, which Phan et al., 2020,
     arXiv:2008.05441, minimise. The error is never above that of these terms.
 
     Args:
@@ -106,7 +106,7 @@ def decompose_canonically(
         try:
             fitted = _balance(unit, _least_squares(unit, start, ridge, sweeps))
         except np.linalg.LinAlgError:
-            # Components have become the same.
+            # Components have become equal.
             continue
         if fitted.degeneracy <= MOST_DEGENERACY:
             best = min(best, fitted, key=lambda found: found.error)
@@ -125,7 +125,7 @@ def compose(factors: list[np.ndarray]) -> np.ndarray:
 
 
 def _disturb(factors: list[np.ndarray]) -> list[np.ndarray]:
-    """Factors and some noise, always the same."""
+    """Factors with some noise, always the same."""
     rng = np.random.default_rng(0)
     return [
         factor
@@ -158,7 +158,7 @@ def _least_squares(
         tensorly.tenalg.backend_context(_algebra(), local_threadsafe=True),
         warnings.catch_warnings(),
     ):
-        # It advises against a start for factors that it normalises.
+        # Tensorly advises against an initial guess for factors that it normalises.
         warnings.simplefilter("ignore")
         weights, factors = decomposition.parafac(
             tensor,
@@ -185,7 +185,7 @@ def _import(name: str) -> Any:
 
 @functools.cache
 def _algebra() -> Any:
-    """Tensorly's algebra, but for the product that takes nearly all of the time."""
+    """Tensorly's algebra, except for the product that takes nearly all of the time."""
     core = _import("tensorly.tenalg.core_tenalg").CoreTenalgBackend
     algebra = types.new_class("Algebra", (core,), {"backend_name": "dlrt"})()
     algebra.register_method("unfolding_dot_khatri_rao", _unfolding_dot_khatri_rao)

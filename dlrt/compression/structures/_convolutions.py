@@ -1,4 +1,4 @@
-"""What structures ask of convolutions."""
+"""Properties of convolutions that structures need."""
 
 from typing import Any
 

@@ -1,8 +1,8 @@
 """Singular values and best approximations, from Gram matrices.
 
 The eigenvalues of the smaller of `WᵀW` and `WWᵀ` in float64 give singular values to
-1e-8 of the largest, which is less than kernels are rounded by. Of large kernels they
-take a fraction of the time of a singular value decomposition.
+within 1e-8 of the largest, below the rounding errors of kernels. For large kernels they
+take a fraction of the time of an SVD.
 """
 
 import numpy as np
@@ -15,7 +15,7 @@ def singular_values(matrix: np.ndarray) -> np.ndarray:
 
 
 def best_factors(matrix: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray]:
-    """The best approximation of a rank: `(n, r)` and `(r, m)`, one with basis vectors.
+    """The best approximation of a rank: `(n, r)` and `(r, m)`, one of them a basis.
 
     Args:
         matrix: `(n, m)`.
@@ -32,7 +32,7 @@ def best_factors(matrix: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray]
 
 
 def balanced_factors(matrix: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray]:
-    """The same, with columns and rows of equal norms, so that both train alike."""
+    """As above, with columns and rows of equal norms, so that both train alike."""
     left, right = best_factors(matrix, rank)
     norms = np.linalg.norm(left, axis=0), np.linalg.norm(right, axis=1)
     # One of the two has unit vectors; of a zero, the other stays one.
@@ -42,7 +42,7 @@ def balanced_factors(matrix: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndar
 
 
 def tail_norms(squares: np.ndarray) -> np.ndarray:
-    """What is left out by taking the first `r` terms: `(Σ_{j ≥ r} squares_j)^½`.
+    """The norm of all but the first `r` terms: `(Σ_{j ≥ r} squares_j)^½`.
 
     Args:
         squares: Squared norms of `n` orthogonal terms.

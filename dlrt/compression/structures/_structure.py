@@ -1,4 +1,4 @@
-"""What every structure offers: choices, and layers that run them."""
+"""The interface of structures: choices, and layers that run them."""
 
 import abc
 from collections.abc import Sequence
@@ -18,13 +18,13 @@ class Choice(NamedTuple):
 
     Attributes:
         ranks: Ranks of the decomposition.
-        parameters: Number of parameters that take the place of the kernel.
-        flops: Flops of the products with them.
+        parameters: Number of parameters that replace the kernel.
+        flops: Flops of their products.
         error: Relative error of the kernel in the Frobenius norm.
         bound: Bound on its relative error in the spectral norm, as a matrix.
         groups: Number of groups of input channels, each with its own decomposition.
         degeneracy: Squared norms of the components of a CP decomposition, divided by
-            that of the kernel; `None` for others, and until it is known.
+            that of the kernel; `None` for others and while unknown.
     """
 
     ranks: tuple[int, ...]
@@ -55,11 +55,11 @@ class Structure(abc.ABC):
 
     Args:
         layer: A built layer of Keras with one kernel, which `supports` accepts.
-        shapes: Shapes of its inputs with the batch axis, one for each time that it is
+        shapes: Shapes of its inputs with the batch axis, one for each time it is
             applied; unknown axes count as 1.
 
     Attributes:
-        name: What `dlrt.compress` calls it.
+        name: Its name in `dlrt.compress`.
         any_size: Whether the new layers take inputs of several shapes where the layer
             does. A `keras.Sequential` in its place does not.
     """
@@ -78,11 +78,11 @@ class Structure(abc.ABC):
 
     @abc.abstractmethod
     def list_choices(self) -> list[Choice]:
-        """The choices, in any order; the layer as it is need not be one of them."""
+        """The choices, in any order; the unchanged layer need not be among them."""
 
     @abc.abstractmethod
     def build_replacement(self, choice: Choice) -> Replacement:
-        """New layers of Keras, as one, that run a choice, and their weights.
+        """New Keras layers that run a choice, combined into one, and their weights.
 
         `dlrt.surgery.replacements.chain_layers` makes them of layers in a row.
         """
@@ -106,7 +106,7 @@ def register_structure(cls: type[Structure]) -> type[Structure]:
     """Makes a structure known to `dlrt.compress` by its name; decorates the class.
 
     Raises:
-        TypeError: If it is no subclass of `Structure`.
+        TypeError: If it is not a subclass of `Structure`.
     """
     if not (isinstance(cls, type) and issubclass(cls, Structure)):
         raise TypeError(

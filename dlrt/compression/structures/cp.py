@@ -26,7 +26,7 @@ from dlrt.compression.structures._structure import (
 from dlrt.surgery.families.convolutions import POINTWISE, inner_conv, last_conv
 from dlrt.surgery.replacements import Replacement, chain_layers
 
-# Of the decompositions that errors are estimated from: sweeps, and flops of each.
+# Sweeps and flops of each decomposition from which errors are estimated.
 _TRIAL_SWEEPS = 10
 _TRIAL_FLOPS = 10**10
 
@@ -42,8 +42,8 @@ class CP(Structure):
 
     A decomposition for every rank would take too long. The errors to choose from are
     estimates: those of the orthogonal terms that decompositions start from, which are
-    known for all ranks, times a factor that is interpolated between decompositions of
-    a few sweeps at ranks each half of the next. `measure` has the exact error.
+    known for all ranks, times a factor that is interpolated between decompositions of a
+    few sweeps at ranks that double each time. `measure` gives the exact error.
     """
 
     name = "cp"
@@ -89,7 +89,7 @@ class CP(Structure):
         ]
         return chain_layers(layer, layers, kernels)
 
-    # What follows is computed once for a layer.
+    # The following is computed once for each layer.
 
     @functools.cached_property
     def _axes(self) -> list[int]:
@@ -114,7 +114,7 @@ class CP(Structure):
 
     @functools.cached_property
     def _decomposed(self) -> dict[int, Canonical]:
-        """Decompositions by rank, as far as they have been asked for."""
+        """Decompositions by rank, as far as computed."""
         return {}
 
     def _decompose(self, rank: int) -> Canonical:
@@ -124,7 +124,7 @@ class CP(Structure):
         return found[rank]
 
     def _estimate_errors(self) -> np.ndarray:
-        """Of every rank at which the layers don't cost more than the kernel."""
+        """Choices for every rank at which the layers cost at most the kernel."""
         size, terms = self._kernel.size, self._terms
         most = min(len(terms.values), size // self._unit_parameters())
         if not most:
@@ -185,7 +185,7 @@ def _convolve_along(layer: Layer, axis: int) -> list[Layer]:
     if stride == 1 or not plane:
         return [convolution]
     # Without oneDNN, TensorFlow's depthwise convolutions have one stride for both axes.
-    # So the other axis is repeated first, and the stride skips what was put in. Grouped
+    # So the other axis is repeated first, and the stride skips the copies. Grouped
     # convolutions take more than ten times as long on a CPU.
     repeated = keras.layers.UpSampling2D(
         (1, stride) if axis == 0 else (stride, 1),
@@ -218,7 +218,7 @@ def _state_shape(layer: Layer, axis: int) -> list[Layer]:
 
 
 def _depthwise_kernel(factor: np.ndarray, axis: int, axes: int) -> np.ndarray:
-    """A factor `(n, R)` along one of some axes, as a depthwise convolution has it."""
+    """A factor `(n, R)` along one of several axes, as a depthwise kernel."""
     shape = [1] * axes
     shape[axis] = len(factor)
     return factor.reshape(*shape, -1, 1)

@@ -85,10 +85,10 @@ def _build_convolutions(layer: Layer, pairs: list[Pair]) -> Replacement:
 
 
 def _subsample(layer: Layer, x: Any) -> tuple[Any, dict[str, Any]]:
-    """What a convolution of size 1 takes of `x`, and its strides if not taken before.
+    """The entries of `x` that a convolution of size 1 uses, and its remaining strides.
 
     With strides, few channels and an odd batch size, TensorFlow 2.21 writes beyond the
-    gradient of such a kernel, and the process dies (oneDNN, on a CPU with AVX-512).
+    gradient of such a kernel, and the process crashes (oneDNN, on a CPU with AVX-512).
     """
     if is_spatial(layer) or max(layer.strides) == 1:
         return x, {}

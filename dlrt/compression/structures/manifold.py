@@ -13,7 +13,7 @@ from dlrt.surgery.replacements import Replacement
 class Manifold(Pointwise):
     """As `Pointwise`, in a low-rank layer, to be trained by `dlrt.optimizers.LowRank`.
 
-    It costs what the two layers do that `dlrt.merge` makes of it.
+    It costs as much as the two layers that `dlrt.merge` makes of it.
     """
 
     name = "manifold"

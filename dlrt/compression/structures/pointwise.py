@@ -1,4 +1,4 @@
-"""One matrix a kernel: what goes in, by what comes out at each position."""
+"""One matrix for each kernel: its inputs by its outputs at each position."""
 
 from typing import Any
 
@@ -37,7 +37,7 @@ class Pointwise(Folded):
         return n + m, 2 * multiplied * self.count_products()
 
     def count_products(self) -> int:
-        """How often the kernel is multiplied with, for one sample."""
+        """How often the kernel is used in a product, for one sample."""
         return sum(positions(self.layer, shape) for shape in self.shapes)
 
     def build_layers(self, pairs: list[Pair]) -> Replacement:

@@ -41,7 +41,7 @@ class Separable(Folded):
         return first + second, 2 * products
 
     def _positions_between(self, input_shape: Shape) -> int:
-        """The number of positions of what the first convolution gives."""
+        """The number of positions of the output of the first convolution."""
         high, wide = self.layer.kernel_size
         rows = 2 if self.layer.data_format == "channels_first" else 1
         output = self.layer.compute_output_shape(input_shape)

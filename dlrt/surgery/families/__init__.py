@@ -1,6 +1,6 @@
 """Kinds of layers with a low-rank form, one file each."""
 
-# Each registers itself.
+# Each module registers its families.
 from dlrt.surgery.families import attention as attention
 from dlrt.surgery.families import convolutions as convolutions
 from dlrt.surgery.families import dense as dense

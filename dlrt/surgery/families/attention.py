@@ -1,4 +1,4 @@
-"""`MultiHeadAttention` layers, which have a kernel for each projection."""
+"""`MultiHeadAttention` layers, with a kernel for each projection."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Kinds of layers: what each needs to become low-rank and to go back."""
+"""Kinds of layers: how each becomes low-rank and dense again."""
 
 import abc
 import math
@@ -27,9 +27,9 @@ class Family(abc.ABC):
     `dlrt.compress` as well.
 
     Attributes:
-        keras_types: The dense layers. Subclasses belong to them if they override the
-            constructor and the configuration only, see `plain_type`. `to_dense` makes
-            the first.
+        keras_types: The dense layers. Subclasses count if they override only the
+            constructor and the configuration, see `plain_type`. `to_dense` makes the
+            first.
         low_rank_type: The low-rank layer.
     """
 
@@ -37,11 +37,11 @@ class Family(abc.ABC):
     low_rank_type: type[Layer]
 
     def by_default(self, layer: Layer) -> bool:
-        """Whether a dense layer is converted if nobody says which layers are."""
+        """Whether a dense layer is converted if no layers are selected."""
         return True
 
     def obstacle(self, layer: Layer) -> str | None:
-        """Why a dense layer has no low-rank form, `None` if it has.
+        """Why a dense layer has no low-rank form, `None` if it has one.
 
         The text follows the name of the layer: `"is quantised"`.
         """
@@ -54,7 +54,7 @@ class Family(abc.ABC):
         return None
 
     def parts(self, layer: Layer) -> list[Layer]:
-        """The layers with a kernel that a layer consists of, dense or low-rank."""
+        """The layers with a kernel of which a layer consists, dense or low-rank."""
         return [layer]
 
     @abc.abstractmethod
@@ -76,7 +76,7 @@ class Family(abc.ABC):
 
     @abc.abstractmethod
     def to_merged(self, layer: Layer) -> Replacement:
-        """The form of a low-rank layer for prediction where `merging_pays`."""
+        """The form of a low-rank layer for prediction if `merging_pays`."""
 
     def merging_pays(self, layer: Layer) -> bool:
         """Whether the merged form has fewer parameters than the dense one."""
@@ -88,11 +88,11 @@ class Family(abc.ABC):
 class OneKernel(Family):
     """Layers with one kernel, which have a form as two layers in a row.
 
-    A family says which layers it is for, and how their kernel is unfolded to a matrix
-    `(n, m)` and folded back, if it is none itself. `make_pair` and `fold_pair` are for
-    the two layers that multiply with `(n, r)` and `(r, m)`. Where a layer does not
-    multiply once for each row of its output, `dlrt.accounting.register_positions` is
-    told how often it does.
+    A family defines its layers, and how their kernel is unfolded to a matrix `(n, m)`
+    and folded back, unless it is already a matrix. `make_pair` and `fold_pair` are for
+    the two layers that multiply with `(n, r)` and `(r, m)`. If a layer does not
+    multiply once for each row of its output, register how often it does with
+    `dlrt.accounting.register_positions`.
 
     Attributes:
         dense_only: Arguments of the dense layer that the low-rank layer does not take,
@@ -106,7 +106,7 @@ class OneKernel(Family):
         return kernel
 
     def fold(self, layer: Layer, matrix: np.ndarray) -> np.ndarray:
-        """The kernel that the matrix of a low-rank layer stands for."""
+        """The kernel that the matrix of a low-rank layer represents."""
         return matrix
 
     @abc.abstractmethod
@@ -126,7 +126,7 @@ class OneKernel(Family):
         return [k, vt]
 
     def inputs(self, layer: Layer) -> list[Any]:
-        """The input of the two layers, where it can't be told from the first."""
+        """The input of the two layers, if the first does not determine it."""
         return []
 
     def matrices(self, layer: Layer) -> list[np.ndarray]:
@@ -164,14 +164,14 @@ FAMILIES: list[Family] = []
 
 
 def register_family(family: Family) -> None:
-    """Makes a kind of layer known to `dlrt.convert` and all that goes with it.
+    """Makes a kind of layer known to `dlrt.convert` and related functions.
 
     Args:
         family: The kind.
 
     Raises:
-        TypeError: If it is no instance of `Family`.
-        ValueError: If one of its types is that of another family already.
+        TypeError: If it is not an instance of `Family`.
+        ValueError: If one of its types already belongs to another family.
     """
     if not isinstance(family, Family):
         raise TypeError(
@@ -197,13 +197,13 @@ def family_of(layer: Layer) -> Family | None:
 
 def family_of_low_rank(layer: Layer) -> Family | None:
     """The family of a low-rank layer."""
-    # A later one may be for a subclass.
+    # A later family may be for a subclass.
     kinds = reversed(FAMILIES)
     return next((f for f in kinds if isinstance(layer, f.low_rank_type)), None)
 
 
 def explain_override(layer: Layer) -> str | None:
-    """Why a subclass of a layer of a family is none, `None` for other layers."""
+    """Why a subclass doesn't belong to its base's family, `None` for other layers."""
     if family_of(layer) is not None or family_of_low_rank(layer) is not None:
         return None
     for family in FAMILIES:

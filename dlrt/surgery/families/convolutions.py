@@ -9,7 +9,7 @@ from dlrt.layers.low_rank_conv import LowRankConv, unfold_filters
 from dlrt.surgery.families.base import OneKernel, register_family
 from dlrt.surgery.replacements import Layer, last_config, plain_type
 
-# What makes a convolution one of size 1.
+# The arguments of a convolution of size 1.
 POINTWISE = {"kernel_size": 1, "strides": 1, "padding": "valid", "dilation_rate": 1}
 
 
@@ -60,7 +60,7 @@ def inner_conv(layer: Layer, **changes: Any) -> Layer:
 
     Args:
         layer: A convolution of Keras, or a low-rank one.
-        changes: Arguments that are others.
+        changes: Arguments that differ.
     """
     plain = {
         "name": f"{layer.name}_k",

@@ -23,7 +23,7 @@ class Embedding(OneKernel):
         return [np.asarray(layer.embeddings)]
 
     def inputs(self, layer: Layer) -> list[Any]:
-        # Otherwise Keras would make numbers of the indices.
+        # Otherwise Keras would cast the indices.
         shape = layer.get_build_config()["input_shape"]
         return [keras.Input(batch_shape=(None,) * len(shape), dtype="int32")]
 
