@@ -20,8 +20,8 @@ from experiments.runs import folders, program
 if TYPE_CHECKING:
     from experiments.runs.image_data import Data
 
-# What a dense network must have in common with the one that is made from it. With
-# another split, it may have been trained on images that the other is validated with.
+# Settings that a dense network must share with the one that is made from it. With
+# another split, it may have been trained on images that validate the other.
 _SAME = ("dataset", "dim_layer", "dataset_size", "noise", "val_size", "seed")
 
 

@@ -24,7 +24,7 @@ from experiments.translation.config import MOST_BEAMS, MOST_TOKENS
 
 BEST = "best.keras"
 
-# What is read at once is translated batch by batch, sentences of similar length in one.
+# Lines read at once are translated in batches of sentences of similar length.
 _READ_BYTES = 1 << 16
 
 Translate = Callable[[Sequence[str]], list[str]]
@@ -155,7 +155,7 @@ def _translated(chunks: Iterator[list[bytes]], translate: Translate) -> Iterator
 
 
 def _decoded(lines: list[bytes]) -> tuple[list[str], bool]:
-    """Lines as text, up to the first that is not UTF-8, and whether there is one.
+    """Lines as text, up to the first that is not UTF-8, and whether there was one.
 
     Text has the form of that of the training, see `dlrt.datasets.load_corpus`.
     """

@@ -1,4 +1,4 @@
-"""Archives of sweeps: what is in them, checked, repaired, merged and renamed.
+"""Archives of sweeps: listing, checking, repairing, merging and renaming tests.
 
 A test is a folder, see `archived_tests`, with a workbook for each of its networks, see
 `archived_logs`; `claims` keep processes from training the same network. `command` reads

@@ -1,4 +1,4 @@
-"""One workbook of a test: how far it is, and what is wrong in it."""
+"""One workbook of a test: its progress and its problems."""
 
 import math
 import re
@@ -14,13 +14,13 @@ from experiments.runs import names
 from experiments.runs.log_format import equal, expected_epochs
 from experiments.runs.names import Name
 
-# What the logs of all runs tell, and what those of a test's networks are called.
+# The columns of every log, and the names of a test's workbooks.
 _KIND = "subcommand"
 _OF_TEST = re.compile(r"(dim|rank)\d+")
 
 
 class State(StrEnum):
-    """What is known of a log or a test, the worst first."""
+    """The states of a log or a test, the worst first."""
 
     UNREADABLE = "unreadable"
     DAMAGED = "damaged"
@@ -31,13 +31,13 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong in a file or folder.
+    """A problem of a file or folder.
 
     Args:
         path: The file or folder.
-        text: What is wrong, as the rest of a sentence that begins with it.
+        text: What is wrong, as the rest of a sentence that begins with the path.
         row: Row of the sheet, counted from 1 as a spreadsheet program does.
-        state: What it makes of the log; `None` if that itself is sound.
+        state: The state of the log that follows; `None` if the log itself is sound.
     """
 
     path: Path
@@ -60,7 +60,7 @@ class Log:
         wanted: Number of epochs that it should have, from the test's name or from the
             log of a single run; `None` if neither tells.
         problems: What is wrong.
-        run: Whether it is that of a single run, not of a test.
+        run: Whether it belongs to a single run, not to a test.
     """
 
     path: Path
@@ -87,7 +87,7 @@ def read(path: Path, name: Name | None, called_test: bool = True) -> Log:
 
     Args:
         path: The file.
-        name: What the name of the test says; `None` if it does not follow the grammar.
+        name: The parsed name of the test; `None` if it does not follow the grammar.
         called_test: Whether the folder has the name of a test. Otherwise it may hold a
             single run, whose log tells its length and has the metrics of its kind.
     """
@@ -108,7 +108,7 @@ def read(path: Path, name: Name | None, called_test: bool = True) -> Log:
     run = not (called_test or _OF_TEST.fullmatch(path.stem)) and _KIND in configuration
     if run:
         wanted = expected_epochs(configuration, rows) if rows else None
-        # One that was only measured has nothing left to do.
+        # A network that was only evaluated has nothing left to do.
         wanted = last if wanted is None and rows else wanted
     problems = [*_find_row_problems(path, rows, name, run)]
     try:
@@ -191,7 +191,7 @@ def _find_row_problems(
 
 
 def _find_non_finite(path: Path, rows: list[dict[str, Any]]) -> Iterator[Problem]:
-    """The first value of each column that is not finite: the rest follows from it."""
+    """The first non-finite value of each column: the rest follow from it."""
     for column in rows[0]:
         for number, row in enumerate(rows, start=2):
             value = row[column]

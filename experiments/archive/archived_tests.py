@@ -1,9 +1,9 @@
 """The archive of tests: where a test lies, what state it is in, and its moves.
 
-Under the root, active tests lie directly; a finished test is moved to the place of its
-kind and one that failed or diverged to `wrongTests`, with a `reason.txt`. Every move is
-one rename, so that of several processes one succeeds, and nothing is overwritten. A
-process that trains a network has claimed it, see `claims`.
+Under the root, active tests lie directly; a finished test is moved to the folder of its
+kind, and one that failed or diverged to `wrongTests`, with a `reason.txt`. Every move
+is one rename, so that only one of several processes succeeds and nothing is
+overwritten. A process that trains a network has claimed it, see `claims`.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ from experiments.runs.names import Name
 
 CHECKPOINTS = "checkpoints"
 _TEST = re.compile(r"test.*dim", re.IGNORECASE)
-# Logs of single runs, which share the folder, are called after their network.
+# Logs of single runs, which share the folder, are named after their network.
 _SINGLE_RUN = re.compile(r"(dense|low-rank)-\d+x\d+-.+\.xlsx")
 # A test that failed again is put beside the first one.
 _AGAIN = re.compile(r"\.\d+$")
@@ -53,7 +53,7 @@ class ArchivedTest:
 
     @property
     def name(self) -> Name | None:
-        """What its name says; `None` if it does not follow the grammar."""
+        """Its parsed name; `None` if it does not follow the grammar."""
         text = self.folder.name
         if self.place is Place.WRONG:
             text = _AGAIN.sub("", text)
@@ -96,8 +96,7 @@ def choose_place(name: Name) -> Place:
 def list_tests(root: Path) -> list[ArchivedTest]:
     """All tests, by place and name.
 
-    Single runs and folders of other things, figures for instance, may lie beside
-    active tests.
+    Single runs and other folders, figures for instance, may lie beside active tests.
     """
     found = []
     for place in Place:
@@ -115,7 +114,7 @@ def judge(logs: Iterable[Log]) -> State:
 def finish(root: Path, folder: Path) -> Path:
     """Moves a finished test to its place.
 
-    Where that has a test of the name, the workbooks that it lacks are added to it.
+    If a test of that name is there already, missing workbooks are added to it.
 
     Returns:
         Its new folder.
@@ -163,7 +162,7 @@ def in_use(folder: Path) -> bool:
 
 
 def is_left_behind(folder: Path) -> bool:
-    """Whether only files of other programs are left, as where a test has moved."""
+    """Whether only files of other programs are left, as after a test has moved."""
     files = [path for path in folder.rglob("*") if path.is_file()]
     return bool(files) and all(map(log_format.is_stray, files))
 

@@ -1,4 +1,4 @@
-"""Every problem of the archive, for `validate`, and what `repair` does about it."""
+"""Finds every problem of an archive, for `validate`, and the actions of `repair`."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -13,7 +13,7 @@ from experiments.archive.moves import Action
 from experiments.runs.log_format import LOGS, REASON, is_stray
 from experiments.runs.names import Name
 
-# A writer has its temporary file for moments; an older one belongs to nobody.
+# A writer keeps its temporary file for moments; an older one is a leftover.
 _ABANDONED = 600.0
 
 
@@ -36,16 +36,17 @@ def find_problems(root: Path, found: Iterable[ArchivedTest]) -> Iterator[Problem
             yield from _check_logs(test, logs, in_use)
         if test.name is not None:
             for path in test.workbooks():
-                # A test in work has its finished workbooks elsewhere, but none twice.
+                # A test in progress has its finished workbooks elsewhere, but none
+                # twice.
                 other = first.setdefault((test.name, path.stem), path)
                 if other != path:
                     yield Problem(path, f"the same cell of the same run is {other}")
 
 
 def plan_repairs(root: Path, found: Iterable[ArchivedTest]) -> Iterator[Action]:
-    """What can be done without losing anything, in the order to do it.
+    """Actions that lose nothing, in the order to carry them out.
 
-    A test in use is left alone, and so is one that a person must decide about.
+    Tests in use are left alone, and so are those that need a decision by a person.
     """
     for path in find_leftovers(root):
         yield Action(f"remove {path}", partial(path.unlink, missing_ok=True))

@@ -1,8 +1,8 @@
 """Which process works on which network of an archive.
 
 A lock on a byte of one file for each network: the system drops it when a process ends,
-however it ends, and nothing is left to clean up. It works between machines too, where
-their shared file system does.
+however it ends, and nothing is left to clean up. It also works between machines if
+their shared file system supports locks.
 """
 
 import fcntl
@@ -16,7 +16,7 @@ _FILE = ".claims"
 class Claims:
     """The claims of this process on networks of an archive.
 
-    The system counts by process: there must be one object for an archive at a time.
+    The system counts locks by process: use one object for an archive at a time.
 
     Args:
         root: Folder of the archive.
@@ -34,16 +34,16 @@ class Claims:
         try:
             fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _byte(what))
         except (BlockingIOError, PermissionError):
-            # Systems say either.
+            # Systems raise either.
             return False
         return True
 
     def drop(self, what: str) -> None:
-        """Gives a claim up."""
+        """Releases a claim."""
         fcntl.lockf(self._file, fcntl.LOCK_UN, 1, _byte(what))
 
     def close(self) -> None:
-        """Gives all claims up."""
+        """Releases all claims."""
         self._file.close()
 
 

@@ -14,7 +14,7 @@ from experiments.runs.names import Name
 
 
 def locate(root: Path, text: str) -> Path | None:
-    """The folder that a word on the command line means: a path, or a test's name.
+    """The folder that a command-line argument names: a path, or a test's name.
 
     Raises:
         ValueError: If tests in several places have the name.
@@ -38,7 +38,7 @@ def rename(root: Path, old: str, new: str) -> Path:
     """Gives a test another name, which must agree with its logs.
 
     Raises:
-        ValueError: If a name is wrong, or a log says something else than the new one.
+        ValueError: If a name is wrong, or a log contradicts the new one.
         Refusal: If there is a test of the new name, or the old one is in use.
     """
     folder = _find(root, old)
@@ -62,9 +62,9 @@ def merge(root: Path, sources: Sequence[str], target: str) -> Path:
     checkpoints stay in the sources.
 
     Raises:
-        ValueError: If the names differ in something else, or a network of a source is
-            none of the target.
-        Refusal: If two files differ that would become one, or a source is in use.
+        ValueError: If the names differ in anything else, or a network of a source is
+            not in the target.
+        Refusal: If two files that would become one differ, or a source is in use.
     """
     folders = [_find(root, source) for source in sources]
     goal = locate(root, target) or _choose_folder(root, folders, target)

@@ -1,4 +1,4 @@
-"""Moves of files and folders that lose nothing, whoever else moves them."""
+"""Moves of files and folders that lose nothing, even with concurrent moves."""
 
 import contextlib
 import errno
@@ -13,7 +13,7 @@ from experiments.runs.log_format import is_stray
 
 
 class Refusal(Exception):
-    """What the archive does not do, so that nothing is lost."""
+    """Raised instead of an action that might lose data."""
 
 
 class Action(NamedTuple):
@@ -67,20 +67,20 @@ def move_files(goals: dict[Path, Path]) -> None:
 
 
 def have_same_content(first: Path, second: Path) -> bool:
-    """Whether two files, or two logs, say the same."""
+    """Whether two files, or two logs, have the same content."""
     if first.read_bytes() == second.read_bytes():
         return True
     if first.suffix != ".xlsx":
         return False
     try:
-        # Two files of one log differ by the time they were written.
+        # Two files of one log differ in the time they were written.
         return _read_all(first) == _read_all(second)
     except ValueError:
         return False
 
 
 def remove_empty(folder: Path) -> None:
-    """Removes a folder and those in it, as far as there is nothing in them."""
+    """Removes a folder and its subfolders, as far as they are empty."""
     for path in sorted((folder, *folder.rglob("*")), reverse=True):
         if path.is_dir():
             with contextlib.suppress(OSError):
@@ -101,7 +101,7 @@ def rename(folder: Path, target: Path) -> bool:
 
 
 def move(path: Path, target: Path) -> None:
-    """Renames a file or folder; a link to another place goes on leading there."""
+    """Renames a file or folder; links still point to the same target."""
     if path.is_symlink() and not os.path.isabs(os.readlink(path)):
         os.symlink(os.path.realpath(path), target)
         path.unlink()
@@ -110,7 +110,7 @@ def move(path: Path, target: Path) -> None:
 
 
 def _settle_links(folder: Path) -> None:
-    """Makes links from a folder that is to be moved to others independent of that."""
+    """Makes links that lead out of a folder independent of its location."""
     inside = folder.resolve()
     for path in folder.rglob("*"):
         if path.is_symlink() and not os.path.isabs(os.readlink(path)):
@@ -122,7 +122,7 @@ def _settle_links(folder: Path) -> None:
 
 @contextlib.contextmanager
 def losing_race(path: Path) -> Iterator[None]:
-    """Makes the error for a file that has gone say who took it."""
+    """Explains the error for a file that another process has moved."""
     try:
         yield
     except FileNotFoundError as error:
@@ -132,7 +132,7 @@ def losing_race(path: Path) -> Iterator[None]:
 
 
 def _read_all(log: Path) -> str:
-    """What a log says; as a text, in which "nan" equals itself."""
+    """The content of a log, as text, in which "nan" equals itself."""
     parts = (read_history, workbook.read_tables, workbook.read_additions)
     return repr([read(log) for read in parts])
 

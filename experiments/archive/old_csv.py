@@ -19,12 +19,12 @@ _COLUMNS = {
 }
 _RANK = re.compile(r"rank_?(\d+)")
 _ABSENT = ("", "NA")
-# Larger accuracies are errors: more than a share, or a percentage, that was rounded.
+# Larger accuracies are errors: above 1, or above 100 percent, even with rounding.
 _SHARE, _PERCENT = 1.01, 100.01
 
 
 class NoLog(ValueError):
-    """A file that is not such a log.
+    """Raised for a file that is not such a log.
 
     Args:
         reason: What is wrong, as a sentence.
@@ -37,11 +37,10 @@ class NoLog(ValueError):
 
 
 def read(path: Path) -> list[Row]:
-    """Rows of a log, with the columns of the present ones and accuracies as shares.
+    """Rows of a log, with the present column names and accuracies as shares.
 
-    The first line names the columns, in any order. Lines may have one more rank than it
-    names, at their end. A last line that was cut off when its run was killed is left
-    out.
+    The first line names the columns, in any order. Lines may end with one more rank
+    than it names. A last line that was cut off when the run was killed is left out.
 
     Raises:
         NoLog: If it is not such a log.
@@ -80,7 +79,7 @@ def read(path: Path) -> list[Row]:
 
 
 def _names(cells: list[str]) -> list[str]:
-    """The names of the columns, of which some in between may be empty."""
+    """The names of the columns; some in between may be empty."""
     header = [name.strip().lower() for name in cells]
     names = [name for name in header if name]
     if not set(names) & set(_COLUMNS):

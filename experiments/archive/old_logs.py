@@ -1,8 +1,8 @@
 """Earlier logs as tests of the present form: names, workbooks and columns.
 
 An old log is a CSV file with semicolons and one line an epoch, or a workbook under an
-old name. Nothing of it is changed; what it becomes is written beside it. Of several
-logs of one network in a folder the final one is taken, or else the longest.
+old name. It is left unchanged; its conversion is written beside it. If a folder has
+several logs of one network, the final one is taken, or else the longest.
 """
 
 import os
@@ -23,14 +23,14 @@ from experiments.runs.names import Name
 
 
 def plan_conversions(folder: Path) -> Iterator[Action | str | ValueError | Refusal]:
-    """What there is to do for a folder of old logs.
+    """The conversions to do for a folder of old logs.
 
     Returns:
-        The writing of new logs; in words, what need not be done; and why a log can't
-        be converted.
+        Actions that write new logs; as text, what need not be done; and as errors, why
+        a log can't be converted.
 
     Raises:
-        ValueError: If the name of the folder is of no known form.
+        ValueError: If the form of the name of the folder is unknown.
     """
     modern = old_names.modernize(Path(os.path.abspath(folder)).name)
     name = names.parse(modern)

@@ -99,7 +99,7 @@ RUN: dict[str, Callable[[argparse.Namespace], int]] = {
 
 
 def _do(actions: Iterable[Action], dry_run: bool) -> int:
-    """Says and does one thing after the other; what is refused stops none of them."""
+    """Announces and carries out actions in order; a refusal stops no others."""
     status = 0
     for text, act in actions:
         print(f"would {text}" if dry_run else text, flush=True)
@@ -114,7 +114,7 @@ def _do(actions: Iterable[Action], dry_run: bool) -> int:
 
 
 def _read_tests(root: Path) -> Iterator[ArchivedTest]:
-    """The tests under a root, with a line on stderr where looking takes long."""
+    """The tests under a root, with progress on stderr if reading takes long."""
     tests = archived_tests.list_tests(root)
     last = time.monotonic()
     for number, test in enumerate(tests):

@@ -19,8 +19,8 @@ class Entry(NamedTuple):
     Attributes:
         run: Number of the run; `None` without one.
         networks: Number of workbooks.
-        done: Number of their epochs.
-        wanted: Number that they should have.
+        done: Total number of their epochs.
+        wanted: Total number of epochs that they should have.
         state: State of the run.
         size: Bytes of its files.
     """
@@ -34,7 +34,7 @@ class Entry(NamedTuple):
 
 
 def format_table(tests: Iterable[ArchivedTest]) -> str:
-    """A table with one line a test: its runs together."""
+    """A table with one line for each test, its runs combined."""
     groups: dict[tuple[str, str], list[Entry]] = {}
     for test in tests:
         name = test.name
@@ -49,10 +49,10 @@ def format_table(tests: Iterable[ArchivedTest]) -> str:
 
 
 def _summarize(test: ArchivedTest) -> Entry:
-    """Looks at a test.
+    """Summarises a test.
 
-    What lies with the finished ones was read when it was moved there, and is not read
-    again: it would take minutes.
+    Finished tests were read when they were moved to their folder, and are not read
+    again, which would take minutes.
     """
     name = test.name
     networks = len(test.workbooks())
@@ -91,7 +91,7 @@ def format_ranges(numbers: Iterable[int]) -> str:
 
 
 def format_size(count: float) -> str:
-    """A number of bytes for people."""
+    """A number of bytes in readable form."""
     for unit in ("B", "kB", "MB", "GB"):
         if count < 999.5 or unit == "GB":
             break

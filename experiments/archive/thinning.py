@@ -8,9 +8,9 @@ from dlrt_names.log_schema import EPOCH, SESSION
 from experiments.archive.archived_tests import ArchivedTest
 from experiments.runs.log_format import LOGS
 
-# Epochs in which much happens, and which are all kept.
+# The first epochs, in which much happens, are all kept.
 _FIRST = 10
-# What a log says of the machine, not of the training.
+# Entries of a log on the machine, not on the training.
 _LEFT_OUT = ("platform", SESSION)
 
 

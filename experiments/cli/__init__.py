@@ -1,4 +1,4 @@
-"""What the command lines of all programs share; it knows nothing of what they do.
+"""What the command lines of all programs share, whatever the programs do.
 
 `command` has parsers and exit statuses, `settings` what every run can be told,
 `run_options` the options for it, `checks` its bounds, and `quiet` keeps backends quiet.

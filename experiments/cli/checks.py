@@ -7,7 +7,7 @@ from pathlib import Path
 
 from experiments.cli.settings import Settings
 
-# What backends count with, in 32 bits.
+# The largest count of a backend, in 32 bits.
 MOST = 2**31 - 1
 # A sheet of Excel has 2**20 rows, and a run may have two phases.
 MOST_EPOCHS = 500_000
@@ -16,7 +16,7 @@ MOST_WEIGHTS = 2**31
 
 
 def check_log_dir(path: Path) -> None:
-    """Raises `OSError` if runs can't be written to a folder, which may be new."""
+    """Raises `OSError` if a folder of runs, which may be new, is not writable."""
     above = path
     while not os.path.exists(above) and above != above.parent:
         above = above.parent
@@ -27,7 +27,7 @@ def check_log_dir(path: Path) -> None:
 
 
 def unwritable(log_dir: Path, reason: str) -> OSError:
-    """The error for a folder of runs that can't be written to."""
+    """The error for a folder of runs that is not writable."""
     return OSError(
         f"`--log-dir` must be a folder that can be written to: {reason}. Received: "
         f"--log-dir {log_dir}"
@@ -41,7 +41,7 @@ def require(condition: bool, settings: Settings, name: str, allowed: str) -> Non
         condition: Whether a setting is within its bounds.
         settings: All settings.
         name: Name of the setting.
-        allowed: What it must do, as the rest of "it must".
+        allowed: The requirement, as the rest of "it must".
     """
     if condition:
         return
@@ -53,7 +53,7 @@ def require(condition: bool, settings: Settings, name: str, allowed: str) -> Non
 
 
 def at_least_one(settings: Settings, *counts: str) -> None:
-    """Raises `ValueError` if a setting is no number to count with, unless `None`."""
+    """Raises `ValueError` unless a setting is a valid count or `None`."""
     for name in counts:
         value = getattr(settings, name)
         if value is None:
@@ -69,7 +69,7 @@ def few_weights(settings: Settings, count: int, *sizes: str) -> None:
     Args:
         settings: All settings.
         count: Number of the weights.
-        sizes: Names of the settings that it follows from.
+        sizes: Names of the settings that determine it.
     """
     if count <= MOST_WEIGHTS:
         return
@@ -96,5 +96,5 @@ def one_of(settings: Settings, name: str, allowed: Collection[str]) -> None:
 
 
 def option(name: str) -> str:
-    """The command line's word for a setting."""
+    """The command-line option of a setting."""
     return "--" + name.replace("_", "-")

@@ -1,4 +1,4 @@
-"""The command lines of the experiments: words, exit statuses, and how they end.
+"""The command lines of the experiments: parsing, exit statuses, errors.
 
 Nothing here needs a backend: help and mistyped options don't wait for it to start.
 """
@@ -20,7 +20,7 @@ INTERRUPTED = 130
 
 
 class Parser(argparse.ArgumentParser):
-    """Takes whole words only, and ends with one line where one is wrong."""
+    """A parser without abbreviations, which ends with one line on wrong input."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**{"allow_abbrev": False, **settings})
@@ -51,7 +51,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def suggest(word: str, known: Iterable[str]) -> str:
-    """A question that names the known word most like a mistyped one, or no text."""
+    """A question that suggests the known word closest to a mistyped one, or ""."""
     like = difflib.get_close_matches(word, list(known), 1)
     return f" Did you mean {like[0]}?" if like else ""
 
@@ -85,7 +85,7 @@ def add_subcommands(
 
 
 def words_of(arguments: Sequence[str] | None) -> list[str]:
-    """The given words, or those on the command line."""
+    """The given arguments, or those of the command line."""
     return list(sys.argv[1:] if arguments is None else arguments)
 
 
@@ -103,14 +103,14 @@ def input_errors() -> Iterator[None]:
 
 
 def compose_command(module: str, words: Sequence[str]) -> str:
-    """The command that runs a module with some words."""
-    # Not every Python has Keras, so it names this one.
+    """The command that runs a module with some arguments."""
+    # Other Pythons may lack Keras, so it names this one.
     return shlex.join([sys.executable, "-m", module, *words])
 
 
 def lacks_memory(error: Exception) -> bool:
-    """Whether a backend ended for want of memory."""
-    # TensorFlow's error has a name of its own, JAX's only a text.
+    """Whether an error of a backend means that memory ran out."""
+    # TensorFlow has an error class for it, JAX only a message.
     return (
         isinstance(error, MemoryError)
         or type(error).__name__ == "ResourceExhaustedError"

@@ -1,4 +1,4 @@
-"""What the programs say on stderr: no notices of the backend, warnings as lines."""
+"""Keeps stderr clean: no notices of the backend, one line for each warning."""
 
 import contextlib
 import os
@@ -18,8 +18,8 @@ _NOTICE = re.compile(
 def import_keras(devices: bool = True) -> None:
     """Imports Keras without the start-up notices that TensorFlow always prints.
 
-    Some come before its own log level counts. What is not a notice is printed
-    afterwards, and with `TF_CPP_MIN_LOG_LEVEL=0` everything is.
+    Some are printed before its log level takes effect. Everything else is printed
+    afterwards; with `TF_CPP_MIN_LOG_LEVEL=0` notices are too.
 
     Args:
         devices: Whether to look for devices now, which takes the memory of a GPU. A
@@ -36,7 +36,7 @@ def import_keras(devices: bool = True) -> None:
             import keras
 
             if devices:
-                # The first operation looks for devices, and says what it finds.
+                # The first operation looks for devices and prints what it finds.
                 keras.ops.ones(())
         finally:
             os.dup2(kept, 2)

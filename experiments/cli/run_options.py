@@ -14,7 +14,7 @@ _Settings = TypeVar("_Settings", bound=Settings)
 class RunOptions:
     """Adds options to the parser of a subcommand, with its defaults in the help.
 
-    The parser leaves out what was not given (`argument_default=argparse.SUPPRESS`).
+    The parser omits options that were not given (`argument_default=argparse.SUPPRESS`).
 
     Args:
         parser: The parser.
@@ -33,9 +33,9 @@ class RunOptions:
         """Adds an option.
 
         Args:
-            flags: Its words, the long one last, which is the name of the setting.
-            help: What it says.
-            default: What the help says of the default, if not its value.
+            flags: Its flags; the last is the long one, the name of the setting.
+            help: Its help.
+            default: The default in the help, if not its value.
             kwargs: As in `argparse`.
         """
         name = flags[-1].removeprefix("--").replace("-", "_")
@@ -59,10 +59,10 @@ class RunOptions:
         self.add(*flags, type=float, metavar=metavar, help=help, default=default)
 
     def add_ranks(self, adaptive: bool) -> None:
-        """Adds what says how factors are stepped, and how their ranks adapt.
+        """Adds options for the integrator and for how ranks adapt.
 
         Args:
-            adaptive: Whether they do.
+            adaptive: Whether ranks adapt.
         """
         if adaptive:
             self.add(
@@ -127,15 +127,15 @@ def parse_subcommand(
     defaults: Mapping[str, _Settings],
     resolve: Callable[[str, dict[str, Any]], _Settings],
 ) -> _Settings:
-    """Returns the settings that the words on a command line stand for.
+    """Parses a command line into settings.
 
     Args:
-        arguments: The words.
+        arguments: The arguments.
         parser: The parser of the command.
         descriptions: What each subcommand does.
         options: Adds the options of a subcommand to its parser.
         defaults: The defaults of each subcommand.
-        resolve: Makes settings of a subcommand and of what was given, by name.
+        resolve: Makes settings from a subcommand and the given options, by name.
 
     Raises:
         SystemExit: With status 2 and one line on stderr if a word is wrong, or with
@@ -159,9 +159,9 @@ def parse(
     defaults: _Settings,
     resolve: Callable[[dict[str, Any]], _Settings],
 ) -> _Settings:
-    """`parse_subcommand` of a program that has none.
+    """`parse_subcommand` for a program without subcommands.
 
-    Its parser leaves out what was not given, too.
+    Its parser also omits options that were not given.
     """
     options(parser, defaults).add_all()
     given = vars(parser.parse_args(arguments))

@@ -1,4 +1,4 @@
-"""What the settings of every experiment offer."""
+"""The base of the settings of every experiment."""
 
 import abc
 import re
@@ -22,7 +22,7 @@ LOG_DIR = Path(__file__).resolve().parents[2] / "history_logs"
 # File systems allow 255; this leaves room for the words around it.
 _WORD_BYTES = 150
 
-# They say where a run lies and what it prints, not what it computes.
+# They affect where a run is kept and what it prints, not what it computes.
 _NOT_RECORDED = ("run_name", "log_dir", "resume", "verbose")
 
 
@@ -55,10 +55,10 @@ class Settings(abc.ABC):
     @property
     @abc.abstractmethod
     def base_name(self) -> str:
-        """The run's name, if it gets no other and is the first of its kind."""
+        """The run's default name, before a number is added to make it unique."""
 
     def record(self) -> dict[str, Any]:
-        """The settings that the log keeps: what a run computes depends on them."""
+        """The settings that the log keeps: those that affect what a run computes."""
         values = {
             field.name: getattr(self, field.name)
             for field in fields(self)
@@ -73,7 +73,7 @@ class Settings(abc.ABC):
 def list_integrators(adaptive: bool) -> tuple[str, ...]:
     """The names of the integrators, in alphabetical order.
 
-    Once `dlrt` has been imported, those that others have registered are among them.
+    Once `dlrt` has been imported, registered integrators are included.
 
     Args:
         adaptive: Whether to list only those that adapt ranks.

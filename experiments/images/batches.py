@@ -4,7 +4,7 @@ import numpy as np
 
 from experiments.runs.image_data import ShuffledBatches
 
-# Pixels that an image is shifted by, at most: He et al., 2016, arXiv:1512.03385,
+# The most pixels by which an image is shifted: He et al., 2016, arXiv:1512.03385,
 # section 4.2.
 _SHIFT = 4
 
@@ -12,7 +12,7 @@ _SHIFT = 4
 class AugmentedBatches(ShuffledBatches):
     """`ShuffledBatches` of images `(N, h, w, c)` that look different every epoch.
 
-    What becomes of an image depends on seed, epoch and batch only.
+    The changes of an image depend only on seed, epoch and batch.
     """
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
@@ -27,7 +27,7 @@ class AugmentedBatches(ShuffledBatches):
 def augment(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Images `(N, h, w, c)`, shifted by up to 4 pixels, half of them mirrored.
 
-    What comes in from outside is black.
+    Pixels shifted in from outside are black.
     """
     count, height, width, _ = images.shape
     padding = ((0, 0), (_SHIFT, _SHIFT), (_SHIFT, _SHIFT), (0, 0))

@@ -1,4 +1,4 @@
-"""What a compression run can be told: settings, their defaults and their bounds."""
+"""The settings of compression runs, their defaults and their bounds."""
 
 import importlib.util
 import re
@@ -19,7 +19,7 @@ HOYER, CP = "hoyer", "cp"
 _ADAPTIVE = ("tolerance", "integrator")
 _HOYER_SETTINGS = ("svd_epochs", "sparsity", "orthogonality")
 METHODS = tuple(_METHODS)
-# Low-rank layers come with the method "dlrt" alone.
+# Only the method "dlrt" makes low-rank layers.
 SCHEMES = tuple(name for name in STRUCTURES if name != "manifold")
 SENSITIVITY = "sensitivity"
 BUDGETS = ("ratio", "parameters", "flops", "error", "ranks")
@@ -27,10 +27,10 @@ BUDGETS = ("ratio", "parameters", "flops", "error", "ranks")
 PRESETS = {"light": 2.0, "medium": 4.0, "strong": 8.0}
 
 _DEFAULT_BUDGET = ("ratio", PRESETS["medium"])
-# Embeddings, two fifths of a language model, are not made smaller.
+# Embeddings, two fifths of a language model, are not compressed.
 _LANGUAGE_MODEL_BUDGET = ("ratio", 1.5)
 _ATTACK = 0.1
-# A trained network needs smaller steps than one at the start.
+# A trained network needs smaller steps than a new one.
 _FINE_TUNING_SHARE = 0.1
 
 
@@ -68,7 +68,7 @@ class CompressionConfig(Config):
         method: Name of the method, see `dlrt.compress`.
         budget: Its budget, `(key, amount)`.
         scheme: What kernels are decomposed into; `None`: that of the method.
-        allocation: Who gets which rank; `None`: that of the method.
+        allocation: Which layer gets which rank; `None`: that of the method.
         layers: Which layers may be made smaller, see `dlrt.compress`; `None`: all that
             can be.
         train: Whether to fine-tune the compressed network, for `epochs`.
@@ -127,7 +127,7 @@ class CompressionConfig(Config):
         one_of(self, "method", METHODS)
         decomposition = self.scheme or self.method
         if decomposition == CP and importlib.util.find_spec("tensorly") is None:
-            # Said before the dense network is trained, not after.
+            # Checked before the dense network is trained, not after.
             raise ValueError(
                 "CP decompositions need the extra `cp`: pip install -e .[cp]"
             )
@@ -191,11 +191,11 @@ def resolve(given: dict[str, Any]) -> CompressionConfig:
     """Fills the given settings up with the defaults.
 
     Args:
-        given: The settings that are not left to the defaults, by name; keys of
-            `BUDGETS` and `preset` say the budget.
+        given: The settings that override defaults, by name; keys of `BUDGETS` and
+            `preset` set the budget.
 
     Raises:
-        ValueError: If a setting is outside of its bounds.
+        ValueError: If a setting is out of bounds.
     """
     given = dict(given)
     reads_text = given.get("architecture") in LANGUAGE_MODELS

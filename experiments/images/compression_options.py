@@ -1,4 +1,4 @@
-"""The command line of compressions: from words to settings."""
+"""The command line of compressions."""
 
 import argparse
 import re
@@ -22,11 +22,11 @@ from experiments.images.options import ImageOptions
 
 
 def parse(arguments: Sequence[str], prog: str) -> CompressionConfig:
-    """Returns the settings that the words on the command line stand for.
+    """Parses the command line into settings.
 
     Args:
-        arguments: The words.
-        prog: How the program is called.
+        arguments: The arguments.
+        prog: The name of the program.
     """
     parser = Parser(
         prog=prog,

@@ -117,7 +117,7 @@ class Compression(task.Images):
         key, amount = config.budget
         layers: Any = config.layers
         if layers is None and config.transfer is not None and key != "ranks":
-            # The new last layer has learned nothing yet that could be kept.
+            # The new last layer has not learned anything yet.
             candidates = networks.full_ranks(self._whole)
             layers = [name for name in candidates if name != _OUTPUT]
         allocation, data = config.allocation, None

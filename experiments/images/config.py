@@ -1,6 +1,6 @@
-"""What an image run can be told: settings, their defaults and their bounds.
+"""The settings of image runs, their defaults and their bounds.
 
-The language model of compression runs is told the same, where that makes sense.
+The language model of compression runs shares them, where that makes sense.
 """
 
 from collections.abc import Container
@@ -39,7 +39,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
         "vocabulary": 5000,
     },
 }
-# Those that are given words, not images.
+# Networks that take words, not images.
 LANGUAGE_MODELS = ("lstm",)
 
 
@@ -81,7 +81,7 @@ class Config(ImageSettings):
 
     @property
     def results(self) -> results.Results:
-        """How the results of the network are ranked and told."""
+        """How the results of the network are ranked and reported."""
         return results.WORDS if self.reads_text else results.IMAGES
 
     @property
@@ -163,7 +163,7 @@ def resolve(subcommand: str, given: dict[str, Any]) -> Config:
         given: The settings that are not left to the defaults, by name.
 
     Raises:
-        ValueError: If a setting is outside of its bounds.
+        ValueError: If a setting is out of bounds.
     """
     config = Config(**add_training_defaults(vars(DEFAULTS[subcommand]), given))
     config.check()

@@ -1,4 +1,4 @@
-"""What a run that evolves widths can be told: settings, defaults and bounds."""
+"""The settings of runs that evolve widths, their defaults and their bounds."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +8,7 @@ from experiments.cli.settings import Settings
 from experiments.runs.checks import check_run
 from experiments.runs.phases import Phase
 
-# After so many epochs widths stay as they are, or after all but one.
+# The default epoch after which widths stay, at most the last but one.
 STOP = 4
 # With all widths at the least, the network has this many parameters.
 LEAST_PARAMETERS = 382
@@ -24,9 +24,10 @@ class Config(Settings):
 
     Args:
         epochs: Number of epochs.
-        max_parameters: What the network must not have more of at the end, if anything.
-        max_memory: Bytes that its training must not take more of at the end, see
-            `dlrt.evolution.training_memory`, if anything.
+        max_parameters: The most parameters that the network may have at the end;
+            `None`: no bound.
+        max_memory: The most bytes that its training may take at the end, see
+            `dlrt.evolution.training_memory`; `None`: no bound.
         stop: The number of epochs after which widths stay as they are.
         threshold: Relative singular value below which channels go anyway.
         samples: How many training images the singular values are measured on.

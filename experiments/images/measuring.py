@@ -1,4 +1,4 @@
-"""What a trained network is worth: speed, and accuracy under attack."""
+"""Measures trained networks: speed, and accuracy under attack."""
 
 import time
 from collections.abc import Callable
@@ -32,8 +32,8 @@ def accuracy_under_attack(
 ) -> float:
     """The share of images that a network gets right after a fast gradient sign attack.
 
-    Every pixel, in [0, 1], moves by `epsilon` to where the loss grows: Goodfellow et
-    al., 2015, arXiv:1412.6572, section 4.
+    Every pixel, in [0, 1], moves by `epsilon` in the direction in which the loss grows:
+    Goodfellow et al., 2015, arXiv:1412.6572, section 4.
     """
     right = 0
     sign = _gradient_sign(model)
@@ -49,7 +49,7 @@ def accuracy_under_attack(
 def _gradient_sign(
     model: keras.Model,
 ) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """Where every pixel is to move for the loss to grow: -1, 0 or 1."""
+    """The direction in which every pixel increases the loss: -1, 0 or 1."""
 
     def gradient(images: Any, labels: Any) -> Any:
         def loss(x: Any) -> Any:

@@ -17,7 +17,7 @@ class Layers:
     """Makes the layers of a network: those that have a rank are low-rank.
 
     Args:
-        ranks: The rank of layers, by name; the others are those of Keras.
+        ranks: The ranks of low-rank layers, by name; the others are Keras layers.
         weight_decay: Factor of half the squared norm of all kernels in the loss.
     """
 

@@ -1,4 +1,4 @@
-"""The command line of the image runs: from words to settings."""
+"""The command line of the image runs."""
 
 import argparse
 from collections.abc import Sequence
@@ -22,11 +22,11 @@ _DESCRIPTIONS = {
 
 
 def parse(arguments: Sequence[str], prog: str, architecture: str) -> Config:
-    """Returns the settings that the words on the command line stand for.
+    """Parses the command line into settings.
 
     Args:
-        arguments: The words.
-        prog: How the program is called.
+        arguments: The arguments.
+        prog: The name of the program.
         architecture: The network that it trains.
     """
     return run_options.parse_subcommand(
@@ -70,7 +70,7 @@ class ImageOptions(NetworkOptions):
         self.add_ranks(adaptive)
 
     def add_training(self) -> None:
-        """Adds what says how a network is trained."""
+        """Adds the options on how a network is trained."""
         self.add("-e", "--epochs", type=int, help="epochs")
         self.add_batch_size(self.batch_size)
         self.add("--optimizer", choices=list(LEARNING_RATES), help="optimizer")
@@ -85,7 +85,7 @@ class ImageOptions(NetworkOptions):
         self.add_schedule()
 
     def add_data(self) -> None:
-        """Adds what says what a network is trained on."""
+        """Adds the options on what a network is trained on."""
         self.add("--dataset", metavar="NAME|DIR", help=self.datasets)
         self.add(
             "--image-size",

@@ -1,4 +1,4 @@
-"""What an MNIST run can be told: settings, their defaults and their bounds."""
+"""The settings of MNIST runs, their defaults and their bounds."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,7 +137,7 @@ def resolve(subcommand: str, given: dict[str, Any]) -> Config:
         if config.load_model is not None and not config.prunes:
             values["start_rank"] = None
         else:
-            # The default suits the default width; a narrow layer has no such rank.
+            # The default suits the default width; a narrow layer can't have this rank.
             bound = config.max_rank or config.full_rank
             values["start_rank"] = min(config.start_rank, config.full_rank, bound)
     if "fine_tune_epochs" not in given and config.fine_tune_epochs is not None:

@@ -1,10 +1,9 @@
-"""Training of small networks, one after another, a whole epoch a call.
+"""Training of small networks, one after another, one call for each epoch.
 
-A small network spends its time between the steps: in Python, in the input pipeline, in
-three evaluations an epoch, and in the trace of its functions. Here an epoch with its
-evaluations is one call on data that stay where they are, and the networks of one shape,
-which differ by their seed, share the trace. Losses, metrics and the order of the images
-are those of `fit`.
+A small network spends its time between steps: in Python, in the input pipeline, in
+three evaluations per epoch, and in tracing. Here an epoch with its evaluations is one
+call on data that stay in place, and networks of one shape, which differ in their seed,
+share the trace. Losses, metrics and the order of the images are those of `fit`.
 """
 
 from collections.abc import Sequence
@@ -28,8 +27,8 @@ class EpochTrainer:
     Where the backend is not TensorFlow, an epoch is a `fit` of one epoch.
 
     Args:
-        configs: The settings of all networks. They are made now: the random seed that
-            this sets has TensorFlow prepare every compiled function once more.
+        configs: The settings of all networks. The networks are made at once: setting a
+            random seed makes TensorFlow prepare every compiled function again.
         num_classes: Number of classes.
     """
 
@@ -47,17 +46,17 @@ class EpochTrainer:
         return len(self._batches)
 
     def begin(self, config: Config, data: Data) -> None:
-        """Makes the network of a run at its start the present one."""
+        """Makes the initial network of a run the current one."""
         start = self._starts[config]
         if _shapes(self.model.get_weights()) != _shapes(start):
-            # Ranks have adapted. What is compiled serves for this network only.
+            # Ranks have adapted, so compiled functions fit this network only.
             self.model = network.build(config, self._num_classes, None)
             self._slots = None
         self.model.set_weights(start)
         self._take(config, data)
 
     def resume(self, model: keras.Model, config: Config, data: Data) -> None:
-        """Makes a network with its optimizer, as it was saved, the present one."""
+        """Makes a saved network, with its optimizer, the current one."""
         optimizer = model.optimizer
         self.model, self._slots = model, None
         self._take(config, data)
@@ -96,10 +95,11 @@ class EpochTrainer:
         return logs
 
     def _prepare(self) -> None:
-        # Keras's own function is made, never called: the model prepares for training.
+        # Making Keras's function, which is never called, prepares the model for
+        # training.
         self.model.make_train_function()
         if self._call is None:
-            # Variables of metrics that appear within a function have it traced twice.
+            # Metric variables created inside a function would make it trace twice.
             self.model._symbolic_build(data_batch=self._batches[0])
             self._call = _epoch_function(self.model, self._batches.batch_size)
 

@@ -1,4 +1,4 @@
-"""The command line of the MNIST runs: from words to settings."""
+"""The command line of the MNIST runs."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,7 +34,7 @@ _SOURCES = (
 
 
 def parse(arguments: Sequence[str]) -> Config:
-    """Returns the settings that the words on the command line stand for."""
+    """Parses the command line into settings."""
     parser = Parser(
         prog="python -m experiments.mnist_dense",
         description="Trains networks of four hidden layers on MNIST and its like.",

@@ -1,4 +1,4 @@
-"""The MNIST runs: what is trained in them, and what it begins with."""
+"""The MNIST runs: what is trained in them, and from which start."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Weights of a trained network, read from the formats that are in use."""
+"""Reads the weights of a trained network from files of several formats."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -134,7 +134,7 @@ def _read_folder(path: Path) -> list[LayerWeights]:
 
 
 def _read_array(path: Path) -> np.ndarray:
-    # The header of a file may promise more than it has; then it can't be mapped.
+    # A file shorter than its header claims can't be mapped.
     array = np.load(path, mmap_mode="r", allow_pickle=False)
     if array.dtype.kind not in "fiu":
         raise ValueError(f"{path.name} must hold numbers, but has {array.dtype}.")

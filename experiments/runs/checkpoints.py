@@ -21,7 +21,7 @@ _STATE = "experiment.json"
 
 @dataclass(frozen=True)
 class State:
-    """Where a run stands, beside its weights.
+    """The state of a run besides its weights.
 
     Args:
         epoch: Number of finished epochs.
@@ -29,8 +29,8 @@ class State:
         phase_start: Number of epochs that had been finished when it began.
         capacities: Capacity of every low-rank layer, which bounds its rank until the
             next epoch.
-        loss: The loss that the log has of the last finished epoch, if it has one:
-            another run at the same epoch has another.
+        loss: The loss of the last finished epoch in the log, if any. It tells this run
+            from others at the same epoch.
     """
 
     epoch: int
@@ -51,7 +51,7 @@ def save(model: keras.Model, path: Path, state: State | None = None) -> None:
     with atomic_file.replacing(path) as temporary:
         model.save(temporary)
         if state is not None:
-            # Within the file, so that weights and state can't be of two epochs.
+            # In the same file, so that weights and state belong to one epoch.
             with zipfile.ZipFile(temporary, "a") as archive:
                 archive.writestr(_STATE, json.dumps(asdict(state)))
 
@@ -78,9 +78,9 @@ def load(path: Path) -> tuple[keras.Model, State]:
 def load_to_continue(
     path: Path, rows: Sequence[Mapping[str, Any]], most_behind: float = 1
 ) -> tuple[keras.Model, State] | None:
-    """Loads what a run continues from; `None` if it has to begin.
+    """Loads the checkpoint of a run to continue; `None` if it must start.
 
-    To continue from anything else would overwrite the log with other rows.
+    Continuing from anything else would overwrite the log with other rows.
 
     Args:
         path: The last checkpoint.
@@ -141,7 +141,7 @@ def copy_state(
 
 
 def remove_leftovers(directory: Path, stem: str = "*") -> None:
-    """Removes temporary files that a killed run has left behind.
+    """Removes temporary files left behind by a killed run.
 
     Args:
         directory: Folder of the checkpoints.

@@ -48,9 +48,9 @@ def check_run(settings: Settings) -> None:
 
 
 def check_sources(settings: Settings) -> None:
-    """Raises `ValueError` if what a run is to read is nowhere, as far as is known.
+    """Raises `ValueError` if the input of a run is missing, as far as is known.
 
-    The errors of the library come late, and don't name the option.
+    The library's errors come late and don't name the option.
     """
     for name in ("dataset", "corpus"):
         source = getattr(settings, name, "auto")
@@ -60,7 +60,7 @@ def check_sources(settings: Settings) -> None:
         allowed = f"be one of {', '.join(known)} or a path that exists"
         require(found, settings, name, allowed)
     weights = getattr(settings, "load_model", None)
-    # A run that is continued has taken them already.
+    # A continued run has read them already.
     found = weights is None or settings.resume or weights.exists()
     require(found, settings, "load_model", "name a file or folder that exists")
 

@@ -1,4 +1,4 @@
-"""Runs of networks that tell classes apart, on images or on words."""
+"""Runs of networks that classify images or words."""
 
 import time
 from collections.abc import Callable

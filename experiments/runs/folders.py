@@ -39,7 +39,7 @@ class Folder:
 
     @property
     def best_adaptive(self) -> Path:
-        """The same of the adaptive phase, where another phase follows."""
+        """The best model of the adaptive phase, if another phase follows."""
         return self.directory / "best-adaptive.keras"
 
     @property
@@ -62,7 +62,7 @@ class Folder:
 
 
 def check(settings: Settings) -> None:
-    """Checks that a run has a place, as far as that is known before its data are.
+    """Checks the folder of a run, as far as possible before its data are known.
 
     Raises:
         ValueError: If a run of the given name exists, or none to continue does.
@@ -89,7 +89,7 @@ def create(settings: Settings) -> Folder:
         run = Folder(settings.log_dir / name)
         try:
             settings.log_dir.mkdir(parents=True, exist_ok=True)
-            # Of several processes, one succeeds.
+            # Only one of several processes succeeds.
             run.directory.mkdir()
         except FileExistsError as error:
             if not settings.log_dir.is_dir():

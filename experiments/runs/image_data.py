@@ -13,10 +13,10 @@ from experiments.cli import quiet
 # Large, because evaluation keeps no activations for a backward pass.
 EVALUATION_BATCH = 2000
 
-# But scores of many classes at many places take up memory: 64 MiB at most.
+# Scores of many classes at many positions take memory: at most 64 MiB.
 _MOST_SCORES = 2**24
 
-# Batches made ready while a step runs.
+# Batches prepared while a step runs.
 _PREFETCHED = 2
 
 
@@ -42,7 +42,7 @@ class Data:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What a log says about them, besides their number."""
+        """Facts on the data for the log, besides their number."""
         return {}
 
     @property
@@ -62,7 +62,7 @@ def load(
     flat: bool = True,
     image_size: tuple[int, int] | None = None,
 ) -> Data:
-    """Loads and splits a data set; says so where it is another than was asked for.
+    """Loads and splits a data set; prints if it is not the requested one.
 
     Args:
         name: Name or folder of the data set.
@@ -153,10 +153,10 @@ class ShuffledBatches(keras.utils.PyDataset):
     def for_fit(self) -> Any:
         """These batches in the form that the backend trains on fastest.
 
-        On TensorFlow Keras would wrap them into a data set that tunes itself, in a
-        thread that sleeps longer and longer; where an epoch ends, `fit` can stand
-        still until it wakes up. This data set does not, and gathers images without
-        going through Python.
+        On TensorFlow, Keras would wrap them into a data set that tunes itself in a
+        thread with growing sleeps, and `fit` may stall at the end of an epoch until it
+        wakes up. This data set does not, and gathers images without going through
+        Python.
         """
         if keras.backend.backend() != "tensorflow":
             return self

@@ -1,6 +1,6 @@
-"""Where logs lie, what lies beside them, and when a log is that of a finished run.
+"""Where logs are kept, what is beside them, and when the run of a log is finished.
 
-It needs no backend, so that whatever reads logs can say the same.
+It needs no backend, so that every reader of logs can use it.
 """
 
 import math
@@ -19,8 +19,8 @@ REASON = "reason.txt"
 # What a compression run has measured of each network, in its folder.
 TESTS = "tests.json"
 
-# What other programs leave beside files: locks of open workbooks, what folders look
-# like, earlier versions, those on their way.
+# Files that other programs leave behind: locks of open workbooks, folder settings,
+# earlier versions, partial downloads.
 _STRAY = re.compile(
     r"[.~$].*|.*~|#.*#|.*\.(bak|tmp|part|crdownload|icloud|lnk|sb-.*)|icon\r|@eadir"
     r"|(eh)?thumbs\.db(:.*)?|desktop\.ini|__macosx|lost\+found"
@@ -45,7 +45,7 @@ def expected_epochs(
     rows: Sequence[Mapping[str, Any]],
     epochs: int | None = None,
 ) -> int | None:
-    """The last epoch of a finished run, if that can be known from its log.
+    """The last epoch of a finished run, if its log tells.
 
     Args:
         configuration: What the log says of the run.
@@ -58,7 +58,7 @@ def expected_epochs(
     if minutes is not None:
         seconds = sum(row.get(TRAINING_SECONDS) or 0.0 for row in rows)
         if seconds >= 60 * minutes:
-            # It ended since its time was over.
+            # It ended because its time was up.
             return rows[-1][EPOCH]
     epochs = configuration.get("epochs") if epochs is None else epochs
     fine_tuning = configuration.get("fine_tune_epochs")
@@ -71,9 +71,9 @@ def expected_epochs(
 
 
 def equal(one: Any, other: Any) -> bool:
-    """Whether two settings are equal, of which a workbook may have kept one.
+    """Whether two settings are equal, one of which may be from a workbook.
 
-    It keeps 16 digits of a number.
+    Workbooks keep 16 digits of a number.
     """
     if isinstance(one, int | float) and isinstance(other, int | float):
         return math.isclose(one, other, rel_tol=1e-12)

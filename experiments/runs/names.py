@@ -41,7 +41,7 @@ _GRAMMAR = re.compile(
 
 @dataclass(frozen=True)
 class Name:
-    """What the name of a test says.
+    """The parsed name of a test.
 
     Args:
         dims: Widths of the hidden layers, `(first, last + 1)`.
@@ -75,7 +75,7 @@ class Name:
 
     @property
     def numbered_by(self) -> str:
-        """What the workbooks of the test are numbered by: `"dim"` or `"rank"`."""
+        """The number in the names of its workbooks: `"dim"` or `"rank"`."""
         several = self.ranks is not None and self.ranks[1] - self.ranks[0] > 1
         return "rank" if several else "dim"
 
@@ -114,10 +114,11 @@ def compose(name: Name) -> str:
 
 
 def parse(text: str) -> Name:
-    """What a name says.
+    """Parses a name.
 
     Raises:
-        ValueError: If it is not of the grammar, or has a number that no test can have.
+        ValueError: If it does not follow the grammar, or has a number that no test can
+            have.
     """
     match = _GRAMMAR.fullmatch(text)
     if match is None:
@@ -129,7 +130,7 @@ def parse(text: str) -> Name:
 
 
 def read_words(words: Mapping[str, Any], text: str) -> Name:
-    """What the words of a name say.
+    """Parses the words of a name.
 
     Args:
         words: The words by the groups of the grammar; `None` for those that it lacks.

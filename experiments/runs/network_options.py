@@ -10,7 +10,7 @@ class NetworkOptions(RunOptions):
     """Adds options of networks that are trained on images."""
 
     def add_batch_size(self, default: str = "") -> None:
-        """Adds how many images are in a step."""
+        """Adds the batch size."""
         self.add_count("--batch-size", help="images in a step", default=default)
 
     def add_learning_rate(self, default: str = "") -> None:
@@ -20,7 +20,7 @@ class NetworkOptions(RunOptions):
         )
 
     def add_schedule(self) -> None:
-        """Adds what becomes of the learning rate."""
+        """Adds the schedule of the learning rate."""
         self.add(
             "--schedule",
             choices=SCHEDULES,
@@ -36,13 +36,13 @@ class NetworkOptions(RunOptions):
         )
 
     def add_dataset_size(self) -> None:
-        """Adds how much of the data set is used."""
+        """Adds the share of the data set to use."""
         self.add_number(
             "--dataset-size", metavar="SHARE", help="share of images to use"
         )
 
     def add_val_size(self) -> None:
-        """Adds how many images are for validation."""
+        """Adds the size of the validation set."""
         self.add(
             "--val-size",
             type=size,

@@ -123,7 +123,7 @@ class ImageSettings(LowRankSettings):
 
 
 def not_negative(settings: Settings, *names: str) -> None:
-    """Raises `ValueError` if a setting is negative, or no finite number."""
+    """Raises `ValueError` unless a setting is finite and at least 0."""
     for name in names:
         value = getattr(settings, name)
         valid = math.isfinite(value) and value >= 0
@@ -163,7 +163,7 @@ def weights(kernels: Sequence[tuple[int, int]], rank: int | None) -> int:
 def weights_at_once(kernels: Sequence[tuple[int, int]], rank: int | None) -> int:
     """The number of weights that must fit into memory.
 
-    Whatever the ranks are, each dense kernel is made for a moment: Keras reads every
-    attribute of a layer that it saves.
+    Whatever the ranks, each dense kernel exists briefly: Keras reads every attribute of
+    a layer that it saves.
     """
     return max(weights(kernels, rank), *(n * m for n, m in kernels))

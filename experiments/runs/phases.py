@@ -3,14 +3,14 @@
 import math
 from dataclasses import dataclass
 
-# The last part of an adaptive run leaves the ranks alone, so that the network recovers
-# from the last truncations while the learning rate goes down.
+# The last part of an adaptive run keeps the ranks, so that the network recovers from
+# the last truncations while the learning rate falls.
 _ADAPTIVE_SHARE = 0.6
 
 
 @dataclass(frozen=True)
 class Phase:
-    """A part of a run that is trained in one go.
+    """A part of a run that is trained by one call of `fit`.
 
     Args:
         name: What the log calls it.
@@ -48,8 +48,9 @@ def truncation_schedule(
 ) -> dict[str, int | None]:
     """Arguments of `LowRank` that say at which steps it truncates.
 
-    Not before the first epoch is over, when singular values begin to mean something,
-    and twice an epoch, so that the network adapts to one truncation before the next.
+    It starts after the first epoch, when singular values become meaningful, and
+    truncates twice an epoch, so that the network adapts to one truncation before the
+    next.
 
     Args:
         epochs: Number of epochs.

@@ -20,7 +20,7 @@ _Settings = TypeVar("_Settings", bound=Settings)
 
 
 def begin(settings: Settings) -> None:
-    """Starts Keras, if the run has a place and what it is to read is there.
+    """Starts Keras, once the folder and the input files of the run are checked.
 
     Keras takes seconds to start; help, mistyped options and names don't wait for it.
     """
@@ -74,7 +74,7 @@ def training_errors(directory: Path, rate: str) -> Iterator[None]:
 def run(
     module: str, words: Sequence[str], settings: Settings, act: Callable[[], int]
 ) -> int:
-    """Runs a subcommand; after Ctrl-C it says how to continue.
+    """Runs a subcommand; after Ctrl-C it prints how to continue.
 
     Args:
         module: What `python -m` takes.
@@ -158,7 +158,7 @@ def train(run: "Run") -> None:
 
 @contextlib.contextmanager
 def part_of_a_run() -> Iterator[None]:
-    """Trains what another run needs: after Ctrl-C it is that run which is resumed."""
+    """Trains what another run needs; after Ctrl-C, that other run is resumed."""
     try:
         yield
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""How results on images and on words are ranked and told."""
+"""How results on images and on words are ranked and reported."""
 
 import math
 from collections.abc import Callable
@@ -14,10 +14,10 @@ class Results:
     """The results of networks of one kind.
 
     Args:
-        examples: What the networks are given, in the plural.
+        examples: What the inputs are called, in the plural.
         score: Scores a row of the log; the best epoch has the highest score.
-        tell: Tells the result in a row of the log.
-        tell_test: Tells the result of a test of a compression run.
+        tell: Returns text on the result in a row of the log.
+        tell_test: Returns text on a test of a compression run.
     """
 
     examples: str

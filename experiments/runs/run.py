@@ -1,4 +1,4 @@
-"""The life of a run: it begins or goes on, logs, saves, and ends."""
+"""The life of a run: it starts or resumes, logs, saves and ends."""
 
 import keras
 
@@ -99,7 +99,7 @@ class Run:
         return self._state.phase_start + self.task.first_selected_epoch(self.phase)
 
     def train(self) -> None:
-        """Does what is left of the run.
+        """Trains until the run is finished.
 
         Raises:
             NonFiniteLoss: If the loss or a weight becomes NaN or infinite.
@@ -115,7 +115,7 @@ class Run:
         self.task.finish(self)
 
     def _train_phase(self) -> int:
-        """Does what is left of a phase; returns the number of finished epochs."""
+        """Finishes a phase; returns the number of finished epochs."""
         task, state, phase = self.task, self._state, self.phase
         self.log.phase = phase.name
         self.log.with_singular_values = phase.adaptive and task.logs_singular_values
@@ -127,7 +127,7 @@ class Run:
             task.batches.for_fit(),
             epochs=end,
             initial_epoch=state.epoch,
-            # The batches are shuffled already; Keras would shuffle them once more.
+            # The batches are shuffled already; Keras would shuffle them again.
             shuffle=False,
             verbose=verbosity(task.settings),
             callbacks=self._callbacks(),
@@ -136,9 +136,9 @@ class Run:
         return state.epoch + len(history.epoch)
 
     def _callbacks(self) -> list[keras.callbacks.Callback]:
-        """What happens around the epochs of the present phase.
+        """The callbacks of the current phase.
 
-        What stands before the log adds to it; what stands after it reads it.
+        Those before the log add to it; those after it read it.
         """
         task, state, phase = self.task, self._state, self.phase
         lines = run_callbacks.StepLines(verbosity(task.settings))

@@ -1,4 +1,4 @@
-"""What happens around the epochs of a run."""
+"""The callbacks of a run."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -15,10 +15,10 @@ from experiments.runs.finite import NonFiniteLoss, require_finite
 
 
 class SeedDropout(keras.callbacks.Callback):
-    """Makes what is dropped in an epoch depend on seed and epoch only.
+    """Makes dropout depend only on seed and epoch.
 
     Keras doesn't save the state of random numbers with a model, so a resumed run would
-    drop something else.
+    drop different units.
     """
 
     def __init__(self, seed: int) -> None:
@@ -54,7 +54,7 @@ class StopAtNonFinite(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         # The loss of a step is measured before it, so the last one is still unseen.
         for variable in self.model.variables:
-            # NumPy takes bfloat16 for no kind of float, but Keras does.
+            # NumPy doesn't count bfloat16 as a float, but Keras does.
             if not keras.backend.is_float_dtype(variable.dtype):
                 continue
             if not np.isfinite(variable.numpy()).all():
@@ -64,7 +64,7 @@ class StopAtNonFinite(keras.callbacks.Callback):
 
 
 class StepLines(keras.callbacks.Callback):
-    """Says how far a long epoch is, where there is no terminal to show a bar.
+    """Prints the progress of long epochs where there is no terminal for a bar.
 
     Args:
         verbose: Keras's `verbose`; it is silent but for 2, which has a line an epoch.
@@ -118,8 +118,8 @@ def singular_values(model: keras.Model) -> dict[str, list[float]]:
 class RunLog(dlrt.callbacks.HistoryLog):
     """A `HistoryLog` that says which phase of the run an epoch belongs to.
 
-    It may have the singular values too. Only some epochs are scored, so
-    the time of scoring doesn't count: times of epochs would not compare otherwise.
+    It may have the singular values too. Only some epochs are scored, so the time of
+    scoring doesn't count: otherwise the times of epochs would not be comparable.
     """
 
     phase = ""

@@ -1,4 +1,4 @@
-"""Files of a run besides its log: what may be wrong when they are read."""
+"""Reads files of a run other than its log, with errors for damaged ones."""
 
 import contextlib
 import json
@@ -13,15 +13,15 @@ import h5py  # type: ignore[import-untyped]
 
 from dlrt.history import atomic_file
 
-# What a file may unpack to: Keras doesn't pack, and what people pack gets little
-# smaller, unless there is nothing in it.
+# The most that a file may unpack to: Keras doesn't compress, and compressed weights get
+# little smaller unless they carry no information.
 _MOST_EXPANSION = 20
 _ALWAYS_ALLOWED = 2**28
 _WEIGHTS = "model.weights.h5"
 
 
 class Unusable(ValueError):
-    """A file can't be used; the message is the reason."""
+    """Raised if a file can't be used; the message is the reason."""
 
 
 @contextlib.contextmanager
@@ -42,7 +42,7 @@ def reading(path: Path, what: str, flag: str = "") -> Iterator[None]:
         _check(path)
         yield
     except Exception as error:
-        # A damaged file makes zip, HDF5, JSON and NumPy raise whatever they like.
+        # For damaged files, zip, HDF5, JSON and NumPy raise all kinds of errors.
         reason = f"{type(error).__name__}: {error}"
         if isinstance(error, Unusable):
             reason = str(error)

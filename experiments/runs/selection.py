@@ -1,4 +1,4 @@
-"""What the rows of a log tell: the best epoch, and whether ranks have settled."""
+"""Finds the best epoch in a log, and whether ranks have settled."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -35,7 +35,7 @@ def has_settled(rows: Sequence[Row], patience: int, first_epoch: int) -> bool:
         rows: The rows of the adaptive phase.
         patience: Number of epochs without a change.
         first_epoch: The first epoch after which ranks have been truncated; before it
-            they stay the same for another reason.
+            they can't change.
     """
     seen = [ranks(row) for row in rows if row[EPOCH] >= first_epoch]
     return len(seen) > patience and all(

@@ -34,9 +34,9 @@ class Task:
         settings: The settings of the run, with the real name of its data.
 
     Attributes:
-        settings: The same, complete once `prepare` has been called.
-        batches: The training batches, there after `prepare`.
-        title: What is trained on what, for people.
+        settings: The settings, complete once `prepare` has been called.
+        batches: The training batches, available after `prepare`.
+        title: A readable description of what is trained on what.
         trains: Whether the network is trained, or only logged as it is.
         lengths: Settings that say how long a run is: `--resume` may raise them.
         changeable: Other entries of the log's configuration that `--resume` may change.
@@ -67,7 +67,7 @@ class Task:
         return self.settings.phases
 
     def prepare(self, folder: Folder | None, stored: Mapping[str, Any]) -> None:
-        """Makes what the network depends on.
+        """Prepares what the network depends on.
 
         Args:
             folder: The folder of the run, if it is continued.
@@ -83,7 +83,7 @@ class Task:
         raise NotImplementedError
 
     def configuration(self) -> dict[str, Any]:
-        """What the log says about the run, except for the schedule of truncations."""
+        """The log's configuration, except for the schedule of truncations."""
         return self.settings.record()
 
     def save_inputs(self, directory: Path) -> None:
@@ -91,17 +91,17 @@ class Task:
 
     @property
     def validation(self) -> dict[str, Any]:
-        """The arguments of `fit` that say what is validated on."""
+        """The arguments of `fit` for validation."""
         raise NotImplementedError
 
     def callbacks(
         self, run: "Run", say: Callable[[str], object]
     ) -> list[keras.callbacks.Callback]:
-        """What is done at the end of an epoch before it is logged.
+        """The callbacks that run at the end of an epoch before it is logged.
 
         Args:
             run: The run.
-            say: Tells people what takes long.
+            say: Prints a line on long operations.
         """
         return []
 
@@ -114,7 +114,7 @@ class Task:
         return 1
 
     def log_start(self, run: "Run") -> None:
-        """Logs the network before it is trained, where that is of interest."""
+        """Logs the network before it is trained, if that is of interest."""
 
     def finish(self, run: "Run") -> None:
         """Does what is left to do after the last epoch."""

@@ -18,7 +18,7 @@ from experiments.sweep.grid import Network
 
 Unit = Sequence[Network]
 
-# Several threads have little to share in a small network; processes scale better.
+# Threads gain little in a small network; processes scale better.
 ONE_THREAD = {
     "OMP_NUM_THREADS": "1",
     "TF_NUM_INTRAOP_THREADS": "1",
@@ -26,14 +26,14 @@ ONE_THREAD = {
     "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false",
 }
 _POLL_SECONDS = 0.2
-# After so many deaths the units in work are the likely cause.
+# After this many deaths the running units are the likely cause.
 _MOST_DEATHS = 3
 # On a cluster machines come and go.
 _MOST_RETRIES = 20
 
 
 class WorkersDied(RuntimeError):
-    """Processes have died again and again at the same units."""
+    """Raised if processes keep dying at the same units."""
 
 
 def train_locally(
@@ -46,8 +46,8 @@ def train_locally(
     """Trains units in processes of one thread each.
 
     After an interrupt the processes stop at their next epoch, with a checkpoint, before
-    `KeyboardInterrupt` goes on. If one is killed, the units in work begin again at
-    their checkpoints.
+    `KeyboardInterrupt` goes on. If one is killed, the running units resume from their
+    checkpoints.
 
     Args:
         units: What to train, the longest first.
@@ -58,7 +58,7 @@ def train_locally(
 
     Raises:
         OSError: If a file can't be written.
-        WorkersDied: If processes die again and again.
+        WorkersDied: If processes keep dying.
     """
     context = multiprocessing.get_context("spawn")
     events, stop = context.Queue(), context.Event()
@@ -81,7 +81,7 @@ def train_locally(
             stop.set()
             for future in futures:
                 future.cancel()
-            # A process ends when its events have been taken in.
+            # A process ends when its events have been read.
             with contextlib.suppress(KeyboardInterrupt):
                 for _ in _watch(futures, events, report):
                     pass
@@ -102,7 +102,7 @@ def train_locally(
 
 
 def _watch(futures: Iterable[Future], events: Any, report: Report) -> Iterator[Future]:
-    """Yields futures as they end, and hands events on meanwhile."""
+    """Yields futures as they end, and passes on events meanwhile."""
     pending = set(futures)
     while pending:
         done, pending = wait(pending, _POLL_SECONDS, FIRST_COMPLETED)
@@ -126,7 +126,7 @@ def _drain(events: Any, report: Report) -> None:
 
 @contextlib.contextmanager
 def _setting_environment(values: dict[str, str]) -> Iterator[None]:
-    """Within this context the environment has these values, and after it its own."""
+    """Within this context the environment has these values; they are reset after."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:
@@ -175,13 +175,13 @@ def train_on_ray(
 ) -> None:
     """Trains units as Ray tasks of one core each; Ray repeats those that die.
 
-    All machines must see the archive under the same name.
+    All machines must see the archive under the same path.
 
     Raises:
         ModuleNotFoundError: If Ray is not installed.
         ConnectionError: If there is no cluster at the address.
         OSError: If a file can't be written.
-        WorkersDied: If the processes of a unit die again and again.
+        WorkersDied: If the processes of a unit keep dying.
     """
     try:
         import ray
@@ -231,7 +231,7 @@ def _train_on_ray(unit: Unit, root: Path, interval: float, events: Any) -> None:
     from experiments.sweep.training import UnitTraining
 
     stop = threading.Event()
-    # `ray.cancel` interrupts a task; it shall end at a checkpoint.
+    # `ray.cancel` would interrupt a task; it must end at a checkpoint.
     with contextlib.suppress(ValueError):
         signal.signal(signal.SIGINT, lambda *_: stop.set())
     UnitTraining(unit, root, interval, events.put, stop.is_set).run()

@@ -1,4 +1,4 @@
-"""What the processes of a sweep report of its networks."""
+"""Reports of the processes of a sweep on its networks."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Event:
-    """Something that a process reports of a network.
+    """A report of a process on a network.
 
     Args:
         network: The network.
@@ -14,7 +14,7 @@ class Event:
             `"wrong"` or `"stopped"`.
         epochs: How many epochs have been trained since the last event of the network;
             at its beginning, before.
-        reason: Why it is wrong.
+        reason: Why it failed.
     """
 
     network: str

@@ -1,4 +1,4 @@
-"""The grid of a sweep: its settings, and the networks that they stand for."""
+"""The grid of a sweep: its settings and its networks."""
 
 import itertools
 import math
@@ -22,7 +22,7 @@ METHODS = {
 REGULARIZERS = ("none", *names.REGULARIZERS)
 MOST_NETWORKS = 100_000
 
-# Of MNIST, without the sixth to validate with.
+# Training images of MNIST, without the sixth for validation.
 _TRAIN_IMAGES = 50_000
 # The settings with several values that dense and low-rank networks share.
 _SHARED = "epochs", "batch_size", "learning_rate", "optimizer", "dataset_size", "noise"
@@ -32,7 +32,7 @@ _OPTIONS = {"--dim-layer": "--dims", "--seed": "--runs", "--tolerance": "--toler
 
 @dataclass(frozen=True)
 class Grid:
-    """A sweep; every combination of what has several values is trained.
+    """The settings of a sweep; every combination of values is trained.
 
     Args:
         methods: Some of `METHODS`: dense, at fixed ranks, at adaptive ranks.
@@ -103,7 +103,7 @@ class Network:
 
     @property
     def shape(self) -> tuple:
-        """What networks that can be trained by the same compiled function share."""
+        """What networks that share a compiled function have in common."""
         return tuple((vars(self.config) | {"seed": 0, "noise": 0.0}).values())
 
     @property

@@ -1,4 +1,4 @@
-"""The command line of a sweep, and the file that can stand for it."""
+"""The command line of a sweep, and the file that can replace it."""
 
 import argparse
 import os
@@ -70,7 +70,7 @@ class Options:
 
 
 def parse(arguments: Sequence[str]) -> Options:
-    """Returns the settings that the words on the command line stand for.
+    """Parses the command line into settings.
 
     Raises:
         SystemExit: With status 2 and one line on stderr if a word is wrong, or with
@@ -126,7 +126,7 @@ def read_whole_numbers(text: str) -> tuple[int, ...]:
             ) from None
         if not found:
             raise ValueError(f"the range {part} is empty; its end is not part of it")
-        # Not by `len`, which has an upper bound of its own.
+        # Not by `len`, which overflows for huge ranges.
         if (found.stop - found.start) // found.step >= MOST_NETWORKS:
             raise ValueError(
                 f"the range {part} must have fewer than {MOST_NETWORKS:,} numbers"

@@ -1,4 +1,4 @@
-"""Where the workbooks of a sweep lie, while they grow and when they are finished.
+"""Where the workbooks of a sweep are, while they grow and when they are finished.
 
     <root>/<test>Run<k>/historyLogs/<name>.xlsx                  growing
     <root>/<test>Run<k>/checkpoints/<name>.keras                 to continue from

@@ -1,4 +1,4 @@
-"""What a sweep is going to do, and whether the archive allows it."""
+"""The plan of a sweep, and whether it agrees with the archive."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -50,8 +50,8 @@ def format_duration(seconds: float) -> str:
 def check(networks: Sequence[Network], root: Path) -> None:
     """Compares the settings of a sweep with those of what is finished already.
 
-    The name of a test doesn't say all of them. A finished workbook of each test is
-    looked at; one that is continued is compared when it is opened.
+    The name of a test doesn't contain all of them, so a finished workbook of each test
+    is read; one that is continued is compared when it is opened.
 
     Raises:
         ValueError: If a test of the same name had other settings.

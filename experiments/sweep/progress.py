@@ -13,7 +13,7 @@ _LINE_SECONDS = 15.0
 
 
 class Progress:
-    """Counts what the processes of a sweep report.
+    """Counts the events that the processes of a sweep report.
 
     Args:
         networks: All networks of the sweep.
@@ -54,7 +54,7 @@ class Progress:
             self._display.stop()
 
     def __call__(self, event: Event) -> None:
-        """Takes an event in."""
+        """Counts an event."""
         network, total = event.network, self._epochs[event.network]
         share = self._work[network] / total
         if event.kind == "begin":

@@ -1,4 +1,4 @@
-"""The file that can stand for the command line of a sweep: names and their texts."""
+"""The file that can replace the command line of a sweep: names and their texts."""
 
 import re
 import tomllib
@@ -48,7 +48,7 @@ def read(path: Path, known: Iterable[str]) -> dict[str, str]:
 
 
 def _pairs(path: Path) -> list[tuple[str, str]]:
-    # Some editors begin a file with a mark of the byte order.
+    # Some editors start a file with a byte order mark.
     text = path.read_text(encoding="utf-8-sig")
     if path.suffix == ".toml":
         values = _read_toml(text)
@@ -73,7 +73,7 @@ def _read_toml(text: str) -> list[tuple[str, list[str]]]:
 
 
 def _read_yaml(text: str) -> list[tuple[str, list[str]]]:
-    """Not what YAML makes of texts, but the texts: to YAML 010 is 8, and 1:30 is 90."""
+    """Keeps scalars as text, which YAML would convert: 010 to 8, and 1:30 to 90."""
     import yaml
 
     pairs = []

@@ -1,4 +1,4 @@
-"""Training of the networks of a sweep: what one process does with a unit of them."""
+"""Training of the networks of a sweep: the work of one process on a unit."""
 
 import contextlib
 import math
@@ -24,7 +24,7 @@ _TRIES = 10
 
 @dataclass(frozen=True)
 class UnitTraining:
-    """Trains the networks of a unit that are neither finished nor another process's.
+    """Trains those networks of a unit that are unfinished and not claimed elsewhere.
 
     Those that another process trains are waited for, and taken over if it dies.
 

@@ -13,14 +13,14 @@ from experiments.translation.tokenizers import END, PADDING, START
 # Large, because evaluation keeps no activations for a backward pass.
 EVALUATION_BATCH = 128
 
-# Batches made ready while a step runs.
+# Batches prepared while a step runs.
 _PREFETCHED = 2
 
 
 def source_batches(
     sources: np.ndarray, batch_size: int = EVALUATION_BATCH
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """What is to be translated, in batches.
+    """Yields sentences to be translated, in batches.
 
     Args:
         sources: The ids of sentences, from `encode_sources`.
@@ -146,8 +146,8 @@ class TrainingBatches(PaddedBatches):
         pairs: Sentences and their translations.
         seed: A non-negative integer.
         batch_size: Sentences in a batch; the last one of a pass may have fewer.
-        batch_tokens: Instead: the most ids that a batch has on the target side with
-            padding; one sentence is the least.
+        batch_tokens: Instead: the most ids of a batch on the target side, padding
+            included; a batch has at least one sentence.
         steps_per_epoch: Batches in an epoch.
 
     Raises:

@@ -13,17 +13,17 @@ Tensor = Any
 
 
 class BeamSearch(Search):
-    """Follows the most likely beginnings, and keeps the best finished translation.
+    """Extends the most likely hypotheses and keeps the best finished translation.
 
     At every step the `beams` most likely of all continuations of the open hypotheses
     are looked at. Those that end are finished; the most likely ones that don't end stay
     open. Finished hypotheses are compared by `log p / penalty`, with the penalty of Wu
     et al. (2016, arXiv:1609.08144, section 7) for their length, `((5 + length) / 6)^α`.
     The search for a sentence stops after `beams` finished ones, or when no open one can
-    be better than the best of them. If none is finished when the translation has as
-    many tokens as it may, the most likely open one is taken.
+    be better than the best of them. If none is finished at the limit of tokens, the
+    most likely open one is taken.
 
-    With one beam, it takes what greedy search takes.
+    With one beam, it equals greedy search.
 
     Args:
         model: A network of `network.build`.
@@ -91,14 +91,14 @@ class BeamSearch(Search):
             unfinished = ops.logical_and(last, ops.isinf(best))
             taken = ops.logical_and(unfinished, ops.logical_not(done))
             found = ops.where(taken[:, None], ids[:, 0], found)
-            # A likelihood only falls, and this is the mildest penalty to come.
+            # Likelihoods only fall, and no later penalty is milder than this one.
             beaten = likely[:, 0] / least <= best
             for reason in (last, finished >= beams, beaten):
                 done = ops.logical_or(done, reason)
             return step + 1, done, ids, likely, found, best, finished, caches
 
         none = ops.full((batch,), -float("inf"), "float32")
-        # Hypotheses that are alike until they differ in their first token.
+        # Hypotheses are equal until they differ in their first token.
         likely = ops.concatenate(
             [ops.zeros((batch, 1)), ops.repeat(none[:, None], beams - 1, axis=1)],
             axis=1,
@@ -137,6 +137,6 @@ def _reordered(caches: list, parents: Tensor) -> list:
 
 
 def _flat_index(index: Tensor, number: int) -> Tensor:
-    """Where `(batch, m)` of `number` things in each row are, when rows are joined."""
+    """Flat indices for `(batch, m)` indices into rows of length `number`."""
     first = ops.arange(ops.shape(index)[0], dtype="int32") * number
     return first[:, None] + ops.cast(index, "int32")

@@ -15,12 +15,12 @@ _STEP = 4
 
 
 def widths(max_length: int) -> list[int]:
-    """What batches of sentences of up to `max_length` ids are padded to."""
+    """The widths to which batches of up to `max_length` ids are padded."""
     return [*range(_SHORTEST, max_length, _STEP), max_length]
 
 
 class Batch(NamedTuple):
-    """Which sentences a batch will hold.
+    """The sentences of a batch.
 
     Args:
         chosen: Rows of the encoded sentences.
@@ -40,8 +40,8 @@ def group_by_length(
 ) -> list[Batch]:
     """Batches of sentences of similar length, each sentence in one of them.
 
-    What doesn't fill a batch of its width goes to the next width, so that only the
-    last batch is smaller than others of its width.
+    Sentences that don't fill a batch of their width go to the next width, so that only
+    the last batch is smaller than others of its width.
 
     Args:
         lengths: Number of ids of each sentence.
@@ -86,7 +86,7 @@ def group_by_length(
 
 
 def check_positive(**sizes: int | None) -> None:
-    """Refuses sizes that are given and less than 1, by their names."""
+    """Raises a ValueError that names a size that is given and below 1."""
     for name, size in sizes.items():
         if size is not None and size < 1:
             raise ValueError(f"`{name}` must be positive. Received: {size}")

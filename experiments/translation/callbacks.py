@@ -1,4 +1,4 @@
-"""What happens around the epochs of a transformer's run."""
+"""The callbacks of a transformer's run."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -61,13 +61,13 @@ class Translations(keras.callbacks.Callback):
 
     Args:
         log: The log, which must stand after this callback.
-        translator: Makes what translates with a model, as long as that has the same
-            variables.
+        translator: Makes a translator for a model, valid while its variables are not
+            replaced.
         sample: Pairs of which the sources are translated after every epoch.
         test: Pairs that are scored.
         interval: Epochs from one scoring to the next; 0 for one at the end only.
         is_last: Whether an epoch, counted from 1, is the last one, as its row tells.
-        say: Is told what takes long.
+        say: Prints a line on long operations.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class Translations(keras.callbacks.Callback):
         logs[SCORING_SECONDS] = round(time.perf_counter() - start, 3)
 
     def _translate(self, pairs: Sequence[SentencePair]) -> list[str]:
-        # Variables are replaced when their room is fitted to adapted ranks.
+        # Variables are replaced when capacities follow adapted ranks.
         variables = self.model.variables
         if list(map(id, variables)) != list(map(id, self._variables)):
             self._compiled = self._translator(self.model)

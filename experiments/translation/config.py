@@ -1,4 +1,4 @@
-"""What a transformer run can be told: settings, their defaults and their bounds."""
+"""The settings of transformer runs, their defaults and their bounds."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -44,7 +44,7 @@ class Config(LowRankSettings):
     Args:
         steps_per_epoch: Steps in an epoch. Defaults to one pass through the sentences.
         minutes: Minutes of training, scores and validation excluded, after which a run
-            ends with its epoch. Defaults to no such end.
+            ends with its epoch. Defaults to no limit.
         rank: Rank of every projection, at the start if it adapts.
         embedding_rank: Rank of the embeddings; `None` for dense ones.
         dim: Width of the tokens' vectors.
@@ -142,10 +142,10 @@ def default_vocab_size(corpus: str) -> int:
 
 
 def default_warm_up_steps(steps: int) -> int:
-    """For how many of all steps of a run the learning rate rises.
+    """The default number of steps for which the learning rate rises.
 
-    The usual 4,000, and half of the steps where these are fewer than 8,000: the rate
-    of a short run would only rise.
+    The usual 4,000, or half of the steps if these are fewer than 8,000: otherwise the
+    rate of a short run would only rise.
     """
     return min(WARM_UP_STEPS, max(1, steps // 2))
 
@@ -173,7 +173,7 @@ def resolve(subcommand: str, given: dict[str, Any]) -> Config:
     config = Config(**values)
     config.check()
     if "rank" not in given and config.rank is not None:
-        # The default suits the default width; a narrow network has no such rank.
+        # The default suits the default width; a narrow network can't have this rank.
         values["rank"] = min(config.rank, config.dim, config.max_rank or config.dim)
     config = Config(**values)
     _check_ranks(config)

@@ -2,7 +2,7 @@
 
 A compiled loop translates a batch of sentences, by greedy or by beam search. A sentence
 gets at most `max_length` tokens with its end, and at most `2 n + 10` for a source of
-`n` tokens with its end, so that nobody waits long for a poor network.
+`n` tokens with its end, so that a poor network does not run for long.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,11 +26,11 @@ _WIDTH_STEP = 16
 
 
 class Translator:
-    """Translates sentences with the present weights of a network.
+    """Translates sentences with the current weights of a network.
 
     Args:
-        model: A network of `network.build`. If its ranks change, so that variables are
-            replaced, the translator goes on with those it knows.
+        model: A network of `network.build`. If its ranks change and variables are
+            replaced, the translator keeps using the old ones.
         vocabularies: Its tokenizers.
         max_length: The most tokens of a sentence with its end, at least 2.
         beams: Hypotheses that are followed, 1 for greedy search.
@@ -39,7 +39,7 @@ class Translator:
         cached: Whether greedy search keeps keys and values of earlier tokens.
 
     Raises:
-        ValueError: If an argument is outside of its range.
+        ValueError: If an argument is out of range.
     """
 
     def __init__(
@@ -70,7 +70,8 @@ class Translator:
     def __call__(self, sentences: Sequence[str]) -> list[str]:
         """The translations of sentences, in their order.
 
-        Of a sentence of more than `max_length` tokens, the beginning is translated.
+        If a sentence has more than `max_length` tokens, only its beginning is
+        translated.
         """
         if not sentences:
             return []

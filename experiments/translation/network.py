@@ -38,7 +38,7 @@ class Architecture:
         source_size: Size of the source vocabulary.
         target_size: Size of the target vocabulary.
         rank: Rank of every projection, at the start if it adapts; `None` for dense
-            layers. A projection that has no such rank gets its largest.
+            layers. A projection that can't have this rank gets its largest.
         embedding_rank: Rank of the embeddings; `None` for dense ones.
         max_rank: Upper bound of adaptive ranks.
     """
@@ -109,8 +109,8 @@ def encode(layer: Layers, count: int, tokens: Tensor) -> tuple[Tensor, Tensor]:
         `(batch, length, dim)`, and a mask `(batch, 1, length)` for those who attend to
         it.
     """
-    # Keras's own masks get lost: attention takes them away from its input, which the
-    # sum around it needs as well.
+    # Keras's own masks get lost: attention removes them from its input, which the
+    # residual sum also needs.
     mask = ops.expand_dims(ops.not_equal(tokens, 0), 1)
     x = _embed(layer, SOURCE, tokens)
     for number in range(1, count + 1):
@@ -316,12 +316,12 @@ def _block_initializer(rank: int, inputs: int, units: int) -> keras.Initializer:
     """Glorot's, with no larger singular values than a dense kernel's largest one.
 
     For blocks whose outputs are added up. A kernel of low rank and of the norm of a
-    dense one has fewer, larger ones. What all tokens share soon lies in its bases,
-    grows from block to block, and covers what tells tokens apart: at width 512 and rank
-    50 within some hundred steps.
+    dense one has fewer, larger ones. The component that all tokens share soon lies in
+    its bases, grows from block to block and drowns the differences between tokens: at
+    width 512 and rank 50 within some hundred steps.
     """
     # The largest one of a random matrix is σ (√n + √m), with the σ of its entries, and
-    # its norm is σ √(n m), which low rank shares out among `rank` of them.
+    # its norm is σ √(n m), which low rank distributes over `rank` of them.
     scale = min(1.0, rank * (inputs**-0.5 + units**-0.5) ** 2)
     return keras.initializers.VarianceScaling(scale, "fan_avg", "uniform")
 

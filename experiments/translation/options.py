@@ -1,4 +1,4 @@
-"""The command line of the transformer runs: from words to settings."""
+"""The command line of the transformer runs."""
 
 from collections.abc import Sequence
 
@@ -23,7 +23,7 @@ _DESCRIPTIONS = {
 
 
 def parse(arguments: Sequence[str]) -> Config:
-    """Returns the settings that the words on the command line stand for."""
+    """Parses the command line into settings."""
     parser = Parser(
         prog="python -m experiments.transformer",
         description="Trains transformers that translate.",

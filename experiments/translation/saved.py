@@ -1,4 +1,4 @@
-"""What a run's folder holds beside the network, so that it can translate text."""
+"""The files beside a network that it needs to translate text."""
 
 import json
 from pathlib import Path
@@ -33,8 +33,8 @@ def load_translation(directory: Path) -> tuple[Vocabularies, int]:
         The tokenizers, and the most tokens of a sentence.
 
     Raises:
-        ValueError: If the tokenizers are others than those of the training, or a file
-            has another content.
+        ValueError: If the tokenizers are not those of the training, or a file has the
+            wrong content.
         OSError: If a file can't be read.
     """
     path = Path(directory) / _NAME
@@ -64,7 +64,7 @@ def check_sizes(model: keras.Model, vocabularies: Vocabularies) -> None:
         vocabularies: Tokenizers.
 
     Raises:
-        ValueError: If sizes differ, or the network is no translating one.
+        ValueError: If sizes differ, or the network does not translate.
     """
     sizes = {
         "source": ("source_embedding", "input_dim", vocabularies.source.size),

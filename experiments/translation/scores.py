@@ -1,11 +1,11 @@
-"""How close translations come to those of a person."""
+"""Scores of translations against human references."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 
 class Scores(NamedTuple):
-    """Scores of a whole list of translations, with what makes them comparable.
+    """Scores of a list of translations, with signatures that make them comparable.
 
     Args:
         bleu: BLEU (Papineni et al. 2002), 0 to 100.
@@ -42,7 +42,7 @@ def score(hypotheses: Sequence[str], references: Sequence[str]) -> Scores:
             "`hypotheses` and `references` must be of one length, at least 1. "
             f"Received: {len(hypotheses)} and {len(references)}"
         )
-    # Only what is plain text to begin with is scored: no warning that it may not be.
+    # All text is plain to begin with, so the warning on tokenized text is off.
     bleu, chrf = BLEU(tokenize="13a", force=True), CHRF()
     parts = list(hypotheses), [list(references)]
     return Scores(

@@ -23,7 +23,7 @@ class Search(keras.layers.Layer):
     `(batch, length)`. Each row is a sentence, `END` if it ended in time, and padding.
     The longest limit must be at most `room(width)`.
 
-    No model, since low-rank layers remember the model that has called them last.
+    Not a model, since low-rank layers remember the models that call them.
 
     Args:
         model: A network of `network.build`.
@@ -82,7 +82,7 @@ class GreedySearch(Search):
                     layer, count, last, memory, mask, caches, step
                 )
                 return scores[:, 0], caches
-            # What is after the step doesn't count, but would have to be computed.
+            # Positions after the step don't count, but would have to be computed.
             prefix = ids[:, : step + 1] if dynamic_shapes() else ids
             scores = network.decode(layer, count, prefix, memory, mask)
             return ops.take(scores, step, axis=1), caches

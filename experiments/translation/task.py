@@ -77,7 +77,7 @@ class Translation(Task):
         )
         self._check_memory()
         if config.warm_up_steps is None:
-            # More epochs must not change the rate of those that have been.
+            # More epochs must not change the rate of past ones.
             steps = config.epochs * len(self.batches)
             warm_up_steps = stored.get(_WARM_UP) or default_warm_up_steps(steps)
             self.settings = replace(config, warm_up_steps=warm_up_steps)

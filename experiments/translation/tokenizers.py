@@ -4,10 +4,10 @@ They are byte-pair encodings (Sennrich, Haddow & Birch 2016, arXiv 1508.07909) b
 SentencePiece (Kudo & Richardson 2018, arXiv 1808.06226). Unigram models of the same
 size make sentences just as short, but take ten times as long to train.
 
-Every character of the training text gets an id of its own; a character that it lacks
-becomes unknown. Falling back to bytes would keep it, at the price of 256 ids: with a
-vocabulary of 1,000 sentences get 8 % longer, and the Portuguese and English text that
-this was measured on has no such character in its test part.
+Every character of the training text gets its own id; any other character becomes
+unknown. Falling back to bytes would keep it, at the price of 256 ids: with a vocabulary
+of 1,000 sentences get 8 % longer, and the Portuguese and English text that this was
+measured on has no such character in its test part.
 """
 
 import hashlib
@@ -53,7 +53,7 @@ class Tokenizer:
         fingerprint: SHA-256 of the model, in hexadecimal.
 
     Raises:
-        ValueError: If `model` is something else, or has other special ids.
+        ValueError: If `model` is not such a model, or has other special ids.
     """
 
     def __init__(self, model: bytes) -> None:
@@ -186,7 +186,7 @@ class Vocabularies:
 
     @property
     def fingerprints(self) -> dict[str, str]:
-        """What tells these tokenizers from others: `{"source": ..., "target": ...}`."""
+        """Fingerprints that identify these: `{"source": ..., "target": ...}`."""
         return {
             "source": self.source.fingerprint,
             "target": self.target.fingerprint,

@@ -34,7 +34,7 @@ class WordData(Data):
 
 
 def load(name: str, vocabulary_size: int, share: float = 1.0) -> WordData:
-    """Loads a text; says so where it is another one than was asked for.
+    """Loads a text; prints if it is not the requested one.
 
     Args:
         name: See `dlrt.datasets.load_text`.
@@ -69,7 +69,7 @@ def chunks(ids: np.ndarray, what: str) -> tuple[np.ndarray, np.ndarray]:
 
     Args:
         ids: The ids of the words.
-        what: What they are, for an error.
+        what: Names the text in an error.
 
     Returns:
         Two arrays `(number of chunks, CHUNK)`.

@@ -13,8 +13,8 @@ from dlrt.history import atomic_file
 UNKNOWN, END = SPECIAL = ("<unk>", "<eos>")
 FILE = "vocabulary.txt"
 
-# The mark that prepared text has for words left out, words with apostrophes and digits
-# within, and every other character that is not space.
+# The mark of omitted words in prepared text, words that may contain apostrophes and
+# digits, and any other character that is not a space.
 _WORD = re.compile(r"<unk>|[^\W_]+(?:['’][^\W_]+)*|\S")
 
 
@@ -24,7 +24,7 @@ def words_of(line: str) -> list[str]:
 
 
 class Vocabulary:
-    """Words, the id of each being its place.
+    """Words, each with its position as id.
 
     The first two are that of unknown words and the end of a line.
 
@@ -32,7 +32,7 @@ class Vocabulary:
         words: The words, with these two.
 
     Attributes:
-        words: The same.
+        words: The words.
         fingerprint: SHA-256 of the words, in hexadecimal.
     """
 
