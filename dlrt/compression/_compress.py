@@ -155,7 +155,7 @@ def compress(
     planner = Planner(chosen, wanted, data, model)
     before, plan = planner.plan(whole, layers)
     if train is not None:
-        # Errors were raised before anything is trained.
+        # Input errors are raised before anything is trained.
         if model is whole:
             decomposed = decompose(model, structure=chosen.structure, layers=layers)
         else:

@@ -22,8 +22,8 @@ class LayerReport:
         error: `‖W - Ŵ‖_F / ‖W‖_F` of the kernel.
         bound: Bound of `‖W - Ŵ‖₂ / ‖W‖₂` with the spectral norm, from the singular
             values alone: `√groups` times the largest one left out, divided by the
-                largest one of all (Liebenwein et al., 2021, arXiv:2107.11442, section
-                2); for a Tucker or CP decomposition `‖W - Ŵ‖_F` divided by that.
+            largest one of all (Liebenwein et al., 2021, arXiv:2107.11442, section 2);
+            for a Tucker or CP decomposition `‖W - Ŵ‖_F` divided by that.
         degeneracy: For a CP decomposition, the sum of the squared norms of its
             components divided by `‖W‖_F²`: large if they cancel (Phan et al., 2020,
             arXiv:2008.05441); `None` otherwise.

@@ -41,8 +41,8 @@ class LowRankEmbedding(LowRankLayer):
         `(batch, ..., output_dim)`.
 
     Raises:
-        ValueError: If an argument is out of range; for ranks above `min(input_dim,
-            output_dim)` when the layer is built.
+        ValueError: If an argument is out of range; for ranks above
+            `min(input_dim, output_dim)` when the layer is built.
 
     Example:
 

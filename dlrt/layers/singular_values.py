@@ -14,7 +14,7 @@ class SingularValues(keras.layers.Layer):
 
     Between a layer with a kernel `U` and one with `Vᵀ`, of orthonormal columns and
     rows, these are the singular values of `U diag(s) Vᵀ`, up to signs and order:
-    `dlrt.decompose` makes such sequences of layers.
+    `dlrt.decompose` makes such rows of layers.
 
     Args:
         axis: The axis of the channels, 1 if they come first.

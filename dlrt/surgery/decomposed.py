@@ -1,4 +1,4 @@
-"""Sequences of layers with kernels `U`, `s` and `Vᵀ`, in place of their product.
+"""Rows of layers with kernels `U`, `s` and `Vᵀ`, in place of one with their product.
 
 Such a row is a Sequential of two layers of one type with a `SingularValues` in between.
 """

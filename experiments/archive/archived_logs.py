@@ -14,7 +14,7 @@ from experiments.runs import names
 from experiments.runs.log_format import equal, expected_epochs
 from experiments.runs.names import Name
 
-# The columns of every log, and the names of a test's workbooks.
+# A setting that the log of every run has, and the names of a test's workbooks.
 _KIND = "subcommand"
 _OF_TEST = re.compile(r"(dim|rank)\d+")
 

@@ -101,7 +101,7 @@ def rename(folder: Path, target: Path) -> bool:
 
 
 def move(path: Path, target: Path) -> None:
-    """Renames a file or folder; links still point to the same target."""
+    """Renames a file or folder; a link keeps its target."""
     if path.is_symlink() and not os.path.isabs(os.readlink(path)):
         os.symlink(os.path.realpath(path), target)
         path.unlink()

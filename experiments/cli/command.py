@@ -51,7 +51,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def suggest(word: str, known: Iterable[str]) -> str:
-    """A question that suggests the known word closest to a mistyped one, or ""."""
+    """A question that suggests the known word closest to a mistyped one, or no text."""
     like = difflib.get_close_matches(word, list(known), 1)
     return f" Did you mean {like[0]}?" if like else ""
 

@@ -27,8 +27,8 @@ class EpochTrainer:
     Where the backend is not TensorFlow, an epoch is a `fit` of one epoch.
 
     Args:
-        configs: The settings of all networks. The networks are made at once: setting a
-            random seed makes TensorFlow prepare every compiled function again.
+        configs: The settings of all networks. All networks are made in advance: setting
+            a random seed makes TensorFlow prepare every compiled function again.
         num_classes: Number of classes.
     """
 
