@@ -25,8 +25,7 @@ class Call(NamedTuple):
 
     Attributes:
         layer: The layer.
-        arguments: What it is called with by name, shapes in place of tensors. Empty if
-            that is not known.
+        arguments: Its arguments by name, shapes in place of tensors. Empty if unknown.
         times: How often, for one sample.
         own_shape: Shape of its input in the model that contains it. That model may be
             for inputs of any size, and be called with inputs of a certain size.

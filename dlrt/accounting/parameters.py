@@ -82,7 +82,7 @@ def compression(model: keras.Model, dense_parameters: int | None = None) -> floa
 
     Args:
         model: A built model.
-        dense_parameters: Those of the dense model. Defaults to
+        dense_parameters: Number of parameters of the dense model. Defaults to
             `dense_parameter_count(model)`, which doesn't account for layers made
             smaller in other ways, as by `dlrt.compress`, whose report has the number:
             `parameters_before`.

@@ -51,7 +51,7 @@ def decompose(
             or a function of the layer. Defaults to all that can be.
         orthogonality: Factor of `dlrt.regularizers.Orthogonality` of `U` and `V`, at
             least 0.
-        sparsity: Regularizer of `s`, `None` for none; or a number of at least 0, the
+        sparsity: Regularizer of `s`, `None` for none; or a number, at least 0, the
             factor of `dlrt.regularizers.Hoyer`.
 
     Returns:

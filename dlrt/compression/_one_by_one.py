@@ -37,7 +37,7 @@ def replace_one_by_one(
         freeze: Whether layers that have been replaced stay untrained.
 
     Returns:
-        The model, and what has been done.
+        The model, and the plan as carried out.
     """
     done = list(plan)
     now = {id(layer): layer for layer in layers_in(model)}

@@ -91,8 +91,8 @@ def project(
     Args:
         factors: The old factors.
         core: Coefficients in the augmented bases.
-        coordinates: Those of the new bases in the augmented ones, `(2, ..., k, w)`:
-            for the columns, then for the rows.
+        coordinates: Coordinates of the new bases in the augmented ones, `(2, ..., k,
+            w)`: for the columns, then for the rows.
         new: What `Ragged((factors.u, factors.v))` is augmented by, if the factors are
             not augmented already.
     """

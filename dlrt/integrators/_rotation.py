@@ -52,8 +52,8 @@ class Rotated(NamedTuple):
     Attributes:
         update: The new factors, as many columns as the old ones.
         near: Whether its error is certain to be at most 1.4 times the best of its rank,
-            but for rounding.
-        square_norm: Of the matrix that they approximate, `‖·‖_F²`.
+            up to rounding.
+        square_norm: `‖·‖_F²` of the matrix that they approximate.
     """
 
     update: Update
@@ -222,8 +222,8 @@ def rotate_coordinates(core: Tensor, width: Tensor | int) -> tuple[Tensor, Tenso
         width: Number of rows and columns of `A`.
 
     Returns:
-        Bases of both, `(2, k, width)`, and whether their error is certain to be at
-        most 1.2 times the best, but for rounding.
+        Bases of both, `(2, k, width)`, and whether their error is certain to be at most
+        1.2 times the best, up to rounding.
     """
     beside, below = core[..., :width, width:], core[..., width:, :width]
     inverse = linalg.inverse(core[..., :width, :width])

@@ -138,7 +138,7 @@ class ProjectedRNN(keras.layers.RNN):
         `(batch, time, features)`.
 
     Output shape:
-        That of `layer`.
+        As for `layer`.
 
     Raises:
         ValueError: If `layer` is of another kind; when the layer is built, if a
@@ -277,7 +277,7 @@ def project(
 
     Args:
         projection: The product.
-        x: What is multiplied.
+        x: The input of the product.
         masks: Dropout masks for `x`, one for all gates or one for each.
     """
     if masks is None:

@@ -26,11 +26,11 @@ class SingularValues(keras.layers.Layer):
         `(batch, ..., r)`, or with the `r` channels at `axis`.
 
     Output shape:
-        That of the input.
+        Same as the input.
 
     Raises:
-        ValueError: When the layer is built, if the input has no such axis, it is that
-            of the batch, or its length is unknown.
+        ValueError: When the layer is built, if the input has no such axis, the axis is
+            the batch axis, or its length is unknown.
 
     Example:
 

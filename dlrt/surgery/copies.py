@@ -38,7 +38,7 @@ def copy_unbuilt(operation: Any) -> Any:
 
 
 def explain_no_copy(layer: Layer, error: Exception) -> str:
-    """What is wrong with a layer that `copy_unbuilt` fails for."""
+    """Explains why `copy_unbuilt` fails for a layer."""
     return (
         f"{layer.name!r} of type {type(layer).__name__}, which can't be copied: its "
         "`get_config` must say all that `from_config` and `build` need. "
@@ -62,7 +62,7 @@ def copy_in_memory(layer: Layer, error: Exception, tied: dict[int, Any]) -> Any:
     """A copy of a layer without its configuration.
 
     Raises:
-        ValueError: If there is no such copy either.
+        ValueError: If it can't be copied that way either.
     """
     try:
         new = deep_copy(layer, tied)

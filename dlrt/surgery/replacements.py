@@ -66,7 +66,7 @@ def chain_layers(
 
     Args:
         layer: The layer.
-        layers: Those in its place.
+        layers: The layers that replace it.
         kernels: Their kernels.
     """
     row = keras.Sequential(layers, name=layer.name)

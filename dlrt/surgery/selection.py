@@ -146,7 +146,7 @@ def find_left_alone(model: keras.Model) -> list[str]:
 def layers_in(model: Layer) -> Iterator[Layer]:
     """The layers that `rebuild` can replace, in order, each as often as it occurs.
 
-    Layers and models of users' classes with weights of their own are among them, but
+    These include layers and models of users' classes with weights of their own, which
     can't be replaced.
     """
     for layer in model.layers if is_graph(model) else parts(model).values():

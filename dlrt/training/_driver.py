@@ -30,7 +30,7 @@ def finish(steps: list[LayerStep], now: Tensor, updating: Tensor | None) -> None
 
     Args:
         steps: The steps of the layers, begun and stepped by the inner optimizer.
-        now: Whether adaptive ranks are chosen anew at this step.
+        now: Whether adaptive ranks are chosen at this step.
         updating: Whether this step ends an accumulation of gradients; `None` where
             there is none.
     """
@@ -122,7 +122,7 @@ class _Shared(NamedTuple):
             slots: The slots, in the order of `rule.slots`.
             old: The factors at the start of the phase, at the width of the variables.
             rank: The rank at the start of the step; `None` where `old` tells it.
-            now: Whether the rank is chosen anew at this step.
+            now: Whether the rank is chosen at this step.
             updating: Whether this step ends an accumulation of gradients; `None` where
                 there is none.
         """

@@ -104,7 +104,7 @@ class LayerStep:
         self.variables = {"u": layer.u, "s": layer.s, "v": layer.v}
 
     def collect(self, grads: dict[int, Tensor]) -> bool:
-        """Takes the gradients of this layer; false if it has none."""
+        """Takes the gradients of this layer; returns false if it has none."""
         self._grads = {
             name: with_shape(grads[id(variable)], variable.shape)
             for name, variable in self.variables.items()

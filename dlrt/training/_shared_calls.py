@@ -58,7 +58,7 @@ class _Alike(NamedTuple):
     """Layers that differ only in the values of their variables.
 
     Attributes:
-        description: What they have in common, see `_described`.
+        description: The description that they share, see `_described`.
     """
 
     description: Hashable
@@ -66,7 +66,7 @@ class _Alike(NamedTuple):
     def call(
         self, values: list[Tensor], args: tuple, kwargs: dict
     ) -> tuple[Any, list[Tensor]]:
-        """The output of the present layer, and the states of its seeds afterwards.
+        """The output of the current layer, and the states of its seeds afterwards.
 
         Args:
             values: Values to use in place of its variables.

@@ -20,7 +20,7 @@ class _Pass(NamedTuple):
     Attributes:
         prediction: The output of the model.
         loss: The unscaled loss.
-        gradients: Of the weights, `None` for those that are not needed.
+        gradients: The gradients of the weights, `None` for those not needed.
         products: Layer, input and gradient of the output of each low-rank product;
             `None` if they don't account for all of the gradients of kernels.
     """

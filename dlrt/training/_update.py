@@ -116,13 +116,13 @@ def update(
 
     Args:
         rule: What the layers have in common.
-        factors: The factors as the integrator has prepared them, without unused
-            columns where shapes are dynamic. Of several layers at fixed rank, batches.
+        factors: The factors as the integrator has prepared them, without unused columns
+            where shapes are dynamic. Batches for several layers at fixed rank.
         increments: How far the optimizer has moved the stepped values, by name.
         slots: Values of the slots in the order of `rule.slots`, at the width of the
             variables.
         rank: The rank at the start of the step.
-        now: Whether an adaptive rank is chosen anew at this step.
+        now: Whether an adaptive rank is chosen at this step.
     """
     truncation = rule.truncation(rank, now)
 

@@ -12,7 +12,7 @@ class AdaptCapacity(keras.callbacks.Callback):
 
     `dlrt.Model.fit` brings this callback itself; add it to the `fit` of a plain
     `keras.Model` so that the time and memory of a step follow the rank there too. Each
-    change traces the training step anew, so changes are few: variables shrink when the
+    change traces the training step again, so changes are few: variables shrink when the
     rank has fallen so far below their width that it pays, and grow when it has reached
     their width.
     """

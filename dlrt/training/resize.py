@@ -1,9 +1,9 @@
 """Room for the factors of low-rank layers.
 
 A Keras variable has a fixed shape, so factors of changing rank live in variables with
-room for `capacity` columns, zero beyond the rank. Between epochs and after training
-the variables are replaced by ones that fit, together with the optimizer's slots, and
-compiled functions are traced anew.
+room for `capacity` columns, zero beyond the rank. Between epochs and after training the
+variables are replaced by ones that fit, together with the optimizer's slots, and
+compiled functions are traced again.
 """
 
 from collections.abc import Mapping

@@ -310,7 +310,7 @@ class TestErrors:
 
         x = keras.Input((16,))
         model = keras.Model(x, keras.layers.Dense(16, name="last")(Tied()(x)))
-        with pytest.raises(ValueError, match="(?s)more with them than to call.*kernel"):
+        with pytest.raises(ValueError, match="(?s)more with them than call.*kernel"):
             dlrt.compress(model, "svd", {"ratio": 1.5})
         _, report = dlrt.compress(model, "svd", {"ratio": 1.2}, layers="last")
         assert [layer.name for layer in report.layers] == ["last"]

@@ -323,7 +323,7 @@ class TestArguments:
     def test_nothing_is_overwritten(self, tmp_path):
         path = tmp_path / "model"
         path.write_text("precious")
-        with pytest.raises(FileExistsError, match="nothing is yet.*model"):
+        with pytest.raises(FileExistsError, match="must not exist yet.*model"):
             dlrt.export(low_rank(), path)
         assert path.read_text() == "precious"
         link = tmp_path / "link"

@@ -93,7 +93,7 @@ class CP(Structure):
 
     @functools.cached_property
     def _axes(self) -> list[int]:
-        """The axes with a convolution of their own."""
+        """The axes that have their own convolution."""
         lengths = zip(self.layer.kernel_size, self.layer.strides, strict=True)
         return [axis for axis, both in enumerate(lengths) if both != (1, 1)]
 
@@ -197,10 +197,10 @@ def _convolve_along(layer: Layer, axis: int) -> list[Layer]:
 
 
 def _state_shape(layer: Layer, axis: int) -> list[Layer]:
-    """What tells TensorFlow the shape of what has been repeated for an axis.
+    """Layers that tell TensorFlow the shape of an input repeated along an axis.
 
-    It loses track where both axes have strides, and LiteRT has no form of depthwise
-    convolutions of unknown channels.
+    TensorFlow can't infer it where both axes have strides, and LiteRT does not support
+    depthwise convolutions of unknown channels.
     """
     input_shape = layer.get_build_config()["input_shape"]
     output_shape = layer.compute_output_shape(input_shape)

@@ -67,7 +67,7 @@ class Family(abc.ABC):
 
         Args:
             layer: The dense layer.
-            factors: Those of each of its `matrices`.
+            factors: The factors of each of its `matrices`.
         """
 
     @abc.abstractmethod
