@@ -7,11 +7,10 @@ import bisect
 import json
 import math
 import os
+import sys
 import unicodedata
 from collections.abc import Iterable
 from typing import Any
-
-import numpy as np
 
 Row = dict[str, Any]
 CellValue = str | int | float | bool
@@ -157,7 +156,7 @@ def encode(value: Any) -> CellValue:
         TypeError: The value is none of JSON's.
         ValueError: The text is longer than a cell can be.
     """
-    if isinstance(value, np.generic):
+    if _is_numpy(value, "generic"):
         value = value.item()
     if isinstance(value, os.PathLike):
         value = os.fspath(value)
@@ -223,8 +222,16 @@ def _is_kept(character: str) -> bool:
 
 
 def _json_default(value: Any) -> Any:
-    if isinstance(value, np.generic | np.ndarray):
+    if _is_numpy(value, "generic", "ndarray"):
         return value.tolist()
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     raise TypeError(f"not a value of JSON: {value!r} of type {type(value).__name__}")
+
+
+def _is_numpy(value: Any, *kinds: str) -> bool:
+    """Whether a value is of a class of NumPy's, without which `--help` has to work."""
+    numpy = sys.modules.get("numpy")
+    return numpy is not None and isinstance(
+        value, tuple(getattr(numpy, kind) for kind in kinds)
+    )
