@@ -31,7 +31,7 @@ _SIZE = re.compile(rf"(\d+(?:\.\d+)?) ?({'|'.join(_UNITS)})", re.IGNORECASE)
 
 
 def parse(arguments: Sequence[str]) -> Config:
-    """Returns the settings that the words on the command line stand for."""
+    """Parses the command line into settings."""
     parser = Parser(
         prog=f"python -m {_MODULE}",
         description="Trains a convolutional network that finds its own widths.",

@@ -18,7 +18,7 @@ _ABANDONED = 600.0
 
 
 def find_problems(root: Path, found: Iterable[ArchivedTest]) -> Iterator[Problem]:
-    """Names what is wrong in the tests that were found under a root."""
+    """Yields the problems of the tests that were found under a root."""
     first: dict[tuple[Name, str], Path] = {}
     for path in find_leftovers(root):
         yield Problem(path, "it is the rest of a killed writer; `repair` removes it")
@@ -103,9 +103,9 @@ def _check_folder(test: ArchivedTest, in_use: bool) -> Iterator[Problem]:
         if is_stray(path):
             continue
         if path.suffix == ".csv":
-            yield Problem(path, "is no workbook; `convert` makes one of it")
+            yield Problem(path, "is not a workbook; `convert` makes one of it")
         elif path.suffix != ".xlsx" or not path.is_file():
-            yield Problem(path, "is no workbook")
+            yield Problem(path, "is not a workbook")
 
 
 def _check_logs(

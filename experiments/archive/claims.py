@@ -50,7 +50,7 @@ class Claims:
 def any_held(root: Path, names: Iterable[str]) -> bool:
     """Whether another process has claimed one of some networks of an archive.
 
-    Not for a process with claims of its own there: closing the file drops them.
+    A process with its own claims there must not call it: closing the file drops them.
     """
     if not (root / _FILE).exists():
         return False

@@ -49,7 +49,7 @@ def read(path: Path) -> list[Row]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise NoLog(f"it is no text file ({error})", 1) from error
+        raise NoLog(f"it is not a text file ({error})", 1) from error
     reader = csv.reader(text.splitlines(), delimiter=";")
     header, *lines = [(reader.line_num, cells) for cells in reader if cells] or [
         (1, [])
@@ -101,7 +101,7 @@ def _number(name: str, cell: str, line: int) -> float | None:
     try:
         return float(text)
     except ValueError:
-        raise NoLog(f"{name!r} reads {cell!r}, which is no number", line) from None
+        raise NoLog(f"{name!r} reads {cell!r}, which is not a number", line) from None
 
 
 def _with_shares(rows: list[Row], lines: list[tuple[int, list[str]]]) -> list[Row]:

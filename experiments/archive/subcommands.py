@@ -1,4 +1,4 @@
-"""What each subcommand of the archive does; returns its exit status."""
+"""The subcommands of the archive; each returns its exit status."""
 
 import argparse
 import sys

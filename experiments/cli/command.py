@@ -70,7 +70,7 @@ def add_subcommands(
     Args:
         parser: The parser.
         descriptions: What each subcommand does, by its name.
-        settings: Of the parsers of the subcommands.
+        settings: Arguments of the parsers of the subcommands.
 
     Returns:
         These parsers, by their names.

@@ -50,7 +50,7 @@ class Settings(abc.ABC):
     @property
     @abc.abstractmethod
     def network(self) -> str:
-        """What is trained on what; the workbook has this name."""
+        """What is trained on which data; the workbook has this name."""
 
     @property
     @abc.abstractmethod

@@ -51,7 +51,7 @@ class SVDTrainingConfig(Config):
 
     @property
     def network(self) -> str:
-        """What is trained on what; the workbook has this name."""
+        """What is trained on which data; the workbook has this name."""
         return f"svd-{self.scheme}-{self.trained}"
 
     @property

@@ -22,10 +22,10 @@ from experiments.runs.log_format import TESTS
 from experiments.runs.run import Run
 from experiments.words.text import WordData
 
-# What the log calls the network before it is trained on.
+# The name in the log of the network before further training.
 COMPRESSED = "compressed"
 _OUTPUT = "output"
-# What an earlier run must have in common with the settings.
+# The settings that an earlier run must share.
 _SAME = (
     *("architecture", "dataset", "image_size", "dataset_size", "val_size", "seed"),
     *("vocabulary", "augment", "scheme", "sparsity", "orthogonality"),
@@ -77,9 +77,9 @@ class Compression(task.Images):
     Args:
         settings: The settings, with the data set's real name.
         data: The images, or the words, of the dense network.
-        target: Those to fine-tune on.
+        target: The data to fine-tune on.
         dense: The trained dense network.
-        trained: What is made smaller: that, or one trained by singular values.
+        trained: The network to compress: `dense`, or one trained by singular values.
 
     Raises:
         ValueError: If the settings don't fit the network.

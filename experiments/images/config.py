@@ -86,7 +86,7 @@ class Config(ImageSettings):
 
     @property
     def network(self) -> str:
-        """What is trained on what; the workbook has this name."""
+        """What is trained on which data; the workbook has this name."""
         return f"{self.form}-{self.trained}"
 
     @property
@@ -177,8 +177,8 @@ def add_training_defaults(
     """Adds the defaults of the network and of the optimizer to the settings of a run.
 
     Args:
-        defaults: Those of the subcommand.
-        given: Those that are not left to the defaults.
+        defaults: The defaults of the subcommand.
+        given: The settings that override defaults.
     """
     architecture = given.get("architecture", defaults["architecture"])
     values = defaults | NETWORKS.get(architecture, {}) | given

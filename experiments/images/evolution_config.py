@@ -28,11 +28,11 @@ class Config(Settings):
             `None`: no bound.
         max_memory: The most bytes that its training may take at the end, see
             `dlrt.evolution.training_memory`; `None`: no bound.
-        stop: The number of epochs after which widths stay as they are.
+        stop: The number of epochs after which widths stay.
         threshold: Relative singular value below which channels go anyway.
         samples: How many training images the singular values are measured on.
         batch_size: Images in a step.
-        learning_rate: That of Adam at the start; a cosine takes it down to 0.
+        learning_rate: Learning rate of Adam at the start; it falls to 0 as a cosine.
         dataset: A data set of `dlrt.datasets.load`.
     """
 
@@ -49,7 +49,7 @@ class Config(Settings):
 
     @property
     def network(self) -> str:
-        """What is trained on what; the workbook has this name."""
+        """What is trained on which data; the workbook has this name."""
         return f"evolve-{self.dataset}"
 
     @property
@@ -65,7 +65,7 @@ class Config(Settings):
         return "-".join([self.network, *given, f"seed{self.seed}"])
 
     def check(self) -> None:
-        """Raises `ValueError` if a setting is outside of its bounds."""
+        """Raises `ValueError` if a setting is out of bounds."""
         check_run(self)
         at_least_one(self, "epochs", "stop", "samples", "batch_size")
         most = self.max_parameters
@@ -83,7 +83,7 @@ def resolve(given: dict[str, Any]) -> Config:
     """Fills the given settings up with the defaults.
 
     Raises:
-        ValueError: If a setting is outside of its bounds.
+        ValueError: If a setting is out of bounds.
     """
     if "max_memory" in given:
         given = {"max_parameters": None} | given

@@ -18,7 +18,7 @@ from experiments.runs.image_data import Data
 from experiments.runs.phases import Phase
 from experiments.runs.run import Run
 
-# Those of the two convolutions and the dense layer at the start, and the least.
+# Widths of the two convolutions and the dense layer: at the start, and the least.
 _WIDTHS = 20, 50, 500
 _MIN_WIDTH = 2
 

@@ -18,7 +18,7 @@ from experiments.words import network, text
 
 
 def load(config: Config) -> Data:
-    """Loads and splits the data set of a run; says so where it is another one.
+    """Loads and splits the data set of a run; prints if it is not the requested one.
 
     Raises:
         ValueError: If a file of the data set or a setting is wrong.
@@ -37,7 +37,7 @@ def load(config: Config) -> Data:
 
 
 def metrics(config: Config) -> list[Any]:
-    """What is measured besides the loss, in which penalties on weights may be."""
+    """The metrics besides the loss, which may include penalties on weights."""
     if not config.reads_text:
         return ["accuracy"]
     crossentropy = keras.metrics.SparseCategoricalCrossentropy(
@@ -53,7 +53,7 @@ class Images(Classification):
         settings: The settings, with the data set's real name.
         data: The images, or the words.
         start: Makes the network at the start. Defaults to that of the settings.
-        title: What the title begins with.
+        title: The start of the title.
     """
 
     settings: Config

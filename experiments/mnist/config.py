@@ -70,7 +70,7 @@ class Config(ImageSettings):
 
     @property
     def network(self) -> str:
-        """What is trained on what; the workbook has this name."""
+        """What is trained on which data; the workbook has this name."""
         return f"{self.form}-{NUM_HIDDEN}x{self.dim_layer}-{self.dataset}"
 
     @property
@@ -126,7 +126,7 @@ def resolve(subcommand: str, given: dict[str, Any]) -> Config:
         given: The settings that are not left to the defaults, by name.
 
     Raises:
-        ValueError: If a setting is outside of its bounds.
+        ValueError: If a setting is out of bounds.
     """
     values = vars(DEFAULTS[subcommand]) | given
     config = Config(**values)

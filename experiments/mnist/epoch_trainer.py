@@ -42,7 +42,7 @@ class EpochTrainer:
         self._call: Any = None
 
     def __len__(self) -> int:
-        """Number of steps in an epoch of the present network."""
+        """Number of steps in an epoch of the current network."""
         return len(self._batches)
 
     def begin(self, config: Config, data: Data) -> None:
@@ -83,7 +83,7 @@ class EpochTrainer:
             self._prepare()
 
     def epoch(self, index: int) -> dict[str, Any]:
-        """Trains for an epoch, counted from 0, and returns what is to be logged."""
+        """Trains for an epoch, counted from 0, and returns its row of the log."""
         if not self._tensors:
             return self._fit(index)
         self._batches.begin_epoch(index)

@@ -3,8 +3,8 @@
 * `run`: the life of a run. It is handed a `task`, what an experiment trains;
   `classification` is the task of all that is selected by accuracy or perplexity.
 * `program`: how programs that train begin and end.
-* `network_settings`, `network_options`, `checks`: what several experiments can be told.
+* `network_settings`, `network_options`, `checks`: settings of several experiments.
 * `phases`, `optimizers`, `image_data`, `scoring`, `run_callbacks`, `finite`: training.
 * `folders`, `checkpoints`, `saved_files`, `log_format`, `names`: what is on disk.
-* `selection`, `results`, `summary`: what rows of a log tell, and what is printed.
+* `selection`, `results`, `summary`: results from a log, and the printed summary.
 """

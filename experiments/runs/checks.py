@@ -22,7 +22,7 @@ def check_run(settings: Settings) -> None:
     """Checks the settings that all experiments share.
 
     Raises:
-        ValueError: If one is outside of its bounds.
+        ValueError: If one is out of bounds.
     """
     seed, run_name = settings.seed, settings.run_name
     require(0 <= seed < 2**32, settings, "seed", "lie between 0 and 2**32 - 1")

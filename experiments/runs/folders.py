@@ -187,7 +187,7 @@ def find_newest_finished(
     """The newest finished run that trains a network with some of the same settings.
 
     Args:
-        settings: Those to compare with, of a run of that kind.
+        settings: The settings to compare with, of a run of that kind.
         same: Names of the settings that must be equal.
         facts: What else the log must say.
     """

@@ -119,7 +119,7 @@ class ShuffledBatches(keras.utils.PyDataset):
 
     Attributes:
         seed: The seed.
-        epoch: The present epoch, counted from 0.
+        epoch: The current epoch, counted from 0.
         order: Indices of the images in the order of that epoch.
     """
 

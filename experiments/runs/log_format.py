@@ -16,7 +16,7 @@ from dlrt_names.log_schema import EPOCH, PHASE, TRAINING_SECONDS
 LOGS = "historyLogs"
 WRONG = "wrongTests"
 REASON = "reason.txt"
-# What a compression run has measured of each network, in its folder.
+# The measurements of each network of a compression run, in its folder.
 TESTS = "tests.json"
 
 # Files that other programs leave behind: locks of open workbooks, folder settings,
@@ -48,9 +48,9 @@ def expected_epochs(
     """The last epoch of a finished run, if its log tells.
 
     Args:
-        configuration: What the log says of the run.
+        configuration: The configuration in the log.
         rows: Its epochs.
-        epochs: How many it was to have, where something else than the log says so.
+        epochs: The planned number of epochs, if known from elsewhere than the log.
     """
     if configuration.get("train") is False:
         return None

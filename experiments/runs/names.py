@@ -20,7 +20,7 @@ from typing import Any
 
 # The optimizers of tests and their words.
 OPTIMIZERS = {"adam": "", "sgd": "SGD"}
-# The same of regularizers, the longest words first.
+# Regularizers and their words, the longest words first.
 REGULARIZERS = {"l1l2": "L1L2Reg", "l1": "L1Reg", "full": "RegFull", "l2": "Reg"}
 _RANGE = r"\d+-\d+"
 _NUMBER = r"\d+(?:e-?\d+|-\d+)?"

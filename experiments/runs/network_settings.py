@@ -48,14 +48,14 @@ class LowRankSettings(Settings):
 
     @property
     def kind(self) -> str:
-        """What the ranks are; the log has it as the name of the phase."""
+        """How ranks are chosen; the log has it as the name of the phase."""
         if self.dense:
             return "dense"
         return "adaptive" if self.adaptive else "fixed"
 
     @property
     def form(self) -> str:
-        """What the names of workbooks begin with."""
+        """The prefix of the names of workbooks."""
         return "dense" if self.dense else "low-rank"
 
     @property
@@ -73,7 +73,7 @@ class LowRankSettings(Settings):
         return "-".join([*parts, f"seed{self.seed}"])
 
     def check(self) -> None:
-        """Raises `ValueError` if a setting is outside of its bounds."""
+        """Raises `ValueError` if a setting is out of bounds."""
         at_least_one(self, "epochs")
         if self.tolerance is not None:
             require(0 < self.tolerance < 1, self, "tolerance", "lie in (0, 1)")

@@ -30,7 +30,7 @@ def low_rank(
 
     Args:
         optimizer: The optimizer.
-        settings: Those of the run.
+        settings: The settings of the run.
         schedule: When ranks change, as arguments of `dlrt.optimizers.LowRank`; `None`
             if they don't.
     """
@@ -65,7 +65,7 @@ def compile_classifier(
         phase: The phase.
         steps_per_epoch: Number of batches.
         momentum: Momentum of SGD.
-        metrics: What is measured besides the loss.
+        metrics: The metrics besides the loss.
     """
     optimizer = low_rank(
         _descent(settings, phase.epochs * steps_per_epoch, momentum),

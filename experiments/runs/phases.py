@@ -13,7 +13,7 @@ class Phase:
     """A part of a run that is trained by one call of `fit`.
 
     Args:
-        name: What the log calls it.
+        name: Its name in the log.
         epochs: Number of epochs, at most.
         adaptive: Whether ranks change.
         last: Whether no other phase follows.

@@ -26,7 +26,7 @@ class Run:
         OSError: If a file can't be written.
 
     Attributes:
-        task: The same.
+        task: The task.
         folder: The folder of the run.
         log: Its log.
         model: Its network.
@@ -90,12 +90,12 @@ class Run:
 
     @property
     def phase(self) -> Phase:
-        """The present phase."""
+        """The current phase."""
         return self.task.phases[self._state.phase]
 
     @property
     def first_selected_epoch(self) -> int:
-        """The first epoch of the present phase whose model may be the best."""
+        """The first epoch of the current phase whose model may be the best."""
         return self._state.phase_start + self.task.first_selected_epoch(self.phase)
 
     def train(self) -> None:

@@ -67,7 +67,7 @@ class StepLines(keras.callbacks.Callback):
     """Prints the progress of long epochs where there is no terminal for a bar.
 
     Args:
-        verbose: Keras's `verbose`; it is silent but for 2, which has a line an epoch.
+        verbose: Keras's `verbose`; it prints only for 2, one line an epoch.
         seconds: The least time from one line to the next.
     """
 
@@ -144,7 +144,7 @@ class RunLog(dlrt.callbacks.HistoryLog):
 class Checkpoint(keras.callbacks.Callback):
     """Saves the model after every epoch, and the best one beside it.
 
-    It stands after the log: what is saved has been logged, and a row that was logged
+    It runs after the log: what is saved has been logged, and a row that was logged
     without its checkpoint is written again by the resumed run.
 
     Args:

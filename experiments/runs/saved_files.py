@@ -53,7 +53,7 @@ def reading(path: Path, what: str, flag: str = "") -> Iterator[None]:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Writes JSON for people to read, in the place of an earlier file."""
+    """Writes readable JSON, replacing an earlier file."""
     atomic_file.replace(path, f"{json.dumps(content, indent=2)}\n".encode())
 
 

@@ -117,10 +117,10 @@ class Task:
         """Logs the network before it is trained, if that is of interest."""
 
     def finish(self, run: "Run") -> None:
-        """Does what is left to do after the last epoch."""
+        """Finishes the run after the last epoch."""
 
     def announcement(self, directory: Path) -> str:
-        """What is printed before the training."""
+        """The line that is printed before the training."""
         return f"{self.title}, in {directory}"
 
     def summary(self, run: "Run") -> list[str]:

@@ -131,7 +131,7 @@ def list_networks(grid: Grid) -> tuple[list[Network], list[str]]:
     """The networks of a grid, and what was left out of it, with the reason.
 
     Raises:
-        ValueError: If a setting is outside of its bounds, or nothing is left.
+        ValueError: If a setting is out of bounds, or nothing is left.
     """
     count = _count(grid)
     if count > MOST_NETWORKS:
@@ -184,7 +184,7 @@ def _count(grid: Grid) -> int:
 
 
 def _tests(grid: Grid) -> Iterator[tuple[str, Name, tuple]]:
-    """The tests of a grid: method, name but for the run, and ranks."""
+    """The tests of a grid: method, name without the run, and ranks."""
     ends = min(grid.dims), max(grid.dims) + 1
     for method, *values in itertools.product(
         grid.methods, *(getattr(grid, key) for key in _SHARED)
@@ -203,7 +203,7 @@ def _tests(grid: Grid) -> Iterator[tuple[str, Name, tuple]]:
 
 
 def _tests_of(method: str, grid: Grid) -> Iterator[tuple[dict[str, Any], tuple]]:
-    """What the names of a method's tests say of it, and the ranks in each."""
+    """The parts of a method's test names, and the ranks in each test."""
     if method == "reference":
         yield {}, (None,)
     elif method == "adaptive":

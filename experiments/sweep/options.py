@@ -39,7 +39,7 @@ class Options:
         log_dir: Folder of the archive.
         workers: Number of processes. Defaults to the number of cores.
         engine: One of `ENGINES`.
-        address: Of the Ray cluster.
+        address: Address of the Ray cluster.
         checkpoint_seconds: From one checkpoint of a network to the next.
         dry_run: Whether only to say what would be trained.
     """
@@ -249,7 +249,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _argument(read: Callable[[str], Any]) -> Callable[[str], Any]:
-    """`argparse` shows the messages of its own errors only."""
+    """`argparse` shows only messages of its own error type."""
 
     def convert(text: str) -> Any:
         try:

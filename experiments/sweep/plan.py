@@ -7,8 +7,8 @@ from experiments.runs.log_format import equal
 from experiments.sweep.grid import Network
 from experiments.sweep.places import Places
 
-# Seconds of a step with nothing to compute, and of an operation; one core of a machine
-# like those of the benchmarks. Only their ratio matters to the time left.
+# Seconds of an empty step, and of an operation; one core of a machine like those of the
+# benchmarks. Only their ratio matters to the time left.
 _STEP_SECONDS = {"dense": 0.6e-3, "low-rank": 1.4e-3}
 _SECONDS_A_FLOP = 1 / 30e9
 
@@ -48,7 +48,7 @@ def format_duration(seconds: float) -> str:
 
 
 def check(networks: Sequence[Network], root: Path) -> None:
-    """Compares the settings of a sweep with those of what is finished already.
+    """Compares the settings of a sweep with those of finished networks.
 
     The name of a test doesn't contain all of them, so a finished workbook of each test
     is read; one that is continued is compared when it is opened.

@@ -59,7 +59,7 @@ class Progress:
         share = self._work[network] / total
         if event.kind == "begin":
             self._running.add(network)
-            # What an earlier call has trained, or a process that was killed.
+            # Trained by an earlier call, or by a process that was killed.
             self._left[network] = share * (total - event.epochs)
         else:
             self._left[network] -= share * event.epochs

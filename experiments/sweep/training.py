@@ -26,14 +26,14 @@ _TRIES = 10
 class UnitTraining:
     """Trains those networks of a unit that are unfinished and not claimed elsewhere.
 
-    Those that another process trains are waited for, and taken over if it dies.
+    Networks in training elsewhere are waited for, and taken over if that process dies.
 
     Args:
         unit: Networks of one shape.
         root: Folder of the archive.
         interval: Seconds from one checkpoint of a network to the next.
         report: Called with every event.
-        stopped: Whether to stop, at a checkpoint of the present epoch.
+        stopped: Whether to stop, at a checkpoint of the current epoch.
     """
 
     unit: Sequence[Network]

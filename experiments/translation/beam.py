@@ -15,8 +15,8 @@ Tensor = Any
 class BeamSearch(Search):
     """Extends the most likely hypotheses and keeps the best finished translation.
 
-    At every step the `beams` most likely of all continuations of the open hypotheses
-    are looked at. Those that end are finished; the most likely ones that don't end stay
+    At every step the `beams` most likely continuations of all open hypotheses are
+    considered. Those that end are finished; the most likely ones that don't end stay
     open. Finished hypotheses are compared by `log p / penalty`, with the penalty of Wu
     et al. (2016, arXiv:1609.08144, section 7) for their length, `((5 + length) / 6)^α`.
     The search for a sentence stops after `beams` finished ones, or when no open one can

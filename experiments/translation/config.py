@@ -87,7 +87,7 @@ class Config(LowRankSettings):
 
     @property
     def network(self) -> str:
-        """What is trained on what; the workbook has this name."""
+        """What is trained on which data; the workbook has this name."""
         return f"{self.form}-transformer-{self.layers}x{self.dim}-{word(self.corpus)}"
 
     @property
@@ -159,7 +159,7 @@ def resolve(subcommand: str, given: dict[str, Any]) -> Config:
             a key of `PRESETS`.
 
     Raises:
-        ValueError: If a setting is outside of its bounds.
+        ValueError: If a setting is out of bounds.
     """
     if given.get("batch_size") is not None and given.get("batch_tokens") is not None:
         raise ValueError(

@@ -137,7 +137,7 @@ def decode(search: Search, decoder: Decoder, source: np.ndarray) -> np.ndarray:
 
     Args:
         search: The search.
-        decoder: The same, compiled.
+        decoder: The search, compiled.
         source: Sources, int32 of shape `(sentences, width)`, each with `END` and
             padding.
 

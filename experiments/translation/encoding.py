@@ -45,7 +45,7 @@ def lengths(rows: np.ndarray) -> np.ndarray:
 def encode_pairs(
     pairs: Iterable[Sequence[str]], vocabularies: Vocabularies, max_length: int
 ) -> EncodedPairs:
-    """Encodes what is to be trained or validated on.
+    """Encodes pairs for training or validation.
 
     Args:
         pairs: Sentences and their translations.
@@ -80,7 +80,7 @@ def encode_pairs(
 def encode_sources(
     sentences: Sequence[str], tokenizer: Tokenizer, max_length: int
 ) -> np.ndarray:
-    """Encodes what is to be translated: every sentence, cut where it is too long.
+    """Encodes sentences to be translated, each cut if it is too long.
 
     Args:
         sentences: The sentences.

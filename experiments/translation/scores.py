@@ -11,7 +11,7 @@ class Scores(NamedTuple):
         bleu: BLEU (Papineni et al. 2002), 0 to 100.
         chrf: chrF (Popović 2015), 0 to 100.
         bleu_signature: The settings and the version of the program.
-        chrf_signature: The same for chrF.
+        chrf_signature: Settings and version for chrF.
     """
 
     bleu: float

@@ -12,7 +12,7 @@ from experiments.translation.tokenizers import Vocabularies
 
 @dataclass(frozen=True, eq=False)
 class Text:
-    """A corpus with its vocabularies, and what is trained on and validated with.
+    """A corpus with its vocabularies and its encoded training and validation pairs.
 
     Args:
         corpus: The sentences.
@@ -28,7 +28,7 @@ class Text:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What a log says about the text."""
+        """Facts on the text for the log."""
         corpus, vocabularies = self.corpus, self.vocabularies
         reference = corpus.test[0].target
         signatures = score([reference], [reference])
@@ -49,7 +49,7 @@ class Text:
 
 
 def load(name: str) -> Corpus:
-    """Loads a corpus by name or folder; says so where it is another one.
+    """Loads a corpus by name or folder; prints if it is not the requested one.
 
     Raises:
         ValueError: If there is no such corpus, or a file of it is wrong.
@@ -60,7 +60,7 @@ def load(name: str) -> Corpus:
 
 
 def encode(corpus: Corpus, vocabularies: Vocabularies, max_length: int) -> Text:
-    """Encodes what is trained on and validated with.
+    """Encodes the training and validation pairs.
 
     Raises:
         ValueError: If no pair is as short as `max_length`.

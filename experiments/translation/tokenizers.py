@@ -41,14 +41,14 @@ def _sentencepiece() -> ModuleType:
 class Tokenizer:
     """The subwords of one language.
 
-    Ids 0 to 3 stand for padding, the start and the end of a sentence, and what is
-    unknown.
+    Ids 0 to 3 stand for padding, the start and the end of a sentence, and unknown
+    characters.
 
     Args:
         model: A serialized SentencePiece model.
 
     Attributes:
-        model: The same bytes.
+        model: The serialized model.
         size: Number of ids.
         fingerprint: SHA-256 of the model, in hexadecimal.
 

@@ -251,7 +251,7 @@ def test_what_is_no_file_ends_no_command(root, capsys, make):
     make(path.with_name("dim10.xlsx"))
     truncate(write(root / SMALL, "dim9"))
     first, second = problems(root, capsys)
-    assert first == f"{path.with_name('dim10.xlsx')}: is no workbook"
+    assert first == f"{path.with_name('dim10.xlsx')}: is not a workbook"
     assert "dim9.xlsx: " in second
     assert run(root, "list") == 0
     assert capsys.readouterr().out.splitlines()[1].split()[3:6] == [

@@ -23,7 +23,7 @@ class EinsumDense(OneKernel):
     def obstacle(self, layer: Layer) -> str | None:
         if not is_matrix_product(layer.equation):
             return (
-                f"has the equation {layer.equation!r}, which is no product with one "
+                f"has the equation {layer.equation!r}, which is not a product with one "
                 "matrix"
             )
         return super().obstacle(layer)

@@ -54,7 +54,7 @@ def test_equations_of_no_matrix_product_are_left_alone(equation, output_shape, s
     low_rank = dlrt.convert(model, rank=2)
     assert set(low_rank_layers(low_rank)) == {"plain"}
     assert type(low_rank.get_layer("odd")) is keras.layers.EinsumDense
-    message = f"'odd' has the equation '{equation}', which is no product"
+    message = f"'odd' has the equation '{equation}', which is not a product"
     for layers in ("odd", ["odd"], ".*", lambda layer: layer.name == "odd"):
         with pytest.raises(ValueError, match=message):
             dlrt.convert(model, rank=2, layers=layers)
