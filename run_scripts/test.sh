@@ -54,9 +54,10 @@ failed=
 sh run_scripts/lint.sh || failed="$failed lint"
 # TensorFlow keeps what it has compiled: a process for half of all tests grew to 10 GB.
 run_in_parallel tensorflow ${all:+--all} --ignore tests/experiments \
-    --ignore tests/layers --ignore tests/compression || failed="$failed tensorflow"
+    --ignore tests/layers --ignore tests/compression --ignore tests/surgery ||
+    failed="$failed tensorflow"
 run_in_parallel tensorflow ${all:+--all} tests/experiments tests/layers \
-    tests/compression || failed="$failed tensorflow"
+    tests/compression tests/surgery || failed="$failed tensorflow"
 if [ -n "$all" ]; then
     run_in_parallel jax --all || failed="$failed jax"
 else

@@ -316,6 +316,7 @@ def test_compiled_functions_follow_a_change_of_rank(tmp_path, kind, ranks, way):
     assert_works(model)
 
 
+@pytest.mark.slow
 def test_models_that_share_layers_follow_together(tmp_path):
     """Each has its compiled functions and its optimizer."""
     inner = network("fixed", keras.Model)

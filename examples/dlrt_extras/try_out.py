@@ -81,6 +81,10 @@ for padding in ("valid", "same"):
         ]
         for other in outputs[1:]:
             np.testing.assert_allclose(other, outputs[0], atol=2e-5)
+        # 9 positions, two factors of rank 4.
+        reduced = dlrt.convert(plain, rank=4, layers="t")
+        flops = dlrt.accounting.layer_flops(reduced.layers[0], (None, 9, 6))
+        assert flops == 2 * 9 * min(4 * (6 + size * 5), 6 * size * 5), flops
 low_rank = dlrt.convert(plain, rank=3, layers="t")
 trained = dlrt.Model(low_rank.inputs, low_rank.outputs)
 trained.compile(

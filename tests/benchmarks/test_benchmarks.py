@@ -80,6 +80,7 @@ def test_results_follow_links_and_take_the_place_of_no_pipe(tmp_path):
         command.Report(tmp_path, "timings", resume=False)
 
 
+@pytest.mark.slow
 def test_resume_skips_what_is_there(tmp_path, monkeypatch):
     arguments = ("training", *SMALL, "--kinds", TWO_FACTOR)
     run(monkeypatch, tmp_path, *arguments)

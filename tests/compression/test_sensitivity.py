@@ -114,6 +114,7 @@ def test_cp_without_data_goes_by_errors():
     assert reports[0] == reports[1]
 
 
+@pytest.mark.slow
 def test_several_inputs_and_outputs():
     x, z = keras.Input((12,), name="x"), keras.Input((10,), name="z")
     a = keras.layers.Dense(20, name="first")(x)

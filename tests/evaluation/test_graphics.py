@@ -132,6 +132,7 @@ def test_the_drawn_step_is_the_projection_of_its_parts():
     assert manifold.end_of_step() - start == pytest.approx(s)
 
 
+@pytest.mark.slow
 def test_the_command_writes_every_graphic(tmp_path, matrix, capsys):
     np.save(tmp_path / "w.npy", matrix)
     words = ["--weights", str(tmp_path / "w.npy"), "--output", str(tmp_path / "new")]

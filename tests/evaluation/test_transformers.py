@@ -316,6 +316,7 @@ def test_rank_map(tmp_path):
         assert not any(box.overlaps(other) for other in boxes[:number])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "left_out",
     [

@@ -84,6 +84,7 @@ class TestThreshold:
 
 
 class TestLimit:
+    @pytest.mark.slow
     @pytest.mark.parametrize("every", [1, *slow(2)])
     def test_is_reached_by_even_steps(self, every):
         model = network()

@@ -46,6 +46,7 @@ def logs(tmp_path_factory):
 
 
 class TestNetworks:
+    @pytest.mark.slow
     @pytest.mark.parametrize("name", IMAGE_NETWORKS)
     @pytest.mark.parametrize("shape", [(28, 28, 1), *slow(((32, 32, 3),))])
     def test_take_images_of_all_data_sets(self, name, shape):
@@ -89,6 +90,7 @@ class TestAugmentation:
 
 
 class TestRuns:
+    @pytest.mark.slow
     def test_without_training(self, logs):
         rows, configuration = read_history(workbook(logs / "one"))
         assert [row["phase"] for row in rows] == ["compressed"]

@@ -129,6 +129,7 @@ def decode(search, source):
     return trimmed(decoding.decode(search, decoding.compile_search(search), source))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["low-rank", *slow("dense", "low-rank embeddings")])
 def test_greedy_search_is_a_plain_loop_with_and_without_cache(kind):
     model, source = make(seed=1, end=-0.5, **KINDS[kind]), sources(3)
@@ -166,6 +167,7 @@ def test_beam_search_is_a_plain_one(end, alpha):
     assert beam_search(model, source, 9, 3, alpha) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alpha", [1.0, *slow(0.0)])
 def test_enough_beams_find_the_best_of_all_translations(alpha):
     model = make(target_size=6, end=0.5, layers=1)
@@ -214,6 +216,7 @@ def model_for(vocabularies, **changes):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("beams", [2, *slow(1)])
 def test_text_is_translated_in_its_order(vocabularies, beams):
     model = model_for(vocabularies)

@@ -74,6 +74,7 @@ def test_run_that_is_continued(tmp_path, small, capsys):
     )
 
 
+@pytest.mark.slow
 def test_bound_of_memory(tmp_path, small, capsys):
     options = ("-e", 2, "--stop", 1, "--samples", 200, "-m", "8 MB")
     assert run(tmp_path, *options) == 0

@@ -54,6 +54,7 @@ class TestNetwork:
 
 
 class TestRuns:
+    @pytest.mark.slow
     # On the second backend, the run that is continued does for the others.
     @pytest.mark.tensorflow_only
     def test_dense_reference(self, logs, capsys):

@@ -171,6 +171,7 @@ def refused(capsys, *words):
     return output.err
 
 
+@pytest.mark.slow
 def test_wrong_words(capsys, run_folder, tmp_path):
     assert "--model" in refused(capsys)
     for name in ("--beams", "--batch-size", "--max-length"):

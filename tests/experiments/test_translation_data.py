@@ -439,6 +439,7 @@ class TestTrainingBatches:
         with pytest.raises(ValueError, match="`steps_per_epoch`.*Received: 0"):
             TrainingBatches(encoded, 0, batch_size=4, steps_per_epoch=0)
 
+    @pytest.mark.slow
     def test_a_fit_that_goes_on_ends_the_same(self, vocabularies, encoded):
         validation = EvaluationBatches(encoded)
 

@@ -550,6 +550,7 @@ except OSError as error:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow_only
 def test_a_file_that_grows_too_large(tmp_path, path, monkeypatch):
     scratch = tmp_path / "scratch"

@@ -113,6 +113,7 @@ def lyapunov(n=100):
     return problem, start, problem.solve(start)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["augmented_bug", *slow("kls", "parallel_bug")])
 def test_stiff_field_that_depends_on_the_state(name):
     problem, start, exact = lyapunov()

@@ -85,6 +85,7 @@ MODELS = pytest.mark.parametrize("make", [subclassed, *slow(functional)])
 X = inputs(5, 16)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "method"),
     [
@@ -462,6 +463,7 @@ def values(outputs):
     return [ops.convert_to_numpy(y) for y in keras.tree.flatten(outputs)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", *slow("mixed_bfloat16")])
 @pytest.mark.parametrize(
     "kind, call",

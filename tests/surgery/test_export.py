@@ -196,6 +196,7 @@ def test_low_rank_models(tmp_path, make, format):
         np.testing.assert_array_equal(old, new)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", ON_BACKEND)
 @pytest.mark.parametrize("make", [attention, *slow(sentences)])
 def test_axes_of_unknown_length(tmp_path, make, format):

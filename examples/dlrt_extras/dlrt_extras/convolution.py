@@ -3,7 +3,8 @@
 import keras
 from keras import ops
 
-from dlrt.layers.low_rank_affine import LowRankAffine
+from dlrt.accounting import known_size, register_positions
+from dlrt.layers import LowRankAffine
 from dlrt.surgery import OneKernel, last_config, register_family
 
 
@@ -116,6 +117,12 @@ class LowRankConv1DTranspose(LowRankAffine):
             use_bias=self.use_bias,
         )
         return config
+
+
+@register_positions(LowRankConv1DTranspose)
+def count_positions(layer, input_shape):
+    """The kernel is multiplied with at every position of the input."""
+    return known_size(input_shape[1:-1])
 
 
 def unfold(kernel):
