@@ -436,8 +436,8 @@ FAULTS: list[Fault] = [
     ),
     *_in(
         "dlrt/training/_scaling.py",
+        "tests/training/test_scaling.py",
         "tests/training/test_optimizer.py",
-        "tests/training/test_shared_updates.py",
     )(
         (
             "steps of K are scaled by the wrong side of the kernel",
@@ -462,7 +462,11 @@ FAULTS: list[Fault] = [
             "carried(old, new)",
         ),
     ),
-    *_in("dlrt/training/_layer_step.py", "tests/training/test_optimizer.py")(
+    *_in(
+        "dlrt/training/_layer_step.py",
+        "tests/training/test_layer_step.py",
+        "tests/training/test_optimizer.py",
+    )(
         (
             "steps backwards go forwards",
             "grads[name] if phase.direction == 1 else -grads[name]",
