@@ -450,7 +450,12 @@ FAULTS: list[Fault] = [
             "new = ops.arange(width) > before",
         ),
     ),
-    *_in("dlrt/training/optimizer_slots.py", "tests/training", "tests/test_saving.py")(
+    *_in(
+        "dlrt/training/optimizer_slots.py",
+        "tests/training/test_optimizer_slots.py",
+        "tests/training",
+        "tests/test_saving.py",
+    )(
         (
             "second moments turn as first ones",
             "left, right = ops.square(left), ops.square(right)",
