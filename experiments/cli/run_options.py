@@ -1,5 +1,6 @@
 """Options of command lines that train."""
 
+import abc
 import argparse
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ from experiments.cli.settings import Settings, list_integrators
 _Settings = TypeVar("_Settings", bound=Settings)
 
 
-class RunOptions:
+class RunOptions(abc.ABC):
     """Adds options to the parser of a subcommand, with its defaults in the help.
 
     The parser omits options that were not given (`argument_default=argparse.SUPPRESS`).
@@ -25,9 +26,9 @@ class RunOptions:
         self._parser = parser
         self.defaults = defaults
 
+    @abc.abstractmethod
     def add_all(self) -> None:
         """Adds all options of the subcommand."""
-        raise NotImplementedError
 
     def add(self, *flags: str, help: str, default: str = "", **kwargs: Any) -> None:
         """Adds an option.

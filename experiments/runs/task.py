@@ -1,5 +1,6 @@
 """What an experiment hands to a run: the part that differs between experiments."""
 
+import abc
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -27,7 +28,7 @@ class Batches(Protocol):
         """A callback that puts the batches of every epoch in order."""
 
 
-class Task:
+class Task(abc.ABC):
     """A network, its batches, its scores and its settings.
 
     Args:
@@ -66,7 +67,7 @@ class Task:
         """The phases of training, in order."""
         return self.settings.phases
 
-    def prepare(self, folder: Folder | None, stored: Mapping[str, Any]) -> None:
+    def prepare(self, folder: Folder | None, stored: Mapping[str, Any]) -> None:  # noqa: B027
         """Prepares what the network depends on.
 
         Args:
@@ -74,25 +75,25 @@ class Task:
             stored: The configuration in its log.
         """
 
+    @abc.abstractmethod
     def build(self) -> keras.Model:
         """Makes the network as it is at the start."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def compile(self, model: keras.Model, phase: Phase) -> None:
         """Compiles the network for a phase of training."""
-        raise NotImplementedError
 
     def configuration(self) -> dict[str, Any]:
         """The log's configuration, except for the schedule of truncations."""
         return self.settings.record()
 
-    def save_inputs(self, directory: Path) -> None:
+    def save_inputs(self, directory: Path) -> None:  # noqa: B027
         """Saves what the network needs to be used, besides its weights."""
 
     @property
+    @abc.abstractmethod
     def validation(self) -> dict[str, Any]:
         """The arguments of `fit` for validation."""
-        raise NotImplementedError
 
     def callbacks(
         self, run: "Run", say: Callable[[str], object]
@@ -113,16 +114,16 @@ class Task:
         """The first epoch of a phase whose model may be the best."""
         return 1
 
-    def log_start(self, run: "Run") -> None:
+    def log_start(self, run: "Run") -> None:  # noqa: B027
         """Logs the network before it is trained, if that is of interest."""
 
-    def finish(self, run: "Run") -> None:
+    def finish(self, run: "Run") -> None:  # noqa: B027
         """Finishes the run after the last epoch."""
 
     def announcement(self, directory: Path) -> str:
         """The line that is printed before the training."""
         return f"{self.title}, in {directory}"
 
+    @abc.abstractmethod
     def summary(self, run: "Run") -> list[str]:
         """The lines that are printed at the end."""
-        raise NotImplementedError

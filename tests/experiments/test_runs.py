@@ -105,6 +105,13 @@ def test_settings_out_of_bounds(settings, changes, message):
         check(replace(settings, **changes))
 
 
+class Options(run_options.RunOptions):
+    def add_all(self):
+        self.add("-e", "--epochs", type=int, help="epochs")
+        self.add("--learning-rate", type=float, help="100 % of it")
+        self.add_run("weights and batches")
+
+
 def test_options_of_a_run(settings, capsys):
     parser = _command.Parser(prog="translate")
     subparsers = _command.add_subcommands(
@@ -112,10 +119,7 @@ def test_options_of_a_run(settings, capsys):
         {"low-rank": "Trains at 5 % of the weights."},
         argument_default=argparse.SUPPRESS,
     )
-    options = run_options.RunOptions(subparsers["low-rank"], settings)
-    options.add("-e", "--epochs", type=int, help="epochs")
-    options.add("--learning-rate", type=float, help="100 % of it")
-    options.add_run("weights and batches")
+    Options(subparsers["low-rank"], settings).add_all()
     words = ["low-rank", "-e", "9", "--resume", "--run-name", "a", "--verbose", "0"]
     given = vars(parser.parse_args(words))
     assert given.pop("subcommand") == "low-rank"

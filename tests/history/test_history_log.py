@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import keras
+import killed
 import numpy as np
 import openpyxl
 import pytest
@@ -587,26 +588,7 @@ def test_leftovers_of_this_log_are_removed_and_no_others(path):
     assert files_in(path) == sorted(["net.xlsx", *others])
 
 
-KILLED = """
-import os, signal, sys
-from dlrt.callbacks import HistoryLog
-
-path, first, at_replace = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-replace = os.replace
-
-def replace_or_die(*names):
-    global at_replace
-    at_replace -= 1
-    if at_replace == 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-    replace(*names)
-
-os.replace = replace_or_die
-log = HistoryLog(path, {"seed": 1}, resume=first > 1)
-for epoch in range(first, 100_000):
-    log.append(epoch, 0.0, {"loss": 1.0 / epoch})
-    print(epoch, flush=True)
-"""
+KILLED = killed.program({"seed": 1})
 
 
 @pytest.mark.tensorflow_only

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import keras
+import killed
 import numpy as np
 import openpyxl
 import pytest
@@ -356,27 +357,9 @@ def test_rows_that_could_not_be_written_are_written_with_the_next(path, monkeypa
     assert read_table(path, SHEET) == expected(1, 2)
 
 
-KILLED = """
-import os, signal, sys
-from dlrt.callbacks import HistoryLog
-
-path, first, at_replace = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-replace = os.replace
-
-def replace_or_die(*names):
-    global at_replace
-    at_replace -= 1
-    if at_replace == 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-    replace(*names)
-
-os.replace = replace_or_die
-log = HistoryLog(path, resume=first > 1)
-for epoch in range(first, 100_000):
-    log.add_rows("translations", [{"translation": "=" * epoch}] * 3)
-    log.append(epoch, 0.0, {"loss": 1.0 / epoch})
-    print(epoch, flush=True)
-"""
+KILLED = killed.program(
+    before='log.add_rows("translations", [{"translation": "=" * epoch}] * 3)'
+)
 
 
 @pytest.mark.slow
