@@ -1,5 +1,6 @@
 """Sentences in both languages on what somebody does."""
 
+from dlrt.phrases import lexicon
 from dlrt.phrases.adverbials import when
 from dlrt.phrases.choices import Choices
 from dlrt.phrases.clauses import (
@@ -13,16 +14,7 @@ from dlrt.phrases.clauses import (
     with_infinitive,
 )
 from dlrt.phrases.determiners import DEFINITE, contract
-from dlrt.phrases.lexicon import (
-    ANIMALS,
-    CONTAINERS,
-    FOOD,
-    PEOPLE,
-    PLACES,
-    READABLE,
-    THINGS,
-    Noun,
-)
+from dlrt.phrases.lexicon import Noun
 from dlrt.phrases.noun_phrases import (
     NounPhrase,
     build,
@@ -38,23 +30,23 @@ from dlrt.phrases.verbs import THIRD, VERBS, Verb
 
 # Verbs with what they are said of.
 _ON_THINGS: tuple[tuple[str, tuple[Noun, ...]], ...] = (
-    ("comprar", THINGS),
-    ("vender", THINGS),
-    ("encontrar", THINGS + ANIMALS),
-    ("ver", THINGS + ANIMALS + PLACES),
-    ("lavar", THINGS),
-    ("desenhar", THINGS + ANIMALS + PLACES),
-    ("comer", FOOD),
-    ("abrir", CONTAINERS),
-    ("ler", READABLE),
-    ("ter", THINGS + ANIMALS),
-    ("querer", THINGS),
+    ("comprar", lexicon.THINGS),
+    ("vender", lexicon.THINGS),
+    ("encontrar", lexicon.THINGS + lexicon.ANIMALS),
+    ("ver", lexicon.THINGS + lexicon.ANIMALS + lexicon.PLACES),
+    ("lavar", lexicon.THINGS),
+    ("desenhar", lexicon.THINGS + lexicon.ANIMALS + lexicon.PLACES),
+    ("comer", lexicon.FOOD),
+    ("abrir", lexicon.CONTAINERS),
+    ("ler", lexicon.READABLE),
+    ("ter", lexicon.THINGS + lexicon.ANIMALS),
+    ("querer", lexicon.THINGS),
 )
 _TRANSITIVE = (
     *_ON_THINGS,
-    ("ajudar", PEOPLE),
-    ("ver", PEOPLE),
-    ("visitar", PLACES + PEOPLE),
+    ("ajudar", lexicon.PEOPLE),
+    ("ver", lexicon.PEOPLE),
+    ("visitar", lexicon.PLACES + lexicon.PEOPLE),
 )
 # Verbs that come before others, with the Portuguese preposition between.
 _MODALS = (("querer", ""), ("precisar", "de"))
@@ -82,8 +74,9 @@ def transitive(choices: Choices) -> SentencePair:
 def ditransitive(choices: Choices) -> SentencePair:
     """Says or asks who gives what to whom."""
     verb, tense = _with_tense(choices, choices.of(("dar", "mostrar", "vender")))
-    what = some(choices, THINGS)
-    whom = person_name(choices) if choices.once_in(3) else known(choices, PEOPLE)
+    what = some(choices, lexicon.THINGS)
+    named = choices.once_in(3)
+    whom = person_name(choices) if named else known(choices, lexicon.PEOPLE)
     to_whom = SentencePair(contract("a", whom.source), f"to {whom.target}")
     rest = join_pairs(what, to_whom)
     return _told_or_asked(choices, simple_subject(choices), verb, tense, rest)
@@ -104,35 +97,31 @@ def question_word(choices: Choices) -> SentencePair:
     infinitive, nouns = choices.of(_ON_THINGS)
     verb, tense = _with_tense(choices, infinitive)
     noun = choices.of(nouns)
-    how_many = "quantas" if noun.feminine else "quantos"
-    asked, has_object = choices.of(
+    quantos = "quantas" if noun.feminine else "quantos"
+    how_many = f"how many {noun.target_plural}"
+    asked, target, has_object = choices.of(
         (
-            (SentencePair("quem", "who"), True),
-            (SentencePair("o que", "what"), False),
-            (SentencePair(f"que {noun.source}", f"which {noun.target}"), False),
-            (
-                SentencePair(
-                    f"{how_many} {noun.source_plural}", f"how many {noun.target_plural}"
-                ),
-                False,
-            ),
-            (SentencePair("onde", "where"), True),
-            (SentencePair("porque", "why"), True),
-            (SentencePair("quando", "when"), True),
+            ("quem", "who", True),
+            ("o que", "what", False),
+            (f"que {noun.source}", f"which {noun.target}", False),
+            (f"{quantos} {noun.source_plural}", how_many, False),
+            ("onde", "where", True),
+            ("porque", "why", True),
+            ("quando", "when", True),
         )
     )
     # Without an adverbial, the form of the verb must say when.
-    if asked.source == "quando":
+    if asked == "quando":
         tense = Tense.FUTURE
-    time = NOTHING if asked.source == "quando" else when(choices, tense)
+    time = NOTHING if asked == "quando" else when(choices, tense)
     rest = join_pairs(some(choices, nouns) if has_object else NOTHING, time)
-    if asked.source == "quem":
+    if asked == "quem":
         predicate = conjugate(verb, tense, THIRD)
-        positive = SentencePair(predicate.source, predicate.positive)
-        return sentence(join_pairs(asked, positive, rest), "?")
+        who_does = f"{asked} {predicate.source}", f"{target} {predicate.positive}"
+        return sentence(join_pairs(SentencePair(*who_does), rest), "?")
     who = subject(choices)
-    start = SentencePair(f"{asked.source} é que", asked.target)
     predicate = conjugate(verb, tense, who.person)
+    start = SentencePair(f"{asked} é que", target)
     return sentence(question(who, predicate, rest, start), "?")
 
 

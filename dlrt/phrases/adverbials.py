@@ -2,7 +2,7 @@
 
 from dlrt.phrases.choices import Choices
 from dlrt.phrases.clauses import NOTHING, Tense
-from dlrt.phrases.expressions import at_time, count, on_date, on_weekday
+from dlrt.phrases.expressions import at_time, count, is_feminine, on_date, on_weekday
 from dlrt.phrases.lexicon import WEEKDAYS
 from dlrt.phrases.sentence_pair import SentencePair
 
@@ -31,7 +31,7 @@ def _in_the_past(choices: Choices) -> SentencePair:
         return SentencePair("na semana passada", "last week")
     if kind == 2:
         source, target = choices.of(WEEKDAYS)
-        past = "passada" if _is_feminine(source) else "passado"
+        past = "passada" if is_feminine(source) else "passado"
         return SentencePair(f"{on_weekday(source)} {past}", f"last {target}")
     if kind == 3:
         source, target = _duration(choices)
@@ -46,7 +46,7 @@ def _regularly(choices: Choices) -> SentencePair:
     if kind == 1:
         source, target = choices.of(WEEKDAYS)
         plural = "-".join(f"{part}s" for part in source.split("-"))
-        every = "todas as" if _is_feminine(source) else "todos os"
+        every = "todas as" if is_feminine(source) else "todos os"
         return SentencePair(f"{every} {plural}", f"every {target}")
     return at_time(choices)
 
@@ -59,7 +59,7 @@ def _in_the_future(choices: Choices) -> SentencePair:
         return SentencePair("na próxima semana", "next week")
     if kind == 2:
         source, target = choices.of(WEEKDAYS)
-        following = "na próxima" if _is_feminine(source) else "no próximo"
+        following = "na próxima" if is_feminine(source) else "no próximo"
         return SentencePair(f"{following} {source}", f"next {target}")
     if kind == 3:
         source, target = _duration(choices)
@@ -70,7 +70,3 @@ def _in_the_future(choices: Choices) -> SentencePair:
 def _duration(choices: Choices) -> SentencePair:
     number = choices.between(2, 30)
     return count(number, *choices.of((("dia", "day"), ("ano", "year"))))
-
-
-def _is_feminine(weekday: str) -> bool:
-    return weekday.endswith("feira")

@@ -13,13 +13,10 @@ _RANGE = 2**62
 
 
 class Choices:
-    """A stream of choices that depends on the seed alone.
+    """A stream of choices that depends on the seed alone, a non-negative int.
 
     The integers are drawn in blocks, as single draws take most of the time of
     generating a corpus.
-
-    Args:
-        seed: A non-negative int.
     """
 
     def __init__(self, seed: int) -> None:

@@ -32,12 +32,8 @@ class Tense(Enum):
 class Predicate(NamedTuple):
     """The verb of a clause, conjugated in both languages.
 
-    Args:
-        source: The Portuguese verb.
-        positive: The English verb of a positive statement.
-        auxiliary: The English verb that "not" follows, and that comes before
-            the subject of a question.
-        main: What follows then.
+    English has a positive form, and an auxiliary with what follows: "not" comes after
+    the auxiliary, and the subject of a question does.
     """
 
     source: str
@@ -74,25 +70,20 @@ def be(source: tuple[str, ...], target: tuple[str, ...], person: int) -> Predica
 def with_infinitive(modal: Verb, preposition: str, verb: Verb) -> Verb:
     """Returns "to want to eat" of "to want" and "to eat".
 
-    Args:
-        modal: The verb that is conjugated.
-        preposition: What comes before the infinitive in Portuguese, if
-            anything.
-        verb: The verb in the infinitive.
+    The preposition, if any, comes before the infinitive in Portuguese.
     """
 
     def extend(form: str) -> str:
         return join(form, preposition, verb.infinitive)
 
-    return Verb(
-        extend(modal.infinitive),
-        tuple(extend(form) for form in modal.present),
-        tuple(extend(form) for form in modal.past),
-        f"{modal.base} to {verb.base}",
-        f"{modal.third} to {verb.base}",
-        f"{modal.target_past} to {verb.base}",
-        f"{modal.progressive} to {verb.base}",
-        modal.stative,
+    return modal._replace(
+        infinitive=extend(modal.infinitive),
+        present=tuple(map(extend, modal.present)),
+        past=tuple(map(extend, modal.past)),
+        base=f"{modal.base} to {verb.base}",
+        third=f"{modal.third} to {verb.base}",
+        target_past=f"{modal.target_past} to {verb.base}",
+        progressive=f"{modal.progressive} to {verb.base}",
     )
 
 
@@ -116,23 +107,12 @@ def question(
 ) -> SentencePair:
     """Returns a question without capital and question mark.
 
-    Args:
-        subject: The subject.
-        predicate: The verb.
-        rest: What follows.
-        start: What it asks for ("porque é que", "why"); with nothing it asks
-            for yes or no.
+    It starts with what it asks for ("porque é que", "why"); with nothing it asks for
+    yes or no.
     """
-    return SentencePair(
-        join(start.source, subject.source, predicate.source, rest.source),
-        join(
-            start.target,
-            predicate.auxiliary,
-            subject.target,
-            predicate.main,
-            rest.target,
-        ),
-    )
+    auxiliary = SentencePair("", predicate.auxiliary)
+    verb = SentencePair(predicate.source, predicate.main)
+    return join_pairs(start, auxiliary, subject, verb, rest)
 
 
 def join_pairs(*pairs: SentencePair | NounPhrase) -> SentencePair:

@@ -5,22 +5,18 @@ from typing import NamedTuple
 
 
 class Determiner(NamedTuple):
-    """The forms of a determiner; a number it does not have is empty."""
+    """The forms of a determiner; a number it does not have is empty.
 
-    source: tuple[str, str, str, str]
+    The Portuguese ones are masculine, feminine, then their plurals.
+    """
+
+    source: tuple[str, ...]
     target: str
     target_plural: str
 
 
 def _determiner(source: str, target: str = "", target_plural: str = "") -> Determiner:
-    """Builds a determiner from its Portuguese forms, joined by commas.
-
-    Masculine, feminine, then their plurals.
-    """
-    masculine, feminine, masculines, feminines = source.split(",")
-    return Determiner(
-        (masculine, feminine, masculines, feminines), target, target_plural
-    )
+    return Determiner(tuple(source.split(",")), target, target_plural)
 
 
 DEFINITE = _determiner("o,a,os,as", "the", "the")
@@ -34,6 +30,12 @@ OTHER = _determiner("outro,outra,outros,outras", "another", "other")
 MANY = _determiner(",,muitos,muitas", "", "many")
 ALL = _determiner(",,todos os,todas as", "", "all the")
 NO_DETERMINER = _determiner(",,,")
+
+# Of what is known, and of anything; the common ones more often.
+KNOWN = (DEFINITE, DEFINITE, DEFINITE, THIS, THAT, MY, YOUR, OUR)
+ANY = (*KNOWN, INDEFINITE, INDEFINITE, INDEFINITE, OTHER, MANY, ALL)
+WITH_NUMBER = (DEFINITE, THIS, THAT, MY, YOUR, OUR)
+OF_OWNERS = (DEFINITE, MY, YOUR, OUR)
 
 _CONTRACTIONS = {
     ("a", "o"): "ao",

@@ -62,9 +62,8 @@ def count(value: int, source: str, target: str) -> SentencePair:
     """Returns so many of a masculine noun with plurals in "-s", from its singulars."""
     ending = "" if value == 1 else "s"
     number = in_words(value)
-    return SentencePair(
-        f"{number.source} {source}{ending}", f"{number.target} {target}{ending}"
-    )
+    source, target = source + ending, target + ending
+    return SentencePair(f"{number.source} {source}", f"{number.target} {target}")
 
 
 def some_price(choices: Choices) -> SentencePair:
@@ -75,11 +74,7 @@ def some_price(choices: Choices) -> SentencePair:
 
 
 def clock_time(hour: int, minute: int) -> SentencePair:
-    """Returns a clock time, on the clock of twelve hours.
-
-    Args:
-        hour: From 1 to 12.
-        minute: From -29 to 30: so long past the hour, or before it.
+    """Returns the time at minutes from -29 to 30 past an hour from 1 to 12.
 
     Example:
     >>> clock_time(3, 15)
@@ -107,16 +102,13 @@ def clock_time(hour: int, minute: int) -> SentencePair:
 
 def some_time(choices: Choices) -> tuple[SentencePair, bool]:
     """Returns a time of day, and whether its hour is a plural in Portuguese."""
-    source_part, target_part, first, last = choices.of(_PARTS_OF_DAY)
+    source, target, first, last = choices.of(_PARTS_OF_DAY)
     hour = choices.between(first, last)
     minute = 5 * choices.between(-5, 6)
     if choices.once_in(4):
         minute = choices.between(-29, 30)
     time = clock_time(hour, minute)
-    return (
-        SentencePair(f"{time.source} {source_part}", f"{time.target} {target_part}"),
-        hour != 1,
-    )
+    return SentencePair(f"{time.source} {source}", f"{time.target} {target}"), hour != 1
 
 
 def at_time(choices: Choices) -> SentencePair:
@@ -130,25 +122,15 @@ def telling_time(choices: Choices) -> SentencePair:
     if choices.once_in(3):
         return at_time(choices)
     if choices.once_in(40):
-        return choices.of(
-            (
-                SentencePair("É meio-dia.", "It is noon."),
-                SentencePair("É meia-noite.", "It is midnight."),
-            )
-        )
+        noon = SentencePair("É meio-dia.", "It is noon.")
+        return choices.of((noon, SentencePair("É meia-noite.", "It is midnight.")))
     time, plural = some_time(choices)
-    return SentencePair(
-        f"{'São' if plural else 'É'} {time.source}.", f"It is {time.target}."
-    )
+    verb = "São" if plural else "É"
+    return SentencePair(f"{verb} {time.source}.", f"It is {time.target}.")
 
 
 def date(day: int, month: int, year: int | None = None) -> SentencePair:
-    """Returns a date without preposition.
-
-    Args:
-        day: From 1 to 31.
-        month: From 1 to 12.
-        year: From 1100 to 2099, or `None`.
+    """Returns a date without preposition; a year is from 1100 to 2099.
 
     Example:
     >>> date(3, 3, 1992).source
@@ -177,14 +159,18 @@ def on_date(choices: Choices) -> SentencePair:
     if choices.once_in(2):
         return SentencePair(f"no dia {day.source}", f"on {day.target}")
     source, target = choices.of(WEEKDAYS)
-    return SentencePair(
-        f"{on_weekday(source)}, {day.source}", f"on {target}, {day.target}"
-    )
+    source = on_weekday(source)
+    return SentencePair(f"{source}, {day.source}", f"on {target}, {day.target}")
 
 
 def on_weekday(weekday: str) -> str:
     """Returns "no" or "na" with a Portuguese weekday."""
-    return f"{'na' if weekday.endswith('feira') else 'no'} {weekday}"
+    return f"{'na' if is_feminine(weekday) else 'no'} {weekday}"
+
+
+def is_feminine(weekday: str) -> bool:
+    """Whether a Portuguese weekday is feminine."""
+    return weekday.endswith("feira")
 
 
 def telling_date(choices: Choices) -> SentencePair:

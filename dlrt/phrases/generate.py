@@ -26,16 +26,13 @@ _TEMPLATES = (
     (5, actions.compound),
 )
 
-_SEED = 0
 _MAX_WORDS = 25
 _NUM_TRAIN = 60_000
 # Of both the validation and the test part.
 _NUM_HELD_OUT = 1_000
 
 
-def generate_parts() -> tuple[
-    list[SentencePair], list[SentencePair], list[SentencePair]
-]:
+def generate_parts() -> tuple[list[SentencePair], ...]:
     """Generates pairs for training, validation and test, the same at every call.
 
     No source and no target is in two pairs, so none is in two parts. Pairs
@@ -48,15 +45,11 @@ def generate_parts() -> tuple[
     return train, pairs[0::distance], pairs[1::distance]
 
 
-def distinct_pairs(num_pairs: int, seed: int = _SEED) -> list[SentencePair]:
+def distinct_pairs(num_pairs: int, seed: int = 0) -> list[SentencePair]:
     """Returns so many pairs, all sources and all targets of which differ.
 
     Where two sentences have the same translation ("o médico", "a médica":
-    "the doctor"), only the one that is drawn first is kept.
-
-    Args:
-        num_pairs: How many. There are several millions.
-        seed: A non-negative int.
+    "the doctor"), only the one that is drawn first is kept. There are millions.
     """
     pairs: list[SentencePair] = []
     sources: set[str] = set()

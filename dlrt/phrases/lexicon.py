@@ -19,13 +19,10 @@ class Noun(NamedTuple):
 
 
 class Adjective(NamedTuple):
-    """An adjective in both languages.
+    """An adjective, with its Portuguese forms in the order of a determiner's.
 
-    Args:
-        source: The Portuguese forms: masculine, feminine, and their plurals.
-        target: The English form.
-        comparative: The English comparative; none for colours.
-        temporary: Whether "estar" rather than "ser" links it to a subject.
+    Colours have no English comparative. "Estar" links a temporary one to a subject,
+    "ser" others.
     """
 
     source: tuple[str, str, str, str]
@@ -120,15 +117,7 @@ PLACES = _nouns("""
 
 THINGS = READABLE + CONTAINERS + FOOD + OTHER_THINGS
 
-# Name, and whether it is a woman's.
-NAMES = (
-    ("Ana", True),
-    ("João", False),
-    ("Maria", True),
-    ("Miguel", False),
-    ("Pedro", False),
-    ("Rita", True),
-)
+NAMES = ("a Ana", "o João", "a Maria", "o Miguel", "o Pedro", "a Rita")
 
 
 def _adjectives(table: str, temporary: bool = False) -> tuple[Adjective, ...]:
@@ -207,19 +196,15 @@ WEEKDAYS = (
     ("domingo", "Sunday"),
 )
 
-MONTHS = tuple(
-    zip(
-        (
-            "janeiro fevereiro março abril maio junho julho agosto setembro outubro "
-            "novembro dezembro"
-        ).split(),
-        (
-            "January February March April May June July August September October "
-            "November December"
-        ).split(),
-        strict=True,
-    )
-)
+_PT_MONTHS = """
+    janeiro fevereiro março abril maio junho
+    julho agosto setembro outubro novembro dezembro
+"""
+_EN_MONTHS = """
+    January February March April May June
+    July August September October November December
+"""
+MONTHS = tuple(zip(_PT_MONTHS.split(), _EN_MONTHS.split(), strict=True))
 
 # 29 February is left out, as most years do not have it.
 DAYS_OF_MONTH = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)

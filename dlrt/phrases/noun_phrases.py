@@ -3,34 +3,17 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from dlrt.phrases import determiners, lexicon
 from dlrt.phrases.choices import Choices
 from dlrt.phrases.determiners import (
-    ALL,
     DEFINITE,
     INDEFINITE,
-    MANY,
-    MY,
     NO_DETERMINER,
-    OTHER,
-    OUR,
-    THAT,
-    THIS,
-    YOUR,
     Determiner,
     contract,
     form_of,
 )
-from dlrt.phrases.lexicon import (
-    COLOURS,
-    MOODS,
-    NAMES,
-    OF_PEOPLE,
-    OF_THINGS,
-    PEOPLE,
-    PLACES,
-    Adjective,
-    Noun,
-)
+from dlrt.phrases.lexicon import Adjective, Noun
 from dlrt.phrases.number_words import english_ordinal, in_words
 from dlrt.phrases.sentence_pair import SentencePair
 from dlrt.phrases.verbs import FIRST, FIRST_PLURAL, SECOND, THIRD, THIRD_PLURAL
@@ -55,20 +38,9 @@ class NounPhrase(NamedTuple):
         return SentencePair(self.source, self.target)
 
 
-# Of what is known, and of anything; the common ones more often.
-_KNOWN = (DEFINITE, DEFINITE, DEFINITE, THIS, THAT, MY, YOUR, OUR)
-_ANY = (*_KNOWN, INDEFINITE, INDEFINITE, INDEFINITE, OTHER, MANY, ALL)
-_WITH_NUMBER = (DEFINITE, THIS, THAT, MY, YOUR, OUR)
-_OF_OWNERS = (DEFINITE, MY, YOUR, OUR)
-
 _OWNERS = (("dele", "his"), ("dela", "her"), ("deles", "their"), ("delas", "their"))
-_ORDINALS = (
-    ("primeiro", "primeira"),
-    ("segundo", "segunda"),
-    ("terceiro", "terceira"),
-    ("quarto", "quarta"),
-    ("quinto", "quinta"),
-)
+# Without the ending, masculine or feminine.
+_ORDINALS = ("primeir", "segund", "terceir", "quart", "quint")
 
 _PRONOUNS = tuple(
     NounPhrase(source, target, feminine, person)
@@ -106,33 +78,19 @@ def build(
 ) -> NounPhrase:
     """Builds a noun phrase of its parts, which agree already.
 
-    Args:
-        noun: The head.
-        determiner: What comes first.
-        plural: Whether the noun is in the plural.
-        number: A cardinal or ordinal number in both languages.
-        adjective: An adjective in both languages.
-        owner: What follows in Portuguese ("da Maria"), and what takes the
-            place of the determiner in English ("Maria's").
+    Number, adjective and owner are in both languages. An owner follows in Portuguese
+    ("da Maria"), and takes the place of the determiner in English ("Maria's").
     """
-    if plural:
-        source_noun, target_noun = noun.source_plural, noun.target_plural
-        target_determiner = determiner.target_plural
-    else:
-        source_noun, target_noun = noun.source, noun.target
-        target_determiner = determiner.target
-    source = join(
-        form_of(determiner.source, noun.feminine, plural),
-        number[0],
-        source_noun,
-        adjective[0],
-        owner[0],
-    )
+    first = form_of(determiner.source, noun.feminine, plural)
+    source_noun = noun.source_plural if plural else noun.source
+    source = join(first, number[0], source_noun, adjective[0], owner[0])
+    target_noun = noun.target_plural if plural else noun.target
     target = join(number[1], adjective[1], target_noun)
     if determiner is INDEFINITE:
         target = with_article(target)
     else:
-        target = join(owner[1] or target_determiner, target)
+        first = determiner.target_plural if plural else determiner.target
+        target = join(owner[1] or first, target)
     return NounPhrase(source, target, noun.feminine, THIRD_PLURAL if plural else THIRD)
 
 
@@ -143,7 +101,7 @@ def some(choices: Choices, nouns: Sequence[Noun]) -> NounPhrase:
     noun = choices.of(nouns)
     if choices.once_in(4):
         return _counted(choices, noun, NO_DETERMINER, 120)
-    return _determined(choices, noun, _ANY)
+    return _determined(choices, noun, determiners.ANY)
 
 
 def known(choices: Choices, nouns: Sequence[Noun]) -> NounPhrase:
@@ -151,12 +109,12 @@ def known(choices: Choices, nouns: Sequence[Noun]) -> NounPhrase:
     noun = choices.of(nouns)
     kind = choices.below(8)
     if kind == 0:
-        return _counted(choices, noun, choices.of(_WITH_NUMBER), 12)
+        return _counted(choices, noun, choices.of(determiners.WITH_NUMBER), 12)
     if kind == 1:
         return _ranked(choices, noun)
     if kind < 4:
         return _owned(choices, noun)
-    return _determined(choices, noun, _KNOWN)
+    return _determined(choices, noun, determiners.KNOWN)
 
 
 def many(
@@ -172,14 +130,15 @@ def many(
 
 def simple(choices: Choices, nouns: Sequence[Noun]) -> NounPhrase:
     """Returns a noun phrase of two or three words."""
-    determiner = choices.of(_OF_OWNERS)
+    determiner = choices.of(determiners.OF_OWNERS)
     return build(choices.of(nouns), determiner, choices.once_in(4))
 
 
 def person_name(choices: Choices) -> NounPhrase:
     """Returns the name of a person."""
-    name, feminine = choices.of(NAMES)
-    return NounPhrase(join("a" if feminine else "o", name), name, feminine)
+    source = choices.of(lexicon.NAMES)
+    article, name = source.split()
+    return NounPhrase(source, name, feminine=article == "a")
 
 
 def subject(choices: Choices) -> NounPhrase:
@@ -187,7 +146,7 @@ def subject(choices: Choices) -> NounPhrase:
     kind = choices.below(5)
     if kind < 2:
         return choices.of(_PRONOUNS)
-    return person_name(choices) if kind == 2 else known(choices, PEOPLE)
+    return person_name(choices) if kind == 2 else known(choices, lexicon.PEOPLE)
 
 
 def simple_subject(choices: Choices) -> NounPhrase:
@@ -195,29 +154,22 @@ def simple_subject(choices: Choices) -> NounPhrase:
     kind = choices.below(3)
     if kind == 0:
         return choices.of(_PRONOUNS)
-    return person_name(choices) if kind == 1 else simple(choices, PEOPLE)
+    return person_name(choices) if kind == 1 else simple(choices, lexicon.PEOPLE)
 
 
 def place(choices: Choices, preposition: str, target: str = "") -> SentencePair:
-    """Returns a place after a preposition.
-
-    Args:
-        choices: Where the random choices come from.
-        preposition: The Portuguese preposition.
-        target: The English one; by default the one that says that something
-            is at the place.
-    """
-    noun = choices.of(PLACES)
-    phrase = _determined(choices, noun, (DEFINITE, *_ANY))
-    return SentencePair(
-        contract(preposition, phrase.source),
-        join(target or noun.preposition, phrase.target),
-    )
+    """Returns a place after a preposition, in English by default "at" or the like."""
+    noun = choices.of(lexicon.PLACES)
+    phrase = _determined(choices, noun, (DEFINITE, *determiners.ANY))
+    target = join(target or noun.preposition, phrase.target)
+    return SentencePair(contract(preposition, phrase.source), target)
 
 
 def adjectives_for(noun: Noun) -> tuple[Adjective, ...]:
     """Returns the adjectives that make sense with a noun."""
-    return OF_PEOPLE + MOODS if noun in PEOPLE else OF_THINGS + COLOURS
+    if noun in lexicon.PEOPLE:
+        return lexicon.OF_PEOPLE + lexicon.MOODS
+    return lexicon.OF_THINGS + lexicon.COLOURS
 
 
 def _some_adjective(choices: Choices, noun: Noun, plural: bool) -> tuple[str, str]:
@@ -243,9 +195,9 @@ def agree(
 
 
 def _determined(
-    choices: Choices, noun: Noun, determiners: Sequence[Determiner]
+    choices: Choices, noun: Noun, options: Sequence[Determiner]
 ) -> NounPhrase:
-    determiner = choices.of(determiners)
+    determiner = choices.of(options)
     plural = not determiner.target
     if determiner.target and determiner.target_plural:
         plural = choices.once_in(3)
@@ -262,7 +214,7 @@ def _counted(
 
 def _ranked(choices: Choices, noun: Noun) -> NounPhrase:
     rank = choices.between(1, len(_ORDINALS))
-    source = _ORDINALS[rank - 1][noun.feminine]
+    source = _ORDINALS[rank - 1] + ("a" if noun.feminine else "o")
     return build(noun, DEFINITE, number=(source, english_ordinal(rank)))
 
 
@@ -271,13 +223,9 @@ def _owned(choices: Choices, noun: Noun) -> NounPhrase:
     if choices.once_in(2):
         owner = choices.of(_OWNERS)
     else:
-        phrase = person_name(choices) if choices.once_in(2) else simple(choices, PEOPLE)
+        named = choices.once_in(2)
+        phrase = person_name(choices) if named else simple(choices, lexicon.PEOPLE)
         ending = "'" if phrase.target.endswith("s") else "'s"
         owner = (contract("de", phrase.source), phrase.target + ending)
-    return build(
-        noun,
-        DEFINITE,
-        plural,
-        adjective=_some_adjective(choices, noun, plural),
-        owner=owner,
-    )
+    adjective = _some_adjective(choices, noun, plural)
+    return build(noun, DEFINITE, plural, adjective=adjective, owner=owner)

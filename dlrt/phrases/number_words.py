@@ -18,14 +18,10 @@ _EN_BELOW_20 = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen "
     "fourteen fifteen sixteen seventeen eighteen nineteen"
 ).split()
+# Those that do not just end in "th".
 _EN_ORDINALS = {
-    "one": "first",
-    "two": "second",
-    "three": "third",
-    "five": "fifth",
-    "eight": "eighth",
-    "nine": "ninth",
-    "twelve": "twelfth",
+    **{"one": "first", "two": "second", "three": "third", "five": "fifth"},
+    **{"eight": "eighth", "nine": "ninth", "twelve": "twelfth"},
 }
 
 LARGEST = 10**9 - 1
@@ -37,12 +33,9 @@ def in_words(number: int, feminine: bool = False) -> SentencePair:
 
 
 def portuguese_number(number: int, feminine: bool = False) -> str:
-    """Returns a cardinal number in Portuguese words.
+    """Returns a cardinal number, from 0 to `LARGEST`, in Portuguese words.
 
-    Args:
-        number: From 0 to `LARGEST`.
-        feminine: Whether it counts a feminine noun. Millions stay masculine,
-            as "milhão" is what they count.
+    It may count a feminine noun. Millions stay masculine, as they count "milhão".
 
     Example:
     >>> portuguese_number(2_345)
@@ -50,10 +43,9 @@ def portuguese_number(number: int, feminine: bool = False) -> str:
     >>> portuguese_number(2_300, feminine=True)
     'duas mil e trezentas'
     """
-    _check(number)
+    millions, thousands, units = _groups(number)
     if number == 0:
         return _PT_BELOW_20[0]
-    millions, thousands, units = _groups(number)
     groups = []
     if millions:
         name = "milhão" if millions == 1 else "milhões"
@@ -80,10 +72,9 @@ def english_number(number: int) -> str:
     >>> english_number(2_345)
     'two thousand three hundred and forty-five'
     """
-    _check(number)
+    millions, thousands, units = _groups(number)
     if number == 0:
         return _EN_BELOW_20[0]
-    millions, thousands, units = _groups(number)
     words = []
     if millions:
         words.append(f"{_en_below_1000(millions)} million")
@@ -124,18 +115,13 @@ def english_year(year: int) -> str:
     return english_number(century) + link + english_number(rest)
 
 
-def _check(number: int) -> None:
+def _groups(number: int) -> tuple[int, int, int]:
+    """Returns millions, thousands and units, each below 1,000."""
     if not 0 <= number <= LARGEST:
         raise ValueError(
             f"`number` must be from 0 to {LARGEST}. Received: number={number!r}"
         )
-
-
-def _groups(number: int) -> tuple[int, int, int]:
-    """Returns millions, thousands and units, each below 1,000."""
-    thousands, units = divmod(number, 1000)
-    millions, thousands = divmod(thousands, 1000)
-    return millions, thousands, units
+    return number // 10**6, number // 1000 % 1000, number % 1000
 
 
 def _pt_below_1000(number: int, feminine: bool) -> str:
@@ -162,10 +148,8 @@ def _en_below_1000(number: int) -> str:
     if rest:
         tens, units = divmod(rest, 10)
         if rest < 20:
-            word = _EN_BELOW_20[rest]
-        elif units:
-            word = f"{_EN_TENS[tens - 2]}-{_EN_BELOW_20[units]}"
+            words.append(_EN_BELOW_20[rest])
         else:
-            word = _EN_TENS[tens - 2]
-        words.append(word)
+            end = f"-{_EN_BELOW_20[units]}" if units else ""
+            words.append(_EN_TENS[tens - 2] + end)
     return " and ".join(words)

@@ -4,12 +4,7 @@ from typing import NamedTuple
 
 
 class SentencePair(NamedTuple):
-    """A sentence and its translation.
-
-    Args:
-        source: The sentence to translate.
-        target: The same in the other language.
-    """
+    """A sentence, the source, and its translation, the target."""
 
     source: str
     target: str

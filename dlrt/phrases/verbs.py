@@ -9,17 +9,9 @@ FIRST, SECOND, THIRD, FIRST_PLURAL, THIRD_PLURAL = range(5)
 
 
 class Verb(NamedTuple):
-    """A verb in both languages.
+    """A verb: its Portuguese infinitive and forms by person, then its English forms.
 
-    Args:
-        infinitive: The Portuguese infinitive.
-        present: Its forms by person.
-        past: Its forms of the preterite by person.
-        base: The English base form.
-        third: The English form of the third person singular.
-        target_past: The English past.
-        progressive: The English form in "-ing".
-        stative: Whether the verb has no progressive form.
+    The past is the preterite. A stative verb has no progressive form.
     """
 
     infinitive: str
