@@ -67,27 +67,20 @@ def scale(name: str, arrays: Arrays) -> Dataset:
         ValueError: If it is not as `Arrays` says.
     """
     what = f"The data set {name!r}"
-    num_classes = arrays.num_classes or len(arrays.class_names)
-    labels = np.asarray(arrays.y_train)
+    x_train, y_train, x_test, y_test, source, num_classes, class_names, _ = arrays
+    class_names = tuple(class_names)
+    num_classes = num_classes or len(class_names)
+    labels = np.asarray(y_train)
     if not num_classes and labels.size and np.issubdtype(labels.dtype, np.integer):
         num_classes = int(labels.max()) + 1
-    dataset = Dataset(
-        name=name,
-        x_train=arrays.x_train,
-        y_train=arrays.y_train,
-        x_test=arrays.x_test,
-        y_test=arrays.y_test,
-        num_classes=num_classes,
-        source=arrays.source,
-        class_names=tuple(arrays.class_names),
-    )
+    dataset = Dataset(name, *arrays[:4], num_classes, source, class_names)
     check(dataset, what)
     return replace(
         dataset,
-        x_train=_scale(arrays.x_train, what),
-        y_train=arrays.y_train.astype(np.int64),
-        x_test=_scale(arrays.x_test, what),
-        y_test=arrays.y_test.astype(np.int64),
+        x_train=_scale(x_train, what),
+        y_train=y_train.astype(np.int64),
+        x_test=_scale(x_test, what),
+        y_test=y_test.astype(np.int64),
     )
 
 
@@ -100,7 +93,12 @@ def _scale(images: np.ndarray, what: str) -> np.ndarray:
     scaled = images.astype(np.float32)
     if images.dtype == np.uint8:
         scaled /= 255
-    elif not (np.issubdtype(images.dtype, np.floating) and _is_within(scaled)):
+    # But for rounding; NaN is not within.
+    elif not (
+        np.issubdtype(images.dtype, np.floating)
+        and scaled.min() >= -1e-3
+        and scaled.max() <= 1 + 1e-3
+    ):
         raise ValueError(
             f"{what} must have images of type uint8, or of floating point numbers in "
             f"[0, 1]. Received: {images.dtype} from {images.min()} to {images.max()}"
@@ -108,18 +106,8 @@ def _scale(images: np.ndarray, what: str) -> np.ndarray:
     return scaled
 
 
-def _is_within(images: np.ndarray) -> bool:
-    # But for rounding; NaN is not.
-    return bool(images.min() >= -1e-3 and images.max() <= 1 + 1e-3)
-
-
 def check(dataset: object, what: str = "`dataset`") -> None:
-    """Raises a `ValueError` unless something is a data set.
-
-    Args:
-        dataset: What may be one.
-        what: What errors call it.
-    """
+    """Raises a `ValueError`, which calls it `what`, unless something is a data set."""
     if not isinstance(dataset, Dataset):
         raise ValueError(
             f"{what} must be a `Dataset`. Received: {type(dataset).__name__}"

@@ -46,14 +46,9 @@ def _formats() -> tuple[str, ...]:
 def decode(name: str, read: Callable[[], bytes], image_size: Size | None) -> np.ndarray:
     """Returns the pixels of an image, upright, and on white where transparent.
 
-    Args:
-        name: What errors call it.
-        read: Returns the content of its file.
-        image_size: Height and width to scale it to.
-
-    Returns:
-        `(h, w)` if it is grey, else `(h, w, 3)`; from 0 for black to 255, of type
-        uint8, or float32 of an image with more bits.
+    They are of shape `(h, w)` if it is grey, else `(h, w, 3)`, scaled to height and
+    width where given; from 0 for black to 255, of type uint8, or float32 of an image
+    with more bits. Errors call the image `name`.
 
     Raises:
         DatasetFileError: If it can't be read, is larger than Pillow's limit, has

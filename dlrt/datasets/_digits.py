@@ -18,11 +18,9 @@ _SEED = 0
 def load_digits(data_dir: object = None) -> Arrays:
     """Loads the embedded handwritten digits, 1,437 + 360 images.
 
-    The 8x8 images are enlarged to 24x24 by bilinear interpolation and framed
-    by a border of 2 black pixels. See `DIGITS.md` for origin and licence.
-
-    Args:
-        data_dir: Where others are looked for, and these are not.
+    The 8x8 images are enlarged to 24x24 by bilinear interpolation and framed by a
+    border of 2 black pixels. They are not looked for in `data_dir`. See `DIGITS.md` for
+    origin and licence.
     """
     file = resources.files("dlrt.datasets").joinpath("digits.npz")
     with file.open("rb") as stream:
@@ -30,14 +28,8 @@ def load_digits(data_dir: object = None) -> Arrays:
             images, labels = archive["images"], archive["labels"]
     images, labels = _enlarge(images), labels.astype(np.int64)
     train, test = _split_indices(labels)
-    return Arrays(
-        x_train=images[train],
-        y_train=labels[train],
-        x_test=images[test],
-        y_test=labels[test],
-        source="embedded",
-        num_classes=NUM_CLASSES,
-    )
+    parts = images[train], labels[train], images[test], labels[test]
+    return Arrays(*parts, source="embedded", num_classes=NUM_CLASSES)
 
 
 def _enlarge(images: np.ndarray) -> np.ndarray:

@@ -15,13 +15,7 @@ _ANSWER_TIMEOUT = 5.0
 
 
 class RemoteFile(NamedTuple):
-    """A file, with its SHA-256 hash where one is published.
-
-    Attributes:
-        name: Its name.
-        sha256: Its hash.
-        base_url: What it lies below; `None` for `BASE_URL`.
-    """
+    """A file, with its SHA-256 hash where one is published; by default at Keras's."""
 
     name: str
     sha256: str | None = None
@@ -34,15 +28,11 @@ class RemoteFile(NamedTuple):
 
 
 def download(files: Sequence[RemoteFile], directory: Path) -> None:
-    """Downloads files, with a progress bar for each.
-
-    Args:
-        files: What to download.
-        directory: An existing directory to put the files in. What is left in
-            it after an error is not to be used.
+    """Downloads files to an existing directory, with a progress bar for each.
 
     Raises:
-        OSError: If a file cannot be had, or is not the one expected.
+        OSError: If a file cannot be had, or is not the one expected. What is left in
+            the directory then is not to be used.
     """
     _require_answer(files[0].url)
 

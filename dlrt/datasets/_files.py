@@ -1,8 +1,7 @@
-"""Readers of arrays in files, with every defect reported alike."""
+"""Readers of arrays in files, with every defect reported as a `DatasetFileError`."""
 
 import gzip
 import math
-import os
 import tarfile
 import zipfile
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dlrt.datasets._dataset import Arrays
+from dlrt.datasets._dataset import Arrays, Dataset, check
 from dlrt.datasets._errors import DatasetFileError
 
 NUM_CLASSES = 10
@@ -23,18 +22,7 @@ _IDX_UINT8 = b"\x00\x00\x08"
 
 
 def read_npz(path: Path) -> Arrays:
-    """Reads and checks a data set stored as one `.npz` file.
-
-    Args:
-        path: The file, with the keys `x_train`, `y_train`, `x_test` and
-            `y_test`.
-
-    Returns:
-        The four arrays.
-
-    Raises:
-        DatasetFileError: If the file cannot be read or holds something else.
-    """
+    """Reads a file with the arrays `x_train`, `y_train`, `x_test` and `y_test`."""
     with reporting(path), path.open("rb") as stream:
         if not zipfile.is_zipfile(stream):
             raise DatasetFileError(f"{path}: not a complete npz (zip) archive")
@@ -45,49 +33,25 @@ def read_npz(path: Path) -> Arrays:
                 raise DatasetFileError(
                     f"{path}: no array named {', '.join(missing)} among {archive.files}"
                 )
-            x_train, y_train, x_test, y_test = (archive[key] for key in _KEYS)
-    arrays = Arrays(x_train, y_train, x_test, y_test, num_classes=NUM_CLASSES)
-    _check(arrays, path)
-    return arrays
+            arrays = [archive[key] for key in _KEYS]
+    return _checked(path, *arrays)
 
 
 def read_idx_directory(directory: Path) -> Arrays:
-    """Reads and checks a data set stored as four gzipped idx files.
-
-    Args:
-        directory: Where the four files are, under the names that MNIST and
-            Fashion-MNIST use.
-
-    Returns:
-        The four arrays.
-
-    Raises:
-        DatasetFileError: If a file cannot be read or holds something else.
-    """
-    arrays = Arrays(
-        num_classes=NUM_CLASSES,
-        x_train=_read_idx(directory / "train-images-idx3-ubyte.gz"),
-        y_train=_read_idx(directory / "train-labels-idx1-ubyte.gz"),
-        x_test=_read_idx(directory / "t10k-images-idx3-ubyte.gz"),
-        y_test=_read_idx(directory / "t10k-labels-idx1-ubyte.gz"),
+    """Reads the four gzipped idx files of MNIST and Fashion-MNIST in a directory."""
+    return _checked(
+        directory,
+        _read_idx(directory / "train-images-idx3-ubyte.gz"),
+        _read_idx(directory / "train-labels-idx1-ubyte.gz"),
+        _read_idx(directory / "t10k-images-idx3-ubyte.gz"),
+        _read_idx(directory / "t10k-labels-idx1-ubyte.gz"),
     )
-    _check(arrays, directory)
-    return arrays
 
 
 def read_cifar10(path: Path) -> Arrays:
-    """Reads and checks the binary version of CIFAR-10, one archive.
+    """Reads the binary version of CIFAR-10, `cifar-10-binary.tar.gz`.
 
     Each of its records is a label and the red, green and blue plane of an image.
-
-    Args:
-        path: The file, `cifar-10-binary.tar.gz`.
-
-    Returns:
-        The four arrays.
-
-    Raises:
-        DatasetFileError: If the file cannot be read or holds something else.
     """
     parts: dict[str, list[np.ndarray]] = {"data": [], "test": []}
     with reporting(path), tarfile.open(path) as archive:
@@ -100,9 +64,7 @@ def read_cifar10(path: Path) -> Arrays:
             parts[kind].append(records.reshape(-1, 1 + math.prod(_CIFAR10_PLANES)))
         train, test = (np.concatenate(batches) for batches in parts.values())
     images = *_cifar10_images(train), *_cifar10_images(test)
-    arrays = Arrays(*images, num_classes=NUM_CLASSES)
-    _check(arrays, path, (32, 32, 3))
-    return arrays
+    return _checked(path, *images, shape=(32, 32, 3))
 
 
 def _cifar10_images(records: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -145,35 +107,24 @@ def reporting(path: Path | str) -> Iterator[None]:
         raise DatasetFileError(f"{path}: cannot be read: {reason}") from error
 
 
-def _check(
-    arrays: Arrays,
-    where: os.PathLike[str],
+def _checked(
+    where: Path,
+    x_train: np.ndarray,
+    y_train: np.ndarray,
+    x_test: np.ndarray,
+    y_test: np.ndarray,
+    *,
     shape: tuple[int, ...] = _IMAGE_SHAPE,
-) -> None:
-    for part in ("train", "test"):
-        images = getattr(arrays, f"x_{part}")
-        labels = getattr(arrays, f"y_{part}")
-        if images.dtype != np.uint8:
-            raise DatasetFileError(
-                f"{where}: x_{part} must be uint8, but is {images.dtype}"
-            )
-        if images.shape[1:] != shape or len(images) == 0:
-            wanted = ", ".join(map(str, shape))
-            raise DatasetFileError(
-                f"{where}: x_{part} must have shape (N, {wanted}) with N > 0, "
-                f"but has {images.shape}"
-            )
-        if not np.issubdtype(labels.dtype, np.integer):
-            raise DatasetFileError(
-                f"{where}: y_{part} must hold integers, but is {labels.dtype}"
-            )
-        if labels.shape != (len(images),):
-            raise DatasetFileError(
-                f"{where}: y_{part} must have shape ({len(images)},), one label "
-                f"for each image, but has {labels.shape}"
-            )
-        if labels.min() < 0 or labels.max() >= NUM_CLASSES:
-            raise DatasetFileError(
-                f"{where}: y_{part} must lie in [0, {NUM_CLASSES}), but goes "
-                f"from {labels.min()} to {labels.max()}"
-            )
+) -> Arrays:
+    with reporting(where):
+        for part, images in (("x_train", x_train), ("x_test", x_test)):
+            if images.dtype != np.uint8:
+                raise ValueError(f"{part} must be uint8, but is {images.dtype}")
+            if images.shape[1:] != shape or len(images) == 0:
+                raise ValueError(
+                    f"{part} must have shape (N, {', '.join(map(str, shape))}) with "
+                    f"N > 0, but has {images.shape}"
+                )
+        parts = x_train, y_train, x_test, y_test
+        check(Dataset(where.name, *parts, num_classes=NUM_CLASSES, source=""), "it")
+    return Arrays(*parts, num_classes=NUM_CLASSES)

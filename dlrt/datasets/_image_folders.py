@@ -24,15 +24,8 @@ Entry = tuple[PurePosixPath, str, Callable[[], bytes] | None]
 def read_folder(directory: Path, image_size: Size | None = None) -> Arrays:
     """Reads `<part>/<class>/<image>`, or `<class>/<image>` without parts.
 
-    Images are coloured unless all are grey; labels count the sorted names of classes.
-
-    Args:
-        directory: The folder.
-        image_size: Height and width that images are scaled to; otherwise all have the
-            same.
-
-    Raises:
-        DatasetFileError: If an image can't be read, or there are not such folders.
+    Images are coloured unless all are grey, and scaled to the height and width that are
+    given; otherwise all have the same. Labels count the sorted names of classes.
     """
     return _read(directory, _files_in(directory), image_size)
 
@@ -142,11 +135,8 @@ def _read(where: Path, entries: Iterable[Entry], image_size: Size | None) -> Arr
         remarks.append(_counted(what, found.within))
     if found.tested_on is not None:
         remarks.append(f"the images in {found.tested_on} are taken for testing")
-    return Arrays(
-        *(x_train, y_train, x_test, y_test),
-        class_names=tuple(classes),
-        remarks=tuple(remarks),
-    )
+    parts = x_train, y_train, x_test, y_test
+    return Arrays(*parts, class_names=tuple(classes), remarks=tuple(remarks))
 
 
 def _empty(

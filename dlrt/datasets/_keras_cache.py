@@ -17,20 +17,16 @@ from dlrt.datasets._download import RemoteFile
 from dlrt.datasets._errors import DatasetFileError, DatasetUnavailableError
 from dlrt.datasets._files import read_cifar10, read_idx_directory, read_npz
 from dlrt.datasets._image_folders import read_archive, read_folder
-from dlrt.datasets._named import find_own_directory
+from dlrt.datasets._named import find_own
 
 
 @dataclass(frozen=True)
 class CachedImages:
     """A data set that may be in the user's directory, or in the Keras cache.
 
-    Args:
-        name: Its name.
-        subdirectory: Where its files are in the cache, relative to its root.
-        files: These files.
-        read: Reads and checks the data set in a directory with its files.
-        own: What it may be called in the user's directory.
-        read_own: Reads and checks what is called so.
+    `read` takes a directory with its files, which is a `subdirectory` of the cache. In
+    the user's directory it has one of the names in `own`, and `read_own` takes that
+    path.
     """
 
     name: str
@@ -46,30 +42,14 @@ class CachedImages:
         return _keras_home() / self.subdirectory
 
     def load(self, data_dir: str | os.PathLike[str] | None) -> Arrays:
-        """Loads it from the first place that has it.
-
-        Args:
-            data_dir: The user's directory; if `None`, what `DLRT_DATA_DIR` names.
-
-        Raises:
-            DatasetFileError: If a file in the user's directory cannot be used.
-            DatasetUnavailableError: If it is in none of the places.
-        """
-        tried = []
-        source, directory = find_own_directory(data_dir)
-        if directory is None:
-            tried.append(f"{source} is not set")
-        else:
-            for path in (directory / name for name in self.own):
-                if os.path.lexists(path):
-                    return self.read_own(path)._replace(source=source)
-            nothing = " and no ".join(self.own)
-            tried.append(f"{source} ({directory}) has no {nothing}")
-
+        """Loads it from the first place that has it."""
+        own, why = find_own(self.own, data_dir)
+        if own is not None:
+            return self.read_own(own)._replace(source=why)
+        tried = [why]
         remarks: tuple[str, ...] = ()
-        missing = self.missing()
-        if missing:
-            lacking = ", ".join(missing)
+        if self.missing():
+            lacking = ", ".join(self.missing())
             tried.append(f"the Keras cache ({self.directory}) has no {lacking}")
         else:
             try:
@@ -94,44 +74,24 @@ class CachedImages:
 
     def missing(self) -> list[str]:
         """Returns the names of the files that are not in the cache."""
-        return [
-            file.name
-            for file in self.files
-            if not os.path.lexists(self.directory / file.name)
-        ]
+        names = (file.name for file in self.files)
+        return [name for name in names if not os.path.lexists(self.directory / name)]
 
     def download(self) -> Arrays:
         """Downloads the data set, checks it and stores what was missing.
 
         A file gets its name in the cache only once the whole data set is
         known to be good, so an interrupted download never damages the cache.
-
-        Raises:
-            OSError: If it cannot be downloaded or stored.
-            DatasetFileError: If what was downloaded cannot be used.
         """
         self.directory.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(
-            prefix=".download-", dir=self.directory
-        ) as name:
+        place = tempfile.TemporaryDirectory(prefix=".download-", dir=self.directory)
+        with place as name:
             temporary = Path(name)
             _download.download(self.files, temporary)
             arrays = self.read(temporary)
             for file in self.missing():
                 os.replace(temporary / file, self.directory / file)
         return arrays
-
-
-def _read_mnist(directory: Path) -> Arrays:
-    return read_npz(directory / "mnist.npz")
-
-
-def _read_cifar10(directory: Path) -> Arrays:
-    return read_cifar10(directory / _CIFAR10)
-
-
-def _read_own_cifar10(path: Path) -> Arrays:
-    return read_folder(path) if path.is_dir() else read_archive(path)
 
 
 _CIFAR10 = "cifar-10-binary.tar.gz"
@@ -145,7 +105,7 @@ MNIST = CachedImages(
             "731c5ac602752760c8e48fbffcf8c3b850d9dc2a2aedcf2cc48468fc17b673d1",
         ),
     ),
-    read=_read_mnist,
+    read=lambda directory: read_npz(directory / "mnist.npz"),
     own=("mnist.npz",),
 )
 FASHION_MNIST = CachedImages(
@@ -171,17 +131,14 @@ CIFAR10 = CachedImages(
             "https://www.cs.toronto.edu/~kriz/",
         ),
     ),
-    read=_read_cifar10,
+    read=lambda directory: read_cifar10(directory / _CIFAR10),
     own=("cifar10", "cifar10.tar.gz"),
-    read_own=_read_own_cifar10,
+    read_own=lambda path: read_folder(path) if path.is_dir() else read_archive(path),
 )
 
 
 def _keras_home() -> Path:
-    """Returns the directory Keras keeps its files in.
-
-    Follows the rule of Keras, which tells it only at the price of an import.
-    """
+    # The rule of Keras, which tells it only at the price of an import.
     home = os.environ.get("KERAS_HOME")
     if home:
         return Path(home).expanduser()

@@ -19,9 +19,6 @@ def read_lines(path: Path) -> list[str]:
     disagree on which do, and one line too many shifts all that follow. A mark
     of byte order at the start of a file is skipped.
 
-    Args:
-        path: The file.
-
     Raises:
         DatasetFileError: If it cannot be read, or holds something else than
             lines of UTF-8 text.

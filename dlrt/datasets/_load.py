@@ -110,7 +110,8 @@ def load(
 
 
 def _check_size(folder: Path, image_size: tuple[int, int]) -> None:
-    if not _is_size(image_size):
+    pair = isinstance(image_size, tuple | list) and len(image_size) == 2
+    if not (pair and all(type(n) is int and n > 0 for n in image_size)):
         raise ValueError(
             "`image_size` must be a pair of positive integers, height and width. "
             f"Received: image_size={image_size!r}"
@@ -123,8 +124,3 @@ def _check_size(folder: Path, image_size: tuple[int, int]) -> None:
             f"GiB, and the {count} files in {folder} would take up to "
             f"{needed / 2**30:.3g}. Received: image_size={tuple(image_size)}"
         )
-
-
-def _is_size(value: object) -> bool:
-    pair = isinstance(value, tuple | list) and len(value) == 2
-    return pair and all(type(n) is int and n > 0 for n in value)  # type: ignore[attr-defined]

@@ -8,12 +8,7 @@ from pathlib import Path
 
 from dlrt.datasets._corpus import PARTS, Corpus
 from dlrt.datasets._errors import DatasetFileError, DatasetUnavailableError
-from dlrt.datasets._named import (
-    ENVIRONMENT_VARIABLE,
-    find_own_directory,
-    find_path,
-    load_named,
-)
+from dlrt.datasets._named import ENVIRONMENT_VARIABLE, find_own, find_path, load_named
 from dlrt.datasets._parallel_text import clean_pairs, read_folder
 from dlrt_names.data_sets import CORPORA
 
@@ -111,16 +106,11 @@ def load_corpus(
 
 def load_pt_en() -> Corpus:
     """Loads the folder of that name in the user's directory."""
-    source, directory = find_own_directory()
-    if directory is None:
-        reason = f"{source} is not set"
-    elif not os.path.lexists(directory / "pt_en"):
-        reason = f"{source} ({directory}) has no folder pt_en"
-    else:
-        folder = directory / "pt_en"
-        corpus = read_folder(folder, _SOURCE_LANGUAGE, _TARGET_LANGUAGE)
-        return replace(corpus, source=source)
-    raise DatasetUnavailableError(f"The corpus 'pt_en' could not be had: {reason}")
+    folder, why = find_own(["pt_en"])
+    if folder is None:
+        raise DatasetUnavailableError(f"The corpus 'pt_en' could not be had: {why}")
+    corpus = read_folder(folder, _SOURCE_LANGUAGE, _TARGET_LANGUAGE)
+    return replace(corpus, source=why)
 
 
 def load_phrases() -> Corpus:

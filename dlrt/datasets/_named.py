@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -65,14 +65,8 @@ def load_named(
 ) -> tuple[str, Any]:
     """Loads what has a name, of "auto" the fallback where the preferred can't be had.
 
-    Args:
-        registry: Where the name is from.
-        name: The name.
-        warning: Says that it is the fallback; the reason is added.
-        arguments: Those of the loader.
-
-    Returns:
-        The name of what was loaded, and what its loader has returned.
+    A warning then says that it is the fallback, and why. The name of what was loaded is
+    returned with it.
     """
     if name != AUTO:
         return name, registry.find(name)(*arguments)
@@ -83,13 +77,12 @@ def load_named(
     return registry.fallback, registry.find(registry.fallback)(*arguments)
 
 
-def find_own_directory(
-    data_dir: str | os.PathLike[str] | None = None,
-) -> tuple[str, Path | None]:
-    """Returns what names the user's directory, and the directory if any.
+def find_own(
+    names: Collection[str], data_dir: str | os.PathLike[str] | None = None
+) -> tuple[Path | None, str]:
+    """Returns the first of some names in `data_dir`, or where `DLRT_DATA_DIR` says.
 
-    Args:
-        data_dir: The directory; if `None`, what `DLRT_DATA_DIR` names.
+    Beside it stands what has named the directory or, where there is no such path, why.
 
     Raises:
         ValueError: If what names the directory does not name an existing one.
@@ -100,31 +93,34 @@ def find_own_directory(
         source = ENVIRONMENT_VARIABLE
         value = os.environ.get(ENVIRONMENT_VARIABLE) or None
         if value is None:
-            return source, None
-    # An empty path would otherwise mean the working directory.
-    if isinstance(value, str | os.PathLike) and os.fspath(value):
-        path = Path(value).expanduser()
-        if path.is_dir():
-            return source, path
-    raise ValueError(
-        f"`{source}` must name an existing directory. Received: {source}={value!r}"
-    )
+            return None, f"{source} is not set"
+    directory = _find(value, Path.is_dir)
+    if directory is None:
+        raise ValueError(
+            f"`{source}` must name an existing directory. Received: {source}={value!r}"
+        )
+    for name in names:
+        if os.path.lexists(directory / name):
+            return directory / name, source
+    return None, f"{source} ({directory}) has no {' and no '.join(names)}"
 
 
 def find_path(
     name: object, registry: Registry, what: str, is_one: Callable[[Path], bool]
 ) -> Path:
-    """Returns the path that stands in the place of a name.
+    """Returns the path in the place of a name; a `ValueError` if there is none."""
+    path = _find(name, is_one)
+    if path is None:
+        raise ValueError(
+            f"`name` must be one of {tuple(registry)} or the path of {what}. Received: "
+            f"name={name!r}"
+        )
+    return path
 
-    Raises:
-        ValueError: There is no such path.
-    """
+
+def _find(value: object, is_one: Callable[[Path], bool]) -> Path | None:
     # An empty path would otherwise mean the working directory.
-    if isinstance(name, str | os.PathLike) and os.fspath(name):
-        path = Path(name).expanduser()
-        if is_one(path):
-            return path
-    raise ValueError(
-        f"`name` must be one of {tuple(registry)} or the path of {what}. Received: "
-        f"name={name!r}"
-    )
+    if isinstance(value, str | os.PathLike) and os.fspath(value):
+        path = Path(value).expanduser()
+        return path if is_one(path) else None
+    return None

@@ -9,21 +9,13 @@ from dlrt.datasets._lines import clean, read_lines
 
 
 def read_folder(folder: Path, source_language: str, target_language: str) -> Corpus:
-    """Reads and checks a corpus of the files `<part>.<language>`.
+    """Reads a corpus of the files `<part>.<language>`, see `read_lines`.
 
-    What a line is, `read_lines` says.
-
-    Args:
-        folder: Where the six files are.
-        source_language: The suffix of the files to translate from.
-        target_language: The suffix of their translations.
-
-    Returns:
-        The pairs as they are, blank sides included.
+    The pairs are as they are, blank sides included.
 
     Raises:
-        DatasetFileError: If files are missing, cannot be read, hold something
-            else than lines of UTF-8 text, or do not go together.
+        DatasetFileError: If files are missing, cannot be read, hold something else than
+            lines of UTF-8 text, or do not go together.
     """
     languages = (source_language, target_language)
     names = [f"{part}.{language}" for part in PARTS for language in languages]
@@ -38,11 +30,7 @@ def read_folder(folder: Path, source_language: str, target_language: str) -> Cor
 
 
 def clean_pairs(pairs: Iterable[tuple[str, str]]) -> tuple[SentencePair, ...]:
-    """Strips and normalises both sides, and drops pairs with a blank side.
-
-    Args:
-        pairs: A sentence and its translation each.
-    """
+    """Strips and normalises both sides, and drops pairs with a blank side."""
     cleaned = (SentencePair(clean(source), clean(target)) for source, target in pairs)
     return tuple(pair for pair in cleaned if pair.source and pair.target)
 

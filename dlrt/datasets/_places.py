@@ -1,7 +1,7 @@
 """What images are for, by the folders that they are in."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -21,13 +21,7 @@ Folders = tuple[str, ...]
 
 
 class Place(NamedTuple):
-    """What an image is for.
-
-    Attributes:
-        path: Where it is.
-        part: "train" or "test".
-        class_name: Its class.
-    """
+    """What an image is for: "train" or "test", and of which class it is."""
 
     path: PurePosixPath
     part: str
@@ -53,20 +47,13 @@ class Places(NamedTuple):
 
 
 def assign_parts(where: Path, paths: Sequence[PurePosixPath]) -> Places:
-    """Finds what images are for, by where they are.
+    """Finds what images are for, by their sorted paths.
 
     That is `<part>/<class>/...`, `<class>/<part>/...`, or `<class>/...`.
 
     The names of parts are those of `_PARTS`, in any case, with the same before and
     after them: `seg_train` and `seg_test`. Folders that all images are in say nothing,
     nor do those that repeat the name of the one that they are in.
-
-    Args:
-        where: What errors name.
-        paths: Their paths, sorted.
-
-    Raises:
-        DatasetFileError: If there are no images of a part, or two folders for one.
     """
     folders = _without_common({path: _unrepeated(path) for path in paths})
     deep = [names for names in folders.values() if len(names) > 1]
@@ -77,10 +64,10 @@ def assign_parts(where: Path, paths: Sequence[PurePosixPath]) -> Places:
     if deep and all(names[1] in inner for names in deep):
         swapped = {path: (*names[1::-1], *names[2:]) for path, names in folders.items()}
         return _in_parts(where, paths, swapped, inner)
-    # Unless they are folders of parts without folders of classes.
-    if not {"train", "test"} <= set(parts.values()):
-        return _without_parts(where, paths, folders)
-    raise _missing(where, ["train", "test"])
+    # Folders of parts without folders of classes are none of classes.
+    if {"train", "test"} <= set(parts.values()):
+        folders = {}
+    return _without_parts(where, paths, folders)
 
 
 def _parts(folders: Iterable[str]) -> dict[str, str]:
@@ -127,9 +114,7 @@ def _in_parts(
     tested_on = None
     if "test" not in found and "validation" in found:
         (tested_on,) = found["test"] = found.pop("validation")
-    missing = [part for part in ("train", "test") if part not in found]
-    if missing:
-        raise _missing(where, missing)
+    _require_parts(where, found)
     parts = {name: part for part, (name,) in found.items()}
     classes = _without_common(classes)
     used = [
@@ -154,10 +139,7 @@ def _without_parts(
         counts[name] = counts.get(name, 0) + 1
         part = "train" if counts[name] % _TEST_INTERVAL else "test"
         used.append(Place(path, part, name))
-    found = {place.part for place in used}
-    missing = [part for part in ("train", "test") if part not in found]
-    if missing:
-        raise _missing(where, missing)
+    _require_parts(where, {place.part for place in used})
     outside = [path for path in paths if path not in folders]
     return Places(used, outside, [], None, _within(folders))
 
@@ -174,18 +156,17 @@ def _without_common(
     while True:
         folders = {path: names for path, names in folders.items() if names}
         first = {names[0] for names in folders.values()}
-        if (
-            len(first) != 1
-            or _parts(first)
-            or all(len(n) == 1 for n in folders.values())
-        ):
+        deep = any(len(names) > 1 for names in folders.values())
+        if len(first) != 1 or _parts(first) or not deep:
             return folders
         folders = {path: names[1:] for path, names in folders.items()}
 
 
-def _missing(where: Path, parts: list[str]) -> DatasetFileError:
-    return DatasetFileError(
-        f"{where}: no images in class folders of {' and '.join(parts)}; images are "
-        "files <part>/<class>/<name>, or <class>/<name>, of which every fifth of a "
-        "class is for testing"
-    )
+def _require_parts(where: Path, found: Collection[str]) -> None:
+    missing = [part for part in ("train", "test") if part not in found]
+    if missing:
+        raise DatasetFileError(
+            f"{where}: no images in class folders of {' and '.join(missing)}; images "
+            "are files <part>/<class>/<name>, or <class>/<name>, of which every fifth "
+            "of a class is for testing"
+        )

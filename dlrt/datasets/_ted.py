@@ -15,10 +15,6 @@ def load_ted() -> Corpus:
 
     The package keeps what it downloads below `TFDS_DATA_DIR` or
     `~/tensorflow_datasets`.
-
-    Raises:
-        DatasetUnavailableError: If the package is not installed, or the data
-            cannot be had.
     """
     try:
         tfds = importlib.import_module("tensorflow_datasets")
@@ -41,11 +37,7 @@ def load_ted() -> Corpus:
 
 
 def decode_pairs(examples: Iterable[tuple[bytes, bytes]]) -> tuple[SentencePair, ...]:
-    """Decodes sentence pairs as tensorflow-datasets yields them.
-
-    Args:
-        examples: UTF-8 of a sentence and of its translation each.
-    """
+    """Decodes sentence pairs as tensorflow-datasets yields them, which is in UTF-8."""
     return tuple(
         SentencePair(source.decode("utf-8"), target.decode("utf-8"))
         for source, target in examples

@@ -110,7 +110,7 @@ def test_pt_en_that_is_nowhere(tmp_path, monkeypatch):
     with pytest.raises(DatasetUnavailableError, match="DLRT_DATA_DIR is not set"):
         load_corpus("pt_en")
     monkeypatch.setenv("DLRT_DATA_DIR", str(tmp_path))
-    with pytest.raises(DatasetUnavailableError, match="has no folder pt_en") as caught:
+    with pytest.raises(DatasetUnavailableError, match="has no pt_en") as caught:
         load_corpus("pt_en")
     assert str(tmp_path) in str(caught.value)
 

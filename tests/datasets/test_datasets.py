@@ -320,11 +320,14 @@ DEFECTS = {
     "channels": (changed("x_train", lambda x: x[..., None]), r"\(12, 28, 28, 1\)"),
     "a number for images": (changed("x_train", lambda x: x[0, 0, 0]), "x_train must"),
     "no images": (changed("x_test", lambda x: x[:0]), "N > 0"),
-    "too few labels": (changed("y_train", lambda y: y[:-1]), r"\(12,\).* \(11,\)"),
-    "one-hot labels": (changed("y_train", lambda y: np.eye(10)[y]), "y_train must"),
+    "too few labels": (
+        changed("y_train", lambda y: y[:-1]),
+        r"one label for each.*\(11,\)",
+    ),
+    "one-hot labels": (changed("y_train", lambda y: np.eye(10)[y]), "one label for"),
     "float labels": (
         changed("y_test", lambda y: y.astype(np.float32)),
-        "y_test must hold integers, but is float32",
+        "must have integer labels. Received: y_test of dtype float32",
     ),
     "label too large": (changed("y_test", lambda y: y + 1), r"\[0, 10\).* 1 to 10"),
     "negative label": (
@@ -453,7 +456,7 @@ IDX_DEFECTS: dict[str, tuple[str, Callable[[bytes], bytes], str]] = {
     "other length": (
         "y_train",
         lambda b: gzip.compress(idx_bytes(np.zeros(11, np.uint8))),
-        "one label for each image",
+        "one label for each",
     ),
 }
 
