@@ -230,3 +230,8 @@ class Polynomial:
     def derivative(self, t, _w):
         (p, dp), (q, dq) = self._at(self._p, t), self._at(self._q, t)
         return tensor(dp @ q.T + p @ dq.T)
+
+
+def field_for(start, size, seed=5):
+    shape = (start.u.shape[0], start.v.shape[0])
+    return size * np.random.default_rng(seed).normal(size=shape)

@@ -398,7 +398,7 @@ FAULTS: list[Fault] = [
             'Phase(("s",), direction=1)',
         ),
     ),
-    *_in("dlrt/integrators/factorized.py", "tests/integrators/test_updates.py")(
+    *_in("dlrt/integrators/factorized.py", "tests/integrators/test_factorized.py")(
         (
             "the gradient of a factor lacks the scale of the other",
             '"u": gradients["u"] * right,',
@@ -438,6 +438,7 @@ FAULTS: list[Fault] = [
         "dlrt/training/_scaling.py",
         "tests/training/test_scaling.py",
         "tests/training/test_optimizer.py",
+        "tests/training/test_ranks_in_training.py",
     )(
         (
             "steps of K are scaled by the wrong side of the kernel",
@@ -471,6 +472,7 @@ FAULTS: list[Fault] = [
         "dlrt/training/_layer_step.py",
         "tests/training/test_layer_step.py",
         "tests/training/test_optimizer.py",
+        "tests/training/test_ranks_in_training.py",
     )(
         (
             "steps backwards go forwards",
@@ -483,7 +485,11 @@ FAULTS: list[Fault] = [
             "slot.assign(value)",
         ),
     ),
-    *_in("dlrt/training/_augmented_gradients.py", "tests/training/test_optimizer.py")(
+    *_in(
+        "dlrt/training/_augmented_gradients.py",
+        "tests/training/test_optimizer.py",
+        "tests/training/test_passes.py",
+    )(
         (
             "new directions have no gradient in each other",
             "ops.cast(corner, upper[0].dtype)",
@@ -497,7 +503,7 @@ FAULTS: list[Fault] = [
             "value",
         ),
     ),
-    *_in("dlrt/training/capacity.py", "tests/training/test_optimizer.py")(
+    *_in("dlrt/training/capacity.py", "tests/training/test_ranks_in_training.py")(
         (
             "room never grows",
             "integrator.room(min(2 * columns, bounds.max_rank))",
@@ -543,7 +549,7 @@ FAULTS: list[Fault] = [
             "return fresh",
         ),
     ),
-    *_in("dlrt/history/history_log.py", "tests/history/test_history_log.py")(
+    *_in("dlrt/history/history_log.py", "tests/history/test_resumed_logs.py")(
         (
             "a continued run loses its last epoch",
             "row[EPOCH] <= initial_epoch]",
