@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from operator import itemgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -11,25 +12,14 @@ _SHARE = 1 / 64
 
 
 class Term(NamedTuple):
-    """A cost that is a factor times the sizes of widths: the entries of a variable.
-
-    Attributes:
-        factor: The part that does not change.
-        widths: The names of the widths, one for each axis that changes.
-    """
+    """A cost: a factor times the sizes of widths, as for the entries of a variable."""
 
     factor: int
     widths: tuple[str, ...]
 
 
 class Bound(NamedTuple):
-    """The most that a model may cost.
-
-    Attributes:
-        name: The argument that sets it.
-        terms: The cost, by the widths of the model.
-        most: The bound.
-    """
+    """The most that a model may cost; `name` is the argument that sets it."""
 
     name: str
     terms: list[Term]
@@ -56,15 +46,8 @@ def shrink(
 ) -> dict[str, int]:
     """Shrinks widths to a bound, those first that add the least error per cost saved.
 
-    Args:
-        sizes: Sizes to start from, by width.
-        errors: For each width `(m + 1,)`, not increasing: the error if `k` of its
-            channels are kept.
-        bound: The most that the model may cost.
-        smallest: The least size of each width.
-
-    Returns:
-        The sizes; the smallest ones if even these cost more.
+    `errors` are `(m + 1,)` for each width, the error if `k` of its `m` channels are
+    kept. If even the smallest sizes cost more than the bound, these are the result.
     """
     sizes = dict(sizes)
     concerned = {
@@ -72,21 +55,18 @@ def shrink(
     }
     total = count_entries(bound.terms, sizes)
     while total > bound.most:
-        best = None
+        steps = []
         for name, size in sizes.items():
             fewer = max(smallest[name], size - max(1, int(size * _SHARE)))
-            if fewer >= size:
-                continue
-            terms = concerned[name]
-            saved = count_entries(terms, sizes)
-            saved -= count_entries(terms, sizes | {name: fewer})
-            price = (errors[name][fewer] - errors[name][size]) / saved
-            if best is None or price < best[0]:
-                best = price, name, fewer, saved
-        if best is None:
+            if fewer < size:
+                terms = concerned[name]
+                saved = count_entries(terms, sizes)
+                saved -= count_entries(terms, sizes | {name: fewer})
+                price = (errors[name][fewer] - errors[name][size]) / saved
+                steps.append((price, name, fewer, saved))
+        if not steps:
             break
-        _, name, fewer, saved = best
-        sizes[name] = fewer
+        _, name, sizes[name], saved = min(steps, key=itemgetter(0))
         total -= saved
     return sizes
 
@@ -98,14 +78,9 @@ def grow(
     growth: int,
     patience: int,
 ) -> dict[str, int]:
-    """Enlarges the widths that have been full long enough, within all bounds.
+    """Adds channels to widths that were full `patience` times in a row.
 
-    Args:
-        sizes: Sizes to start from, by width.
-        streaks: How many times in a row each of some widths has been full.
-        bounds: The most that the model may cost.
-        growth: How many channels are added at a time.
-        patience: How many times in a row a width must be full.
+    A width stays as it is if the model would exceed one of the bounds.
     """
     sizes = dict(sizes)
     for name, streak in streaks.items():

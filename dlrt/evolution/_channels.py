@@ -43,17 +43,13 @@ class Selection(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Observation:
-    """The channels of a width, as the layers that read them see them on a sample.
-
-    Args:
-        readings: One for each layer that reads them.
-    """
+    """The channels of a width on a sample, as each layer that reads them sees them."""
 
     readings: list[Reading]
 
     @cached_property
     def moments(self) -> np.ndarray:
-        """Second moments, as `weigh_moments` gives them."""
+        """See `weigh_moments`."""
         return weigh_moments(self.readings)
 
     @cached_property
@@ -64,21 +60,15 @@ class Observation:
 
     @cached_property
     def selection(self) -> Selection:
-        """The channels in the order in which they are worth keeping."""
+        """See `select`."""
         return select(self.moments)
 
 
 def weigh_moments(readings: Sequence[Reading]) -> np.ndarray:
-    """The second moments of channels, weighted as the layers that read them do.
+    """Second moments `(m, m)`, weighted as the layers that read the channels do.
 
     A channel has one weight for all layers, so that channels that are multiples of each
-    other stay so.
-
-    Args:
-        readings: One for each layer, of the same channels.
-
-    Returns:
-        `(m, m)`, of trace 1; zeros if nothing is read.
+    other stay so. The trace is 1, or 0 if nothing is read.
     """
     size = len(readings[0].weights)
     moments, squares = np.zeros((size, size)), np.zeros(size)
@@ -94,12 +84,7 @@ def weigh_moments(readings: Sequence[Reading]) -> np.ndarray:
 
 
 def count_above(values: np.ndarray, threshold: float) -> int:
-    """How many values lie above a share of the largest, at least 1.
-
-    Args:
-        values: `(m,)`, not negative.
-        threshold: In `[0, 1)`.
-    """
+    """How many values `≥ 0` lie above a share of the largest, at least 1."""
     return max(1, int(np.count_nonzero(values > threshold * np.max(values))))
 
 
@@ -110,9 +95,6 @@ def select(moments: np.ndarray) -> Selection:
     channels, the greedy rule of Farahat et al., 2011, ICDM, on second moments. (The
     pivoted QR decomposition of Chee et al., 2022, arXiv:2108.00065, takes the channel
     with the largest residual of its own instead.)
-
-    Args:
-        moments: `(m, m)`, as `weigh_moments` gives them.
     """
     rest = np.array(moments, "float64")
     size, total = len(rest), np.trace(rest)
@@ -135,9 +117,7 @@ def select(moments: np.ndarray) -> Selection:
 def _choose_block(
     rest: np.ndarray, order: list[int], least: float
 ) -> tuple[np.ndarray, list[int]]:
-    """Chooses the next block of channels.
-
-    Forming the residual after each channel would take most of the time.
+    """Chooses a block of channels, since forming each residual would take too long.
 
     Args:
         rest: `(m, m)`, second moments of the residual of the channels chosen so far.
@@ -167,17 +147,13 @@ def _choose_block(
 
 
 def fit_kept(reading: Reading, kept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Fits all channels by those kept, by least squares on the sample.
+    """Fits all `m` channels by `k` of them, by least squares on the sample.
 
-    `z ≈ Tᵀ z_kept + c`, exactly for channels that depend linearly on the ones kept.
-
-    Args:
-        reading: Of `m` channels.
-        kept: `(k,)`, their indices.
+    `z ≈ Tᵀ z_kept + c`, exactly for channels that depend linearly on the ones kept. A
+    kernel `W` that reads all channels becomes `T W`, and its bias grows by `cᵀ W`.
 
     Returns:
-        `T: (k, m)` and `c: (m,)`. A kernel `W` that reads all channels becomes `T W`,
-        and its bias grows by `cᵀ W`.
+        `T: (k, m)` and `c: (m,)`.
     """
     moments = np.asarray(reading.moments, "float64")
     dropped = np.setdiff1d(np.arange(len(moments)), kept)
@@ -196,16 +172,10 @@ def fit_kept(reading: Reading, kept: np.ndarray) -> tuple[np.ndarray, np.ndarray
 def draw_columns(
     kernel: np.ndarray, count: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Draws columns orthogonal to those of a matrix and to each other.
+    """Draws columns orthogonal to those of a matrix `(n, m)` and to each other.
 
-    Args:
-        kernel: `(n, m)`.
-        count: How many are wanted.
-        rng: A random generator.
-
-    Returns:
-        `(n, k)`, `k` at most `count` and the number of dimensions left. Their norm is
-        the root mean square of the norms in `kernel`.
+    There are `count`, or as many as there are dimensions left. Their norm is the root
+    mean square of the norms in `kernel`.
     """
     kernel = np.asarray(kernel, "float64")
     n, m = kernel.shape

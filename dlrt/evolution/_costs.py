@@ -92,13 +92,15 @@ def list_parameter_terms(model: keras.Model, widths: Iterable[Width]) -> list[Te
     for width in widths:
         for part in (*width.parts, *(reader.kernel for reader in width.readers)):
             axes.setdefault(id(part.variable), []).append(width)
-    terms = []
-    for variable in model.weights:
-        several = axes.get(id(variable), [])
-        factor = math.prod(variable.shape)
-        factor //= math.prod(width.size for width in several)
-        terms.append(Term(factor, tuple(width.name for width in several)))
-    return terms
+    return [
+        _make_term(math.prod(variable.shape), axes.get(id(variable), []))
+        for variable in model.weights
+    ]
+
+
+def _make_term(entries: int, widths: list[Width]) -> Term:
+    factor = entries // math.prod(width.size for width in widths)
+    return Term(factor, tuple(width.name for width in widths))
 
 
 def _list_terms(
@@ -151,14 +153,11 @@ def _list_activations(
         if inside or isinstance(node.operation, _VIEWS) or get_graph(node.operation):
             continue
         for tensor in node.outputs:
+            several = [held[id(tensor)]] if id(tensor) in held else []
             entries = batch_size * known_size(tensor.shape[1:])
-            width = held.get(id(tensor))
-            term = Term(entries, ())
-            if width is not None:
-                term = Term(entries // width.size, (width.name,))
-            yield _count_bytes(term, tensor)
+            yield _count_bytes(_make_term(entries, several), tensor)
 
 
 def _count_bytes(term: Term, value: Any) -> Term:
-    """A number of entries in bytes, of the dtype of a variable or tensor."""
-    return Term(term.factor * max(1, dtype_size(value.dtype) // 8), term.widths)
+    """The entries of a variable or tensor in bytes."""
+    return term._replace(factor=term.factor * max(1, dtype_size(value.dtype) // 8))

@@ -29,29 +29,19 @@ class Layout(NamedTuple):
 
     def split(self, array: np.ndarray) -> np.ndarray:
         """An array as `(..., channels)`, all other axes moved to the front."""
-        axis = self.axis % array.ndim
-        shape = array.shape
-        parts = (self.before, -1, self.after)
-        return np.moveaxis(
-            array.reshape(*shape[:axis], *parts, *shape[axis + 1 :]), axis + 1, -1
-        )
+        axis, shape = self.axis % array.ndim, array.shape
+        parts = (*shape[:axis], self.before, -1, self.after, *shape[axis + 1 :])
+        return np.moveaxis(array.reshape(parts), axis + 1, -1)
 
     def join(self, array: np.ndarray, ndim: int) -> np.ndarray:
         """The inverse of `split`, to an array of `ndim` axes."""
         axis = self.axis % ndim
         array = np.moveaxis(array, -1, axis + 1)
-        shape = array.shape
-        return array.reshape(*shape[:axis], -1, *shape[axis + 3 :])
+        return array.reshape(*array.shape[:axis], -1, *array.shape[axis + 3 :])
 
 
 class Part(NamedTuple):
-    """A variable with one slice per channel.
-
-    Attributes:
-        layer: The layer that holds it.
-        attribute: The name of the layer's attribute.
-        layout: Where the channels lie in it.
-    """
+    """The attribute of a layer that holds a variable with one slice per channel."""
 
     layer: Layer
     attribute: str

@@ -9,6 +9,7 @@ from keras import ops, tree
 
 from dlrt.evolution._channels import Observation, Reading
 from dlrt.evolution._graph import Graph, get_graph, list_nodes
+from dlrt.evolution._layout import Layout
 from dlrt.evolution._widths import ModelWidths, Reader
 
 
@@ -16,11 +17,6 @@ def observe(
     widths: ModelWidths, data: Any, batch_size: int = 256
 ) -> dict[str, Observation]:
     """What the readers of each width see of its channels, by name.
-
-    Args:
-        widths: Those of a model.
-        data: Inputs of the model, arrays of one length.
-        batch_size: How many of them at a time.
 
     Raises:
         ValueError: If any of it is not finite.
@@ -44,11 +40,7 @@ def observe(
 
 
 def check_data(data: Any) -> Any:
-    """Checks that inputs are arrays of one length, and returns them.
-
-    Raises:
-        ValueError: If they are not, or there are none.
-    """
+    """Returns `data`; raises a ValueError unless its arrays have one length above 0."""
     arrays = tree.flatten(data)
     lengths = {len(array) if np.ndim(array) > 0 else 0 for array in arrays}
     if len(lengths) != 1 or lengths == {0}:
@@ -60,12 +52,7 @@ def check_data(data: Any) -> Any:
 
 
 class _Sums:
-    """Sums over what a layer reads.
-
-    Args:
-        reader: The layer.
-        size: Number of its channels.
-    """
+    """Sums over what a layer reads."""
 
     def __init__(self, reader: Reader, size: int) -> None:
         self.reader = reader
@@ -74,18 +61,14 @@ class _Sums:
         self._second = np.zeros((size, size))
 
     def add(self, values: Any) -> None:
-        array = np.asarray(ops.convert_to_numpy(values), "float64")
-        rows = self.reader.layout.split(array)
-        rows = rows.reshape(-1, rows.shape[-1])
+        rows = _as_rows(self.reader.layout, values)
         self._count += len(rows)
         self._first += rows.sum(axis=0)
         self._second += rows.T @ rows
 
     def average(self) -> Reading:
         part = self.reader.kernel
-        kernel = np.asarray(ops.convert_to_numpy(part.variable), "float64")
-        rows = part.layout.split(kernel)
-        weights = np.linalg.norm(rows.reshape(-1, rows.shape[-1]), axis=0)
+        weights = np.linalg.norm(_as_rows(part.layout, part.variable), axis=0)
         if not np.isfinite(self._second.sum() + weights.sum()):
             raise ValueError(
                 "The weights and what layers make of `data` must be finite. Received: "
@@ -96,6 +79,11 @@ class _Sums:
         if self.reader.is_affine:
             return Reading(moments - np.outer(mean, mean), mean, weights)
         return Reading(moments, np.zeros_like(mean), weights)
+
+
+def _as_rows(layout: Layout, values: Any) -> np.ndarray:
+    array = layout.split(np.asarray(ops.convert_to_numpy(values), "float64"))
+    return array.reshape(-1, array.shape[-1])
 
 
 def _run(graph: Graph, inputs: Any, by_graph: dict[int, list[_Sums]]) -> None:

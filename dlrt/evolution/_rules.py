@@ -94,7 +94,7 @@ def register(kind: type, rule: Channelwise | Linear) -> None:
 
 
 def get_rule(kind: type) -> Channelwise | Linear | None:
-    """The rule of a class of layers, `None` if there is none."""
+    """The rule of a class of layers, if any."""
     return _RULES.get(kind)
 
 

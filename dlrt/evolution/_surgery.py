@@ -5,7 +5,6 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
 
 from dlrt.evolution._channels import Observation, Reading, draw_columns, fit_kept
 from dlrt.evolution._graph import walk_nodes
@@ -21,7 +20,7 @@ def change_widths(
     observed: Mapping[str, Observation],
     rng: np.random.Generator,
 ) -> dict[str, int]:
-    """Prunes and grows widths of a model, in place.
+    """Prunes and grows widths of a model, in place; returns the sizes of all widths.
 
     Compiled functions are dropped. Safe between the epochs of a `fit`, in a callback's
     `on_epoch_begin` or `on_epoch_end`, and outside of it.
@@ -32,18 +31,14 @@ def change_widths(
         sizes: The new sizes of some of them.
         observed: The channels of those that become smaller, on a sample.
         rng: Draws the new columns of those that become larger.
-
-    Returns:
-        The sizes of all widths now.
     """
     surgery = _Surgery(model)
-    for name, size in sizes.items():
-        width = widths.free[name]
+    changes = [(widths.free[name], size) for name, size in sizes.items()]
+    for width, size in changes:
         if size < width.size:
-            kept = observed[name].selection.order[:size]
-            surgery.keep(width, kept, observed[name].readings)
-    for name, size in sizes.items():
-        width = widths.free[name]
+            seen = observed[width.name]
+            surgery.keep(width, seen.selection.order[:size], seen.readings)
+    for width, size in changes:
         if size > width.size:
             surgery.add(width, size - width.size, rng)
     surgery.perform()
@@ -79,9 +74,8 @@ class _Surgery:
     def add(self, width: Width, count: int, rng: np.random.Generator) -> None:
         """Adds channels that no layer reads yet, so that outputs stay the same.
 
-        Their columns in the kernels that make them are orthogonal to the present ones;
-        in other variables they get the mean of the present ones. There are fewer than
-        `count` where the kernels don't have enough rows for orthogonal columns.
+        Their columns in the kernels that make them are orthogonal to the present ones,
+        and end where there are no more; other variables get the mean of their entries.
         """
         kernels = [self._change(maker.kernel) for maker in width.makers]
         drawn = [
@@ -169,15 +163,7 @@ class _Surgery:
 
 
 class _Change:
-    """A variable that gets another value, and perhaps another shape.
-
-    Args:
-        part: Where it is.
-
-    Attributes:
-        value: The new value.
-        old_shape: The present shape.
-    """
+    """A variable that gets another value, and perhaps another shape."""
 
     def __init__(self, part: Part) -> None:
         self.part = part
@@ -224,7 +210,7 @@ def _replace(layer: Layer, changes: list[_Change]) -> None:
         new = layer.add_weight(
             name=variable.name,
             shape=change.value.shape,
-            initializer=_make_initializer(change.value),
+            initializer=change.value,
             dtype=variable.dtype,
             trainable=variable.trainable,
             autocast=variable._autocast,
@@ -235,10 +221,6 @@ def _replace(layer: Layer, changes: list[_Change]) -> None:
         new._path = variable._path
         setattr(layer, change.part.attribute, new)
     layer._tracker.lock()
-
-
-def _make_initializer(value: np.ndarray) -> Any:
-    return lambda shape, dtype=None: ops.convert_to_tensor(value, dtype=dtype)
 
 
 def _resize(width: Width, size: int) -> None:

@@ -117,15 +117,7 @@ class ModelWidths(NamedTuple):
 
 
 def find_widths(model: keras.Model) -> ModelWidths:
-    """The widths of a model.
-
-    Args:
-        model: A built Sequential or functional model. Models within it are searched
-            too; their inputs and outputs keep their widths.
-
-    Raises:
-        ValueError: If the model is of another kind, or not built.
-    """
+    """The widths of a model, see `dlrt.evolution.widths`."""
     graph = get_graph(model)
     if graph is None:
         raise ValueError(
@@ -139,13 +131,10 @@ def find_widths(model: keras.Model) -> ModelWidths:
 
 
 class _Search:
-    """Follows channels from the layers that make them to their readers.
-
-    Args:
-        calls: How often each operation is called, by its id.
-    """
+    """Follows channels from the layers that make them to their readers."""
 
     def __init__(self, calls: Counter[int]) -> None:
+        # How often each operation is called, by its id.
         self._calls = calls
         # Channels of a tensor, by its id; tensors that are not here are fixed.
         self._channels: dict[int, tuple[Width, Layout]] = {}
@@ -184,7 +173,7 @@ class _Search:
         self._pin(graph.outputs, "it is an output")
 
     def _visit_layer(self, graph: Graph, node: Any, prefix: str) -> None:
-        layer, inputs = node.operation, node.input_tensors
+        layer, inputs, output = node.operation, node.input_tensors, node.outputs[0]
         rule = get_rule(type(layer))
         obstacle = self._find_obstacle(layer, rule)
         if rule is None or obstacle or len(inputs) != 1:
@@ -193,11 +182,17 @@ class _Search:
             kinds = type(layer).__mro__
             if obstacle and any(isinstance(get_rule(kind), Linear) for kind in kinds):
                 self._obstacles[prefix + layer.name] = f"it is {obstacle}"
-        elif isinstance(rule, Linear):
-            self._read(layer, rule, graph, inputs[0])
-            self._make(Maker(layer, rule), node.outputs[0], prefix)
-        else:
-            self._pass_on(layer, rule, inputs[0], node.outputs[0])
+            return
+        if id(inputs[0]) in self._channels:
+            width, layout = self._channels[id(inputs[0])]
+            if isinstance(rule, Channelwise):
+                self._pass_on(layer, rule, inputs[0], output)
+            elif layout.axis == get_channel_axis(layer, len(inputs[0].shape)):
+                width.readers.append(Reader(layer, rule, graph, inputs[0], layout))
+            else:
+                self._pin(inputs, f"{layer.name!r} reads it along another axis")
+        if isinstance(rule, Linear):
+            self._make(Maker(layer, rule), output, prefix)
 
     def _find_obstacle(
         self, layer: Layer, rule: Channelwise | Linear | None
@@ -218,15 +213,6 @@ class _Search:
                 return "quantized"
         return None
 
-    def _read(self, layer: Layer, rule: Linear, graph: Graph, tensor: Any) -> None:
-        if id(tensor) not in self._channels:
-            return
-        width, layout = self._channels[id(tensor)]
-        if layout.axis == get_channel_axis(layer, len(tensor.shape)):
-            width.readers.append(Reader(layer, rule, graph, tensor, layout))
-        else:
-            self._pin([tensor], f"{layer.name!r} reads it along another axis")
-
     def _make(self, maker: Maker, tensor: Any, prefix: str) -> None:
         layer = maker.layer
         size = int(maker.kernel.variable.shape[-1])
@@ -241,8 +227,6 @@ class _Search:
     def _pass_on(
         self, layer: Layer, rule: Channelwise, tensor: Any, output: Any
     ) -> None:
-        if id(tensor) not in self._channels:
-            return
         width, layout = self._channels[id(tensor)]
         after = rule.follow(layer, layout, tensor.shape)
         if after is None:
@@ -253,7 +237,7 @@ class _Search:
             self._place(output, width, after)
 
     def _tie(self, operation: Any, inputs: list, output: Any) -> None:
-        """Ties the widths of the terms of a sum together."""
+        """Makes one width of those of the terms of a sum, named after the oldest."""
         known = [self._channels.get(id(tensor)) for tensor in inputs]
         alike = len(inputs) > 1 and all(
             one is not None and tensor.shape == inputs[0].shape
@@ -263,22 +247,16 @@ class _Search:
         if not alike or len(layouts) != 1:
             self._pin(inputs, f"{operation.name!r} adds what has a fixed width to it")
             return
-        for tensor in inputs[1:]:
-            self._merge(inputs[0], tensor)
-        self._place(output, self._channels[id(inputs[0])][0], *layouts)
-
-    def _merge(self, *tensors: Any) -> None:
-        """Makes one width of those of two tensors, with the name of the older one."""
-        pair = {self._channels[id(tensor)][0] for tensor in tensors}
-        if len(pair) == 1:
-            return
-        first, second = sorted(pair, key=self._widths.index)
-        self._widths.remove(second)
-        for name in ("makers", "parts", "readers", "tensors"):
-            getattr(first, name).extend(getattr(second, name))
-        for tensor, layout in second.tensors:
-            self._channels[id(tensor)] = first, layout
-        self._pins = [(first if w is second else w, why) for w, why in self._pins]
+        tied = {self._channels[id(tensor)][0] for tensor in inputs}
+        first, *others = sorted(tied, key=self._widths.index)
+        for second in others:
+            self._widths.remove(second)
+            for name in ("makers", "parts", "readers", "tensors"):
+                getattr(first, name).extend(getattr(second, name))
+            for tensor, layout in second.tensors:
+                self._channels[id(tensor)] = first, layout
+            self._pins = [(first if w is second else w, why) for w, why in self._pins]
+        self._place(output, first, *layouts)
 
     def _place(self, tensor: Any, width: Width, layout: Layout) -> None:
         self._channels[id(tensor)] = width, layout

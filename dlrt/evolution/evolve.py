@@ -178,9 +178,9 @@ class Evolve(keras.callbacks.Callback):
         """Looks for the widths of the model.
 
         Raises:
-            ValueError: If the model is neither Sequential nor functional or not
-                built, no width can change, `max_parameters` or `max_memory` can't be
-                reached, or `fit` ends before the schedule.
+            ValueError: If the model is neither Sequential nor functional or not built,
+                no width can change, `max_parameters` or `max_memory` can't be reached,
+                or `fit` ends before the schedule.
         """
         self._streaks = {}
         widths = find_widths(self.model)
@@ -190,10 +190,7 @@ class Evolve(keras.callbacks.Callback):
                 f"none can: {widths.pinned}"
             )
         self._check_schedule()
-        smallest = {
-            name: min(self._min_width, width.size)
-            for name, width in widths.free.items()
-        }
+        smallest = self._find_smallest(widths)
         for bound in self._list_bounds(widths):
             reachable = count_entries(bound.terms, smallest)
             if reachable > bound.most:
@@ -223,9 +220,8 @@ class Evolve(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Changes widths, if it is time."""
-        if epoch < self._start or (epoch - self._start) % self._every:
-            return
-        if self._stop is not None and epoch > self._stop:
+        late = self._stop is not None and epoch > self._stop
+        if epoch < self._start or late or (epoch - self._start) % self._every:
             return
         if self._evolve(epoch):
             self.model.make_train_function(force=True)
@@ -250,7 +246,7 @@ class Evolve(keras.callbacks.Callback):
         if self._stop is not None:
             steps = 1 + (self._stop - epoch) // self._every
             bounds = [bound.loosen(before, steps) for bound in bounds]
-        smallest = {name: min(self._min_width, size) for name, size in before.items()}
+        smallest = self._find_smallest(widths)
         sizes = dict(before)
         for name, one in observed.items():
             if self._streaks.get(name, 0) >= 0:
@@ -260,20 +256,26 @@ class Evolve(keras.callbacks.Callback):
         for bound in bounds:
             sizes = shrink(sizes, errors, bound, smallest)
         if self._grow_threshold is not None:
-            unchanged = [name for name, size in before.items() if sizes[name] == size]
             self._count_streaks(observed, self._grow_threshold)
-            streaks = {name: self._streaks[name] for name in unchanged}
+            streaks = {
+                n: self._streaks[n] for n, size in before.items() if sizes[n] == size
+            }
             sizes = grow(sizes, streaks, bounds, self._growth, self._patience)
             grown = [name for name, size in before.items() if sizes[name] > size]
             self._streaks |= dict.fromkeys(grown, -self._patience)
         after = change_widths(self.model, widths, sizes, observed, self._rng)
         changes = [
-            f"{n} {before[n]} to {after[n]}" for n in after if after[n] != before[n]
+            f"{name} {before[name]} to {size}"
+            for name, size in after.items()
+            if size != before[name]
         ]
         if changes:
             count = self.model.count_params()
             self._say(f"{', '.join(changes)}: {count:,} parameters.")
         return bool(changes)
+
+    def _find_smallest(self, widths: ModelWidths) -> dict[str, int]:
+        return {name: min(self._min_width, w.size) for name, w in widths.free.items()}
 
     def _count_streaks(
         self, observed: Mapping[str, Observation], threshold: float
