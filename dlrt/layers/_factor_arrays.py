@@ -12,12 +12,7 @@ from dlrt.factors import Factors
 def padded_arrays(
     factors: Any, shape: tuple[int, int], capacity: int | None = None
 ) -> list[np.ndarray]:
-    """Factors with columns of zeros beyond their rank.
-
-    Args:
-        factors: Arrays or tensors.
-        shape: Shape of the kernel.
-        capacity: Number of columns of the result. Defaults to the rank.
+    """Factors of a kernel of a shape, with columns of zeros up to a capacity.
 
     Raises:
         ValueError: If they aren't factors of such a kernel, or don't fit.

@@ -3,6 +3,9 @@
 With `G = ∂loss/∂W` for `W = U S Vᵀ`, the gradients reported for the variables `U`, `S`
 and `V` are those that the integrators ask for: `G V`, `Uᵀ G V` and `Gᵀ U`. One backward
 pass gives them at the cost of a two-factor layer; `G` is never formed.
+
+Shapes are `u: (n, r)`, `s: (r, r)` and `v: (m, r)`. `at_rank` says whether columns of
+zeros are left out, see `_call_with_gradient`.
 """
 
 from collections.abc import Callable
@@ -20,18 +23,7 @@ Tensor = Any
 def low_rank_matmul(
     x: Tensor, u: Tensor, s: Tensor, v: Tensor, at_rank: bool = False
 ) -> Tensor:
-    """`x @ U @ S @ Vᵀ`.
-
-    Args:
-        x: `(batch, n)`.
-        u: `(n, r)`.
-        s: `(r, r)`.
-        v: `(m, r)`.
-        at_rank: Whether columns of zeros are left out, see `_call_with_gradient`.
-
-    Returns:
-        `(batch, m)`. Its gradients for `u`, `s`, `v` are `G V`, `Uᵀ G V`, `Gᵀ U`.
-    """
+    """`x @ U @ S @ Vᵀ` for `x: (batch, n)`, shape `(batch, m)`."""
 
     def matmul(x: Tensor, u: Tensor, s: Tensor, v: Tensor) -> tuple[Tensor, Any]:
         xu = x @ u
@@ -53,18 +45,7 @@ def low_rank_matmul(
 def low_rank_lookup(
     indices: Tensor, u: Tensor, s: Tensor, v: Tensor, at_rank: bool = False
 ) -> Tensor:
-    """The rows of `U @ S @ Vᵀ` at some indices.
-
-    Args:
-        indices: `(batch,)`, integers in `[0, n)`.
-        u: `(n, r)`.
-        s: `(r, r)`.
-        v: `(m, r)`.
-        at_rank: Whether columns of zeros are left out, see `_call_with_gradient`.
-
-    Returns:
-        `(batch, m)`. Its gradients for `u`, `s`, `v` are `G V`, `Uᵀ G V`, `Gᵀ U`.
-    """
+    """The rows of `U @ S @ Vᵀ` at integers `(batch,)` in `[0, n)`, as `(batch, m)`."""
 
     def lookup(u: Tensor, s: Tensor, v: Tensor) -> tuple[Tensor, Any]:
         rows = ops.take(u, indices, axis=0)
@@ -89,17 +70,8 @@ def low_rank_convolution(
 ) -> Tensor:
     """The convolution of `x` with the filters in the columns of `U @ S @ Vᵀ`.
 
-    Args:
-        convolve: Convolves `x` with the filters in the columns of a matrix `(n, q)`, to
-            `(batch, ..., q)`; linear in both.
-        x: The input of `convolve`.
-        u: `(n, r)`.
-        s: `(r, r)`.
-        v: `(m, r)`.
-        at_rank: Whether columns of zeros are left out, see `_call_with_gradient`.
-
-    Returns:
-        `(batch, ..., m)`. Its gradients for `u`, `s`, `v` are `G V`, `Uᵀ G V`, `Gᵀ U`.
+    `convolve` convolves `x` with the filters in the columns of a matrix `(n, q)`, to
+    `(batch, ..., q)`, and is linear in both.
     """
 
     def convolution(x: Tensor, u: Tensor, s: Tensor, v: Tensor) -> tuple[Tensor, Any]:
@@ -136,15 +108,9 @@ def low_rank_matrix(u: Tensor, s: Tensor, v: Tensor, at_rank: bool = False) -> T
 def schatten_penalty(u: Tensor, s: Tensor, v: Tensor, l1: float, l2: float) -> Tensor:
     """`l1 ‖W‖_* + l2 ‖W‖_F²`, from the coefficients alone, with Galerkin gradients.
 
-    Both norms are functions of the singular values of `W`, which are those of `S` when
-    `U` and `V` are orthonormal; nothing of size `(n, m)` is formed.
-
-    Args:
-        u: `(n, r)`, orthonormal columns.
-        s: `(r, r)`.
-        v: `(m, r)`, orthonormal columns.
-        l1: Factor of the nuclear norm, the sum of the singular values.
-        l2: Factor of the squared Frobenius norm.
+    The nuclear and the Frobenius norm are functions of the singular values of `W`,
+    which are those of `S` when `U` and `V` have orthonormal columns; nothing of size
+    `(n, m)` is formed.
     """
 
     @ops.custom_gradient

@@ -28,16 +28,7 @@ def factor_initializers(
     unfold: Unfold | None = None,
     fans: tuple[int, int] | None = None,
 ) -> tuple[Initializer, Initializer, Initializer]:
-    """Initializers of `U`, `S` and `V` for a kernel initializer.
-
-    Args:
-        kernel_initializer: A Keras initializer of dense kernels.
-        shape: Shape `(n, m)` of the matrix that the factors represent.
-        rank: Rank of the factors.
-        kernel_shape: Shape of the kernel, if it is not a matrix.
-        unfold: Turns a kernel into the matrix.
-        fans: Fan-in and fan-out of the kernel. Defaults to `shape`.
-    """
+    """Initializers of `U`, `S` and `V`; arguments as for `LowRankLayer.add_factors`."""
     kernel_shape = shape if kernel_shape is None else kernel_shape
     fans = shape if fans is None else fans
     variance = entry_variance(kernel_initializer, fans, kernel_shape)
@@ -62,10 +53,7 @@ def factor_initializers(
 def entry_variance(
     kernel_initializer: Any, fans: tuple[int, int], kernel_shape: tuple[int, ...]
 ) -> float | None:
-    """Variance of a kernel's independent, centred entries.
-
-    `None` for initializers whose entries are not independent and centred.
-    """
+    """Variance of a kernel's entries, `None` if not independent and centred."""
     if isinstance(kernel_initializer, initializers.VarianceScaling):
         axes = kernel_initializer.input_axes, kernel_initializer.output_axes
         fan_in, fan_out = fans if None in axes else compute_fans(kernel_shape, *axes)

@@ -1,12 +1,12 @@
 """What layers with a kernel of low rank have in common."""
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import keras
 import numpy as np
-from keras import ops, regularizers
+from keras import initializers, ops, regularizers
 from keras.src.backend.common import global_state  # the calling layer; not exported
 
 from dlrt.backend.compiled import outdate, retire
@@ -74,8 +74,7 @@ class LowRankLayer(keras.layers.Layer):
         self.tolerance = tolerance
         self.max_rank = max_rank
         self._initial_rank = rank
-        # True while columns may be padding. With dynamic shapes, padding then costs
-        # nothing.
+        # True while columns may be padding, free of cost with dynamic shapes.
         self.computes_at_rank = False
         # True while spare capacity is kept for larger ranks, also when factors are
         # loaded.
@@ -252,7 +251,7 @@ class LowRankLayer(keras.layers.Layer):
             self._untrack_variable(variable)
         self._tracker.unlock()
         with scope_of(self.u):
-            self._add_variables(capacity, [_constant(value) for value in padded])
+            self._add_variables(capacity, map(initializers.get, padded))
         for variable, before in zip((self.u, self.s, self.v), old, strict=True):
             variable._path = before._path
             variable.trainable = before.trainable
@@ -302,17 +301,15 @@ class LowRankLayer(keras.layers.Layer):
     def _operands(self) -> tuple[Tensor, Tensor, Tensor, bool]:
         """The factors, and whether to leave out their columns of zeros."""
         # Values, since a custom gradient can't take variables.
-        u, s, v = (
-            ops.cast(value_of(variable), self.compute_dtype)
-            for variable in (self.u, self.s, self.v)
-        )
+        values = map(value_of, (self.u, self.s, self.v))
+        u, s, v = (ops.cast(value, self.compute_dtype) for value in values)
         return u, s, v, self.computes_at_rank and dynamic_shapes()
 
-    def _add_variables(self, capacity: int, initializers: Any) -> None:
+    def _add_variables(self, capacity: int, initial: Iterable[Any]) -> None:
         features, units = self._shape
         shapes = [(features, capacity), (capacity, capacity), (units, capacity)]
         penalty = None if self._factor_regularizer is None else self._kernel_penalty
-        for name, shape, initializer in zip("usv", shapes, initializers, strict=True):
+        for name, shape, initializer in zip("usv", shapes, initial, strict=True):
             # `add_weight` would make variables of another class.
             with keras.name_scope(self.name, caller=self):
                 variable = Factor(
@@ -338,7 +335,3 @@ class LowRankLayer(keras.layers.Layer):
             return schatten_penalty(u, s, v, l1, l2)
         record_other_use()
         return regularizer(low_rank_matrix(u, s, v))
-
-
-def _constant(value: np.ndarray) -> Any:
-    return lambda shape, dtype=None: ops.convert_to_tensor(value, dtype=dtype)
