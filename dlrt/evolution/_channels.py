@@ -117,15 +117,11 @@ def select(moments: np.ndarray) -> Selection:
 def _choose_block(
     rest: np.ndarray, order: list[int], least: float
 ) -> tuple[np.ndarray, list[int]]:
-    """Chooses a block of channels, since forming each residual would take too long.
+    """Chooses `k` channels, with columns `(m, k)` of the Cholesky decomposition.
 
-    Args:
-        rest: `(m, m)`, second moments of the residual of the channels chosen so far.
-        order: These channels.
-        least: The residual that a channel must have to be chosen.
-
-    Returns:
-        Columns of the Cholesky decomposition, `(m, k)`, and `k` channels.
+    Forming the residual after each channel would take most of the time. `rest` has the
+    second moments of the residual of the channels in `order`; channels whose own
+    residual is at most `least` are not chosen.
     """
     own = np.diag(rest).copy()
     own[order] = 0.0

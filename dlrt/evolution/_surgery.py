@@ -23,14 +23,8 @@ def change_widths(
     """Prunes and grows widths of a model, in place; returns the sizes of all widths.
 
     Compiled functions are dropped. Safe between the epochs of a `fit`, in a callback's
-    `on_epoch_begin` or `on_epoch_end`, and outside of it.
-
-    Args:
-        model: A built Sequential or functional model.
-        widths: Its widths.
-        sizes: The new sizes of some of them.
-        observed: The channels of those that become smaller, on a sample.
-        rng: Draws the new columns of those that become larger.
+    `on_epoch_begin` or `on_epoch_end`, and outside of it. Widths that become smaller
+    must have been observed.
     """
     surgery = _Surgery(model)
     changes = [(widths.free[name], size) for name, size in sizes.items()]

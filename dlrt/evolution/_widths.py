@@ -40,15 +40,7 @@ class Maker(NamedTuple):
 
 
 class Reader(NamedTuple):
-    """A layer that multiplies channels by its kernel.
-
-    Attributes:
-        layer: The layer.
-        rule: How it does that.
-        graph: The model whose graph it is in.
-        tensor: Its input, of Keras's symbolic kind.
-        layout: Where the channels lie in the input.
-    """
+    """A layer that multiplies channels, which lie in `tensor`, by its kernel."""
 
     layer: Layer
     rule: Linear
@@ -79,14 +71,9 @@ class Reader(NamedTuple):
 class Width:
     """Channels that change together.
 
-    Args:
-        name: The name of the first layer that makes them, with those of the models that
-            it is within before it: `"block/conv"`.
-        size: How many there are.
-        makers: The layers that make them; several where sums tie them.
-        parts: Variables with one slice per channel.
-        readers: The layers that multiply them by their kernels.
-        tensors: The symbolic tensors that hold them.
+    The name is that of the first layer that makes them, with those of the models that
+    it is within before it: `"block/conv"`. Sums may tie several makers. `parts` are the
+    variables with one slice per channel, `tensors` the symbolic tensors of channels.
     """
 
     name: str
