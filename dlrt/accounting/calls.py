@@ -79,12 +79,7 @@ def expand_call(call: Call) -> Iterator[Call]:
 
 
 def _call_graph(model: keras.Model, inputs: Any = None) -> Iterator[Call]:
-    """The calls of a Sequential or functional model.
-
-    Args:
-        model: The model.
-        inputs: Shapes with which it is called; defaults to those of its inputs.
-    """
+    """The calls of a Sequential or functional model, perhaps for other input shapes."""
     graph = model._functional if isinstance(model, keras.Sequential) else model
     if graph is None:
         raise ValueError(

@@ -11,13 +11,7 @@ from dlrt.accounting.products import count_products
 
 
 class Flops(NamedTuple):
-    """Floating point operations of a model.
-
-    Attributes:
-        total: The number of known operations.
-        left_out: Names of layers with weights whose products are unknown, and their
-            types.
-    """
+    """The operations of a model, and names and types of layers of unknown products."""
 
     total: int
     left_out: Mapping[str, str]

@@ -1,7 +1,8 @@
 """Ranks and parameters of models."""
 
+import math
+
 import keras
-import numpy as np
 
 from dlrt.checks import check_layer
 from dlrt.layers import LowRankLayer
@@ -54,25 +55,18 @@ def parameter_count(model: keras.Model, training: bool = False) -> int:
             training; otherwise the two factors needed for prediction, `r (n + m)`,
             or the `n m` of the dense kernel where that is less.
     """
-    layers = low_rank_layers(model)
-    total = _size(model.weights)
+    total, layers = _split_parameters(model)
     for layer in layers:
-        n, m = layer.matrix_shape
-        rank = layer.rank
-        buffers = _size([layer.u, layer.s, layer.v])
+        (n, m), rank = layer.matrix_shape, layer.rank
         factors = rank * (n + m)
-        total += (factors + rank**2 if training else min(factors, n * m)) - buffers
+        total += factors + rank**2 if training else min(factors, n * m)
     return total
 
 
 def dense_parameter_count(model: keras.Model) -> int:
     """Number of parameters of the model with every low-rank kernel made dense."""
-    layers = low_rank_layers(model)
-    total = _size(model.weights)
-    for layer in layers:
-        n, m = layer.matrix_shape
-        total += n * m - _size([layer.u, layer.s, layer.v])
-    return total
+    total, layers = _split_parameters(model)
+    return total + sum(math.prod(layer.matrix_shape) for layer in layers)
 
 
 def compression(model: keras.Model, dense_parameters: int | None = None) -> float:
@@ -92,5 +86,9 @@ def compression(model: keras.Model, dense_parameters: int | None = None) -> floa
     return 1.0 - parameter_count(model) / dense_parameters
 
 
-def _size(variables: list) -> int:
-    return int(sum(np.prod(variable.shape, dtype=np.int64) for variable in variables))
+def _split_parameters(model: keras.Model) -> tuple[int, list[LowRankLayer]]:
+    """Number of parameters that are in no factor, and the layers that have factors."""
+    layers = low_rank_layers(model)
+    factors = {id(w) for layer in layers for w in (layer.u, layer.s, layer.v)}
+    others = [w for w in model.weights if id(w) not in factors]
+    return sum(math.prod(w.shape) for w in others), layers

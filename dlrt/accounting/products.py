@@ -2,16 +2,15 @@
 
 import math
 from collections.abc import Callable
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
 import keras
 from keras.src.layers.rnn.conv_lstm import ConvLSTMCell  # not exported by Keras
 
-from dlrt.accounting.calls import Call, Shape, known_size
+from dlrt.accounting.calls import Call, Layer, Shape, known_size
 from dlrt.layers import LowRankEmbedding, LowRankLayer, SingularValues
-from dlrt.layers.low_rank_einsum_dense import axes_of
+from dlrt.layers.low_rank_einsum_dense import all_axes_of
 
-Layer: TypeAlias = keras.layers.Layer
 Rule = TypeVar("Rule", bound=Callable)
 
 _PRODUCTS: dict[type, Callable[[Any, Call], int]] = {}
@@ -89,14 +88,9 @@ _TRANSPOSED = (
 @register_positions(keras.layers.EinsumDense)
 def _count_kept(layer: Any, input_shape: Shape) -> int:
     # Keras knows the output's shape only for the input for which it was built.
-    x, kernel, y = axes_of(layer.equation)
-    elided = [""] * (len(input_shape) - len(x))
-    axes = [*elided, *x] if layer.equation.startswith("...") else [*x, *elided]
-    return known_size(
-        length
-        for axis, length in list(zip(axes, input_shape, strict=True))[1:]
-        if not axis or (axis in y and axis not in kernel)
-    )
+    x, kernel, y = all_axes_of(layer.equation, len(input_shape))
+    axes = list(zip(x, input_shape, strict=True))[1:]
+    return known_size(n for axis, n in axes if axis in y and axis not in kernel)
 
 
 @register_positions(*_TRANSPOSED)

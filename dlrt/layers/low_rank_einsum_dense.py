@@ -28,21 +28,11 @@ class LowRankEinsumDense(LowRankAffine):
             matrix for each index, is refused.
         output_shape: Shape of the output without the batch axis (and without axes in
             the ellipsis); `None` for axes of unknown length.
-        activation: Activation function. Defaults to none (linear).
         bias_axes: Axes of the output that have a bias. Defaults to none.
-        kernel_initializer: Initializer of the kernel; the output has the variance that
-            it has in an `EinsumDense` layer.
-        bias_initializer: Initializer of the bias.
-        kernel_regularizer: Regularizer of the matrix, see `LowRankDense`.
-        bias_regularizer: Regularizer of the bias.
-        activity_regularizer: Regularizer of the output.
-        kernel_constraint: Must be `None`.
-        bias_constraint: Constraint of the bias.
         rank: Positive integer, at most `min(n, m)`; the starting rank if the rank is
             adaptive.
-        tolerance: Float in `(0, 1)`; overrides that of the optimizer.
-        max_rank: Upper bound of an adaptive rank; overrides that of the optimizer.
-        **kwargs: Arguments of `keras.layers.Layer`.
+        **kwargs: Arguments of `keras.layers.Layer`. All others are as for
+            `LowRankDense`, of the matrix and of the bias.
 
     Raises:
         ValueError: If an argument is out of range, or the equation is not a matrix
@@ -124,7 +114,14 @@ class LowRankEinsumDense(LowRankAffine):
         )
         if bias_shape is not None:
             self.add_bias(tuple(bias_shape))
-        self._arrange(len(input_shape))
+        # The orders of axes that make the equation a product of matrices.
+        x, kernel, y = all_axes_of(self.equation, len(input_shape))
+        summed = [axis for axis in kernel if axis not in y]
+        kept = [axis for axis in x if axis not in summed]
+        made = [axis for axis in kernel if axis in y]
+        self._num_kept = len(kept)
+        self._input_order = _order(x, [*kept, *summed])
+        self._output_order = _order([*kept, *made], y)
         self.built = True
 
     def unfold(self, kernel: np.ndarray) -> np.ndarray:
@@ -160,7 +157,7 @@ class LowRankEinsumDense(LowRankAffine):
         kernel_shape = einsum_dense._analyze_einsum_string(
             self.equation, self.bias_axes, input_shape, self.partial_output_shape
         )[0]
-        x, kernel, y = self._axes_of(len(input_shape))
+        x, kernel, y = all_axes_of(self.equation, len(input_shape))
         # From the input where possible: with several axes in a leading ellipsis, Keras
         # reverses their order in the output.
         lengths = {
@@ -177,28 +174,19 @@ class LowRankEinsumDense(LowRankAffine):
             "bias_axes": self.bias_axes,
         }
 
-    def _axes_of(self, ndim: int) -> tuple[list[str], list[str], list[str]]:
-        """The axes of an input of `ndim` axes, the kernel and the output."""
-        x, kernel, y = map(list, axes_of(self.equation))
-        elided = [f"#{axis}" for axis in range(ndim - len(x))]
-        if self.equation.startswith("..."):
-            return [*elided, *x], kernel, [*elided, *y]
-        return [*x, *elided], kernel, [*y, *elided]
-
-    def _arrange(self, ndim: int) -> None:
-        """Finds the orders of axes that make the equation a product of matrices."""
-        x, kernel, y = self._axes_of(ndim)
-        rows = [axis for axis in kernel if axis not in y]
-        kept = [axis for axis in x if axis not in rows]
-        columns = [axis for axis in kernel if axis in y]
-        self._num_kept = len(kept)
-        self._input_order = _order(x, [*kept, *rows])
-        self._output_order = _order([*kept, *columns], y)
-
 
 def axes_of(equation: str) -> list[str]:
     """The axes of input, kernel and output, without those in an ellipsis."""
     return equation.replace("...", "").replace("->", ",").split(",")
+
+
+def all_axes_of(equation: str, ndim: int) -> tuple[list[str], list[str], list[str]]:
+    """The axes of an input of `ndim` axes, the kernel and the output."""
+    x, kernel, y = map(list, axes_of(equation))
+    elided = [f"#{axis}" for axis in range(ndim - len(x))]
+    if equation.startswith("..."):
+        return [*elided, *x], kernel, [*elided, *y]
+    return [*x, *elided], kernel, [*y, *elided]
 
 
 def is_matrix_product(equation: str) -> bool:
