@@ -1,5 +1,6 @@
 """Initial factors that match a kernel initializer."""
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -27,7 +28,7 @@ def factor_initializers(
     kernel_shape: tuple[int, ...] | None = None,
     unfold: Unfold | None = None,
     fans: tuple[int, int] | None = None,
-) -> tuple[Initializer, Initializer, Initializer]:
+) -> tuple[Initializer, ...]:
     """Initializers of `U`, `S` and `V`; arguments as for `LowRankLayer.add_factors`."""
     kernel_shape = shape if kernel_shape is None else kernel_shape
     fans = shape if fans is None else fans
@@ -57,12 +58,9 @@ def entry_variance(
     if isinstance(kernel_initializer, initializers.VarianceScaling):
         axes = kernel_initializer.input_axes, kernel_initializer.output_axes
         fan_in, fan_out = fans if None in axes else compute_fans(kernel_shape, *axes)
-        modes = {
-            "fan_in": fan_in,
-            "fan_out": fan_out,
-            "fan_avg": (fan_in + fan_out) / 2,
-        }
-        return kernel_initializer.scale / max(1.0, modes[kernel_initializer.mode])
+        modes = {"fan_in": fan_in, "fan_out": fan_out}
+        fan = modes.get(kernel_initializer.mode, (fan_in + fan_out) / 2)
+        return kernel_initializer.scale / max(1.0, fan)
     normal = (initializers.RandomNormal, initializers.TruncatedNormal)
     if isinstance(kernel_initializer, normal) and kernel_initializer.mean == 0:
         truncated = isinstance(kernel_initializer, initializers.TruncatedNormal)
@@ -84,17 +82,15 @@ def _orthonormal(seed: Any) -> Initializer:
 
 def _approximation(
     draw: Callable[[Any], np.ndarray], rank: int
-) -> tuple[Initializer, Initializer, Initializer]:
+) -> tuple[Initializer, ...]:
     """The three factors of one drawn matrix."""
-    drawn: list[Factors] = []
 
-    def factor(index: int) -> Initializer:
-        def initialize(_shape: Any, dtype: Any = None) -> Any:
-            if not drawn:
-                wide = at_least_float32(dtype or keras.config.floatx())
-                drawn.append(Factors.from_dense(draw(wide), rank))
-            return ops.cast(drawn[0][index], dtype)
+    @functools.cache
+    def factors(dtype: str) -> Factors:
+        return Factors.from_dense(draw(dtype), rank)
 
-        return initialize
+    def initialize(index: int, _shape: Any, dtype: Any = None) -> Any:
+        wide = at_least_float32(dtype or keras.config.floatx())
+        return ops.cast(factors(wide)[index], dtype)
 
-    return factor(0), factor(1), factor(2)
+    return tuple(functools.partial(initialize, index) for index in range(3))

@@ -13,18 +13,7 @@ Tensor = Any
 class LowRankAffine(LowRankLayer):
     """Base of layers that compute `activation(x W + b)`.
 
-    Args:
-        activation: Activation function; `None` for none (linear).
-        kernel_initializer: Initializer of the dense kernel that `W` stands for.
-        bias_initializer: Initializer of the bias.
-        kernel_regularizer: Regularizer of the kernel.
-        bias_regularizer: Regularizer of the bias.
-        kernel_constraint: Must be `None`.
-        bias_constraint: Constraint of the bias.
-        **kwargs: Arguments of `LowRankLayer`.
-
-    Raises:
-        ValueError: If an argument is out of range.
+    The arguments are those of `LowRankDense`, and further ones of `LowRankLayer`.
     """
 
     def __init__(
@@ -70,14 +59,13 @@ class LowRankAffine(LowRankLayer):
         return x if self.activation is None else self.activation(x)
 
     def get_config(self) -> dict[str, Any]:
-        config = super().get_config()
-        config.update(
-            activation=activations.serialize(self.activation),
-            kernel_initializer=initializers.serialize(self.kernel_initializer),
-            bias_initializer=initializers.serialize(self.bias_initializer),
-            kernel_regularizer=regularizers.serialize(self.kernel_regularizer),
-            bias_regularizer=regularizers.serialize(self.bias_regularizer),
-            activity_regularizer=regularizers.serialize(self.activity_regularizer),
-            bias_constraint=constraints.serialize(self.bias_constraint),
-        )
-        return config
+        return {
+            **super().get_config(),
+            "activation": activations.serialize(self.activation),
+            "kernel_initializer": initializers.serialize(self.kernel_initializer),
+            "bias_initializer": initializers.serialize(self.bias_initializer),
+            "kernel_regularizer": regularizers.serialize(self.kernel_regularizer),
+            "bias_regularizer": regularizers.serialize(self.bias_regularizer),
+            "activity_regularizer": regularizers.serialize(self.activity_regularizer),
+            "bias_constraint": constraints.serialize(self.bias_constraint),
+        }

@@ -66,15 +66,8 @@ class LowRankConv(LowRankAffine):
             **kwargs,
         )
         # Keras checks these and expands abbreviations.
-        plain = self.keras_type(
-            filters,
-            kernel_size,
-            strides,
-            padding,
-            data_format,
-            dilation_rate,
-            name=self.name,
-        )
+        geometry = (filters, kernel_size, strides, padding, data_format, dilation_rate)
+        plain = self.keras_type(*geometry, name=self.name)
         self.filters = filters
         self.kernel_size: tuple[int, ...] = plain.kernel_size
         self.strides: tuple[int, ...] = plain.strides
@@ -205,22 +198,12 @@ class LowRankConv2D(LowRankConv):
             and after. Defaults to Keras's `image_data_format`.
         dilation_rate: Positive integer or one for each axis; 1 with strides.
         groups: Must be 1.
-        activation: Activation function. Defaults to none (linear).
-        use_bias: Whether the layer has a bias.
-        kernel_initializer: Initializer of the kernel; the output has the variance that
-            it has in a `Conv2D` layer, see `LowRankDense`.
-        bias_initializer: Initializer of the bias.
         kernel_regularizer: Regularizer of the matrix, see `LowRankDense`; any but the
             L1 and L2 of Keras gets the matrix, not the kernel.
-        bias_regularizer: Regularizer of the bias.
-        activity_regularizer: Regularizer of the output.
-        kernel_constraint: Must be `None`.
-        bias_constraint: Constraint of the bias.
         rank: Positive integer, at most `min(n, filters)`; the starting rank if the rank
             is adaptive.
-        tolerance: Float in `(0, 1)`; overrides that of the optimizer.
-        max_rank: Upper bound of an adaptive rank; overrides that of the optimizer.
-        **kwargs: Arguments of `keras.layers.Layer`.
+        **kwargs: Arguments of `keras.layers.Layer`. All others are as for
+            `LowRankDense`.
 
     Raises:
         ValueError: If an argument is out of range; for ranks above `min(n, filters)`

@@ -15,9 +15,8 @@ class LowRankDense(LowRankAffine):
     """`keras.layers.Dense` with a kernel of low rank, `activation(x U S Vᵀ + b)`.
 
     The kernel `W: (n, units)` is kept as `U: (n, r)`, `S: (r, r)` and `V: (units, r)`
-    with orthonormal `U` and `V`, and never formed. Compile the model with
-    `dlrt.optimizers.LowRank`, which keeps the bases orthonormal. A step of any other
-    optimizer on the weights of this layer is an error.
+    with orthonormal `U` and `V`, see `LowRankLayer`. Compile the model with
+    `dlrt.optimizers.LowRank`.
 
     A layer costs less than a dense one below rank `n * units / (n + units)`.
 
@@ -42,13 +41,11 @@ class LowRankDense(LowRankAffine):
         kernel_constraint: Must be `None`: a projection of the entries of the kernel
             would not keep its rank.
         bias_constraint: Constraint of the bias.
-        rank: Positive integer, the rank of the kernel, at most `min(n, units)`; the
-            starting rank if the rank is adaptive.
-        tolerance: Float in `(0, 1)`, the relative truncation tolerance of this layer;
-            overrides that of the optimizer. Defaults to the optimizer's.
-        max_rank: Upper bound of the rank when it is adaptive, at least `rank` and at
-            most `min(n, units)`; overrides that of the optimizer.
-        **kwargs: Arguments of `keras.layers.Layer`, such as `name` and `dtype`.
+        rank: Positive integer, at most `min(n, units)`; the starting rank if the rank
+            is adaptive.
+        tolerance: Float in `(0, 1)`; overrides that of the optimizer.
+        max_rank: Upper bound of an adaptive rank; overrides that of the optimizer.
+        **kwargs: Arguments of `keras.layers.Layer`.
 
     Input shape:
         `(batch, ..., n)`.

@@ -17,7 +17,7 @@ class LowRankEmbedding(LowRankLayer):
     """`keras.layers.Embedding` with a table of low rank.
 
     The table `W: (input_dim, output_dim)` is kept as `U S Vᵀ`, see `LowRankLayer`. Only
-        the rows of `U` that are looked up are multiplied.
+    the rows of `U` that are looked up are multiplied.
 
     Args:
         input_dim: Positive integer, size of the vocabulary.

@@ -287,9 +287,12 @@ class LowRankLayer(keras.layers.Layer):
             self.bias.assign(store["bias"])
 
     def get_config(self) -> dict[str, Any]:
-        config = super().get_config()
-        config.update(rank=self.rank, tolerance=self.tolerance, max_rank=self.max_rank)
-        return config
+        ranks = {
+            "rank": self.rank,
+            "tolerance": self.tolerance,
+            "max_rank": self.max_rank,
+        }
+        return {**super().get_config(), **ranks}
 
     def _check_built(self) -> None:
         if not self.built:

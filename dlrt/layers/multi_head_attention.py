@@ -119,25 +119,18 @@ class CachedMultiHeadAttention(keras.layers.MultiHeadAttention):
             cache, attention_mask = self._update_cache(
                 cache, self.project(value, key), cache_update_index, attention_mask
             )
-        attended = self._attend(
-            self.query_dense(query), cache, attention_mask, training
-        )
+        projected = self.query_dense(query)
+        attended = self._attend(projected, cache, attention_mask, training)
         if self._use_gate:
             attended = attended * self._gate_dense(query)
         return self.output_dense(attended), cache
 
-    def _attend(
-        self,
-        query: Tensor,
-        cache: Cache,
-        attention_mask: Tensor | None,
-        training: bool | None,
-    ) -> Tensor:
+    def _attend(self, query: Tensor, cache: Cache, mask: Any, training: Any) -> Tensor:
         """The attention output of queries `(batch, t, heads, key_dim)` on a cache."""
         keys, values = cache
         query = _swap_heads(query) * ops.cast(self._inverse_sqrt_key_dim, query.dtype)
         scores = ops.einsum("bhtd,bhsd->bhts", query, keys)
-        weights = self._masked_softmax(scores, attention_mask)
+        weights = self._masked_softmax(scores, mask)
         weights = self._dropout_layer(weights, training=training)
         return _swap_heads(ops.matmul(weights, values))
 
@@ -218,20 +211,17 @@ class LowRankMultiHeadAttention(CachedMultiHeadAttention):
         **kwargs: Any,
     ) -> None:
         refuse_constraint("kernel_constraint", kwargs.get("kernel_constraint"))
-        ranks = (
-            dict(rank)
-            if isinstance(rank, Mapping)
-            else dict.fromkeys(PROJECTIONS, rank)
-        )
-        if set(ranks) - {"gate"} != set(PROJECTIONS):
+        if not isinstance(rank, Mapping):
+            rank = dict.fromkeys(PROJECTIONS, rank)
+        if set(rank) - {"gate"} != set(PROJECTIONS):
             raise ValueError(
                 "`rank` must be an integer, or have one for each of "
                 f"{', '.join(PROJECTIONS)}. Received: rank={rank}"
             )
-        for value in ranks.values():
+        for value in rank.values():
             check_ranks(value, tolerance, max_rank)
         super().__init__(num_heads, key_dim, *args, **kwargs)
-        self._initial_ranks = ranks
+        self._initial_ranks = dict(rank)
         self.tolerance = tolerance
         self.max_rank = max_rank
 
@@ -292,9 +282,8 @@ class LowRankMultiHeadAttention(CachedMultiHeadAttention):
         """The current ranks by projection."""
         if not self.built:
             return dict(self._initial_ranks)
-        layers = [self._query_dense, self._key_dense, self._value_dense]
-        layers += [self._output_dense, *([self._gate_dense] if self._use_gate else [])]
-        return {layer.name: layer.rank for layer in layers}
+        names = (*PROJECTIONS, "gate") if self._use_gate else PROJECTIONS
+        return {name: getattr(self, f"_{name}_dense").rank for name in names}
 
     def get_config(self) -> dict[str, Any]:
         return {

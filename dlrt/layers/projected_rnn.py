@@ -13,17 +13,9 @@ Shape = tuple[int | None, ...]
 
 
 class _Cell(keras.layers.Layer, DropoutRNNCell, abc.ABC):
-    """A step of a recurrent layer, without the product with the input.
+    """A step of a recurrent layer of Keras, without the product with the input."""
 
-    Args:
-        layer: The layer of Keras.
-        projection: The product with the state.
-
-    Attributes:
-        gates: Number of the parts of its products.
-        states: Number of the parts of its state.
-    """
-
+    # How many parts its products and its state have.
     gates: int
     states: int
 
@@ -212,16 +204,17 @@ class ProjectedRNN(keras.layers.RNN):
         if not self.input_projection.built:
             self.input_projection.build(sequences)
         super().build(sequences_shape, initial_state_shape)
-        channels = self.cell.gates * self.units
-        for name, shape in (
-            ("input_projection", sequences),
-            ("recurrent_projection", (None, self.units)),
-        ):
-            found = getattr(self, name).compute_output_shape(shape)
-            if tuple(found) != (*shape[:-1], channels):
+        shapes = {
+            "input_projection": sequences,
+            "recurrent_projection": (None, self.units),
+        }
+        for name, shape in shapes.items():
+            wanted = (*shape[:-1], self.cell.gates * self.units)
+            found = tuple(getattr(self, name).compute_output_shape(shape))
+            if found != wanted:
                 raise ValueError(
-                    f"`{name}` must make {(*shape[:-1], channels)} of {shape}. "
-                    f"Received: a layer that makes {tuple(found)} of it"
+                    f"`{name}` must make {wanted} of {shape}. "
+                    f"Received: a layer that makes {found} of it"
                 )
         self.built = True
 
@@ -248,15 +241,15 @@ class ProjectedRNN(keras.layers.RNN):
         )
 
     def get_config(self) -> dict[str, Any]:
-        def serialized(layer: keras.layers.Layer) -> Any:
-            return keras.saving.serialize_keras_object(layer)
-
+        layers = {
+            "input_projection": self.input_projection,
+            "recurrent_projection": self.recurrent_projection,
+        }
         return {
             "name": self.name,
             "trainable": self.trainable,
             "layer": dict(self._original),
-            "input_projection": serialized(self.input_projection),
-            "recurrent_projection": serialized(self.recurrent_projection),
+            **{k: keras.saving.serialize_keras_object(it) for k, it in layers.items()},
         }
 
     @classmethod
@@ -271,15 +264,9 @@ class ProjectedRNN(keras.layers.RNN):
 
 
 def project(
-    projection: keras.layers.Layer, x: Tensor, masks: list[Tensor] | None = None
+    projection: keras.layers.Layer, x: Tensor, masks: list[Tensor] | None
 ) -> Tensor:
-    """The product with `x`.
-
-    Args:
-        projection: The product.
-        x: The input of the product.
-        masks: Dropout masks for `x`, one for all gates or one for each.
-    """
+    """The product with `x`, with dropout masks: one for all gates or one for each."""
     if masks is None:
         return projection(x)
     if len(masks) == 1:

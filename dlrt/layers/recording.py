@@ -57,10 +57,9 @@ def recording(
 ) -> Iterator[Recording]:
     """Within this context low-rank products of this thread are recorded.
 
-    Args:
-        scope: Returns the graph or trace to which operations are added.
-        probes: Zeros to be added to the outputs, so that a function can be
-            differentiated with respect to them.
+    `scope` returns the graph or trace to which operations are added. `probes` are zeros
+    to be added to the outputs, so that a function can be differentiated with respect to
+    them.
     """
     record = Recording(scope, probes)
     token = _CURRENT.set(record)
