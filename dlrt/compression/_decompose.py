@@ -1,6 +1,6 @@
 """Models whose kernels are trained as singular vectors and values."""
 
-from typing import Any, TypeAlias
+from typing import Any
 
 import keras
 import numpy as np
@@ -13,10 +13,8 @@ from dlrt.regularizers.amount import check_amount
 from dlrt.surgery.decomposed import DECOMPOSABLE, make_row, recompose
 from dlrt.surgery.rebuild import rebuild
 from dlrt.surgery.recurrent import project_recurrent, restore_recurrent
-from dlrt.surgery.replacements import Replacement
+from dlrt.surgery.replacements import Layer, Replacement
 from dlrt.surgery.selection import LayerFilter, check_built
-
-Layer: TypeAlias = keras.layers.Layer
 
 # The structures that `recompose` can undo.
 _STRUCTURES = ("pointwise", "separable")
@@ -89,14 +87,11 @@ def decompose(
                 f"Layer {layer.name!r} of type {type(layer).__name__} can't be "
                 "decomposed. Leave it out with `layers`."
             )
-    ids = {id(layer) for layer in chosen}
-
-    def replace(layer: Layer) -> Replacement | None:
-        if id(layer) not in ids:
-            return None
-        return _decompose_layer(layer, structure, orthogonality, regularizer)
-
-    return restore_recurrent(rebuild(model, replace))
+    new = {
+        id(layer): _decompose_layer(layer, structure, orthogonality, regularizer)
+        for layer in chosen
+    }
+    return restore_recurrent(rebuild(model, lambda layer: new.get(id(layer))))
 
 
 def _decompose_layer(
@@ -107,5 +102,5 @@ def _decompose_layer(
     u, s, vt = np.linalg.svd(np.asarray(matrix, "float64"), full_matrices=False)
     pair = folded.build_layers([(u, vt)])
     first, second, *_ = pair.weights
-    layers = pair.layer.layers
-    return make_row(layer, layers, (first, s, second), orthogonality, sparsity)
+    kernels = [first, s, second]
+    return make_row(layer, pair.layer.layers, kernels, orthogonality, sparsity)

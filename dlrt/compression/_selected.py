@@ -1,7 +1,7 @@
 """Which layers of a model are compressed, and why the others are not."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 import keras
 import numpy as np
@@ -9,10 +9,9 @@ import numpy as np
 from dlrt.backend.structure import is_container
 from dlrt.layers.projected_rnn import RECURRENT
 from dlrt.layers.projected_rnn import obstacle as recurrent_obstacle
-from dlrt.surgery.families import OneKernel, explain_override, family_of
+from dlrt.surgery.families.base import OneKernel, explain_override, family_of
+from dlrt.surgery.replacements import Layer
 from dlrt.surgery.selection import LayerFilter, layers_in, out_of_reach, select
-
-Layer: TypeAlias = keras.layers.Layer
 
 
 def select_layers(model: keras.Model, layers: LayerFilter) -> list[Layer]:
@@ -50,15 +49,7 @@ def explain_left_alone(model: keras.Model, names: Sequence[str]) -> dict[str, st
 
 
 def check_finite(weights: Iterable[Any], where: str = "`model` has") -> None:
-    """Rejects weights that have no decomposition.
-
-    Args:
-        weights: Variables.
-        where: The subject of the message, with its verb.
-
-    Raises:
-        ValueError: If one has an entry that is infinite or NaN.
-    """
+    """Raises a ValueError that begins with `where` if a weight has no decomposition."""
     for weight in weights:
         if not np.all(np.isfinite(np.asarray(weight, "float64"))):
             raise ValueError(
@@ -67,12 +58,7 @@ def check_finite(weights: Iterable[Any], where: str = "`model` has") -> None:
 
 
 def _obstacle(layer: Layer, far: Mapping[int, str]) -> str | None:
-    """Why a layer is not compressed by default.
-
-    Args:
-        layer: The layer.
-        far: The result of `out_of_reach`.
-    """
+    """Why a layer is not compressed by default, with the result of `out_of_reach`."""
     if id(layer) in far:
         return f"it {far[id(layer)]}"
     if is_container(layer):

@@ -4,9 +4,9 @@ To include your own kind of layer, pass a `Family` to `register_family`.
 """
 
 from dlrt.surgery.copies import copy_layer as copy_layer
-from dlrt.surgery.families import Family as Family
-from dlrt.surgery.families import OneKernel as OneKernel
-from dlrt.surgery.families import register_family as register_family
+from dlrt.surgery.families.base import Family as Family
+from dlrt.surgery.families.base import OneKernel as OneKernel
+from dlrt.surgery.families.base import register_family as register_family
 from dlrt.surgery.rebuild import rebuild as rebuild
 from dlrt.surgery.replacements import Replacement as Replacement
 from dlrt.surgery.replacements import bias_of as bias_of

@@ -3,7 +3,7 @@
 import math
 import warnings
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any
 
 import keras
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from dlrt.checks import check_positive_integer, check_share
 from dlrt.factors import Factors
 from dlrt.surgery.decomposed import is_decomposed, recompose, recompose_row
-from dlrt.surgery.families import Family, family_of_low_rank
+from dlrt.surgery.families.base import Family, family_of_low_rank
 from dlrt.surgery.rebuild import rebuild
 from dlrt.surgery.recurrent import restore_recurrent
 from dlrt.surgery.replacements import Layer, Replacement
@@ -81,8 +81,9 @@ def convert(
     >>> dense.count_params(), low_rank.count_params()
     (397510, 31590)
     """
-    amount = _Amount(rank, tolerance, ratio)
-    amount.check()
+    possible = {"rank": rank, "tolerance": tolerance, "ratio": ratio}
+    amount: dict[str, Any] = {k: v for k, v in possible.items() if v is not None}
+    _check_amount(amount)
     check_built(model)
     model = recompose(model)
     replacements: dict[int, Replacement] = {}
@@ -93,7 +94,7 @@ def convert(
                 f"Layer {layer.name!r} has a kernel that contains NaN or infinity. "
                 "Leave the layer out with `layers`."
             )
-        kept = [amount.truncate(matrix) for matrix in matrices]
+        kept = [_truncate(matrix, **amount) for matrix in matrices]
         if layers is not None or _size(kept) < sum(map(np.size, matrices)):
             replacements[id(layer)] = family.to_low_rank(layer, kept)
     if not replacements:
@@ -137,14 +138,12 @@ def merge(model: keras.Model) -> keras.Model:
     Args:
         model: A built Keras model; it is not changed.
     """
-    return _restore(
-        model,
-        lambda family, layer: (
-            family.to_merged(layer)
-            if family.merging_pays(layer)
-            else family.to_dense(layer)
-        ),
-    )
+
+    def form(family: Family, layer: Layer) -> Replacement:
+        pays = family.merging_pays(layer)
+        return family.to_merged(layer) if pays else family.to_dense(layer)
+
+    return _restore(model, form)
 
 
 def _restore(
@@ -162,34 +161,32 @@ def _restore(
     return restore_recurrent(rebuild(model, replace))
 
 
-class _Amount(NamedTuple):
-    """How much to keep of a matrix: one value, the others `None`."""
+def _check_amount(amount: dict[str, Any]) -> None:
+    if len(amount) != 1:
+        raise ValueError(
+            "Exactly one of `rank`, `tolerance` and `ratio` must be given. "
+            f"Received: {amount or 'none of them'}"
+        )
+    for name, value in amount.items():
+        if name == "rank":
+            check_positive_integer(name, value)
+        else:
+            check_share(name, value)
 
-    rank: int | None
-    tolerance: float | None
-    ratio: float | None
 
-    def check(self) -> None:
-        given = {k: v for k, v in self._asdict().items() if v is not None}
-        if len(given) != 1:
-            raise ValueError(
-                "Exactly one of `rank`, `tolerance` and `ratio` must be given. "
-                f"Received: {given or 'none of them'}"
-            )
-        if self.rank is not None:
-            check_positive_integer("rank", self.rank)
-        for name in ("tolerance", "ratio"):
-            if name in given:
-                check_share(name, given[name])
-
-    def truncate(self, matrix: np.ndarray) -> Factors:
-        """The factors of a matrix that are kept."""
-        if self.tolerance is not None:
-            return Factors.from_dense(matrix, tolerance=self.tolerance)
-        n, m = matrix.shape
-        if self.ratio is not None:
-            return Factors.from_dense(matrix, max(1, int(self.ratio * n * m / (n + m))))
-        return Factors.from_dense(matrix, min(self.rank or n, n, m))
+def _truncate(
+    matrix: np.ndarray,
+    rank: int | None = None,
+    tolerance: float | None = None,
+    ratio: float | None = None,
+) -> Factors:
+    """The factors of a matrix that are kept, by the one amount that is given."""
+    n, m = matrix.shape
+    if tolerance is not None:
+        return Factors.from_dense(matrix, tolerance=tolerance)
+    if ratio is not None:
+        return Factors.from_dense(matrix, max(1, int(ratio * n * m / (n + m))))
+    return Factors.from_dense(matrix, min(rank or n, n, m))
 
 
 def _size(factors: list[Factors]) -> int:

@@ -59,11 +59,7 @@ def copy_built(layer: Layer) -> Any:
 
 
 def copy_in_memory(layer: Layer, error: Exception, tied: dict[int, Any]) -> Any:
-    """A copy of a layer without its configuration.
-
-    Raises:
-        ValueError: If it can't be copied that way either.
-    """
+    """A copy of a layer without its configuration; a ValueError if that fails too."""
     try:
         new = deep_copy(layer, tied)
     # A user's layer may hold anything that copying fails for.
@@ -95,10 +91,8 @@ def make_like(new: Layer, layer: Layer) -> None:
     """Builds a layer of the same configuration, and gives it weights and state.
 
     Includes state that configurations omit: LoRA, quantisation and types of layers
-    inside, and what a layer saves besides its weights.
-
-    Raises:
-        ValueError: If the new layer has other layers or weights.
+    inside, and what a layer saves besides its weights. It is an error if the new layer
+    has other layers or weights.
     """
     build_like(new, layer)
     for old, copied in _pair_all(layer, new):
@@ -131,12 +125,7 @@ def build_by_shapes(new: Layer, layer: Layer) -> None:
 
 
 def deep_copy(layer: Layer, new: Mapping[int, Layer]) -> Any:
-    """A copy of a layer in memory, without its configuration.
-
-    Args:
-        layer: The layer, built.
-        new: The replacements of layers inside, by their `id`.
-    """
+    """A copy of a built layer in memory, with replacements of layers inside by `id`."""
     inside = [part for part in layer._flatten_layers() if id(part) not in new]
     made: dict[int, Any] = {id(part): _make_empty(type(part)) for part in inside}
     # Modules can't be copied; seed generators hold one.
@@ -148,11 +137,7 @@ def deep_copy(layer: Layer, new: Mapping[int, Layer]) -> Any:
         memo[id(part._outbound_nodes)] = []
     with DotNotTrackScope():
         for part in inside:
-            state = {
-                name: value
-                for name, value in vars(part).items()
-                if name not in _INSTANCE_METHODS
-            }
+            state = {k: v for k, v in vars(part).items() if k not in _INSTANCE_METHODS}
             vars(made[id(part)]).update(copy.deepcopy(state, memo))
     for copied in made.values():
         tracker = copied._tracker
@@ -179,8 +164,8 @@ def _pair_children(layer: Layer, new: Layer) -> list[tuple[Layer, Layer]]:
 
 def _pair_all(layer: Layer, new: Layer) -> Iterator[tuple[Layer, Layer]]:
     yield layer, new
-    for old, inside in _pair_children(layer, new):
-        yield from _pair_all(old, inside)
+    for pair in _pair_children(layer, new):
+        yield from _pair_all(*pair)
 
 
 def _give_state(new: Any, layer: Any) -> None:

@@ -29,7 +29,7 @@ DECOMPOSABLE = (keras.layers.Dense, keras.layers.EinsumDense, *_CONVOLUTIONS)
 def make_row(
     layer: Layer,
     pair: tuple[Layer, Layer],
-    kernels: tuple[np.ndarray, np.ndarray, np.ndarray],
+    kernels: list[np.ndarray],
     orthogonality: float,
     sparsity: Any,
 ) -> Replacement:
@@ -38,13 +38,12 @@ def make_row(
     Args:
         layer: The layer.
         pair: Two layers in its place, the second with its bias.
-        kernels: Kernels of these with orthonormal columns, and rows, as the kernel of
-            `layer` is folded, and the singular values between, `(r,)`.
+        kernels: The kernel of the first, of orthonormal columns; the singular values,
+            `(r,)`; and the kernel of the second, of orthonormal rows.
         orthogonality: Factor of the regularizer of the two kernels.
         sparsity: Regularizer of the singular values.
     """
     first, second = pair
-    u, s, vt = kernels
     axis = 0 if isinstance(second, keras.layers.EinsumDense) else -2
     values = SingularValues(
         axis=_channel_axis(first),
@@ -58,7 +57,7 @@ def make_row(
         values,
         _regularize(second, Orthogonality(orthogonality, axis=axis)),
     ]
-    return chain_layers(layer, layers, [u, s, vt])
+    return chain_layers(layer, layers, kernels)
 
 
 def is_decomposed(layer: Any) -> bool:
@@ -128,23 +127,14 @@ def _is_one_conv(first: Layer, second: Layer) -> bool:
 
     Along each axis, one of them has to leave everything where it is.
     """
-    kernels = [
-        [
-            size * stride
-            for size, stride in zip(layer.kernel_size, layer.strides, strict=True)
-        ]
-        for layer in (first, second)
-    ]
-    one_each = all(min(sizes) == 1 for sizes in zip(*kernels, strict=True))
+    extents = [np.multiply(x.kernel_size, x.strides) for x in (first, second)]
+    one_each = np.all(np.minimum(*extents) == 1)
     padding = first.padding == second.padding or max(second.kernel_size) == 1
-    return one_each and padding and first.groups == second.groups == 1
+    return bool(one_each) and padding and first.groups == second.groups == 1
 
 
 def _join_kernels(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """`(*k k', c, m)` of kernels `(*k, c, r)` and `(*k', r, m)`.
-
-    Along each axis, one of `k` and `k'` is 1.
-    """
+    """`(*k k', c, m)` of `(*k, c, r)` and `(*k', r, m)`, where `k` or `k'` is 1."""
     axes = first.ndim - 2
     product = np.tensordot(first, second, axes=(-1, -2))
     # (*k, c, *k', m): each axis next to its other half.

@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -68,17 +68,17 @@ def export(
     ...     os.listdir(folder)
     ['digits']
     """
-    if format not in _FORMATS:
+    if format not in _BACKENDS:
         raise ValueError(
-            f"`format` must be one of {list(_FORMATS)}. Received: format={format!r}"
+            f"`format` must be one of {list(_BACKENDS)}. Received: format={format!r}"
         )
     backend = keras.backend.backend()
-    backends, write = _FORMATS[format]
-    if backend not in backends:
+    if backend not in _BACKENDS[format]:
+        possible = [name for name, those in _BACKENDS.items() if backend in those]
         raise ValueError(
-            f"`format` must be one of {_formats_of(backend)} on the {backend} backend. "
+            f"`format` must be one of {possible} on the {backend} backend. "
             f"Received: format={format!r}. Save the model as .keras, and load it with "
-            f"KERAS_BACKEND={backends[0]} to export it."
+            f"KERAS_BACKEND={_BACKENDS[format][0]} to export it."
         )
     path = Path(path)
     if format == "litert" and path.suffix != ".tflite":
@@ -92,7 +92,7 @@ def export(
     with _write_aside(path) as temporary:
         model = merge(model) if is_graph(model) else model
         try:
-            write(model, temporary)
+            _write(model, temporary, format)
         except OSError:
             raise
         # A converter may raise errors of TensorFlow, its compiler, tf2onnx or ONNX.
@@ -103,48 +103,33 @@ def export(
             ) from error
 
 
-def _write_saved_model(model: keras.Model, path: Path) -> None:
-    _keras_export(model, path, "tf_saved_model")
-
-
-def _write_litert(model: keras.Model, path: Path) -> None:
-    import tensorflow as tf
-
-    # Keras also allows TensorFlow operations, which the runtime lacks.
-    own = {"supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS]}
-    _keras_export(model, path, "litert", target_spec=own)
-
-
-def _write_onnx(model: keras.Model, path: Path) -> None:
-    with _trace_plain_convolutions(), _silence_logger("tf2onnx"):
-        _keras_export(model, path, "onnx")
-    # An operation without a counterpart is written as it is.
-    onnx = importlib.import_module("onnx")
-    onnx.checker.check_model(str(path), full_check=True)
-
-
-_FORMATS: dict[str, tuple[tuple[str, ...], Callable[[keras.Model, Path], None]]] = {
-    "tf_saved_model": (("tensorflow", "jax"), _write_saved_model),
-    "onnx": (("tensorflow",), _write_onnx),
-    "litert": (("tensorflow",), _write_litert),
+_BACKENDS = {
+    "tf_saved_model": ("tensorflow", "jax"),
+    "onnx": ("tensorflow",),
+    "litert": ("tensorflow",),
 }
 
 
-def _formats_of(backend: str) -> list[str]:
-    return [name for name, (backends, _) in _FORMATS.items() if backend in backends]
+def _write(model: keras.Model, path: Path, format: str) -> None:
+    options: dict[str, Any] = {"input_signature": _signature(model)}
+    if format == "litert":
+        import tensorflow as tf
 
-
-def _keras_export(model: keras.Model, path: Path, format: str, **kwargs: Any) -> None:
-    model.export(
-        path, format=format, verbose=False, input_signature=_signature(model), **kwargs
-    )
+        # Keras also allows TensorFlow operations, which the runtime lacks.
+        options["target_spec"] = {"supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS]}
+    with contextlib.ExitStack() as stack:
+        if format == "onnx":
+            stack.enter_context(_trace_plain_convolutions())
+            stack.enter_context(_silence_logger("tf2onnx"))
+        model.export(path, format=format, verbose=False, **options)
+    if format == "onnx":
+        # An operation without a counterpart is written as it is.
+        onnx = importlib.import_module("onnx")
+        onnx.checker.check_model(str(path), full_check=True)
 
 
 def _signature(model: keras.Model) -> list[Any] | None:
-    """The inputs of a model for any batch size; `None` if Keras must infer them.
-
-    Keras infers them only for models that have been called.
-    """
+    """The inputs of a model for any batch size; `None` if Keras must infer them."""
     if isinstance(model, keras.Sequential):
         inputs = model.inputs
     elif is_graph(model):
@@ -163,8 +148,8 @@ def _signature(model: keras.Model) -> list[Any] | None:
 def _trace_plain_convolutions() -> Iterator[None]:
     """Within this context Keras traces convolutions as operations of TensorFlow.
 
-    Keras compiles grouped convolutions, since TensorFlow's CPU kernels don't support
-    groups, and compiled code can't be converted. Nothing is computed here.
+    Keras compiles grouped ones, since TensorFlow's CPU kernels don't support groups,
+    and compiled code can't be converted. Nothing is computed here.
     """
     import tensorflow as tf
 
@@ -178,7 +163,7 @@ def _trace_plain_convolutions() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _silence_logger(name: str) -> Iterator[None]:
-    """Within this context a logger is muted, to hide messages of failed attempts."""
+    # It reports failed attempts.
     logger = logging.getLogger(name)
     level = logger.level
     logger.setLevel(logging.CRITICAL)
@@ -190,11 +175,7 @@ def _silence_logger(name: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _write_aside(path: Path) -> Iterator[Path]:
-    """A temporary path to write to, renamed to `path` on success.
-
-    Raises:
-        OSError: If `path` can't be written; the error names it.
-    """
+    """A temporary path, renamed to `path` on success; errors name `path`."""
     if path.exists() or path.is_symlink():
         raise FileExistsError(errno.EEXIST, "`path` must not exist yet", str(path))
     try:

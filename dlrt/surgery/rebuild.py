@@ -77,8 +77,8 @@ class _Rebuilding:
             if isinstance(part, keras.Model):
                 part.compiled = False
                 part.optimizer = None
-        for replacement, layer in self._made:
-            build_replacement(replacement, layer)
+        for made in self._made:
+            build_replacement(*made)
         pairs = list(pair_layers(model, new))
         freeze_alike(pairs)
         check_ties(pairs)
@@ -86,18 +86,14 @@ class _Rebuilding:
         return new
 
     def _rebuild_graph(self, model: Any) -> Any:
-        if not isinstance(model, keras.Sequential):
-            return keras.models.clone_model(
-                model,
-                tree.map_structure(_make_input, model.input),
-                clone_function=self._rebuild_layer,
-                call_function=self._call,
-            )
-        inputs = None
-        if isinstance(model._layers[0], keras.layers.InputLayer):
-            inputs = _make_input(model.inputs[0])
+        if isinstance(model, keras.Sequential):
+            given = isinstance(model._layers[0], keras.layers.InputLayer)
+            inputs = _make_input(model.inputs[0]) if given else None
+            call = None
+        else:
+            inputs, call = tree.map_structure(_make_input, model.input), self._call
         return keras.models.clone_model(
-            model, inputs, clone_function=self._rebuild_layer
+            model, inputs, clone_function=self._rebuild_layer, call_function=call
         )
 
     def _call(self, layer: Any, *args: Any, **kwargs: Any) -> Any:
@@ -181,16 +177,16 @@ class _Rebuilding:
         replacement = self._find_replacement(part)
         if replacement is not None:
             return build_replacement(replacement, part)
-        if is_graph(part):
-            found = []
+        if not is_graph(part):
+            return None
+        found = []
 
-            def replace_and_note(layer: Layer) -> Replacement | None:
-                found.append(self._find_replacement(layer))
-                return found[-1]
+        def replace_and_note(layer: Layer) -> Replacement | None:
+            found.append(self._find_replacement(layer))
+            return found[-1]
 
-            copy = rebuild(part, replace_and_note)
-            return copy if any(one is not None for one in found) else None
-        return None
+        copy = rebuild(part, replace_and_note)
+        return copy if any(one is not None for one in found) else None
 
     def _rebuild_products(self, layer: ProjectedRNN) -> Replacement | None:
         """A recurrent layer with its products replaced; `None` if none is."""
@@ -226,11 +222,9 @@ def _find_shared(model: keras.Model) -> set[int]:
     def visit(graph: Any) -> None:
         for layer in graph.layers:
             places[id(layer)] += 1
-            if places[id(layer)] > 1:
-                continue
-            if is_graph(layer):
+            if places[id(layer)] == 1 and is_graph(layer):
                 visit(layer)
-            else:
+            elif places[id(layer)] == 1:
                 inside = layer._flatten_layers(include_self=False)
                 places.update({id(part) for part in inside})
 

@@ -1,6 +1,6 @@
 """Replaces the kernels of Keras recurrent layers by layers, and back."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -28,12 +28,8 @@ def project_recurrent(
 ) -> tuple[keras.Model, LayerFilter]:
     """A copy of a model with `ProjectedRNN` in place of Keras recurrent layers.
 
-    Their products are `Dense` layers, `<name>_kernel` and `<name>_recurrent_kernel`.
-
-    Args:
-        model: The model.
-        layers: Which layers to replace, all if `None`. A name or expression selects the
-            layer or one of its two products.
+    Their products are `Dense` layers, `<name>_kernel` and `<name>_recurrent_kernel`. A
+    name or expression in `layers` selects a layer or one of its two products.
 
     Returns:
         The copy, or the model itself if it has no such layers, and the selection of the
@@ -62,17 +58,13 @@ def project_recurrent(
     if not new:
         return model, layers
     if callable(layers):
-        layers = _select_also(
-            layers, [replacement.layer for replacement in new.values()]
-        )
+        made = [product for x in new.values() for product in x.layer.projections]
+        layers = _select_also(layers, made)
     return rebuild(model, lambda layer: new.get(id(layer))), layers
 
 
 def restore_recurrent(model: keras.Model) -> keras.Model:
-    """The model with Keras recurrent layers where both products are `Dense` layers.
-
-    It is the model itself if there are none.
-    """
+    """The model with Keras recurrent layers where both products are `Dense` layers."""
     if not any(map(_has_dense_products, model._flatten_layers())):
         return model
     return rebuild(
@@ -91,11 +83,9 @@ def types_of_products(model: keras.Model) -> dict[int, str]:
 
 
 def _select_also(
-    layers: Callable[[Layer], bool], new: Iterable[ProjectedRNN]
+    select: Callable[[Layer], bool], products: list[Layer]
 ) -> Callable[[Layer], bool]:
-    """A function that selects the products of new layers as well."""
-    products = [product for layer in new for product in layer.projections]
-    return lambda layer: any(layer is product for product in products) or layers(layer)
+    return lambda layer: any(layer is new for new in products) or select(layer)
 
 
 def _to_projected(layer: Layer) -> Replacement:

@@ -45,8 +45,8 @@ class Replacement(NamedTuple):
 def plain_type(layer: Layer) -> type[Layer]:
     """The type of Keras or dlrt that computes what a layer does.
 
-    For a subclass that overrides more than constructor and configuration, this is its
-    own type.
+    It is the layer's own type if that overrides more than constructor and
+    configuration.
     """
     kind = type(layer)
     for index, base in enumerate(kind.__mro__):
@@ -62,13 +62,7 @@ def plain_type(layer: Layer) -> type[Layer]:
 def chain_layers(
     layer: Layer, layers: list[Any], kernels: list[np.ndarray]
 ) -> Replacement:
-    """Layers of Keras in place of one, the last with its bias.
-
-    Args:
-        layer: The layer.
-        layers: The layers that replace it.
-        kernels: Their kernels.
-    """
+    """Layers of Keras in place of one, with their kernels; the last has its bias."""
     row = keras.Sequential(layers, name=layer.name)
     # Otherwise Keras would warn of lost masks, but these are kept.
     row.supports_masking = layer.supports_masking

@@ -9,7 +9,7 @@ import keras
 from dlrt.backend.structure import is_container, is_graph, own_variables, parts
 from dlrt.layers import ProjectedRNN
 from dlrt.surgery.copies import copy_unbuilt, explain_no_copy
-from dlrt.surgery.families import (
+from dlrt.surgery.families.base import (
     FAMILIES,
     Family,
     explain_override,
@@ -24,13 +24,10 @@ LayerFilter = str | Iterable[str] | Callable[[Layer], bool] | None
 
 
 def select(model: keras.Model, layers: LayerFilter) -> list[Candidate]:
-    """The layers to convert.
+    """The layers to convert; a ValueError if one of them has no low-rank form.
 
     The products of a `ProjectedRNN` are also selected by its name, and so are the
     projections of attention layers of a user's class.
-
-    Raises:
-        ValueError: If one of them has no low-rank form.
     """
     check_filter(layers)
     found = find_candidates(model)
@@ -108,8 +105,7 @@ def names_of_owners(
 def find_candidates(model: keras.Model) -> list[Candidate]:
     """The layers of a family that can be replaced, in order, each once."""
     layers = {id(layer): layer for layer in layers_in(model)}.values()
-    families = [(layer, family_of(layer)) for layer in layers]
-    return [(layer, family) for layer, family in families if family is not None]
+    return [(x, family) for x in layers if (family := family_of(x)) is not None]
 
 
 def describe_choices(model: keras.Model) -> str:
@@ -184,12 +180,7 @@ def out_of_reach(model: Layer) -> dict[int, str]:
 
 
 def check_built(model: keras.Model) -> None:
-    """Raises an error unless `model` is a built model.
-
-    Raises:
-        TypeError: If it is not a model.
-        ValueError: If it is not built.
-    """
+    """Raises a TypeError unless `model` is a model, a ValueError unless it is built."""
     if not isinstance(model, keras.layers.Layer):
         raise TypeError(
             f"`model` must be a built Keras model. Received: {model!r} of type "

@@ -8,7 +8,7 @@ import numpy as np
 from dlrt.accounting import positions
 from dlrt.compression.structures._structure import register_structure
 from dlrt.compression.structures.folded import Folded, Pair
-from dlrt.surgery.families import family_of
+from dlrt.surgery.families.base import family_of
 from dlrt.surgery.replacements import Replacement
 
 

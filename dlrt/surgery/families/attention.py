@@ -37,27 +37,19 @@ class Attention(Family):
         ]
 
     def to_low_rank(self, layer: Layer, factors: list[Factors]) -> Replacement:
-        ranks = [kept.s.shape[0] for kept in factors]
-        by_name = dict(zip(self._named_parts(layer), ranks, strict=True))
-        config = config_of(layer, KERAS_ONLY, rank=by_name)
-        weights = [
-            weight
-            for part, kept in zip(self.parts(layer), factors, strict=True)
-            for weight in (*map(np.asarray, kept), *bias_of(part))
-        ]
+        names = self._named_parts(layer)
+        ranks = {
+            name: kept.s.shape[0] for name, kept in zip(names, factors, strict=True)
+        }
+        config = config_of(layer, KERAS_ONLY, rank=ranks)
+        weights = [list(map(np.asarray, kept)) for kept in factors]
         return self._make(LowRankMultiHeadAttention, layer, config, weights)
 
     def to_dense(self, layer: Layer) -> Replacement:
-        weights = [
-            weight
-            for part in self.parts(layer)
-            for weight in (
-                np.asarray(part.fold(part.factors.to_dense())),
-                *bias_of(part),
-            )
-        ]
         config = config_of(layer, LOW_RANK_ONLY)
-        return self._make(CachedMultiHeadAttention, layer, config, weights)
+        parts = self.parts(layer)
+        kernels = [[np.asarray(part.fold(part.factors.to_dense()))] for part in parts]
+        return self._make(CachedMultiHeadAttention, layer, config, kernels)
 
     def to_merged(self, layer: Layer) -> Replacement:
         copy = copy_layer(layer)
@@ -81,11 +73,15 @@ class Attention(Family):
         }
 
     def _make(
-        self, kind: type[Layer], layer: Layer, config: dict, weights: list
+        self, kind: type[Layer], layer: Layer, config: dict, kernels: list[list]
     ) -> Replacement:
+        """Another kind of layer with the same biases and other weights for kernels."""
         # Keras leaves this out of the configuration: it depends on the machine.
-        config = {**config, "flash_attention": layer._flash_attention}
-        return Replacement(kind.from_config(config), weights)
+        new = kind.from_config({**config, "flash_attention": layer._flash_attention})
+        parts = zip(self.parts(layer), kernels, strict=True)
+        return Replacement(
+            new, [w for part, ws in parts for w in (*ws, *bias_of(part))]
+        )
 
 
 register_family(Attention())

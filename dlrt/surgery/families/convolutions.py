@@ -14,11 +14,7 @@ POINTWISE = {"kernel_size": 1, "strides": 1, "padding": "valid", "dilation_rate"
 
 
 class Convolution(OneKernel):
-    """Convolutions of Keras without groups, and their low-rank form.
-
-    Args:
-        low_rank_type: The low-rank layer.
-    """
+    """Convolutions of Keras without groups, and their low-rank form."""
 
     def __init__(self, low_rank_type: type[LowRankConv]) -> None:
         self.low_rank_type = low_rank_type
@@ -56,12 +52,7 @@ register_family(Convolution(LowRankConv2D))
 
 
 def inner_conv(layer: Layer, **changes: Any) -> Layer:
-    """A convolution before the last in place of one: no bias, no activation.
-
-    Args:
-        layer: A convolution of Keras, or a low-rank one.
-        changes: Arguments that differ.
-    """
+    """A convolution before the last in place of one: no bias, no activation."""
     plain = {
         "name": f"{layer.name}_k",
         "use_bias": False,

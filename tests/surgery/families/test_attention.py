@@ -6,7 +6,7 @@ from surgery.models import KEEP, assert_close, fill, inputs, low_rank_layers, ou
 import dlrt
 from dlrt import Factors
 from dlrt.layers import CachedMultiHeadAttention
-from dlrt.surgery.families import family_of
+from dlrt.surgery.families.base import family_of
 
 
 def test_an_attention_layer_has_to_become_smaller_as_a_whole():
