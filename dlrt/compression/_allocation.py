@@ -131,11 +131,7 @@ def allocate_by_shares(
 ) -> list[int]:
     """Ranks in proportion to shares, their sum as large as the limit allows.
 
-    Args:
-        tables: The choices of each layer.
-        limit: Upper bound of the sum of costs.
-        shares: The share of each layer, at least 0; 0 gives the cheapest choice, unless
-            budget is left over.
+    A share of 0 gives the cheapest choice, unless budget is left over.
     """
     # The total, in units of shares, from which on a layer gets each of its choices.
     reached = [
@@ -152,9 +148,7 @@ def allocate_by_shares(
 def choose_within(tables: Sequence[Table], error: float) -> list[int]:
     """The cheapest choice of each layer whose error is at most a bound `≥ 0`."""
     # Errors decrease: the first one that is small enough.
-    return [
-        int(np.searchsorted(-table.errors, -error, side="left")) for table in tables
-    ]
+    return [int(np.searchsorted(-table.errors, -error)) for table in tables]
 
 
 def find_undominated(costs: np.ndarray, errors: np.ndarray) -> np.ndarray:
@@ -179,14 +173,9 @@ def _fill_up(
 ) -> list[int]:
     """The choices at the highest level that a budget allows, then the rest is spent.
 
-    Args:
-        tables: The choices of each layer.
-        limit: Upper bound of the sum of costs.
-        choose: The choices at a level; they cost more, the higher it is.
-        steps: The levels at which those of each layer change; infinite ones are never
-            reached.
-        weights: How much the error of each layer matters when the rest is spent.
-            Defaults to equal weights.
+    `choose` returns the choices at a level; they cost more, the higher it is. `steps`
+    are the levels at which those of each layer change, infinite for never. `weights`
+    say how much the error of each layer matters when the rest is spent.
     """
     cheapest = sum(int(table.costs[0]) for table in tables)
     if cheapest > limit:

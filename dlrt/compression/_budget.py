@@ -2,10 +2,9 @@
 
 import math
 from collections.abc import Mapping
-from numbers import Integral
 from typing import Any, NamedTuple
 
-from dlrt.checks import is_number
+from dlrt.checks import is_integer, is_number
 
 _KINDS = ("parameters", "flops", "ratio", "error", "ranks")
 
@@ -24,11 +23,7 @@ class Budget(NamedTuple):
 
 
 def parse_budget(budget: Mapping[str, Any], parameters: int) -> Budget:
-    """Parses a budget.
-
-    Args:
-        budget: One of "parameters", "flops", "ratio", "error", "ranks", and how much.
-        parameters: Number of parameters of the model.
+    """Parses a budget, for a model with this number of parameters.
 
     Raises:
         ValueError: If the key is unknown or the amount out of range.
@@ -50,7 +45,7 @@ def parse_budget(budget: Mapping[str, Any], parameters: int) -> Budget:
     else:
         _check(is_number(amount) and math.isfinite(amount), "be a number", budget)
     if kind in ("parameters", "flops"):
-        _check(_is_whole(amount) and amount > 0, "be a positive integer", budget)
+        _check(is_integer(amount) and amount > 0, "be a positive integer", budget)
     if kind == "ratio":
         _check(amount >= 1, "be at least 1, parameters before by after", budget)
         return Budget("parameters", int(parameters / amount))
@@ -61,11 +56,7 @@ def parse_budget(budget: Mapping[str, Any], parameters: int) -> Budget:
 
 def _are_ranks(value: Any) -> bool:
     ranks = value if isinstance(value, (tuple, list)) else [value]
-    return bool(ranks) and all(_is_whole(rank) and rank > 0 for rank in ranks)
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool)
+    return bool(ranks) and all(is_integer(rank) and rank > 0 for rank in ranks)
 
 
 def _check(holds: Any, what: str, budget: Mapping[str, Any]) -> None:

@@ -7,19 +7,19 @@ import keras
 
 from dlrt import accounting
 from dlrt.accounting.flops import count_flops
-from dlrt.compression._allocation import Allocation
+from dlrt.compression._allocation import Allocation, allocation_names
 from dlrt.compression._budget import parse_budget
-from dlrt.compression._candidates import Plan
 from dlrt.compression._decompose import decompose
-from dlrt.compression._methods import find_method
 from dlrt.compression._one_by_one import replace_one_by_one
-from dlrt.compression._plan import Planner
+from dlrt.compression._plan import Plan, Planner
 from dlrt.compression._report import Report
 from dlrt.compression._selected import check_finite, explain_left_alone
+from dlrt.compression.structures import structure_names
 from dlrt.surgery.decomposed import is_separable, recompose
 from dlrt.surgery.rebuild import rebuild
 from dlrt.surgery.recurrent import restore_recurrent
 from dlrt.surgery.selection import LayerFilter, check_built
+from dlrt_names.compression import METHODS, Method
 
 
 def compress(
@@ -141,7 +141,7 @@ def compress(
     >>> model.count_params() // smaller.count_params()
     4
     """
-    chosen = find_method(method, structure, allocation, data)
+    chosen = _find_method(method, structure, allocation, data)
     _check_training(method, train, fine_tune, one_by_one, freeze)
     check_built(model)
     check_finite(model.weights)
@@ -174,6 +174,31 @@ def compress(
     if fine_tune is not None:
         fine_tune(smaller)
     return smaller, report
+
+
+def method_names() -> tuple[str, ...]:
+    """The methods that `dlrt.compress` knows."""
+    return tuple(METHODS)
+
+
+def _find_method(
+    method: str, structure: str | None, allocation: str | Allocation | None, data: Any
+) -> Method:
+    """The method of a name, with parts replaced if given."""
+    for name, value, allowed in (
+        ("method", method, list(METHODS)),
+        ("structure", structure, [None, *structure_names()]),
+        ("allocation", allocation, [None, *allocation_names()]),
+    ):
+        if value not in allowed and not (name == "allocation" and callable(value)):
+            raise ValueError(
+                f"`{name}` must be one of {allowed}. Received: {name}={value!r}"
+            )
+    default = METHODS[method]
+    own = default.allocation if data is None else default.with_data
+    return Method(
+        structure or default.structure, allocation or own or default.allocation
+    )
 
 
 def _replace_all(model: keras.Model, plan: Plan) -> keras.Model:

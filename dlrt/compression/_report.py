@@ -77,31 +77,24 @@ class Report:
         return self.parameters_before / self.parameters
 
     def __str__(self) -> str:
+        names = [field.name for field in fields(LayerReport)]
         shown = [
-            field.name
-            for field in fields(LayerReport)
-            if any(getattr(row, field.name) is not None for row in self.layers)
+            name
+            for name in names
+            if any(getattr(x, name) is not None for x in self.layers)
         ]
-        rows = [
-            [name.replace("_", " ") for name in shown],
-            *([_cell(getattr(row, name)) for name in shown] for row in self.layers),
-        ]
+        rows = [[name.replace("_", " ") for name in shown]]
+        rows += [[_cell(getattr(row, name)) for name in shown] for row in self.layers]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = [
-            "  ".join(
-                text.ljust(width) for text, width in zip(row, widths, strict=True)
-            ).rstrip()
-            for row in rows
-        ]
+        lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
         lines += [f"{name}: left alone, {why}" for name, why in self.left_alone.items()]
         for what in ("parameters", "flops"):
             before, after = getattr(self, f"{what}_before"), getattr(self, what)
             times = f" ({before / after:.2f} times fewer)" if after else ""
             lines.append(f"{what}: {before:,} before, {after:,} now{times}")
         if self.not_in_flops:
-            lines.append(
-                f"flops are without those of {describe_left_out(self.not_in_flops)}"
-            )
+            unknown = describe_left_out(self.not_in_flops)
+            lines.append(f"flops are without those of {unknown}")
         return "\n".join(lines)
 
 

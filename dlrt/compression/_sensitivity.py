@@ -93,17 +93,14 @@ class Sensitivity:
         compilation = {"loss": loss}
         if self.loss is None and is_graph(model) and len(model.outputs) > 1:
             compilation["loss_weights"] = compiled.get_compile_config()["loss_weights"]
-        losses, sizes = [], []
-        for table in tables:
+        losses, sizes = np.zeros(len(tables)), np.zeros(len(tables))
+        for i, table in enumerate(tables):
             trial = _find_trial(table, self.trial_rank)
-            if trial is None:
-                losses.append(0.0)
-                sizes.append(0)
-                continue
-            decomposed = _decompose_one(model, table.structure, trial)
-            decomposed.compile(**compilation)
-            losses.append(_measure_loss(decomposed, x, y, table.structure.layer.name))
-            sizes.append(trial.parameters)
+            if trial is not None:
+                decomposed = _decompose_one(model, table.structure, trial)
+                decomposed.compile(**compilation)
+                losses[i] = _measure_loss(decomposed, x, y, table.structure.layer.name)
+                sizes[i] = trial.parameters
         shared = (1 - self.size_share) * _normalise(losses)
         return list(shared + self.size_share * _normalise(sizes))
 
@@ -129,17 +126,15 @@ def _decompose_one(
 
 
 def _measure_loss(model: keras.Model, x: Any, y: Any, name: str) -> float:
-    found = model.evaluate(x, y, batch_size=_BATCH_SIZE, verbose=0, return_dict=True)[
-        "loss"
-    ]
+    found = model.evaluate(x, y, batch_size=_BATCH_SIZE, verbose=0, return_dict=True)
     # The part common to all layers; factors have none of the penalties of kernels.
     penalty = sum(
         float(weight.regularizer(weight))
         for weight in model.trainable_weights
         if weight.regularizer is not None
     )
-    loss = float(found) - penalty
-    if not math.isfinite(loss) or loss < -1e-6 * abs(float(found)):
+    loss = float(found["loss"]) - penalty
+    if not math.isfinite(loss) or loss < -1e-6 * abs(float(found["loss"])):
         raise ValueError(
             "Shares by sensitivity need losses that are numbers and not negative. "
             f"Received: {loss} for the model with {name!r} decomposed"
@@ -147,11 +142,10 @@ def _measure_loss(model: keras.Model, x: Any, y: Any, name: str) -> float:
     return max(loss, 0.0)
 
 
-def _normalise(values: Sequence[float]) -> np.ndarray:
+def _normalise(values: np.ndarray) -> np.ndarray:
     """Values divided by their sum; equal values if that is 0."""
-    found = np.array(values, "float64")
-    total = found.sum()
-    return found / total if total > 0 else np.full(len(found), 1 / len(found))
+    total = values.sum()
+    return values / total if total > 0 else np.full(len(values), 1 / len(values))
 
 
 def _check_data(data: Any, model: keras.Model) -> tuple[Any, Any]:
@@ -167,14 +161,11 @@ def _check_data(data: Any, model: keras.Model) -> tuple[Any, Any]:
         )
     x, y = data
     inputs, targets = keras.tree.flatten(x), keras.tree.flatten(y)
-    shapes = [np.shape(value) for value in inputs]
+    shapes = sorted(map(np.shape, inputs), key=len)
     # The input shapes of models of a user's class are unknown.
     known = is_graph(model)
-    wanted = [tuple(tensor.shape) for tensor in model.inputs] if known else shapes
-    fits = len(shapes) == len(wanted) and all(
-        map(_fits, sorted(shapes, key=len), sorted(wanted, key=len))
-    )
-    if not fits:
+    wanted = sorted((t.shape for t in model.inputs), key=len) if known else shapes
+    if len(shapes) != len(wanted) or not all(map(_fits, shapes, wanted)):
         raise ValueError(
             f"`data` must have inputs of the shapes {wanted}. Received: {shapes}"
         )
@@ -188,7 +179,5 @@ def _check_data(data: Any, model: keras.Model) -> tuple[Any, Any]:
 
 
 def _fits(shape: tuple, wanted: tuple) -> bool:
-    return len(shape) == len(wanted) and all(
-        have == want or want is None
-        for have, want in zip(shape[1:], wanted[1:], strict=True)
-    )
+    pairs = list(zip(shape, wanted, strict=False))[1:]
+    return len(shape) == len(wanted) and all(n in (m, None) for m, n in pairs)

@@ -1,14 +1,4 @@
-"""What kernels are decomposed into, one module for each structure.
-
-| name | a convolution becomes |
-|---|---|
-| `pointwise` | one to `r` filters, and one of size 1 |
-| `manifold` | a low-rank layer |
-| `separable` | one along each axis |
-| `grouped` | one for each group of input channels, and one of size 1 |
-| `tucker` | one of size 1, one between fewer channels, one of size 1 |
-| `cp` | one of size 1, one along each axis within every channel, one of size 1 |
-"""
+"""What kernels are decomposed into, one module for each structure."""
 
 from dlrt.compression.structures._structure import Choice as Choice
 from dlrt.compression.structures._structure import Structure as Structure

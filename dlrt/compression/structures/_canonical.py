@@ -42,15 +42,10 @@ class Canonical(NamedTuple):
 class OrthogonalTerms:
     """Orthogonal rank-one tensors with a kernel as their sum, the largest first.
 
-    The kernel is rotated to the singular vectors of its spatial axes, and the matrix
-    `(c, m)` at each position has a singular value decomposition. So the best sums of
-    `R` of these terms are known for every `R` at once, and none is degenerate.
-
-    Args:
-        kernel: `(k, c, m)` or `(k, k', c, m)`, float64.
-
-    Attributes:
-        values: Norms of the terms, decreasing.
+    The kernel, `(k, c, m)` or `(k, k', c, m)` in float64, is rotated to the singular
+    vectors of its spatial axes, and the matrix `(c, m)` at each position has a singular
+    value decomposition. So the best sums of `R` of these terms are known for every `R`
+    at once, and none is degenerate. `values` are the norms of the terms, decreasing.
     """
 
     def __init__(self, kernel: np.ndarray) -> None:
@@ -82,16 +77,11 @@ def decompose_canonically(
 ) -> Canonical:
     """A CP decomposition of a kernel, by alternating least squares of tensorly.
 
-    It starts near the largest orthogonal terms. If it degenerates, that is, approaches
-    a tensor of higher rank with components that grow and cancel, it is repeated with a
-    penalty on the squared norms of the components, which Phan et al., 2020,
-    arXiv:2008.05441, minimise. The error is never above that of these terms.
-
-    Args:
-        kernel: `(k, c, m)` or `(k, k', c, m)`, float64.
-        terms: Its orthogonal terms.
-        rank: At most as many as there are terms.
-        sweeps: Passes over all factors, at most.
+    It starts near the largest of the kernel's orthogonal terms, of which there must be
+    as many as the rank. If it degenerates, that is, approaches a tensor of higher rank
+    with components that grow and cancel, it is repeated with a penalty on the squared
+    norms of the components, which Phan et al., 2020, arXiv:2008.05441, minimise. The
+    error is never above that of these terms.
 
     Raises:
         ImportError: If tensorly is not installed.
@@ -127,12 +117,10 @@ def compose(factors: list[np.ndarray]) -> np.ndarray:
 def _disturb(factors: list[np.ndarray]) -> list[np.ndarray]:
     """Factors with some noise, always the same."""
     rng = np.random.default_rng(0)
+    sizes = [_NOISE * np.sqrt(np.mean(factor**2, axis=0)) for factor in factors]
     return [
-        factor
-        + _NOISE
-        * np.sqrt(np.mean(factor**2, axis=0))
-        * rng.standard_normal(factor.shape)
-        for factor in factors
+        factor + size * rng.standard_normal(factor.shape)
+        for factor, size in zip(factors, sizes, strict=True)
     ]
 
 
@@ -201,12 +189,12 @@ def _unfolding_dot_khatri_rao(
     times the rank by the length of an axis of the kernel, is never formed.
     """
     weights, factors = decomposition
-    axes = list(range(tensor.ndim))
-    first = max((axis for axis in axes if axis != mode), key=lambda i: tensor.shape[i])
+    others = [axis for axis in range(tensor.ndim) if axis != mode]
+    first = max(others, key=lambda axis: tensor.shape[axis])
     product = np.tensordot(tensor, factors[first], axes=(first, 0))
-    axes.remove(first)
-    for axis in [axis for axis in axes if axis != mode]:
-        along = np.moveaxis(product, axes.index(axis), -2)
+    left = [axis for axis in range(tensor.ndim) if axis != first]
+    for axis in [axis for axis in others if axis != first]:
+        along = np.moveaxis(product, left.index(axis), -2)
         product = np.einsum("...nr,nr->...r", along, factors[axis])
-        axes.remove(axis)
+        left.remove(axis)
     return product if weights is None else product * weights

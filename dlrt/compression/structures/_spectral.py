@@ -15,14 +15,10 @@ def singular_values(matrix: np.ndarray) -> np.ndarray:
 
 
 def best_factors(matrix: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray]:
-    """The best approximation of a rank: `(n, r)` and `(r, m)`, one of them a basis.
-
-    Args:
-        matrix: `(n, m)`.
-        rank: At most `min(n, m)`.
+    """The best approximation of a rank of a matrix `(n, m)`.
 
     Returns:
-        `WV` and `Vᵀ`, or `U` and `UᵀW` if `n < m`.
+        `WV: (n, r)` and `Vᵀ: (r, m)`, or `U` and `UᵀW` if `n < m`.
     """
     wide = _wide(matrix)
     basis = np.linalg.eigh(_gram(wide))[1][:, ::-1][:, :rank]
@@ -44,11 +40,7 @@ def balanced_factors(matrix: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndar
 def tail_norms(squares: np.ndarray) -> np.ndarray:
     """The norm of all but the first `r` terms: `(Σ_{j ≥ r} squares_j)^½`.
 
-    Args:
-        squares: Squared norms of `n` orthogonal terms.
-
-    Returns:
-        `(n,)`, for `r` from 1 to `n`: the last is 0. Small terms are summed first.
+    It is `(n,)`, for `r` from 1 to `n`, where it is 0. Small terms are summed first.
     """
     return np.append(np.sqrt(np.cumsum(squares[::-1])[::-1])[1:], 0.0)
 

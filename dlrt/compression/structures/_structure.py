@@ -2,14 +2,12 @@
 
 import abc
 from collections.abc import Sequence
-from typing import ClassVar, NamedTuple, TypeAlias
+from typing import ClassVar, NamedTuple
 
-import keras
 import numpy as np
 
-from dlrt.surgery.replacements import Replacement
+from dlrt.surgery.replacements import Layer, Replacement
 
-Layer: TypeAlias = keras.layers.Layer
 Shape = tuple[int | None, ...]
 
 

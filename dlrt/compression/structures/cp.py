@@ -53,10 +53,8 @@ class CP(Structure):
         return is_spatial(layer)
 
     def list_choices(self) -> list[Choice]:
-        return [
-            self._make_choice(rank, float(error))
-            for rank, error in enumerate(self._estimate_errors(), start=1)
-        ]
+        errors = enumerate(self._estimate_errors(), start=1)
+        return [self._make_choice(rank, float(error)) for rank, error in errors]
 
     def find_choice(self, ranks: tuple[int, ...], groups: int = 1) -> Choice | None:
         if len(ranks) != 1 or ranks[0] > len(self._terms.values) or groups != 1:
@@ -71,23 +69,21 @@ class CP(Structure):
     def build_replacement(self, choice: Choice) -> Replacement:
         layer, (rank,) = self.layer, choice.ranks
         *spatial, first, last = self._decompose(rank).factors
-        for axis, factor in enumerate(spatial):
-            if axis not in self._axes:
-                first = first * factor
-        axes = len(spatial)
-        point = (1,) * axes
+        point = (1,) * len(spatial)
         layers = [
             inner_conv(layer, filters=rank, name=f"{layer.name}_in", **POINTWISE),
             *_pad_causally(layer),
-            *(part for axis in self._axes for part in _convolve_along(layer, axis)),
-            last_conv(layer, **POINTWISE),
         ]
-        kernels = [
-            first.reshape(*point, *first.shape),
-            *(_depthwise_kernel(spatial[axis], axis, axes) for axis in self._axes),
-            last.T.reshape(*point, *last.T.shape),
-        ]
-        return chain_layers(layer, layers, kernels)
+        kernels = []
+        for axis, factor in enumerate(spatial):
+            if axis in self._axes:
+                layers += _convolve_along(layer, axis)
+                kernels.append(_depthwise_kernel(factor, axis, len(spatial)))
+            else:
+                first = first * factor
+        layers.append(last_conv(layer, **POINTWISE))
+        first, last = (x.reshape(*point, *x.shape) for x in (first, last.T))
+        return chain_layers(layer, layers, [first, *kernels, last])
 
     # The following is computed once for each layer.
 
@@ -142,12 +138,10 @@ class CP(Structure):
 
     def _make_choice(self, rank: int, error: float) -> Choice:
         norm, largest = self._norms
-        flops = sum(self._unit_flops(shape) for shape in self.shapes)
+        parameters = rank * self._unit_parameters()
+        flops = rank * sum(self._unit_flops(shape) for shape in self.shapes)
         # The spectral norm is at most the Frobenius norm.
-        bound = error * norm / largest
-        return Choice(
-            (rank,), rank * self._unit_parameters(), rank * flops, error, bound
-        )
+        return Choice((rank,), parameters, flops, error, error * norm / largest)
 
     def _unit_parameters(self) -> int:
         """Parameters of rank 1; those of rank `R` are `R` times."""
@@ -202,25 +196,24 @@ def _state_shape(layer: Layer, axis: int) -> list[Layer]:
     TensorFlow can't infer it where both axes have strides, and LiteRT does not support
     depthwise convolutions of unknown channels.
     """
+    channels_first = layer.data_format == "channels_first"
+    plane = slice(2, 4) if channels_first else slice(1, 3)
     input_shape = layer.get_build_config()["input_shape"]
-    output_shape = layer.compute_output_shape(input_shape)
-    first = 2 if layer.data_format == "channels_first" else 1
-    if min(layer.strides) == 1 or None in input_shape[first : first + 2]:
+    size = list(input_shape[plane])
+    if min(layer.strides) == 1 or None in size:
         return []
-    # The second axis comes after the first.
-    size = [input_shape[first], input_shape[first + 1]]
     if axis == 1:
-        size[0] = output_shape[first]
+        # The second axis comes after the first.
+        size[0] = layer.compute_output_shape(input_shape)[plane][0]
     size[1 - axis] *= layer.strides[axis]
-    shape = (-1, *size) if first == 2 else (*size, -1)
+    shape = (-1, *size) if channels_first else (*size, -1)
     name = f"{layer.name}_shape_{axis}"
     return [keras.layers.Reshape(shape, name=name, dtype=layer.dtype_policy)]
 
 
 def _depthwise_kernel(factor: np.ndarray, axis: int, axes: int) -> np.ndarray:
     """A factor `(n, R)` along one of several axes, as a depthwise kernel."""
-    shape = [1] * axes
-    shape[axis] = len(factor)
+    shape = [len(factor) if number == axis else 1 for number in range(axes)]
     return factor.reshape(*shape, -1, 1)
 
 

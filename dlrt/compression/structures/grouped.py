@@ -76,10 +76,10 @@ def _build_convolutions(layer: Layer, pairs: list[Pair]) -> Replacement:
     ]
     joined = keras.layers.Concatenate(axis, name=f"{name}_groups")(convolved)
     outputs = last_conv(layer, **POINTWISE)(joined)
-    kernels = [k.reshape(*size, -1, rank) for k, _ in pairs]
-    kernels.append(
-        np.concatenate([vt for _, vt in pairs]).reshape(*[1] * len(size), -1, filters)
+    last = np.concatenate([vt for _, vt in pairs]).reshape(
+        *[1] * len(size), -1, filters
     )
+    kernels = [*(k.reshape(*size, -1, rank) for k, _ in pairs), last]
     row = keras.Model(inputs, outputs, name=name)
     return Replacement(row, [*kernels, *bias_of(layer)])
 
@@ -92,8 +92,8 @@ def _subsample(layer: Layer, x: Any) -> tuple[Any, dict[str, Any]]:
     """
     if is_spatial(layer) or max(layer.strides) == 1:
         return x, {}
-    kind = {1: keras.layers.MaxPooling1D, 2: keras.layers.MaxPooling2D}
-    pool = kind[len(layer.strides)](
+    plane = len(layer.strides) == 2
+    pool = (keras.layers.MaxPooling2D if plane else keras.layers.MaxPooling1D)(
         1,
         layer.strides,
         data_format=layer.data_format,
@@ -107,9 +107,13 @@ def _build_dense(layer: Layer, pairs: list[Pair]) -> Replacement:
     groups, (rank, units) = len(pairs), pairs[0][1].shape
     between = layer.get_build_config()["input_shape"][1:-1]
     lengths = [-1 if length is None else length for length in between]
-    config = last_config(layer)
-    use_bias = config.pop("use_bias")
-    del config["units"]
+    config = last_config(
+        layer,
+        equation="...gj,gjm->...m",
+        output_shape=(units,),
+        bias_axes="m" if layer.use_bias else None,
+    )
+    del config["units"], config["use_bias"]
     layers = [
         keras.layers.Reshape(
             (*lengths, groups, len(pairs[0][0])), name=f"{layer.name}_groups"
@@ -117,14 +121,7 @@ def _build_dense(layer: Layer, pairs: list[Pair]) -> Replacement:
         keras.layers.EinsumDense(
             "...gi,gij->...gj", (groups, rank), **first_config(layer)
         ),
-        keras.layers.EinsumDense.from_config(
-            {
-                **config,
-                "equation": "...gj,gjm->...m",
-                "output_shape": (units,),
-                "bias_axes": "m" if use_bias else None,
-            }
-        ),
+        keras.layers.EinsumDense.from_config(config),
     ]
-    kernels = [np.stack([k for k, _ in pairs]), np.stack([vt for _, vt in pairs])]
+    kernels = [np.stack(factors) for factors in zip(*pairs, strict=True)]
     return chain_layers(layer, layers, kernels)

@@ -92,13 +92,7 @@ class Tucker(Structure):
 
 
 class _Decomposition:
-    """The higher-order SVD of a kernel `(..., c, m)`, truncated in `c` first.
-
-    Attributes:
-        input_values: Singular values of the input channels.
-        norm: Norm of the kernel, 1 if it is 0.
-        largest: Largest singular value of the kernel as a matrix, likewise.
-    """
+    """The higher-order SVD of a kernel `(..., c, m)`, truncated in `c` first."""
 
     def __init__(self, layer: Layer) -> None:
         kernel = np.asarray(layer.kernel, "float64")
@@ -108,6 +102,7 @@ class _Decomposition:
         rows = (s[:, None] * vt).reshape(len(s), *size, filters)
         self._rotated = np.moveaxis(rows, 0, -2)
         self.input_values = s
+        # Those of the kernel as a matrix, 1 if they are 0.
         self.largest = float(singular_values(kernel.reshape(-1, filters))[0]) or 1.0
         self.norm = float(np.linalg.norm(s)) or 1.0
 
