@@ -304,7 +304,7 @@ FAULTS: list[Fault] = [
         ),
         (
             "a bound on the error is not reached by an equal one",
-            'np.searchsorted(-table.errors, -error, side="left")',
+            "np.searchsorted(-table.errors, -error)",
             'np.searchsorted(-table.errors, -error, side="right")',
         ),
         (
