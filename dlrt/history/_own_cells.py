@@ -10,15 +10,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dlrt_names.log_schema import (
-    CONFIGURATION,
-    EPOCH,
-    HISTORY,
-    KEY,
-    SESSION,
-    CellValue,
-    decode,
-)
+from dlrt_names import log_schema
+from dlrt_names.log_schema import CONFIGURATION, EPOCH, HISTORY, SESSION, CellValue
 
 if TYPE_CHECKING:
     import openpyxl
@@ -39,10 +32,8 @@ _COPIES = (r"(.+) \(\d+\)", r"(.+) Copy\d*", r"Copy of (.+)", rf"({HISTORY})_\d+
 class Table:
     """The cells of a sheet that are a log's.
 
-    Args:
-        columns: The names of columns by their numbers.
-        cells: The values, by the numbers of row and column.
-        header: Number of the row with the names.
+    Columns have names, and cells have values, by the numbers of rows and columns;
+    `header` is that of the row with the names.
     """
 
     columns: dict[int, Any]
@@ -92,7 +83,7 @@ def find_table(sheet: "Worksheet") -> Table:
             cells[number] = values
     while cells and _is_remark(sheet.title, cells, start.row):
         cells.popitem()
-    columns = {column: decode(name) for column, name in names.items()}
+    columns = {column: log_schema.decode(name) for column, name in names.items()}
     return Table(columns, cells, start.row)
 
 
@@ -116,7 +107,7 @@ def _is_copy(title: str, titles: Collection[str]) -> bool:
 
 def _start(sheet: "Worksheet") -> "Cell":
     """The cell with the name of the first column, or the one where it should be."""
-    name = KEY if sheet.title == CONFIGURATION else EPOCH
+    name = log_schema.KEY if sheet.title == CONFIGURATION else EPOCH
     for row in sheet.iter_rows(max_row=HEADER + _MAX_ABOVE):
         for cell in row:
             if cell.value == name:

@@ -64,13 +64,7 @@ _EMPTY = {
 
 
 class Part(NamedTuple):
-    """A compressed part.
-
-    Attributes:
-        content: Its compressed bytes.
-        size: How many there are of them otherwise.
-        checksum: The checksum of those.
-    """
+    """A compressed part, with the size and checksum of what is in it."""
 
     content: bytes
     size: int

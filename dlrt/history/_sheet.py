@@ -23,18 +23,12 @@ Cells = dict[int, str]
 
 @dataclass
 class Surroundings:
-    """What a sheet holds besides the values of a log; nothing by default.
+    """What a sheet holds besides the values of a log, as XML; nothing by default.
 
-    Args:
-        table: Where the log's own cells are, and their values.
-        head: The XML before the rows.
-        tail: The XML behind them.
-        scope: What a row without a prefix must say of its name.
-        said: What else is said of a row as a whole, by its number.
-        own: The XML of the log's cells, by row and column.
-        styles: And their styles.
-        others: The XML of cells in other columns.
-        below: That of cells below the log's rows, which give way to new ones.
+    Cells of a row and column: the log's `own` and their `styles`, `others` in other
+    columns, and those `below` the log's rows, which give way to new ones. `said` is
+    what else a row says as a whole, and `scope` what one without a prefix must say of
+    its name.
     """
 
     table: Table
@@ -57,8 +51,7 @@ class Sheet:
     Args:
         order: Puts the names of columns in order.
         cell: Returns what a cell holds for a value.
-        widen: Whether columns are made as wide as their texts, so that these can be
-            read.
+        widen: Whether columns are as wide as their texts, so that these can be read.
         found: What others have written into it.
     """
 
@@ -189,23 +182,16 @@ class Sheet:
         found = self._found
         shift = max(self._number - found.table.end, 0)
         below = {number + shift: cells for number, cells in found.below.items()}
-        rows = (
-            self._row(
-                number, below.get(number, {}) | found.others.get(number, {})
-            ).replace(_NUMBER, str(number))
-            for number in sorted({*below, *found.others, *found.said})
-            if number > self._number
-        )
-        return "".join(rows)
+        rows = ""
+        for number in sorted({*below, *found.others, *found.said}):
+            if number > self._number:
+                cells = below.get(number, {}) | found.others.get(number, {})
+                rows += self._row(number, cells).replace(_NUMBER, str(number))
+        return rows
 
 
 def read_surroundings(content: bytes, table: Table) -> Surroundings:
-    """Finds what a sheet holds besides the values of a log.
-
-    Args:
-        content: The XML of the sheet.
-        table: Where the log's own cells are.
-    """
+    """Finds what a sheet of this XML holds besides the values of a log."""
     document = minidom.parseString(content)
     root = find_root(document)
     (data,) = root.getElementsByTagNameNS("*", "sheetData")

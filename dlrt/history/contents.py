@@ -4,16 +4,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from dlrt_names.log_schema import (
-    CONFIGURATION,
-    EPOCH,
-    HISTORY,
-    Row,
-    cut,
-    decode,
-    encode,
-    is_reserved,
-)
+from dlrt_names import log_schema
+from dlrt_names.log_schema import CONFIGURATION, EPOCH, HISTORY, Row, cut, encode
 
 Tables = dict[str, list[Row]]
 
@@ -30,7 +22,7 @@ def check_configuration(configuration: Mapping[str, Any]) -> dict[str, Any]:
         ValueError: A key is no text or reserved, or a value is too long.
     """
     for key in configuration:
-        if not isinstance(key, str) or not key or is_reserved(key):
+        if not isinstance(key, str) or not key or log_schema.is_reserved(key):
             raise ValueError(
                 f"`configuration` must have texts as keys, and none that the log adds "
                 f"by itself. Received: {key!r}"
@@ -56,12 +48,7 @@ def compare(path: Path, stored: Mapping[str, Any], given: Mapping[str, Any]) -> 
 
 
 def check_name(name: str, others: Iterable[str], foreign: Iterable[str] = ()) -> None:
-    """Raises if a sheet must not have this name.
-
-    Args:
-        name: The name.
-        others: Names of sheets that are there.
-        foreign: Names of those that somebody else has added.
+    """Raises if a sheet must not have this name, beside `others` and `foreign` ones.
 
     Raises:
         ValueError: Excel doesn't allow the name, or takes it for that of another sheet.
@@ -107,7 +94,7 @@ def _write_and_read(values: Mapping[str, Any], where: str) -> dict[str, Any]:
     found = {}
     for name, value in values.items():
         try:
-            found[name] = decode(encode(value))
+            found[name] = log_schema.decode(encode(value))
         except (TypeError, ValueError) as error:
             raise type(error)(f"{where} {name!r}: {error}") from error
     return found

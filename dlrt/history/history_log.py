@@ -15,17 +15,8 @@ from dlrt.checks import is_number
 from dlrt.history import contents
 from dlrt.history.contents import Tables
 from dlrt.history.log_file import LogFile
-from dlrt_names.log_schema import (
-    COMPRESSION,
-    EPOCH,
-    LEARNING_RATE,
-    PARAMETERS,
-    RANK,
-    SECONDS,
-    TRAINED_PARAMETERS,
-    Row,
-    column_of,
-)
+from dlrt_names import log_schema
+from dlrt_names.log_schema import EPOCH, Row
 
 
 class HistoryLog(keras.callbacks.Callback):
@@ -175,9 +166,9 @@ class HistoryLog(keras.callbacks.Callback):
                 f"`epoch` must be above {last}, the last one in {self.path}. "
                 f"Received: epoch={epoch}"
             )
-        row: Row = {EPOCH: int(epoch), SECONDS: round(float(seconds), 3)}
+        row: Row = {EPOCH: int(epoch), log_schema.SECONDS: round(float(seconds), 3)}
         for name, value in (logs or {}).items():
-            column = column_of(name)
+            column = log_schema.column_of(name)
             if column in row:
                 raise ValueError(
                     f"`logs` must not use the name of another column. Received: {name}"
@@ -280,9 +271,9 @@ def _plain(value: Any) -> Any:
 def _measure(model: keras.Model, dense_parameters: int | None) -> Row:
     ranks = accounting.ranks(model)
     rate = getattr(getattr(model, "optimizer", None), "learning_rate", None)
-    return {f"{RANK}{layer}": int(rank) for layer, rank in ranks.items()} | {
-        PARAMETERS: int(accounting.parameter_count(model, False)),
-        TRAINED_PARAMETERS: int(accounting.parameter_count(model, True)),
-        COMPRESSION: float(accounting.compression(model, dense_parameters)),
-        LEARNING_RATE: None if rate is None else float(rate),
+    return {f"{log_schema.RANK}{layer}": int(rank) for layer, rank in ranks.items()} | {
+        log_schema.PARAMETERS: int(accounting.parameter_count(model, False)),
+        log_schema.TRAINED_PARAMETERS: int(accounting.parameter_count(model, True)),
+        log_schema.COMPRESSION: float(accounting.compression(model, dense_parameters)),
+        log_schema.LEARNING_RATE: None if rate is None else float(rate),
     }

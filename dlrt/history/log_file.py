@@ -14,12 +14,7 @@ from dlrt_names.log_schema import RESUMED, SESSION, Row, is_reserved
 
 
 class LogFile:
-    """A workbook with the rows of a log, its further sheets and its configuration.
-
-    Args:
-        path: Its name.
-        configuration: What to record, besides what the process meets.
-    """
+    """A workbook with a log's rows, further sheets, configuration, and what it met."""
 
     def __init__(self, path: Path, configuration: Mapping[str, Any]) -> None:
         self.path = path
@@ -41,14 +36,9 @@ class LogFile:
     def claim(
         self, resume: bool, changeable: Collection[str]
     ) -> tuple[list[Row], Tables]:
-        """Creates the file, or reads the one to be continued.
+        """Creates the file, or reads the rows and tables of the one to be continued.
 
-        Args:
-            resume: Whether a file that exists is continued.
-            changeable: Keys of the configuration that may have another value then.
-
-        Returns:
-            The rows and the further sheets that there are.
+        Keys of the configuration that are changeable may have another value then.
 
         Raises:
             FileExistsError: The file exists and is not to be continued.

@@ -10,20 +10,8 @@ from typing import TYPE_CHECKING, Any
 from dlrt.history._own_cells import Table, find_table, find_tables
 from dlrt.history._package import Package, is_own
 from dlrt.history._sheet import Sheet, Surroundings, read_surroundings
-from dlrt_names.log_schema import (
-    CONFIGURATION,
-    EPOCH,
-    FIRST,
-    HISTORY,
-    PAIR,
-    Row,
-    decode,
-    encode,
-    from_cell,
-    history_value,
-    order_columns,
-    order_table,
-)
+from dlrt_names import log_schema
+from dlrt_names.log_schema import CONFIGURATION, EPOCH, HISTORY, PAIR, Row
 
 if TYPE_CHECKING:
     import openpyxl
@@ -44,7 +32,9 @@ def read_history(path: str | os.PathLike[str]) -> tuple[list[Row], dict[str, Any
     Raises:
         ValueError: The file is not such a workbook.
     """
-    return _read_history(Path(path), _open(Path(path)))
+    path = Path(path)
+    workbook = _open(path)
+    return _read_rows(path, workbook[HISTORY]), _read_configuration(path, workbook)
 
 
 def read_table(path: str | os.PathLike[str], name: str) -> list[Row]:
@@ -70,12 +60,13 @@ def read_table(path: str | os.PathLike[str], name: str) -> list[Row]:
             f"{'are ' + ', '.join(map(repr, names)) if names else 'is none'} besides "
             f"{HISTORY!r} and {CONFIGURATION!r}. Received: name={name!r}"
         )
-    return _read_table(path, workbook[name])
+    return _read_rows(path, workbook[name])
 
 
 def read_tables(path: str | os.PathLike[str]) -> dict[str, list[Row]]:
     """Reads all sheets besides history and configuration, see `read_table`."""
-    return _read_tables(Path(path), _open(Path(path)))
+    path = Path(path)
+    return _read_tables(path, _open(path))
 
 
 def read_log(
@@ -83,7 +74,9 @@ def read_log(
 ) -> tuple[list[Row], dict[str, Any], dict[str, list[Row]]]:
     """Does what `read_history` and `read_tables` do, with one look at the file."""
     workbook = _open(path)
-    return *_read_history(path, workbook), _read_tables(path, workbook)
+    rows = _read_rows(path, workbook[HISTORY])
+    configuration = _read_configuration(path, workbook)
+    return rows, configuration, _read_tables(path, workbook)
 
 
 def read_additions(path: str | os.PathLike[str]) -> list[tuple[str, ...]]:
@@ -135,71 +128,52 @@ def _unusable(path: Path, reason: str) -> ValueError:
     return ValueError(f"`path` must be a workbook of HistoryLog, but {reason}: {path}")
 
 
-def _read_history(
-    path: Path, workbook: "openpyxl.Workbook"
-) -> tuple[list[Row], dict[str, Any]]:
-    table = find_table(workbook[HISTORY])
-    columns = list(table.columns.values())
-    if tuple(columns[:2]) != FIRST:
-        raise _unusable(path, f"sheet {HISTORY!r} does not begin with {FIRST}")
-    _check_columns(path, HISTORY, columns)
-    rows = [
-        {
-            name: history_value(name, cell)
-            for name, cell in zip(columns, cells, strict=True)
-        }
-        for cells in table.rows()
-    ]
-    _check_epochs(path, HISTORY, rows, 1)
-    return rows, _read_configuration(path, find_table(workbook[CONFIGURATION]))
-
-
 def _read_tables(path: Path, workbook: "openpyxl.Workbook") -> dict[str, list[Row]]:
     sheets = find_tables(workbook)
-    tables = {sheet.title: _read_table(path, sheet) for sheet in sheets}
+    tables = {sheet.title: _read_rows(path, sheet) for sheet in sheets}
     return {name: rows for name, rows in tables.items() if rows}
 
 
-def _read_table(path: Path, sheet: "Worksheet") -> list[Row]:
-    table = find_table(sheet)
+def _read_rows(path: Path, sheet: "Worksheet") -> list[Row]:
+    """Reads the history, or a further sheet, which may have several rows an epoch."""
+    title, table, is_history = sheet.title, find_table(sheet), sheet.title == HISTORY
     columns = list(table.columns.values())
-    if not columns and not table.cells:
+    if not (columns or table.cells or is_history):
         return []
-    if columns[:1] != [EPOCH]:
-        raise _unusable(path, f"sheet {sheet.title!r} does not begin with {EPOCH!r}")
-    _check_columns(path, sheet.title, columns)
-    rows = [
-        dict(zip(columns, map(from_cell, cells), strict=True)) for cells in table.rows()
-    ]
-    _check_epochs(path, sheet.title, rows, 0)
-    return rows
-
-
-def _check_columns(path: Path, sheet: str, columns: Sequence[Any]) -> None:
+    first = log_schema.FIRST if is_history else (EPOCH,)
+    if tuple(columns[: len(first)]) != first:
+        names = " and ".join(map(repr, first))
+        raise _unusable(path, f"sheet {title!r} does not begin with {names}")
     if not _are_texts(columns) or len(set(columns)) < len(columns):
-        raise _unusable(path, f"sheet {sheet!r} has columns without a name of theirs")
-
-
-def _check_epochs(path: Path, sheet: str, rows: Sequence[Row], step: int) -> None:
-    """Raises where an epoch does not exceed the one before it by at least `step`."""
+        raise _unusable(path, f"sheet {title!r} has columns without a name of theirs")
+    value = (
+        log_schema.history_value
+        if is_history
+        else lambda _, cell: log_schema.from_cell(cell)
+    )
+    rows = [
+        {name: value(name, cell) for name, cell in zip(columns, cells, strict=True)}
+        for cells in table.rows()
+    ]
+    step, verb = (1, "increase") if is_history else (0, "not decrease")
     last = -step
-    for row in rows:
-        epoch = row[EPOCH]
+    for epoch in (row[EPOCH] for row in rows):
         if not isinstance(epoch, int) or epoch < last + step:
-            verb = "increase" if step else "not decrease"
             raise _unusable(
                 path,
-                f"the epochs in sheet {sheet!r} must be whole and {verb}, and "
+                f"the epochs in sheet {title!r} must be whole and {verb}, and "
                 f"{epoch!r} follows {last}",
             )
         last = epoch
+    return rows
 
 
-def _read_configuration(path: Path, table: Table) -> dict[str, Any]:
+def _read_configuration(path: Path, workbook: "openpyxl.Workbook") -> dict[str, Any]:
+    table = find_table(workbook[CONFIGURATION])
     if tuple(table.columns.values()) != PAIR:
         raise _unusable(path, f"sheet {CONFIGURATION!r} has other columns")
     pairs = table.rows()
-    configuration = {key: decode(value) for key, value in pairs}
+    configuration = {key: log_schema.decode(value) for key, value in pairs}
     if len(configuration) < len(pairs) or not _are_texts(configuration):
         raise _unusable(path, f"sheet {CONFIGURATION!r} has keys twice or without text")
     return configuration
@@ -214,13 +188,9 @@ def render(
     configuration: Mapping[str, Any],
     tables: Mapping[str, Sequence[Row]] | None = None,
 ) -> bytes:
-    """Returns the content of the workbook.
+    """Returns the content of a workbook with these rows; see `Book`.
 
-    Args:
-        rows: The history, a dictionary an epoch.
-        configuration: The configuration.
-        tables: Rows of further sheets by their name, dictionaries too, each with
-            the number of its epoch.
+    Rows of further sheets, by name, have the number of their epoch.
     """
     return Book().render(rows, configuration, tables or {})
 
@@ -228,10 +198,9 @@ def render(
 class Book:
     """A workbook that is written again and again, at the price of what is new in it.
 
-    Args:
-        path: One to begin with; what others have put into it is kept.
-        known: The names of the further sheets that the log has; defaults to all that
-            look like one of its own.
+    It may begin with a file, in which others have put something that is kept. The
+    further sheets there that are the log's are those known, by default all that look
+    like them.
 
     Raises:
         ValueError: It is not a workbook of `HistoryLog`.
@@ -310,7 +279,7 @@ class Book:
 
 def _sheet(name: str, found: Surroundings | None = None) -> Sheet:
     if name == HISTORY:
-        return Sheet(order_columns, found=found)
+        return Sheet(log_schema.order_columns, found=found)
     if name == CONFIGURATION:
-        return Sheet(lambda _: list(PAIR), encode, found=found)
-    return Sheet(order_table, widen=True, found=found)
+        return Sheet(lambda _: list(PAIR), log_schema.encode, found=found)
+    return Sheet(log_schema.order_table, widen=True, found=found)
