@@ -27,9 +27,10 @@ from benchmarks import reports  # noqa: E402
 from benchmarks.common_options import make_parser, whole  # noqa: E402
 from dlrt.datasets import load_corpus  # noqa: E402
 from experiments.cli.command import input_errors  # noqa: E402
-from experiments.translation import decoding, encoding, network  # noqa: E402
+from experiments.translation import decoding, network  # noqa: E402
 from experiments.translation.batches import source_batches  # noqa: E402
 from experiments.translation.search import GreedySearch  # noqa: E402
+from experiments.translation.text import encode_pairs, lengths  # noqa: E402
 from experiments.translation.tokenizers import END, train_vocabularies  # noqa: E402
 
 MAX_LENGTH = 64
@@ -70,8 +71,8 @@ def load_text(corpus: str, sentences: int, batch_size: int, vocab_size: int) -> 
     """Sentences that `encode_pairs` keeps, as many as are asked for."""
     loaded = load_corpus(corpus)
     vocabularies = train_vocabularies(loaded.train, vocab_size)
-    pairs = encoding.encode_pairs(loaded.test, vocabularies, MAX_LENGTH)
-    limits = encoding.lengths(pairs.target).astype(np.int32)
+    pairs = encode_pairs(loaded.test, vocabularies, MAX_LENGTH)
+    limits = lengths(pairs.target).astype(np.int32)
     return Text(
         [
             (ids, limits[chosen])

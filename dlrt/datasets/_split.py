@@ -111,10 +111,7 @@ def split(
 
 
 def _with_noise(
-    labels: np.ndarray,
-    label_noise: float,
-    num_classes: int,
-    rng: np.random.Generator,
+    labels: np.ndarray, label_noise: float, num_classes: int, rng: np.random.Generator
 ) -> np.ndarray:
     replaced = rng.permutation(len(labels))[: round(label_noise * len(labels))]
     # Drawn for all labels, so that the draw for one does not depend on

@@ -189,8 +189,7 @@ class Package:
             parts += b"PK\x03\x04" + common + encoded + part.content
         count, comment = len(self._parts), _OWN if self.own else b""
         end = struct.pack(
-            "<HHHHIIH",
-            *(0, 0, count, count, len(directory), len(parts), len(comment)),
+            "<HHHHIIH", *(0, 0, count, count, len(directory), len(parts), len(comment))
         )
         return bytes(parts + directory + b"PK\x05\x06" + end + comment)
 

@@ -69,9 +69,7 @@ def read_tables(path: str | os.PathLike[str]) -> dict[str, list[Row]]:
     return _read_tables(path, _open(path))
 
 
-def read_log(
-    path: Path,
-) -> tuple[list[Row], dict[str, Any], dict[str, list[Row]]]:
+def read_log(path: Path) -> tuple[list[Row], dict[str, Any], dict[str, list[Row]]]:
     """Does what `read_history` and `read_tables` do, with one look at the file."""
     workbook = _open(path)
     rows = _read_rows(path, workbook[HISTORY])

@@ -7,14 +7,7 @@ from typing import Any
 import keras
 
 from dlrt.datasets import SentencePair
-from dlrt_names.log_schema import (
-    BLEU,
-    CHRF,
-    SCORING_SECONDS,
-    SPEED,
-    TRAINING_SECONDS,
-    TRANSLATIONS,
-)
+from dlrt_names import log_schema
 from experiments.runs import selection
 from experiments.runs.run_callbacks import RunLog
 from experiments.translation.batches import PaddedBatches
@@ -24,10 +17,9 @@ Translate = Callable[[Sequence[str]], list[str]]
 
 
 class Speed(keras.callbacks.Callback):
-    """Adds the time of training, and the speed, to the logs of every epoch.
+    """Adds time of training and speed to the logs of every epoch.
 
-    Args:
-        batches: The training batches, whose target tokens without padding are counted.
+    The target tokens of the training batches are counted, without padding.
     """
 
     def __init__(self, batches: PaddedBatches) -> None:
@@ -50,21 +42,19 @@ class Speed(keras.callbacks.Callback):
             return
         weights = (self._batches[index][2] for index in range(len(self._batches)))
         tokens = sum(int(part.sum()) for part in weights)
-        logs[TRAINING_SECONDS] = round(self._seconds, 3)
-        logs[SPEED] = tokens / self._seconds
+        logs[log_schema.TRAINING_SECONDS] = round(self._seconds, 3)
+        logs[log_schema.SPEED] = tokens / self._seconds
 
 
 class Translations(keras.callbacks.Callback):
     """Translates: a sample after every epoch, and the test set after some.
 
-    The sample goes to a sheet of the log, BLEU and chrF of the test set to the logs.
+    The sample goes to a sheet of the log, which must stand after this callback, BLEU
+    and chrF of the test set to the logs.
 
     Args:
-        log: The log, which must stand after this callback.
         translator: Makes a translator for a model, valid while its variables are not
             replaced.
-        sample: Pairs of which the sources are translated after every epoch.
-        test: Pairs that are scored.
         interval: Epochs from one scoring to the next; 0 for one at the end only.
         is_last: Whether an epoch, counted from 1, is the last one, as its row tells.
         say: Prints a line on long operations.
@@ -94,22 +84,17 @@ class Translations(keras.callbacks.Callback):
         start = time.perf_counter()
         logs = {} if logs is None else logs
         translations = self._translate(self._sample)
-        self._log.add_rows(
-            TRANSLATIONS,
-            [
-                {
-                    "source": pair.source,
-                    "reference": pair.target,
-                    "translation": translation,
-                }
-                for pair, translation in zip(self._sample, translations, strict=True)
-            ],
-        )
+        pairs = zip(self._sample, translations, strict=True)
+        rows = [
+            {"source": source, "reference": target, "translation": translation}
+            for (source, target), translation in pairs
+        ]
+        self._log.add_rows(log_schema.TRANSLATIONS, rows)
         due = self._interval and (epoch + 1) % self._interval == 0
         if due or self._is_last(epoch + 1, logs):
             self._say(f"translating {len(self._test)} test sentences")
             logs.update(score_translations(self._translate(self._test), self._test))
-        logs[SCORING_SECONDS] = round(time.perf_counter() - start, 3)
+        logs[log_schema.SCORING_SECONDS] = round(time.perf_counter() - start, 3)
 
     def _translate(self, pairs: Sequence[SentencePair]) -> list[str]:
         # Variables are replaced when capacities follow adapted ranks.
@@ -125,7 +110,7 @@ def score_translations(
 ) -> dict[str, float]:
     """BLEU and chrF of translations of pairs."""
     scores = score(translations, [pair.target for pair in pairs])
-    return {BLEU: scores.bleu, CHRF: scores.chrf}
+    return {log_schema.BLEU: scores.bleu, log_schema.CHRF: scores.chrf}
 
 
 def choose_sample(pairs: Sequence[SentencePair], size: int = 8) -> list[SentencePair]:

@@ -11,11 +11,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from experiments.translation import encoding
-from experiments.translation.batches import source_batches
-from experiments.translation.beam import BeamSearch
-from experiments.translation.buckets import check_positive
-from experiments.translation.search import GreedySearch, Search
+from experiments.translation.batches import check_positive, source_batches
+from experiments.translation.search import BeamSearch, GreedySearch, Search
+from experiments.translation.text import encode_sources, lengths
 from experiments.translation.tokenizers import Vocabularies
 
 # Sources and limits to translations, see `Search`.
@@ -32,14 +30,12 @@ class Translator:
         model: A network of `network.build`. If its ranks change and variables are
             replaced, the translator keeps using the old ones.
         vocabularies: Its tokenizers.
-        max_length: The most tokens of a sentence with its end, at least 2.
+        max_length: The most tokens of a sentence with its end, at least 2. Only the
+            beginning of a longer one is translated.
         beams: Hypotheses that are followed, 1 for greedy search.
-        length_penalty: Exponent of the penalty of long translations, see `BeamSearch`.
+        length_penalty: See `BeamSearch`.
         batch_size: Sentences that are translated at once.
         cached: Whether greedy search keeps keys and values of earlier tokens.
-
-    Raises:
-        ValueError: If an argument is out of range.
     """
 
     def __init__(
@@ -68,16 +64,10 @@ class Translator:
         self._batch_size = batch_size
 
     def __call__(self, sentences: Sequence[str]) -> list[str]:
-        """The translations of sentences, in their order.
-
-        If a sentence has more than `max_length` tokens, only its beginning is
-        translated.
-        """
+        """The translations of sentences, in their order."""
         if not sentences:
             return []
-        sources = encoding.encode_sources(
-            sentences, self._vocabularies.source, self._max_length
-        )
+        sources = encode_sources(sentences, self._vocabularies.source, self._max_length)
         translations = [""] * len(sentences)
         rows = min(self._batch_size, len(sentences))
         for chosen, ids in source_batches(sources, self._batch_size):
@@ -96,10 +86,8 @@ def compile_search(search: Search) -> Decoder:
         return _compile_by_jax(search)
     import tensorflow as tf
 
-    signature = [
-        tf.TensorSpec((None, None), tf.int32),
-        tf.TensorSpec((None,), tf.int32),
-    ]
+    shapes = (None, None), (None,)
+    signature = [tf.TensorSpec(shape, tf.int32) for shape in shapes]
 
     @tf.function(input_signature=signature, autograph=False)
     def decode(source: Any, limits: Any) -> Any:
@@ -120,32 +108,20 @@ def _compile_by_jax(search: Search) -> Decoder:
 
     def call(source: np.ndarray, limits: np.ndarray) -> np.ndarray:
         source = np.pad(source, [(0, 0), (0, -source.shape[1] % _WIDTH_STEP)])
-        trainable, others = (
-            [variable.value for variable in variables]
-            for variables in (
-                search.trainable_variables,
-                search.non_trainable_variables,
-            )
-        )
+        trainable = [variable.value for variable in search.trainable_variables]
+        others = [variable.value for variable in search.non_trainable_variables]
         return np.asarray(decode(trainable, others, source, limits))
 
     return call
 
 
 def decode(search: Search, decoder: Decoder, source: np.ndarray) -> np.ndarray:
-    """The translations of a batch.
+    """The translations of a batch by a search, which is also given compiled.
 
-    Args:
-        search: The search.
-        decoder: The search, compiled.
-        source: Sources, int32 of shape `(sentences, width)`, each with `END` and
-            padding.
-
-    Returns:
-        int32 of shape `(sentences, length)`. Each row is a sentence, `END` if it ended
-        in time, and padding.
+    Sources are int32 of shape `(sentences, width)`, each with `END` and padding, and so
+    are translations; those that did not end in time have no `END`.
     """
-    lengths = encoding.lengths(source)
-    limits = np.array([search.room(length) for length in lengths], np.int32)
-    limits[lengths == 0] = 0
+    found = lengths(source)
+    limits = np.array([search.room(length) for length in found], np.int32)
+    limits[found == 0] = 0
     return decoder(source, limits)

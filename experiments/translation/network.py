@@ -27,20 +27,10 @@ SOURCE, TARGET = "source", "target"
 
 @dataclass(frozen=True)
 class Architecture:
-    """Sizes of a transformer.
+    """Sizes of a transformer, see `Config`, and of its vocabularies.
 
-    Args:
-        dim: Width `d` of the tokens' vectors.
-        layers: Number of encoder layers, and of decoder layers.
-        heads: Number of attention heads; divides `dim`.
-        feed_forward: Width of the hidden layer of feed-forward blocks.
-        dropout: Share of the outputs of blocks and of embeddings to drop.
-        source_size: Size of the source vocabulary.
-        target_size: Size of the target vocabulary.
-        rank: Rank of every projection, at the start if it adapts; `None` for dense
-            layers. A projection that can't have this rank gets its largest.
-        embedding_rank: Rank of the embeddings; `None` for dense ones.
-        max_rank: Upper bound of adaptive ranks.
+    A projection that can't have the `rank` gets its largest; `None` is for dense
+    layers.
     """
 
     dim: int
@@ -100,14 +90,9 @@ def num_layers(model: keras.Model) -> int:
 def encode(layer: Layers, count: int, tokens: Tensor) -> tuple[Tensor, Tensor]:
     """The encoder's output, and a mask without its padding.
 
-    Args:
-        layer: Gives a layer by name, as `model.get_layer` does.
-        count: Number of encoder layers.
-        tokens: `(batch, length)`.
-
-    Returns:
-        `(batch, length, dim)`, and a mask `(batch, 1, length)` for those who attend to
-        it.
+    `layer` gives a layer by name, as `model.get_layer` does; here as below, `count` is
+    the number of encoder or decoder layers. From tokens `(batch, length)` come `(batch,
+    length, dim)`, and a mask `(batch, 1, length)` for those who attend to it.
     """
     # Keras's own masks get lost: attention removes them from its input, which the
     # residual sum also needs.
@@ -130,12 +115,8 @@ def decode(
 ) -> Tensor:
     """The scores of the tokens that follow each one, `(batch, length, target_size)`.
 
-    Args:
-        layer: Gives a layer by name, as `model.get_layer` does.
-        count: Number of decoder layers.
-        tokens: `(batch, length)`, beginning with the start token.
-        memory: The encoder's output.
-        mask: Its mask.
+    Tokens are `(batch, length)` and begin with the start token; memory and mask are the
+    encoder's.
     """
     return _run_decoder(
         layer,
@@ -155,11 +136,10 @@ def decode_next(
     caches: list[Cache],
     start: Any,
 ) -> tuple[Tensor, list[Cache]]:
-    """`decode` for tokens that follow others, whose keys and values are cached.
+    """`decode` for tokens that follow others, of which there are `start`.
 
     Args:
-        layer: Gives a layer by name, as `model.get_layer` does.
-        count: Number of decoder layers.
+        layer, count: As in `encode`.
         tokens: `(batch, length)`.
         memory: Keys and values of the encoder's output, from `project_memory`.
         mask: The mask of that output.

@@ -14,12 +14,10 @@ _NAME = "translation.json"
 def save_translation(
     directory: Path, vocabularies: Vocabularies, max_length: int
 ) -> None:
-    """Writes `source.spm`, `target.spm` and `translation.json`.
+    """Writes `source.spm`, `target.spm` and `translation.json` to a folder that exists.
 
-    Args:
-        directory: A folder that exists.
-        vocabularies: The tokenizers that the network is trained with.
-        max_length: The most tokens of a sentence with its end that it is trained with.
+    The network is trained with these tokenizers and sentences of at most `max_length`
+    tokens with their end.
     """
     vocabularies.save(directory)
     content = {"max_length": max_length, "fingerprints": vocabularies.fingerprints}
@@ -27,10 +25,7 @@ def save_translation(
 
 
 def load_translation(directory: Path) -> tuple[Vocabularies, int]:
-    """Reads what `save_translation` has written.
-
-    Returns:
-        The tokenizers, and the most tokens of a sentence.
+    """Reads the tokenizers and `max_length` that `save_translation` has written.
 
     Raises:
         ValueError: If the tokenizers are not those of the training, or a file has the
@@ -57,11 +52,7 @@ def load_translation(directory: Path) -> tuple[Vocabularies, int]:
 
 
 def check_sizes(model: keras.Model, vocabularies: Vocabularies) -> None:
-    """Makes sure that a network has embeddings and scores for all ids, and no more.
-
-    Args:
-        model: A network of `network.build`.
-        vocabularies: Tokenizers.
+    """Raises unless a network has embeddings and scores for all ids, and no more.
 
     Raises:
         ValueError: If sizes differ, or the network does not translate.

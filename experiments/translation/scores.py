@@ -5,13 +5,9 @@ from typing import NamedTuple
 
 
 class Scores(NamedTuple):
-    """Scores of a list of translations, with signatures that make them comparable.
+    """BLEU (Papineni et al. 2002) and chrF (Popović 2015), 0 to 100.
 
-    Args:
-        bleu: BLEU (Papineni et al. 2002), 0 to 100.
-        chrf: chrF (Popović 2015), 0 to 100.
-        bleu_signature: The settings and the version of the program.
-        chrf_signature: Settings and version for chrF.
+    The signatures, settings and version of the program, make them comparable.
     """
 
     bleu: float
@@ -21,11 +17,8 @@ class Scores(NamedTuple):
 
 
 def score(hypotheses: Sequence[str], references: Sequence[str]) -> Scores:
-    """BLEU and chrF of translations by sacrebleu (Post 2018, arXiv 1804.08771).
-
-    Args:
-        hypotheses: The translations, as plain text. They may be empty.
-        references: The right ones, one for each.
+    """Scores plain text, which may be empty, by sacrebleu (Post 2018,
+    arXiv:1804.08771).
 
     Raises:
         ValueError: If the lists differ in length or are empty.

@@ -39,12 +39,7 @@ _WARM_UP = "warm_up_steps"
 
 
 class Translation(Task):
-    """A transformer that translates.
-
-    Args:
-        settings: The settings, with the corpus's real name.
-        corpus: The sentences.
-    """
+    """A transformer that translates a corpus, whose real name the settings have."""
 
     settings: Config
     batches: TrainingBatches

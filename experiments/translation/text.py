@@ -1,25 +1,46 @@
-"""The text of a run: sentences and their translations, as pairs and as ids."""
+"""The text of a run: sentences and their translations, as pairs and as rows of ids."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from dlrt.datasets import Corpus, load_corpus
 from experiments.cli import quiet
-from experiments.translation.encoding import EncodedPairs, encode_pairs
 from experiments.translation.scores import score
-from experiments.translation.tokenizers import Vocabularies
+from experiments.translation.tokenizers import END, PADDING, Tokenizer, Vocabularies
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedPairs:
+    """Sentences and their translations, in the order of the text.
+
+    Both are int32 of shape `(pairs, max_length)`: a row is a sentence, `END`, and
+    padding. So many pairs were left out, as they were too long.
+    """
+
+    source: np.ndarray
+    target: np.ndarray
+    left_out: int
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    @property
+    def max_length(self) -> int:
+        """The most ids that a sentence may have with its end."""
+        return self.source.shape[1]
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Number of ids of the longer of two, of shape `(pairs,)`."""
+        return np.maximum(lengths(self.source), lengths(self.target))
 
 
 @dataclass(frozen=True, eq=False)
 class Text:
-    """A corpus with its vocabularies and its encoded training and validation pairs.
-
-    Args:
-        corpus: The sentences.
-        vocabularies: The tokenizers.
-        train: Encoded training pairs.
-        validation: Encoded validation pairs.
-    """
+    """A corpus with its vocabularies and its encoded training and validation pairs."""
 
     corpus: Corpus
     vocabularies: Vocabularies = field(repr=False)
@@ -49,24 +70,80 @@ class Text:
 
 
 def load(name: str) -> Corpus:
-    """Loads a corpus by name or folder; prints if it is not the requested one.
-
-    Raises:
-        ValueError: If there is no such corpus, or a file of it is wrong.
-        OSError: If it can't be had.
-    """
+    """Loads a corpus by name or folder; prints if it is not the requested one."""
     with quiet.warnings_as_lines():
         return load_corpus(name)
 
 
 def encode(corpus: Corpus, vocabularies: Vocabularies, max_length: int) -> Text:
-    """Encodes the training and validation pairs.
-
-    Raises:
-        ValueError: If no pair is as short as `max_length`.
-    """
+    """Encodes training and validation pairs; a `ValueError` if all are too long."""
     train, validation = (
         encode_pairs(pairs, vocabularies, max_length)
         for pairs in (corpus.train, corpus.validation)
     )
     return Text(corpus, vocabularies, train, validation)
+
+
+def lengths(rows: np.ndarray) -> np.ndarray:
+    """Number of ids of each row that are not padding, of shape `(rows,)`."""
+    return np.count_nonzero(rows != PADDING, axis=1)
+
+
+def encode_pairs(
+    pairs: Iterable[Sequence[str]], vocabularies: Vocabularies, max_length: int
+) -> EncodedPairs:
+    """Encodes sentences and their translations, for training or validation.
+
+    A pair in which one has more than `max_length` ids with its end is left out.
+
+    Raises:
+        ValueError: If no pair is left, or `max_length` is below 2.
+    """
+    _check_length(max_length)
+    pairs = list(pairs)
+    source = vocabularies.source.encode([source for source, _ in pairs])
+    target = vocabularies.target.encode([target for _, target in pairs])
+    kept = [
+        (one, other)
+        for one, other in zip(source, target, strict=True)
+        if max(len(one), len(other)) < max_length
+    ]
+    if not kept:
+        raise ValueError(
+            f"`pairs` must hold some of at most {max_length} tokens with the end of "
+            f"the sentence. Received: {len(pairs)}, none of them so short"
+        )
+    return EncodedPairs(
+        _rows([one for one, _ in kept], max_length),
+        _rows([other for _, other in kept], max_length),
+        len(pairs) - len(kept),
+    )
+
+
+def encode_sources(
+    sentences: Sequence[str], tokenizer: Tokenizer, max_length: int
+) -> np.ndarray:
+    """Encodes sentences to be translated, each cut if it is too long.
+
+    They are int32 of shape `(sentences, max_length)`, as in `EncodedPairs`.
+
+    Raises:
+        ValueError: If there are no sentences, or `max_length` is below 2.
+    """
+    _check_length(max_length)
+    if not sentences:
+        raise ValueError("`sentences` must hold some. Received: none")
+    rows = [row[: max_length - 1] for row in tokenizer.encode(sentences)]
+    return _rows(rows, max_length)
+
+
+def _rows(sentences: Sequence[Sequence[int]], width: int) -> np.ndarray:
+    rows = np.full((len(sentences), width), PADDING, np.int32)
+    for row, sentence in zip(rows, sentences, strict=True):
+        row[: len(sentence) + 1] = *sentence, END
+    return rows
+
+
+def _check_length(max_length: int) -> None:
+    if max_length < 2:
+        raise ValueError(f"`max_length` must be at least 2. Received: {max_length}")

@@ -39,18 +39,11 @@ def _sentencepiece() -> ModuleType:
 
 
 class Tokenizer:
-    """The subwords of one language.
+    """The subwords of one language, of a serialized SentencePiece model.
 
     Ids 0 to 3 stand for padding, the start and the end of a sentence, and unknown
-    characters.
-
-    Args:
-        model: A serialized SentencePiece model.
-
-    Attributes:
-        model: The serialized model.
-        size: Number of ids.
-        fingerprint: SHA-256 of the model, in hexadecimal.
+    characters; there are `size` ids. The fingerprint is the SHA-256 of the model, in
+    hexadecimal.
 
     Raises:
         ValueError: If `model` is not such a model, or has other special ids.
@@ -71,11 +64,9 @@ class Tokenizer:
         return self._processor.encode(list(sentences), out_type=int, num_threads=1)
 
     def decode(self, rows: Iterable[Iterable[int]]) -> list[str]:
-        """The sentences of rows of ids.
+        """The sentences of rows of ids, each up to its first end.
 
-        Args:
-            rows: Ids in `[0, size)`, each row up to its first end. Padding and starts
-                are passed over.
+        Padding and starts are passed over.
 
         Raises:
             ValueError: If this tokenizer has no such id.
@@ -105,12 +96,8 @@ def _processor(model: bytes):
         processor = sentencepiece.SentencePieceProcessor(model_proto=model)
     except RuntimeError as error:
         raise ValueError("not a SentencePiece model") from error
-    ids = (
-        processor.pad_id(),
-        processor.bos_id(),
-        processor.eos_id(),
-        processor.unk_id(),
-    )
+    kinds = processor.pad_id, processor.bos_id, processor.eos_id, processor.unk_id
+    ids = tuple(kind() for kind in kinds)
     if ids != tuple(SPECIAL):
         raise ValueError(
             "a SentencePiece model must have padding, start, end and unknown at "
@@ -120,12 +107,7 @@ def _processor(model: bytes):
 
 
 def load(path: Path) -> Tokenizer:
-    """Reads a tokenizer from a file.
-
-    Raises:
-        ValueError: If the file does not hold a tokenizer.
-        OSError: If it can't be read.
-    """
+    """Reads a tokenizer from a file, which a `ValueError` names if it holds none."""
     try:
         return Tokenizer(Path(path).read_bytes())
     except ValueError as error:
@@ -133,15 +115,11 @@ def load(path: Path) -> Tokenizer:
 
 
 def train(sentences: Iterable[str], vocab_size: int) -> Tokenizer:
-    """Makes a tokenizer from text. The same text gives the same tokenizer.
-
-    Args:
-        sentences: Text of the training split.
-        vocab_size: The most ids there may be; a short text gives fewer.
+    """Makes a tokenizer of at most `vocab_size` ids. The same text gives the same one.
 
     Raises:
-        ValueError: If there is no text, or it has more characters than
-            `vocab_size` has room for.
+        ValueError: If there is no text, or it has more characters than `vocab_size` has
+            room for.
     """
     text = [sentence for sentence in sentences if sentence.strip()]
     if not text:
@@ -174,12 +152,7 @@ def train(sentences: Iterable[str], vocab_size: int) -> Tokenizer:
 
 @dataclass(frozen=True)
 class Vocabularies:
-    """The tokenizers of a translation.
-
-    Args:
-        source: The tokenizer of the language to translate from.
-        target: The tokenizer of the language to translate to.
-    """
+    """The tokenizers of the languages to translate from and to."""
 
     source: Tokenizer
     target: Tokenizer
@@ -193,14 +166,7 @@ class Vocabularies:
         }
 
     def check(self, fingerprints: dict[str, str]) -> None:
-        """Makes sure that these are the tokenizers that a model was trained with.
-
-        Args:
-            fingerprints: `fingerprints`, as they were then.
-
-        Raises:
-            ValueError: If one of them is another.
-        """
+        """Raises a `ValueError` unless a model was trained with these tokenizers."""
         for side, fingerprint in self.fingerprints.items():
             if fingerprints.get(side) != fingerprint:
                 raise ValueError(
@@ -215,32 +181,16 @@ class Vocabularies:
 
 
 def load_vocabularies(directory: Path) -> Vocabularies:
-    """Reads what `Vocabularies.save` has written.
-
-    Raises:
-        ValueError: If one of the files does not hold a tokenizer.
-        OSError: If one of them can't be read.
-    """
-    return Vocabularies(
-        *(load(_path(directory, side)) for side in ("source", "target"))
-    )
+    """Reads what `Vocabularies.save` has written, as `load` does."""
+    source, target = (load(_path(directory, side)) for side in ("source", "target"))
+    return Vocabularies(source, target)
 
 
 def train_vocabularies(pairs: Iterable[Sequence[str]], vocab_size: int) -> Vocabularies:
-    """Makes the tokenizers of both languages, each of at most `vocab_size` ids.
-
-    Args:
-        pairs: Sentences and their translations, of the training split.
-        vocab_size: As in `train`.
-
-    Raises:
-        ValueError: As in `train`.
-    """
+    """Makes the tokenizers of both languages from sentence pairs, as `train` does."""
     pairs = list(pairs)
-    return Vocabularies(
-        train((source for source, _ in pairs), vocab_size),
-        train((target for _, target in pairs), vocab_size),
-    )
+    sides = ([pair[side] for pair in pairs] for side in (0, 1))
+    return Vocabularies(*(train(sentences, vocab_size) for sentences in sides))
 
 
 def _path(directory: Path, side: str) -> Path:

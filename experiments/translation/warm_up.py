@@ -12,10 +12,8 @@ from experiments.translation.config import WARM_UP_STEPS, Config
 class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
     """`factor d^-½ min(step^-½, step warm_up_steps^-3/2)` (Vaswani et al., 5.3).
 
-    Args:
-        dim: Width `d` of the network.
-        warm_up_steps: Number of steps that the rate rises for.
-        factor: Multiplies the rate.
+    The width of the network is `d`, or `dim`, and the rate rises for `warm_up_steps`
+    steps.
     """
 
     def __init__(self, dim: int, warm_up_steps: int, factor: float = 1.0) -> None:

@@ -8,8 +8,7 @@ from keras import ops
 
 import dlrt
 from experiments.translation import decoding, network
-from experiments.translation.beam import BeamSearch
-from experiments.translation.search import GreedySearch
+from experiments.translation.search import BeamSearch, GreedySearch
 from experiments.translation.tokenizers import (
     END,
     PADDING,

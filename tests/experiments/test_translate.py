@@ -13,7 +13,7 @@ import dlrt
 from experiments import translate
 from experiments.translation import decoding, network, saved
 from experiments.translation.batches import TrainingBatches
-from experiments.translation.encoding import encode_pairs
+from experiments.translation.text import encode_pairs
 from experiments.translation.tokenizers import Vocabularies, train_vocabularies
 
 pytestmark = pytest.mark.tensorflow_only

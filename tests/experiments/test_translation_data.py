@@ -16,15 +16,16 @@ from experiments.translation import tokenizers
 from experiments.translation.batches import (
     EvaluationBatches,
     TrainingBatches,
+    group_by_length,
     source_batches,
+    widths,
 )
-from experiments.translation.buckets import group_by_length, widths
-from experiments.translation.encoding import (
+from experiments.translation.scores import score
+from experiments.translation.text import (
     encode_pairs,
     encode_sources,
     lengths,
 )
-from experiments.translation.scores import score
 from experiments.translation.tokenizers import (
     END,
     PADDING,
