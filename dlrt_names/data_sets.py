@@ -95,7 +95,7 @@ IMAGES = Registry(
 CORPORA = Registry(
     {
         "pt_en": Entry("dlrt.datasets._load_corpus:load_pt_en"),
-        "ted": Entry("dlrt.datasets._ted:load_ted"),
+        "ted": Entry("dlrt.datasets._load_corpus:load_ted"),
         "phrases": Entry("dlrt.datasets._load_corpus:load_phrases"),
     },
     preferred="pt_en",

@@ -1,7 +1,11 @@
-"""The loaded corpus, as `load_corpus` returns it."""
+"""A corpus, as `load_corpus` returns it, and its reader: two files a part."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from dlrt.datasets._errors import DatasetFileError
+from dlrt.datasets._lines import clean, read_lines
 from dlrt.phrases.sentence_pair import SentencePair as SentencePair
 
 PARTS = ("train", "validation", "test")
@@ -30,3 +34,45 @@ class Corpus:
     train: tuple[SentencePair, ...] = field(repr=False)
     validation: tuple[SentencePair, ...] = field(repr=False)
     test: tuple[SentencePair, ...] = field(repr=False)
+
+
+def read_folder(folder: Path, source_language: str, target_language: str) -> Corpus:
+    """Reads a corpus of the files `<part>.<language>`, see `read_lines`.
+
+    The pairs are as they are, blank sides included.
+
+    Raises:
+        DatasetFileError: If files are missing, cannot be read, hold something else than
+            lines of UTF-8 text, or do not go together.
+    """
+    languages = (source_language, target_language)
+    names = [f"{part}.{language}" for part in PARTS for language in languages]
+    missing = [name for name in names if not (folder / name).exists()]
+    if missing:
+        raise DatasetFileError(f"{folder}: no file named {', '.join(missing)}")
+    parts = {
+        part: _read_part(*(folder / f"{part}.{language}" for language in languages))
+        for part in PARTS
+    }
+    return Corpus(folder.resolve().name, str(folder), **parts)
+
+
+def clean_pairs(pairs: Iterable[tuple[str, str]]) -> tuple[SentencePair, ...]:
+    """Strips and normalises both sides, and drops pairs with a blank side."""
+    cleaned = (SentencePair(clean(source), clean(target)) for source, target in pairs)
+    return tuple(pair for pair in cleaned if pair.source and pair.target)
+
+
+def _read_part(source_path: Path, target_path: Path) -> tuple[SentencePair, ...]:
+    sources, targets = read_lines(source_path), read_lines(target_path)
+    if len(sources) != len(targets):
+        raise DatasetFileError(
+            f"{source_path} has {len(sources)} lines, but {target_path} has "
+            f"{len(targets)}: line i of one must translate line i of the other"
+        )
+    pairs = tuple(map(SentencePair, sources, targets))
+    if not any(clean(source) and clean(target) for source, target in pairs):
+        raise DatasetFileError(
+            f"{source_path} and {target_path}: no line with text in both"
+        )
+    return pairs

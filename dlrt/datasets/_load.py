@@ -52,8 +52,7 @@ def load(
             `register` has added, and `"auto"`, which is MNIST where it can be had,
             else the digits with a warning; or the path of a folder. A folder that
             has the name of a data set is reached as `"./<name>"` or as a `Path`.
-        data_dir: A directory to search first, instead of the one that
-            `DLRT_DATA_DIR` names.
+        data_dir: A directory to search first, see above.
         image_size: Height and width that the images of a folder are scaled to.
             Without it, all of them must have the same.
 

@@ -1,19 +1,22 @@
 """`load_corpus`: a corpus by name or folder, from the first place that has it."""
 
+import importlib
 import os
 import re
 import warnings
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from dlrt.datasets._corpus import PARTS, Corpus
+from dlrt.datasets._corpus import PARTS, Corpus, SentencePair, clean_pairs, read_folder
 from dlrt.datasets._errors import DatasetFileError, DatasetUnavailableError
 from dlrt.datasets._named import ENVIRONMENT_VARIABLE, find_own, find_path, load_named
-from dlrt.datasets._parallel_text import clean_pairs, read_folder
 from dlrt_names.data_sets import CORPORA
 
 _SOURCE_LANGUAGE = "pt"
 _TARGET_LANGUAGE = "en"
+# What tensorflow-datasets downloads.
+_TED = "ted_hrlr_translate/pt_to_en"
 
 
 def load_corpus(
@@ -118,6 +121,36 @@ def load_phrases() -> Corpus:
     from dlrt.phrases.generate import generate_parts
 
     return Corpus("phrases", "embedded", *map(tuple, generate_parts()))
+
+
+def load_ted() -> Corpus:
+    """Loads `ted_hrlr_translate/pt_to_en` by way of tensorflow-datasets.
+
+    The package keeps what it downloads below `TFDS_DATA_DIR` or
+    `~/tensorflow_datasets`.
+    """
+    try:
+        tfds = importlib.import_module("tensorflow_datasets")
+    except ImportError as error:
+        raise DatasetUnavailableError(
+            "The corpus 'ted' needs the extra `ted` (pip install -e .[ted]), which has "
+            f"tensorflow-datasets: {error}"
+        ) from error
+    try:
+        parts = tfds.load(_TED, split=list(PARTS), as_supervised=True)
+        decoded = [_decode_pairs(tfds.as_numpy(examples)) for examples in parts]
+        return Corpus("ted", "tensorflow-datasets", *decoded)
+    # What a failed download raises depends on where it failed: errors of the
+    # package, of requests, of TensorFlow and of the system.
+    except Exception as error:
+        raise DatasetUnavailableError(
+            "The corpus 'ted' could not be had: tensorflow-datasets failed to load "
+            f"{_TED}: {' '.join(str(error).split()) or type(error).__name__}"
+        ) from error
+
+
+def _decode_pairs(examples: Iterable[tuple[bytes, bytes]]) -> tuple[SentencePair, ...]:
+    return tuple(SentencePair(*(side.decode("utf-8") for side in x)) for x in examples)
 
 
 def _check_named(name: str, source_language: str, target_language: str) -> None:

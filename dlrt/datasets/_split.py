@@ -82,12 +82,12 @@ def split(
             "`label_noise` must be a number in [0, 1). "
             f"Received: label_noise={label_noise!r}"
         )
-    num_kept = round(fraction * len(dataset.x_train))
-    num_test = round(fraction * len(dataset.x_test))
+    sizes = len(dataset.x_train), len(dataset.x_test)
+    num_kept, num_test = (round(fraction * size) for size in sizes)
     if num_kept == 0 or num_test == 0:
         raise ValueError(
-            f"`fraction` must keep some of the {len(dataset.x_train)} training and "
-            f"{len(dataset.x_test)} test images. Received: fraction={fraction!r}"
+            f"`fraction` must keep some of the {sizes[0]} training and {sizes[1]} test "
+            f"images. Received: fraction={fraction!r}"
         )
     num_val = _num_validation(val_size, num_kept)
 
