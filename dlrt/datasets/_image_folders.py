@@ -43,15 +43,12 @@ def _files_in(directory: Path) -> Iterator[Entry]:
         for place, folders, files in os.walk(directory, onerror=fail, followlinks=True):
             here = Path(place)
             for path in (here / name for name in folders):
-                if path.is_symlink() and path.resolve() in _resolved_above(path):
+                above = map(Path.resolve, path.parents)
+                if path.is_symlink() and path.resolve() in above:
                     raise DatasetFileError(f"{path}: is a link to a folder above it")
                 yield _below(directory, path), str(path), None
             for path in (here / name for name in files):
                 yield _below(directory, path), str(path), partial(_content, path)
-
-
-def _resolved_above(path: Path) -> set[Path]:
-    return {folder.resolve() for folder in path.parents}
 
 
 def _below(directory: Path, path: Path) -> PurePosixPath:
@@ -120,10 +117,17 @@ def _read(where: Path, entries: Iterable[Entry], image_size: Size | None) -> Arr
     x_train, x_test = (_stack(part, grey) for part in pixels.values())
     y_train, y_test = (np.searchsorted(classes, part) for part in names.values())
     hidden = set(filter(_is_hidden, readers))
+    full = {folder for path in images for folder in path.parents}
+    # The outermost ones; what is in a hidden folder is hidden as well.
+    empty = [
+        folder
+        for folder in sorted(folders - full)
+        if folder.parent in full and not _is_hidden(folder)
+    ]
     left_out = {
         "hidden files": sorted(hidden),
         "files that are no images": sorted(set(readers) - hidden - set(images)),
-        "folders without images": _empty(folders, images),
+        "folders without images": empty,
         "images outside of class folders": found.outside,
         "images for validation": found.validation,
     }
@@ -137,18 +141,6 @@ def _read(where: Path, entries: Iterable[Entry], image_size: Size | None) -> Arr
         remarks.append(f"the images in {found.tested_on} are taken for testing")
     parts = x_train, y_train, x_test, y_test
     return Arrays(*parts, class_names=tuple(classes), remarks=tuple(remarks))
-
-
-def _empty(
-    folders: Iterable[PurePosixPath], images: Iterable[PurePosixPath]
-) -> list[PurePosixPath]:
-    """The outermost folders without images, but for hidden ones."""
-    full = {folder for path in images for folder in path.parents}
-    return [
-        folder
-        for folder in sorted(folders)
-        if folder not in full and folder.parent in full and not _is_hidden(folder)
-    ]
 
 
 def _counted(what: str, paths: Sequence[PurePosixPath]) -> str:

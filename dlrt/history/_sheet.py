@@ -192,6 +192,9 @@ class Sheet:
 
 def read_surroundings(content: bytes, table: Table) -> Surroundings:
     """Finds what a sheet of this XML holds besides the values of a log."""
+    # Whoever reads a workbook has it imported; writing does without.
+    from openpyxl.utils.cell import coordinate_to_tuple
+
     document = minidom.parseString(content)
     root = find_root(document)
     (data,) = root.getElementsByTagNameNS("*", "sheetData")
@@ -212,7 +215,7 @@ def read_surroundings(content: bytes, table: Table) -> Surroundings:
         column = 0
         for cell in row.getElementsByTagNameNS("*", "c"):
             reference = cell.getAttribute("r")
-            column = _column(reference) if reference else column + 1
+            column = coordinate_to_tuple(reference)[1] if reference else column + 1
             letter = _letters(column)
             cell.setAttribute("r", f"{letter}{number}")
             if column not in table.columns or number < table.header:
@@ -236,11 +239,3 @@ def _letters(column: int) -> str:
     """Returns what Excel calls a column: "A" for 1, "AA" for 27."""
     before, last = divmod(column - 1, 26)
     return (_letters(before) if before else "") + chr(ord("A") + last)
-
-
-def _column(reference: str) -> int:
-    """Returns the number of the column of a cell: 27 for "AA12"."""
-    number = 0
-    for letter in reference.rstrip("0123456789"):
-        number = 26 * number + ord(letter) - ord("A") + 1
-    return number

@@ -1,6 +1,6 @@
 """What may be given to a log: its configuration, and the rows of further sheets."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -114,16 +114,10 @@ def number(tables: Tables, epoch: int) -> Tables:
     }
 
 
-def keep_until(tables: Tables, epoch: int) -> Tables:
-    """Returns the rows up to an epoch, without the sheets that have none."""
-    return _keep(tables, lambda row: row[EPOCH] <= epoch)
-
-
-def keep_at(tables: Tables, epochs: Collection[int]) -> Tables:
-    """Returns the rows of some epochs, without the sheets that have none."""
-    return _keep(tables, lambda row: row[EPOCH] in epochs)
-
-
-def _keep(tables: Tables, wanted: Callable[[Row], bool]) -> Tables:
-    kept = {name: [row for row in rows if wanted(row)] for name, rows in tables.items()}
+def keep(tables: Tables, wanted: Callable[[int], bool]) -> Tables:
+    """Returns the rows of wanted epochs, without the sheets that have none."""
+    kept = {
+        name: [row for row in rows if wanted(row[EPOCH])]
+        for name, rows in tables.items()
+    }
     return {name: rows for name, rows in kept.items() if rows}

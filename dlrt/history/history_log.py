@@ -253,7 +253,8 @@ class HistoryLog(keras.callbacks.Callback):
                 f"{self.path}, unless the log has `resume=True`, which drops the "
                 f"epochs beyond. Received: initial_epoch={initial_epoch}"
             )
-        self._write(kept, contents.keep_until(self._tables, initial_epoch))
+        tables = contents.keep(self._tables, lambda epoch: epoch <= initial_epoch)
+        self._write(kept, tables)
 
     def _write(self, rows: list[Row], tables: Tables) -> None:
         self._file.write(rows, tables)

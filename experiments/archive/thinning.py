@@ -39,9 +39,8 @@ def thin(test: ArchivedTest, target: Path, every: int) -> list[Path]:
             for row in rows
             if row[EPOCH] <= _FIRST or row[EPOCH] % every == 0 or row is rows[-1]
         ]
-        tables = contents.keep_at(
-            workbook.read_tables(path), {row[EPOCH] for row in kept}
-        )
+        epochs = {row[EPOCH] for row in kept}
+        tables = contents.keep(workbook.read_tables(path), epochs.__contains__)
         for key in _LEFT_OUT:
             configuration.pop(key, None)
         copy = target / test.folder.name / LOGS / path.name

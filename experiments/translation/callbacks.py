@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -46,6 +47,7 @@ class Speed(keras.callbacks.Callback):
         logs[log_schema.SPEED] = tokens / self._seconds
 
 
+@dataclass(eq=False)
 class Translations(keras.callbacks.Callback):
     """Translates: a sample after every epoch, and the test set after some.
 
@@ -60,47 +62,39 @@ class Translations(keras.callbacks.Callback):
         say: Prints a line on long operations.
     """
 
-    def __init__(
-        self,
-        log: RunLog,
-        translator: Callable[[keras.Model], Translate],
-        sample: Sequence[SentencePair],
-        test: Sequence[SentencePair],
-        interval: int,
-        is_last: Callable[[int, selection.Row], bool],
-        say: Callable[[str], object],
-    ) -> None:
+    log: RunLog
+    translator: Callable[[keras.Model], Translate]
+    sample: Sequence[SentencePair]
+    test: Sequence[SentencePair]
+    interval: int
+    is_last: Callable[[int, selection.Row], bool]
+    say: Callable[[str], object]
+
+    def __post_init__(self) -> None:
         super().__init__()
-        self._say = say
-        self._log = log
-        self._translator = translator
-        self._sample = sample
-        self._test = test
-        self._interval = interval
-        self._is_last = is_last
         self._variables: list[keras.Variable] = []
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         start = time.perf_counter()
         logs = {} if logs is None else logs
-        translations = self._translate(self._sample)
-        pairs = zip(self._sample, translations, strict=True)
+        translations = self._translate(self.sample)
+        pairs = zip(self.sample, translations, strict=True)
         rows = [
             {"source": source, "reference": target, "translation": translation}
             for (source, target), translation in pairs
         ]
-        self._log.add_rows(log_schema.TRANSLATIONS, rows)
-        due = self._interval and (epoch + 1) % self._interval == 0
-        if due or self._is_last(epoch + 1, logs):
-            self._say(f"translating {len(self._test)} test sentences")
-            logs.update(score_translations(self._translate(self._test), self._test))
+        self.log.add_rows(log_schema.TRANSLATIONS, rows)
+        due = self.interval and (epoch + 1) % self.interval == 0
+        if due or self.is_last(epoch + 1, logs):
+            self.say(f"translating {len(self.test)} test sentences")
+            logs.update(score_translations(self._translate(self.test), self.test))
         logs[log_schema.SCORING_SECONDS] = round(time.perf_counter() - start, 3)
 
     def _translate(self, pairs: Sequence[SentencePair]) -> list[str]:
         # Variables are replaced when capacities follow adapted ranks.
         variables = self.model.variables
         if list(map(id, variables)) != list(map(id, self._variables)):
-            self._compiled = self._translator(self.model)
+            self._compiled = self.translator(self.model)
             self._variables = variables
         return self._compiled([pair.source for pair in pairs])
 

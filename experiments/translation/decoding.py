@@ -19,6 +19,7 @@ from experiments.translation.tokenizers import Vocabularies
 # Sources and limits to translations, see `Search`.
 Decoder = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
+_LENGTH_PENALTY = 0.6
 # Where each shape is compiled by itself, widths are multiples of this.
 _WIDTH_STEP = 16
 
@@ -33,9 +34,7 @@ class Translator:
         max_length: The most tokens of a sentence with its end, at least 2. Only the
             beginning of a longer one is translated.
         beams: Hypotheses that are followed, 1 for greedy search.
-        length_penalty: See `BeamSearch`.
         batch_size: Sentences that are translated at once.
-        cached: Whether greedy search keeps keys and values of earlier tokens.
     """
 
     def __init__(
@@ -45,19 +44,13 @@ class Translator:
         *,
         max_length: int,
         beams: int = 1,
-        length_penalty: float = 0.6,
         batch_size: int = 64,
-        cached: bool = True,
     ) -> None:
         check_positive(max_length=max_length, beams=beams, batch_size=batch_size)
-        if length_penalty < 0:
-            raise ValueError(
-                f"`length_penalty` must not be negative. Received: {length_penalty}"
-            )
         if beams == 1:
-            self._search: Search = GreedySearch(model, max_length, cached)
+            self._search: Search = GreedySearch(model, max_length)
         else:
-            self._search = BeamSearch(model, max_length, beams, length_penalty)
+            self._search = BeamSearch(model, max_length, beams, _LENGTH_PENALTY)
         self._decoder = compile_search(self._search)
         self._vocabularies = vocabularies
         self._max_length = max_length

@@ -52,7 +52,9 @@ class GreedySearch(Search):
     given all of them again at every step.
     """
 
-    def __init__(self, model: keras.Model, max_length: int, cached: bool) -> None:
+    def __init__(
+        self, model: keras.Model, max_length: int, cached: bool = True
+    ) -> None:
         super().__init__(model, max_length)
         self._cached = cached
 

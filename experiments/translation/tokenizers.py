@@ -74,7 +74,7 @@ class Tokenizer:
         return [self._processor.decode(self._text_ids(row)) for row in rows]
 
     def _text_ids(self, row: Iterable[int]) -> list[int]:
-        ids = [int(i) for i in row]
+        ids = list(map(int, row))
         if ids and not 0 <= min(ids) <= max(ids) < self.size:
             raise ValueError(
                 f"`rows` must hold ids from 0 to {self.size - 1}. Received: {ids}"
@@ -176,14 +176,14 @@ class Vocabularies:
 
     def save(self, directory: Path) -> None:
         """Writes `source.spm` and `target.spm` into a directory that exists."""
-        for side in ("source", "target"):
-            getattr(self, side).save(_path(directory, side))
+        self.source.save(Path(directory) / "source.spm")
+        self.target.save(Path(directory) / "target.spm")
 
 
 def load_vocabularies(directory: Path) -> Vocabularies:
     """Reads what `Vocabularies.save` has written, as `load` does."""
-    source, target = (load(_path(directory, side)) for side in ("source", "target"))
-    return Vocabularies(source, target)
+    names = ("source.spm", "target.spm")
+    return Vocabularies(*(load(Path(directory) / name) for name in names))
 
 
 def train_vocabularies(pairs: Iterable[Sequence[str]], vocab_size: int) -> Vocabularies:
@@ -191,7 +191,3 @@ def train_vocabularies(pairs: Iterable[Sequence[str]], vocab_size: int) -> Vocab
     pairs = list(pairs)
     sides = ([pair[side] for pair in pairs] for side in (0, 1))
     return Vocabularies(*(train(sentences, vocab_size) for sentences in sides))
-
-
-def _path(directory: Path, side: str) -> Path:
-    return Path(directory) / f"{side}.spm"

@@ -251,7 +251,6 @@ def test_wrong_arguments_are_named(vocabularies):
         "max_length": {"max_length": 0},
         "beams": {"max_length": 8, "beams": 0},
         "batch_size": {"max_length": 8, "batch_size": 0},
-        "length_penalty": {"max_length": 8, "beams": 2, "length_penalty": -1.0},
     }.items():
         with pytest.raises(ValueError, match=f"`{name}` must.*Received: "):
             decoding.Translator(model, vocabularies, **arguments)

@@ -556,11 +556,11 @@ FAULTS: list[Fault] = [
             "row[EPOCH] < initial_epoch]",
         ),
     ),
-    *_in("dlrt/history/contents.py", "tests/history/test_tables.py")(
+    *_in("dlrt/history/history_log.py", "tests/history/test_tables.py")(
         (
             "a continued run loses the last rows of further sheets",
-            "lambda row: row[EPOCH] <= epoch)",
-            "lambda row: row[EPOCH] < epoch)",
+            "lambda epoch: epoch <= initial_epoch)",
+            "lambda epoch: epoch < initial_epoch)",
         ),
     ),
 ]
