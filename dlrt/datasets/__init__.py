@@ -5,7 +5,7 @@
 `register` and `register_corpus` add to what these know by name.
 """
 
-from dlrt.datasets._corpus import Corpus, SentencePair
+from dlrt.datasets._corpus import Corpus, SentencePair, Text
 from dlrt.datasets._dataset import Arrays, Dataset
 from dlrt.datasets._errors import (
     DatasetFallbackWarning,
@@ -14,7 +14,7 @@ from dlrt.datasets._errors import (
 )
 from dlrt.datasets._load import load
 from dlrt.datasets._load_corpus import load_corpus
-from dlrt.datasets._load_text import Text, load_text
+from dlrt.datasets._load_text import load_text
 from dlrt.datasets._named import register, register_corpus
 from dlrt.datasets._split import Splits, split
 

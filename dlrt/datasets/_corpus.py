@@ -1,18 +1,29 @@
-"""A corpus, as `load_corpus` returns it, and its reader: two files a part."""
+"""Corpora and texts, as they are loaded, and the reader of parallel text."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from dlrt.datasets._errors import DatasetFileError
 from dlrt.datasets._lines import clean, read_lines
 from dlrt.phrases.sentence_pair import SentencePair as SentencePair
 
+_Line = TypeVar("_Line")
+
 PARTS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
-class Corpus:
+class _Parts(Generic[_Line]):
+    name: str
+    source: str
+    train: tuple[_Line, ...] = field(repr=False)
+    validation: tuple[_Line, ...] = field(repr=False)
+    test: tuple[_Line, ...] = field(repr=False)
+
+
+class Corpus(_Parts[SentencePair]):
     """Sentence pairs for training and testing a translator.
 
     Every sentence is one non-empty line in Unicode form NFC, without space at
@@ -22,18 +33,20 @@ class Corpus:
         name: Which corpus this is. After a fallback this is the name of the
             corpus that was loaded, not the one that was preferred.
         source: Where the text came from: `"DLRT_DATA_DIR"`,
-            `"tensorflow-datasets"`, `"embedded"` or the path of the folder that
-            was asked for.
+            `"tensorflow-datasets"`, `"embedded"` or the path of the folder or file
+            that was asked for.
         train: Pairs to train on.
         validation: Pairs to choose settings by.
         test: Pairs to report results on.
     """
 
-    name: str
-    source: str
-    train: tuple[SentencePair, ...] = field(repr=False)
-    validation: tuple[SentencePair, ...] = field(repr=False)
-    test: tuple[SentencePair, ...] = field(repr=False)
+
+class Text(_Parts[str]):
+    """Lines of text in three parts, for language models.
+
+    Every line has text, is in Unicode form NFC, and has no space at either end. The
+    arguments are those of `Corpus`, with lines instead of pairs.
+    """
 
 
 def read_folder(folder: Path, source_language: str, target_language: str) -> Corpus:

@@ -15,6 +15,12 @@ from dlrt.datasets._errors import DatasetFileError
 
 NUM_CLASSES = 10
 _KEYS = ("x_train", "y_train", "x_test", "y_test")
+IDX_FILES = (
+    "train-images-idx3-ubyte.gz",
+    "train-labels-idx1-ubyte.gz",
+    "t10k-images-idx3-ubyte.gz",
+    "t10k-labels-idx1-ubyte.gz",
+)
 _IMAGE_SHAPE = (28, 28)
 _CIFAR10_PLANES = (3, 32, 32)
 
@@ -39,13 +45,7 @@ def read_npz(path: Path) -> Arrays:
 
 def read_idx_directory(directory: Path) -> Arrays:
     """Reads the four gzipped idx files of MNIST and Fashion-MNIST in a directory."""
-    return _checked(
-        directory,
-        _read_idx(directory / "train-images-idx3-ubyte.gz"),
-        _read_idx(directory / "train-labels-idx1-ubyte.gz"),
-        _read_idx(directory / "t10k-images-idx3-ubyte.gz"),
-        _read_idx(directory / "t10k-labels-idx1-ubyte.gz"),
-    )
+    return _checked(directory, *(_read_idx(directory / name) for name in IDX_FILES))
 
 
 def read_cifar10(path: Path) -> Arrays:

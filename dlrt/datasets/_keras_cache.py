@@ -15,7 +15,7 @@ from dlrt.datasets import _download
 from dlrt.datasets._dataset import Arrays
 from dlrt.datasets._download import RemoteFile
 from dlrt.datasets._errors import DatasetFileError, DatasetUnavailableError
-from dlrt.datasets._files import read_cifar10, read_idx_directory, read_npz
+from dlrt.datasets._files import IDX_FILES, read_cifar10, read_idx_directory, read_npz
 from dlrt.datasets._image_folders import read_archive, read_folder
 from dlrt.datasets._named import find_own
 
@@ -94,29 +94,21 @@ class CachedImages:
         return arrays
 
 
+_MNIST_HASH = "731c5ac602752760c8e48fbffcf8c3b850d9dc2a2aedcf2cc48468fc17b673d1"
 _CIFAR10 = "cifar-10-binary.tar.gz"
+_CIFAR10_HASH = "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"
 
 MNIST = CachedImages(
     name="mnist",
     subdirectory="datasets",
-    files=(
-        RemoteFile(
-            "mnist.npz",
-            "731c5ac602752760c8e48fbffcf8c3b850d9dc2a2aedcf2cc48468fc17b673d1",
-        ),
-    ),
+    files=(RemoteFile("mnist.npz", _MNIST_HASH),),
     read=lambda directory: read_npz(directory / "mnist.npz"),
     own=("mnist.npz",),
 )
 FASHION_MNIST = CachedImages(
     name="fashion_mnist",
     subdirectory=os.path.join("datasets", "fashion-mnist"),
-    files=(
-        RemoteFile("train-labels-idx1-ubyte.gz"),
-        RemoteFile("train-images-idx3-ubyte.gz"),
-        RemoteFile("t10k-labels-idx1-ubyte.gz"),
-        RemoteFile("t10k-images-idx3-ubyte.gz"),
-    ),
+    files=tuple(map(RemoteFile, IDX_FILES)),
     read=read_idx_directory,
     own=("fashion_mnist.npz",),
 )
@@ -124,13 +116,7 @@ FASHION_MNIST = CachedImages(
 CIFAR10 = CachedImages(
     name="cifar10",
     subdirectory="datasets",
-    files=(
-        RemoteFile(
-            _CIFAR10,
-            "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
-            "https://www.cs.toronto.edu/~kriz/",
-        ),
-    ),
+    files=(RemoteFile(_CIFAR10, _CIFAR10_HASH, "https://www.cs.toronto.edu/~kriz/"),),
     read=lambda directory: read_cifar10(directory / _CIFAR10),
     own=("cifar10", "cifar10.tar.gz"),
     read_own=lambda path: read_folder(path) if path.is_dir() else read_archive(path),

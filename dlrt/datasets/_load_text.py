@@ -2,10 +2,9 @@
 
 import os
 import warnings
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from dlrt.datasets._corpus import PARTS
+from dlrt.datasets._corpus import PARTS, Text
 from dlrt.datasets._errors import DatasetFileError
 from dlrt.datasets._lines import clean, read_lines
 from dlrt.datasets._load_corpus import load_corpus
@@ -19,30 +18,6 @@ _FILES = {
 }
 # Of so many lines of a file, the last but one is for validation, the last for testing.
 _PERIOD = 20
-
-
-@dataclass(frozen=True)
-class Text:
-    """Lines of text in three parts, for language models.
-
-    Every line has text, is in Unicode form NFC, and has no space at either
-    end.
-
-    Args:
-        name: Which text this is. After a fallback this is the name of the
-            text that was loaded, not the one that was preferred.
-        source: Where it came from: `"DLRT_DATA_DIR"`, `"tensorflow-datasets"`,
-            `"embedded"` or the path of the file or folder that was asked for.
-        train: Lines to train on.
-        validation: Lines to choose settings by.
-        test: Lines to report results on.
-    """
-
-    name: str
-    source: str
-    train: tuple[str, ...] = field(repr=False)
-    validation: tuple[str, ...] = field(repr=False)
-    test: tuple[str, ...] = field(repr=False)
 
 
 def load_text(name: str | os.PathLike[str] = "auto") -> Text:

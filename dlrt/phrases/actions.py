@@ -1,7 +1,6 @@
 """Sentences in both languages on what somebody does."""
 
 from dlrt.phrases import lexicon
-from dlrt.phrases.adverbials import when
 from dlrt.phrases.choices import Choices
 from dlrt.phrases.clauses import (
     NOTHING,
@@ -14,6 +13,7 @@ from dlrt.phrases.clauses import (
     with_infinitive,
 )
 from dlrt.phrases.determiners import DEFINITE, contract
+from dlrt.phrases.expressions import when
 from dlrt.phrases.lexicon import Noun
 from dlrt.phrases.noun_phrases import (
     NounPhrase,

@@ -113,11 +113,8 @@ def encode_pairs(
             f"`pairs` must hold some of at most {max_length} tokens with the end of "
             f"the sentence. Received: {len(pairs)}, none of them so short"
         )
-    return EncodedPairs(
-        _rows([one for one, _ in kept], max_length),
-        _rows([other for _, other in kept], max_length),
-        len(pairs) - len(kept),
-    )
+    source, target = (_rows(side, max_length) for side in zip(*kept, strict=True))
+    return EncodedPairs(source, target, len(pairs) - len(kept))
 
 
 def encode_sources(
