@@ -10,19 +10,19 @@ import sys
 from dataclasses import replace
 from functools import partial
 
-from experiments.cli import command
+from experiments.cli import command, quiet
 from experiments.runs import program
 from experiments.translation import options
 from experiments.translation.config import Config
 
 
 def _run(config: Config) -> None:
-    from experiments.translation import text
+    from dlrt.datasets import load_corpus
     from experiments.translation.task import Translation
 
     try:
-        with command.input_errors():
-            corpus = text.load(config.corpus)
+        with command.input_errors(), quiet.warnings_as_lines():
+            corpus = load_corpus(config.corpus)
         named = replace(config, corpus=corpus.name)
         program.perform(lambda: Translation(named, corpus))
     except ImportError as error:

@@ -105,10 +105,7 @@ def naming(path: Path) -> Iterator[None]:
     except FileExistsError:
         raise
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise OSError(
-            error.errno, f"The log cannot be written: {reason}", str(path)
-        ) from error
+        raise _named(error, path, "The log cannot be written: ") from error
 
 
 @contextlib.contextmanager
@@ -129,12 +126,15 @@ def _temporary(path: Path) -> Iterator[tuple[Path, Path]]:
         if error.filename not in (None, str(temporary)):
             raise
         # A failed write names no file, and this one's name says nothing to anybody.
-        reason = error.strerror or str(error)
-        raise OSError(error.errno, reason, str(path)) from error
+        raise _named(error, path) from error
     finally:
         # A failed write says why it failed.
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+def _named(error: OSError, path: Path, what: str = "") -> OSError:
+    return OSError(error.errno, what + (error.strerror or str(error)), str(path))
 
 
 def _write_and_sync(path: Path, content: bytes) -> None:

@@ -14,7 +14,7 @@ from dlrt.phrases.clauses import (
 )
 from dlrt.phrases.determiners import DEFINITE, contract
 from dlrt.phrases.expressions import when
-from dlrt.phrases.lexicon import Noun
+from dlrt.phrases.lexicon import THIRD, VERBS, Noun, Verb
 from dlrt.phrases.noun_phrases import (
     NounPhrase,
     build,
@@ -26,7 +26,6 @@ from dlrt.phrases.noun_phrases import (
     subject,
 )
 from dlrt.phrases.sentence_pair import SentencePair
-from dlrt.phrases.verbs import THIRD, VERBS, Verb
 
 # Verbs with what they are said of.
 _ON_THINGS: tuple[tuple[str, tuple[Noun, ...]], ...] = (

@@ -3,9 +3,9 @@
 from enum import Enum
 from typing import NamedTuple
 
+from dlrt.phrases.lexicon import THIRD, VERBS, Verb
 from dlrt.phrases.noun_phrases import NounPhrase, join
 from dlrt.phrases.sentence_pair import SentencePair
-from dlrt.phrases.verbs import THIRD, VERBS, Verb
 
 SER = ("sou", "és", "é", "somos", "são")
 SER_PAST = ("era", "eras", "era", "éramos", "eram")
@@ -65,6 +65,15 @@ def conjugate(verb: Verb, tense: Tense, person: int) -> Predicate:
 def be(source: tuple[str, ...], target: tuple[str, ...], person: int) -> Predicate:
     """Returns "to be" in a person, given its forms in both languages."""
     return Predicate(source[person], target[person], target[person], "")
+
+
+def be_like(temporary: bool, past: bool, person: int) -> Predicate:
+    """Returns "to be" before an adjective or a place, "estar" for what is temporary."""
+    if temporary:
+        source = ESTAR_PAST if past else ESTAR
+    else:
+        source = SER_PAST if past else SER
+    return be(source, BE_PAST if past else BE, person)
 
 
 def with_infinitive(modal: Verb, preposition: str, verb: Verb) -> Verb:

@@ -3,14 +3,10 @@
 from dlrt.phrases.choices import Choices
 from dlrt.phrases.clauses import (
     BE,
-    BE_PAST,
-    ESTAR,
-    ESTAR_PAST,
-    SER,
-    SER_PAST,
     Predicate,
     Tense,
     be,
+    be_like,
     conjugate,
     question,
     sentence,
@@ -18,7 +14,15 @@ from dlrt.phrases.clauses import (
 )
 from dlrt.phrases.determiners import INDEFINITE, form_of
 from dlrt.phrases.expressions import count, some_price
-from dlrt.phrases.lexicon import ANIMALS, COMPARATIVES, PEOPLE, PLACES, THINGS, Noun
+from dlrt.phrases.lexicon import (
+    ANIMALS,
+    COMPARATIVES,
+    PEOPLE,
+    PLACES,
+    THINGS,
+    VERBS,
+    Noun,
+)
 from dlrt.phrases.noun_phrases import (
     NounPhrase,
     adjectives_for,
@@ -33,7 +37,6 @@ from dlrt.phrases.noun_phrases import (
     subject,
 )
 from dlrt.phrases.sentence_pair import SentencePair
-from dlrt.phrases.verbs import VERBS
 
 
 def noun_phrase(choices: Choices) -> SentencePair:
@@ -76,7 +79,7 @@ def quality(choices: Choices) -> SentencePair:
     what = _known(choices, nouns)
     adjective = choices.of(adjectives_for(nouns[0]))
     rest = agree(choices, adjective, what.feminine, what.plural, very_once_in=3)
-    verb = _be(choices, adjective.temporary, what.person)
+    verb = be_like(adjective.temporary, choices.once_in(3), what.person)
     return _told_or_asked(choices, what, verb, rest)
 
 
@@ -99,14 +102,14 @@ def comparison(choices: Choices) -> SentencePair:
         f"{compared} do que {other.source}",
         f"{adjective.comparative} than {other.target}",
     )
-    verb = _be(choices, adjective.temporary, what.person)
+    verb = be_like(adjective.temporary, choices.once_in(3), what.person)
     return _told_or_asked(choices, what, verb, rest)
 
 
 def location(choices: Choices) -> SentencePair:
     """Says where something is, or asks where or whether."""
     what = _known(choices, choices.of((PEOPLE, ANIMALS, THINGS)))
-    verb = _be(choices, True, what.person)
+    verb = be_like(True, choices.once_in(3), what.person)
     if choices.once_in(6):
         return _asked_of(what, verb, SentencePair("onde", "where"))
     return _told_or_asked(choices, what, verb, place(choices, "em"))
@@ -135,15 +138,6 @@ def _there_is(phrase: NounPhrase) -> tuple[str, str, str]:
 
 def _known(choices: Choices, nouns: tuple[Noun, ...]) -> NounPhrase:
     return subject(choices) if nouns is PEOPLE else known(choices, nouns)
-
-
-def _be(choices: Choices, temporary: bool, person: int) -> Predicate:
-    past = choices.once_in(3)
-    if temporary:
-        source = ESTAR_PAST if past else ESTAR
-    else:
-        source = SER_PAST if past else SER
-    return be(source, BE_PAST if past else BE, person)
 
 
 def _told_or_asked(

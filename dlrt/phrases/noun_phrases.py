@@ -13,10 +13,17 @@ from dlrt.phrases.determiners import (
     contract,
     form_of,
 )
-from dlrt.phrases.lexicon import Adjective, Noun
+from dlrt.phrases.lexicon import (
+    FIRST,
+    FIRST_PLURAL,
+    SECOND,
+    THIRD,
+    THIRD_PLURAL,
+    Adjective,
+    Noun,
+)
 from dlrt.phrases.number_words import english_ordinal, in_words
 from dlrt.phrases.sentence_pair import SentencePair
-from dlrt.phrases.verbs import FIRST, FIRST_PLURAL, SECOND, THIRD, THIRD_PLURAL
 
 
 class NounPhrase(NamedTuple):

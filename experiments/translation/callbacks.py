@@ -12,7 +12,7 @@ from dlrt_names import log_schema
 from experiments.runs import selection
 from experiments.runs.run_callbacks import RunLog
 from experiments.translation.batches import PaddedBatches
-from experiments.translation.scores import score
+from experiments.translation.text import score
 
 Translate = Callable[[Sequence[str]], list[str]]
 

@@ -62,7 +62,11 @@ class Translation(Task):
             vocabularies, _ = load_translation(folder.directory)
         else:
             vocabularies = train_vocabularies(self._corpus.train, config.vocab_size)
-        self._text = text.encode(self._corpus, vocabularies, config.max_length)
+        train, validation = (
+            text.encode_pairs(pairs, vocabularies, config.max_length)
+            for pairs in (self._corpus.train, self._corpus.validation)
+        )
+        self._text = text.Text(self._corpus, vocabularies, train, validation)
         self.batches = TrainingBatches(
             self._text.train,
             config.seed,

@@ -1,14 +1,12 @@
-"""The text of a run: sentences and their translations, as pairs and as rows of ids."""
+"""The text of a run, as sentences and as rows of ids, and scores of translations."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from dlrt.datasets import Corpus, load_corpus
-from experiments.cli import quiet
-from experiments.translation.scores import score
+from dlrt.datasets import Corpus
 from experiments.translation.tokenizers import END, PADDING, Tokenizer, Vocabularies
 
 
@@ -67,21 +65,6 @@ class Text:
             "bleu_signature": signatures.bleu_signature,
             "chrf_signature": signatures.chrf_signature,
         }
-
-
-def load(name: str) -> Corpus:
-    """Loads a corpus by name or folder; prints if it is not the requested one."""
-    with quiet.warnings_as_lines():
-        return load_corpus(name)
-
-
-def encode(corpus: Corpus, vocabularies: Vocabularies, max_length: int) -> Text:
-    """Encodes training and validation pairs; a `ValueError` if all are too long."""
-    train, validation = (
-        encode_pairs(pairs, vocabularies, max_length)
-        for pairs in (corpus.train, corpus.validation)
-    )
-    return Text(corpus, vocabularies, train, validation)
 
 
 def lengths(rows: np.ndarray) -> np.ndarray:
@@ -144,3 +127,45 @@ def _rows(sentences: Sequence[Sequence[int]], width: int) -> np.ndarray:
 def _check_length(max_length: int) -> None:
     if max_length < 2:
         raise ValueError(f"`max_length` must be at least 2. Received: {max_length}")
+
+
+class Scores(NamedTuple):
+    """BLEU (Papineni et al. 2002) and chrF (Popović 2015), 0 to 100.
+
+    The signatures, settings and version of the program, make them comparable.
+    """
+
+    bleu: float
+    chrf: float
+    bleu_signature: str
+    chrf_signature: str
+
+
+def score(hypotheses: Sequence[str], references: Sequence[str]) -> Scores:
+    """Scores plain text, which may be empty, by sacrebleu (Post 2018,
+    arXiv:1804.08771).
+
+    Raises:
+        ValueError: If the lists differ in length or are empty.
+        ImportError: If sacrebleu is missing.
+    """
+    try:
+        from sacrebleu.metrics import BLEU, CHRF
+    except ImportError as error:
+        raise ImportError(
+            "Scores need the extra `translation`: pip install -e .[translation]"
+        ) from error
+    if not 0 < len(hypotheses) == len(references):
+        raise ValueError(
+            "`hypotheses` and `references` must be of one length, at least 1. "
+            f"Received: {len(hypotheses)} and {len(references)}"
+        )
+    # All text is plain to begin with, so the warning on tokenized text is off.
+    bleu, chrf = BLEU(tokenize="13a", force=True), CHRF()
+    parts = list(hypotheses), [list(references)]
+    return Scores(
+        bleu.corpus_score(*parts).score,
+        chrf.corpus_score(*parts).score,
+        str(bleu.get_signature()),
+        str(chrf.get_signature()),
+    )

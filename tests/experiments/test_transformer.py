@@ -32,8 +32,7 @@ from experiments import transformer
 from experiments.runs.phases import truncation_schedule
 from experiments.translation import config, options, task
 from experiments.translation.decoding import Translator
-from experiments.translation.scores import score
-from experiments.translation.text import encode_pairs
+from experiments.translation.text import encode_pairs, score
 from experiments.translation.tokenizers import START, load_vocabularies
 
 DIM = 16

@@ -20,11 +20,11 @@ from experiments.translation.batches import (
     source_batches,
     widths,
 )
-from experiments.translation.scores import score
 from experiments.translation.text import (
     encode_pairs,
     encode_sources,
     lengths,
+    score,
 )
 from experiments.translation.tokenizers import (
     END,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dlrt.datasets import SentencePair, load_corpus
-from dlrt.phrases import lexicon, verbs
+from dlrt.phrases import lexicon
 from dlrt.phrases.choices import Choices
 from dlrt.phrases.clauses import (
     BE,
@@ -125,13 +125,13 @@ ADJECTIVES = {
         lexicon.COLOURS + lexicon.OF_PEOPLE + lexicon.OF_THINGS + lexicon.MOODS
     )
 }
-VERBS = tuple(verbs.VERBS.values())
+VERBS = tuple(lexicon.VERBS.values())
 
-I = NounPhrase("eu", "I", False, verbs.FIRST)  # noqa: E741
-YOU = NounPhrase("tu", "you", True, verbs.SECOND)
-SHE = NounPhrase("ela", "she", True, verbs.THIRD)
-WE = NounPhrase("nós", "we", False, verbs.FIRST_PLURAL)
-THEY = NounPhrase("elas", "they", True, verbs.THIRD_PLURAL)
+I = NounPhrase("eu", "I", False, lexicon.FIRST)  # noqa: E741
+YOU = NounPhrase("tu", "you", True, lexicon.SECOND)
+SHE = NounPhrase("ela", "she", True, lexicon.THIRD)
+WE = NounPhrase("nós", "we", False, lexicon.FIRST_PLURAL)
+THEY = NounPhrase("elas", "they", True, lexicon.THIRD_PLURAL)
 BREAD = SentencePair("o bolo", "the cake")
 
 
@@ -397,45 +397,45 @@ def test_questions():
         predicate = conjugate(verb, tense, subject.person)
         return tuple(question(subject, predicate, rest, start))
 
-    assert ask(SHE, verbs.VERBS["ler"], Tense.PRESENT) == (
+    assert ask(SHE, lexicon.VERBS["ler"], Tense.PRESENT) == (
         "ela lê o bolo",
         "does she read the cake",
     )
-    assert ask(THEY, verbs.VERBS["comer"], Tense.PAST) == (
+    assert ask(THEY, lexicon.VERBS["comer"], Tense.PAST) == (
         "elas comeram o bolo",
         "did they eat the cake",
     )
-    assert ask(I, verbs.VERBS["dar"], Tense.PROGRESSIVE) == (
+    assert ask(I, lexicon.VERBS["dar"], Tense.PROGRESSIVE) == (
         "eu estou a dar o bolo",
         "am I giving the cake",
     )
     why = SentencePair("porque é que", "why")
-    assert ask(YOU, verbs.VERBS["vender"], Tense.FUTURE, why) == (
+    assert ask(YOU, lexicon.VERBS["vender"], Tense.FUTURE, why) == (
         "porque é que tu vais vender o bolo",
         "why will you sell the cake",
     )
 
 
 def test_verbs_before_verbs():
-    wanting = with_infinitive(verbs.VERBS["querer"], "", verbs.VERBS["ler"])
-    assert conjugate(wanting, Tense.PRESENT, verbs.THIRD)[:2] == (
+    wanting = with_infinitive(lexicon.VERBS["querer"], "", lexicon.VERBS["ler"])
+    assert conjugate(wanting, Tense.PRESENT, lexicon.THIRD)[:2] == (
         "quer ler",
         "wants to read",
     )
-    needing = with_infinitive(verbs.VERBS["precisar"], "de", verbs.VERBS["ir"])
-    assert conjugate(needing, Tense.PAST, verbs.FIRST)[:2] == (
+    needing = with_infinitive(lexicon.VERBS["precisar"], "de", lexicon.VERBS["ir"])
+    assert conjugate(needing, Tense.PAST, lexicon.FIRST)[:2] == (
         "precisei de ir",
         "needed to go",
     )
-    assert conjugate(needing, Tense.FUTURE, verbs.THIRD)[:2] == (
+    assert conjugate(needing, Tense.FUTURE, lexicon.THIRD)[:2] == (
         "vai precisar de ir",
         "will need to go",
     )
 
 
 def test_to_be():
-    assert be(SER, BE, verbs.FIRST)[:2] == ("sou", "am")
-    predicate = be(ESTAR, BE, verbs.THIRD_PLURAL)
+    assert be(SER, BE, lexicon.FIRST)[:2] == ("sou", "am")
+    predicate = be(ESTAR, BE, lexicon.THIRD_PLURAL)
     rest = SentencePair("cansadas", "tired")
     assert tuple(statement(THEY, predicate, rest, True)) == (
         "elas não estão cansadas",
