@@ -5,33 +5,18 @@
 `register` and `register_corpus` add to what these know by name.
 """
 
-from dlrt.datasets._corpus import Corpus, SentencePair, Text
-from dlrt.datasets._dataset import Arrays, Dataset
-from dlrt.datasets._errors import (
-    DatasetFallbackWarning,
-    DatasetFileError,
-    DatasetUnavailableError,
-)
-from dlrt.datasets._load import load
-from dlrt.datasets._load_corpus import load_corpus
-from dlrt.datasets._load_text import load_text
-from dlrt.datasets._named import register, register_corpus
-from dlrt.datasets._split import Splits, split
-
-__all__ = [
-    "Arrays",
-    "Corpus",
-    "Dataset",
-    "DatasetFallbackWarning",
-    "DatasetFileError",
-    "DatasetUnavailableError",
-    "SentencePair",
-    "Splits",
-    "Text",
-    "load",
-    "load_corpus",
-    "load_text",
-    "register",
-    "register_corpus",
-    "split",
-]
+from dlrt.datasets._corpus import Corpus as Corpus
+from dlrt.datasets._corpus import SentencePair as SentencePair
+from dlrt.datasets._corpus import Text as Text
+from dlrt.datasets._dataset import Arrays as Arrays
+from dlrt.datasets._dataset import Dataset as Dataset
+from dlrt.datasets._errors import DatasetFallbackWarning as DatasetFallbackWarning
+from dlrt.datasets._errors import DatasetFileError as DatasetFileError
+from dlrt.datasets._errors import DatasetUnavailableError as DatasetUnavailableError
+from dlrt.datasets._load import load as load
+from dlrt.datasets._load_corpus import load_corpus as load_corpus
+from dlrt.datasets._load_text import load_text as load_text
+from dlrt.datasets._named import register as register
+from dlrt.datasets._named import register_corpus as register_corpus
+from dlrt.datasets._split import Splits as Splits
+from dlrt.datasets._split import split as split

@@ -79,19 +79,18 @@ class Growing:
         self._content = bytearray()
         self._size = self._checksum = 0
 
-    def write(self, text: str) -> None:
-        """Adds a text for good."""
-        data = text.encode()
+    def write(self, data: bytes) -> None:
+        """Adds something for good."""
         self._content += self._compressor.compress(data)
         self._size += len(data)
         self._checksum = zlib.crc32(data, self._checksum)
 
-    def finish(self, end: str) -> Part:
+    def finish(self, end: bytes = b"") -> Part:
         """Returns the part with an end, which the next writing takes away again."""
-        data, compressor = end.encode(), self._compressor.copy()
-        content = bytes(self._content) + compressor.compress(data) + compressor.flush()
-        checksum = zlib.crc32(data, self._checksum)
-        return Part(content, self._size + len(data), checksum)
+        compressor = self._compressor.copy()
+        content = bytes(self._content) + compressor.compress(end) + compressor.flush()
+        checksum = zlib.crc32(end, self._checksum)
+        return Part(content, self._size + len(end), checksum)
 
 
 class Package:
@@ -114,7 +113,7 @@ class Package:
                     for name in archive.namelist()
                     if not name.endswith("/")
                 }
-        self._parts = {name: _part(text) for name, text in texts.items()}
+        self._parts = {name: Growing().finish(text) for name, text in texts.items()}
         root = minidom.parseString(texts["_rels/.rels"])
         (self._workbook,) = _targets(root, "", "/officeDocument").values()
         folder, name = posixpath.split(self._workbook)
@@ -166,7 +165,7 @@ class Package:
         _append(workbook, parent, "sheet", listed)
         self.sheets[title] = path
         # A content comes before the next writing, and the name is taken until then.
-        self._parts[path] = _part(b"")
+        self._parts[path] = Growing().finish()
         self._write_lists()
 
     def set(self, title: str, part: Part) -> None:
@@ -220,7 +219,7 @@ class Package:
 
     def _write_lists(self) -> None:
         for name, document in self._xml.items():
-            self._parts[name] = _part(document.toxml("UTF-8"))
+            self._parts[name] = Growing().finish(document.toxml("UTF-8"))
 
 
 def is_own(content: bytes) -> bool:
@@ -232,12 +231,6 @@ def find_root(document: minidom.Document) -> minidom.Element:
     """The element that holds all others."""
     (root,) = (n for n in document.childNodes if isinstance(n, minidom.Element))
     return root
-
-
-def _part(data: bytes) -> Part:
-    compressor = zlib.compressobj(wbits=-zlib.MAX_WBITS)
-    compressed = compressor.compress(data) + compressor.flush()
-    return Part(compressed, len(data), zlib.crc32(data))
 
 
 def _nodes(document: minidom.Document, name: str) -> list[minidom.Element]:

@@ -77,7 +77,7 @@ class Sheet:
         if not (same and self._add(rows[known:])):
             self._begin(rows)
             self._add(rows)
-        return self._growing.finish(self._rest() + self._found.tail)
+        return self._growing.finish((self._rest() + self._found.tail).encode())
 
     def _begin(self, rows: Sequence[Row]) -> None:
         """Lays the columns out for some rows, and writes what comes before these."""
@@ -96,7 +96,7 @@ class Sheet:
         self._rows: list[Row] = []
         self._number = self._header
         self._growing = Growing()
-        self._growing.write(found.head or self._head())
+        self._growing.write((found.head or self._head()).encode())
         for number in range(1, self._header):
             self._write(number)
         self._write(self._header, {name: name for name in self._columns})
@@ -148,7 +148,7 @@ class Sheet:
         if row is not None:
             for name, column in self._columns.items():
                 cells[column] = self._cell(number, column, row.get(name))
-        self._growing.write(self._row(number, cells))
+        self._growing.write(self._row(number, cells).encode())
 
     def _row(self, number: int, cells: Cells) -> str:
         said = self._found.scope + self._found.said.get(number, "")
