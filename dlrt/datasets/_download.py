@@ -23,7 +23,6 @@ class RemoteFile(NamedTuple):
 
     @property
     def url(self) -> str:
-        """Where it is."""
         return (self.base_url or BASE_URL) + self.name
 
 

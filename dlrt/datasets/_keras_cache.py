@@ -42,7 +42,6 @@ class CachedImages:
         return _keras_home() / self.subdirectory
 
     def load(self, data_dir: str | os.PathLike[str] | None) -> Arrays:
-        """Loads it from the first place that has it."""
         own, why = find_own(self.own, data_dir)
         if own is not None:
             return self.read_own(own)._replace(source=why)
@@ -73,7 +72,6 @@ class CachedImages:
         return arrays._replace(source="download", remarks=remarks)
 
     def missing(self) -> list[str]:
-        """Returns the names of the files that are not in the cache."""
         names = (file.name for file in self.files)
         return [name for name in names if not os.path.lexists(self.directory / name)]
 

@@ -48,10 +48,10 @@ def load(
     classes count as one, with a warning that counts and names them.
 
     Args:
-        name: One of `"mnist"`, `"fashion_mnist"`, `"cifar10"`, `"digits"`, what
-            `register` has added, and `"auto"`, which is MNIST where it can be had,
-            else the digits with a warning; or the path of a folder. A folder that
-            has the name of a data set is reached as `"./<name>"` or as a `Path`.
+        name: One of these, what `register` has added, and `"auto"`, which is MNIST
+            where it can be had, else the digits with a warning; or the path of a
+            folder. One with the name of a data set is reached as `"./<name>"` or as
+            a `Path`.
         data_dir: A directory to search first, see above.
         image_size: Height and width that the images of a folder are scaled to.
             Without it, all of them must have the same.
@@ -64,12 +64,10 @@ def load(
             `image_size` is no pair of positive integers, for no folder or so large
             that images would take more than 32 GiB, or `data_dir` or
             `DLRT_DATA_DIR` is not an existing directory.
-        DatasetFileError: If a file in such a directory cannot be used; images with
-            several frames, with values of 32 bits, or above the limit of Pillow,
-            are among them. It is a `ValueError`, and no other place is searched
-            then.
-        DatasetUnavailableError: If the named data set is in none of the
-            places. It is an `OSError`.
+        DatasetFileError: A `ValueError`, if a file in such a directory cannot be
+            used, such as images with several frames, with values of 32 bits, or above
+            the limit of Pillow. No other place is searched then.
+        DatasetUnavailableError: An `OSError`, if the data set is in no place.
 
     Example:
     >>> dataset = load("digits")

@@ -46,12 +46,11 @@ def load_corpus(
     is blank are dropped with a warning.
 
     Args:
-        name: One of `"pt_en"`, `"ted"`, `"phrases"`, what `register_corpus` has
-            added, and `"auto"`, which is `"pt_en"` where `DLRT_DATA_DIR` has it,
-            else the phrases with a warning; or the path of a folder. A folder that
-            has the name of a corpus is reached as `"./<name>"` or as a `Path`.
-        source_language: The suffix of the files to translate from, in a
-            folder that `name` is the path of.
+        name: One of these, what `register_corpus` has added, and `"auto"`, which is
+            `"pt_en"` where `DLRT_DATA_DIR` has it, else the phrases with a warning;
+            or the path of a folder. One with the name of a corpus is reached as
+            `"./<name>"` or as a `Path`.
+        source_language: The suffix of the files of a folder to translate from.
         target_language: The suffix of their translations.
 
     Returns:
@@ -61,12 +60,10 @@ def load_corpus(
         ValueError: If `name` is neither a corpus nor an existing folder, a
             language is not a suffix, or `DLRT_DATA_DIR` is not an existing
             directory.
-        DatasetFileError: If the folder lacks a file; files are not UTF-8,
-            hold control characters or differ in their numbers of lines; or
-            a part has no pair. It is a `ValueError`, and no other place is
-            searched then.
-        DatasetUnavailableError: If the named corpus cannot be had. It is an
-            `OSError`.
+        DatasetFileError: A `ValueError`, if the folder lacks a file; files are not
+            UTF-8, hold control characters or differ in their numbers of lines; or a
+            part has no pair. No other place is searched then.
+        DatasetUnavailableError: An `OSError`, if the named corpus cannot be had.
 
     Example:
     >>> corpus = load_corpus("phrases")

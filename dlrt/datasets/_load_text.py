@@ -46,11 +46,10 @@ def load_text(name: str | os.PathLike[str] = "auto") -> Text:
     Raises:
         ValueError: If `name` is neither a text nor an existing folder or file,
             or `DLRT_DATA_DIR` is not an existing directory.
-        DatasetFileError: If a folder lacks a file or has several for one part,
-            a part has no line with text, a single file has fewer than 20, or
-            something else than UTF-8 text. It is a `ValueError`.
-        DatasetUnavailableError: If the named text cannot be had. It is an
-            `OSError`.
+        DatasetFileError: A `ValueError`, if a folder lacks a file or has several for
+            one part, a part has no line with text, a single file has fewer than 20,
+            or something else than UTF-8 text.
+        DatasetUnavailableError: An `OSError`, if the named text cannot be had.
 
     Example:
     >>> text = load_text("phrases")

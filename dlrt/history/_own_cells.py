@@ -42,11 +42,9 @@ class Table:
 
     @property
     def end(self) -> int:
-        """The number of the last row."""
         return max(self.cells, default=self.header)
 
     def rows(self) -> list[list[Any]]:
-        """The values, row by row."""
         return [list(values.values()) for values in self.cells.values()]
 
     def holds(self, number: int, column: int, content: CellValue, value: Any) -> bool:

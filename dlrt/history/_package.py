@@ -169,7 +169,6 @@ class Package:
         self._write_lists()
 
     def set(self, title: str, part: Part) -> None:
-        """Gives a sheet its content."""
         self._parts[self.sheets[title]] = part
 
     def render(self) -> bytes:
@@ -228,7 +227,6 @@ def is_own(content: bytes) -> bool:
 
 
 def find_root(document: minidom.Document) -> minidom.Element:
-    """The element that holds all others."""
     (root,) = (n for n in document.childNodes if isinstance(n, minidom.Element))
     return root
 

@@ -252,7 +252,6 @@ class TrainingBatches(PaddedBatches):
         self._set(batches[skipped : skipped + self._steps])
 
     def follow(self) -> keras.callbacks.Callback:
-        """A callback of `fit` that begins every epoch."""
         return keras.callbacks.LambdaCallback(
             on_epoch_begin=lambda epoch, logs: self.begin_epoch(epoch)
         )

@@ -102,7 +102,6 @@ class Translations(keras.callbacks.Callback):
 def score_translations(
     translations: Sequence[str], pairs: Sequence[SentencePair]
 ) -> dict[str, float]:
-    """BLEU and chrF of translations of pairs."""
     scores = score(translations, [pair.target for pair in pairs])
     return {log_schema.BLEU: scores.bleu, log_schema.CHRF: scores.chrf}
 

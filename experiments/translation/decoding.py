@@ -57,7 +57,6 @@ class Translator:
         self._batch_size = batch_size
 
     def __call__(self, sentences: Sequence[str]) -> list[str]:
-        """The translations of sentences, in their order."""
         if not sentences:
             return []
         sources = encode_sources(sentences, self._vocabularies.source, self._max_length)

@@ -213,7 +213,6 @@ def _feed_forward(layer: Layers, name: str, x: Tensor) -> Tensor:
 
 
 def _make_layers(sizes: Architecture) -> dict[str, keras.layers.Layer]:
-    """All layers, by name."""
     made: dict[str, keras.layers.Layer] = {}
 
     def add(layer: keras.layers.Layer) -> None:

@@ -163,7 +163,6 @@ class Translation(Task):
         return [callbacks.Speed(self.batches), translations]
 
     def is_over(self, phase: Phase, rows: Sequence[Row]) -> bool:
-        """Whether the time of training is over."""
         minutes = self.settings.minutes
         if minutes is None:
             return False

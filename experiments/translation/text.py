@@ -47,7 +47,6 @@ class Text:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """Facts on the text for the log."""
         corpus, vocabularies = self.corpus, self.vocabularies
         reference = corpus.test[0].target
         signatures = score([reference], [reference])

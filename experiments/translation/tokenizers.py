@@ -84,7 +84,6 @@ class Tokenizer:
         return [i for i in ids if i not in (PADDING, START)]
 
     def save(self, path: Path) -> None:
-        """Writes the model, in the place of an earlier one."""
         atomic_file.replace(Path(path), self.model)
 
 
