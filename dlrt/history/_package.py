@@ -196,9 +196,9 @@ class Package:
         folder = posixpath.dirname(self._workbook)
         paths = _targets(self._xml[self._links], folder, "/worksheet")
         return {
-            node.getAttribute("name"): paths[_id_of(node).value]
+            node.getAttribute("name"): paths[_id_of(node)]
             for node in _nodes(self._xml[self._workbook], "sheet")
-            if _id_of(node).value in paths
+            if _id_of(node) in paths
         }
 
     def _calculate_anew(self) -> None:
@@ -248,13 +248,9 @@ def _append(
     parent.appendChild(node)
 
 
-def _id_of(sheet: minidom.Element) -> minidom.Attr:
-    """The attribute that links a sheet with its part, under whatever prefix."""
-    (found,) = (
-        attribute
-        for attribute in sheet.attributes.values()
-        if attribute.localName == "id"
-    )
+def _id_of(sheet: minidom.Element) -> str:
+    """What links a sheet with its part, under whatever prefix."""
+    (found,) = (x.value for x in sheet.attributes.values() if x.localName == "id")
     return found
 
 

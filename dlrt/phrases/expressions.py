@@ -190,30 +190,36 @@ def when(choices: Choices, tense: Tense) -> SentencePair:
     "Comemos" is both "we eat" and "we ate": what is past is always said to be.
     """
     if tense is Tense.PAST:
-        return _in_the_past(choices)
+        return _some_day(choices, past=True)
     if choices.once_in(2):
         return NOTHING
     if tense is Tense.PROGRESSIVE:
         return SentencePair("agora", "now")
     if tense is Tense.PRESENT:
         return _regularly(choices)
-    return _in_the_future(choices)
+    return _some_day(choices, past=False)
 
 
-def _in_the_past(choices: Choices) -> SentencePair:
+def _some_day(choices: Choices, past: bool) -> SentencePair:
     kind = choices.below(5)
-    if kind == 0:
-        return SentencePair("ontem", "yesterday")
-    if kind == 1:
-        return SentencePair("na semana passada", "last week")
-    if kind == 2:
-        source, target = choices.of(WEEKDAYS)
-        past = "passada" if _is_feminine(source) else "passado"
-        return SentencePair(f"{on_weekday(source)} {past}", f"last {target}")
+    if kind == 4:
+        return on_date(choices) if past else at_time(choices)
     if kind == 3:
-        source, target = _duration(choices)
-        return SentencePair(f"há {source}", f"{target} ago")
-    return on_date(choices)
+        number = choices.between(2, 30)
+        source, target = count(number, *choices.of((("dia", "day"), ("ano", "year"))))
+        before = f"há {source}", f"{target} ago"
+        after = f"daqui a {source}", f"in {target}"
+    elif kind == 2:
+        source, target = choices.of(WEEKDAYS)
+        ending = "a" if _is_feminine(source) else "o"
+        before = f"n{ending} {source} passad{ending}", f"last {target}"
+        after = f"n{ending} próxim{ending} {source}", f"next {target}"
+    elif kind == 1:
+        before = "na semana passada", "last week"
+        after = "na próxima semana", "next week"
+    else:
+        before, after = ("ontem", "yesterday"), ("amanhã", "tomorrow")
+    return SentencePair(*(before if past else after))
 
 
 def _regularly(choices: Choices) -> SentencePair:
@@ -226,24 +232,3 @@ def _regularly(choices: Choices) -> SentencePair:
         every = "todas as" if _is_feminine(source) else "todos os"
         return SentencePair(f"{every} {plural}", f"every {target}")
     return at_time(choices)
-
-
-def _in_the_future(choices: Choices) -> SentencePair:
-    kind = choices.below(5)
-    if kind == 0:
-        return SentencePair("amanhã", "tomorrow")
-    if kind == 1:
-        return SentencePair("na próxima semana", "next week")
-    if kind == 2:
-        source, target = choices.of(WEEKDAYS)
-        following = "na próxima" if _is_feminine(source) else "no próximo"
-        return SentencePair(f"{following} {source}", f"next {target}")
-    if kind == 3:
-        source, target = _duration(choices)
-        return SentencePair(f"daqui a {source}", f"in {target}")
-    return at_time(choices)
-
-
-def _duration(choices: Choices) -> SentencePair:
-    number = choices.between(2, 30)
-    return count(number, *choices.of((("dia", "day"), ("ano", "year"))))

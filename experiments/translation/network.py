@@ -98,14 +98,13 @@ def encode(layer: Layers, count: int, tokens: Tensor) -> tuple[Tensor, Tensor]:
     # residual sum also needs.
     mask = ops.expand_dims(ops.not_equal(tokens, 0), 1)
     x = _embed(layer, SOURCE, tokens)
+
+    def attend(block: keras.layers.Layer, x: Tensor) -> Tensor:
+        return block(x, x, attention_mask=mask)
+
     for number in range(1, count + 1):
         name = f"encoder_{number}"
-        x = _residual(
-            layer,
-            f"{name}_self_attention",
-            x,
-            lambda block, x: block(x, x, attention_mask=mask),
-        )
+        x = _residual(layer, f"{name}_self_attention", x, attend)
         x = _feed_forward(layer, name, x)
     return x, mask
 
@@ -255,9 +254,8 @@ def _dense(
     if sizes.rank is None:
         return keras.layers.Dense(units, activation=activation, name=name)
     # Scores that start smaller would only have to grow.
-    initializer = "glorot_uniform"
-    if in_block:
-        initializer = _block_initializer(sizes.rank, inputs, units)
+    block = _block_initializer(sizes.rank, inputs, units)
+    initializer = block if in_block else "glorot_uniform"
     return dlrt.layers.LowRankDense(
         units,
         activation=activation,

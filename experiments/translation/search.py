@@ -80,12 +80,10 @@ class GreedySearch(Search):
             scores = network.decode(layer, count, prefix, memory, mask)
             return ops.take(scores, step, axis=1), caches
 
-        def going_on(step: Tensor, ids: Tensor, done: Tensor, caches: list) -> Tensor:
+        def going_on(step, ids, done, caches):
             return ops.logical_not(ops.all(done))
 
-        def write(
-            step: Tensor, ids: Tensor, done: Tensor, caches: list
-        ) -> tuple[Tensor, Tensor, Tensor, list]:
+        def write(step, ids, done, caches):
             scores, caches = next_scores(step, ids, caches)
             # Ids before the end stand for padding and the start of a sentence.
             best = ops.cast(ops.argmax(scores[:, END:], axis=-1), "int32") + END
@@ -139,7 +137,7 @@ class BeamSearch(Search):
             likely = ops.log_softmax(ops.cast(scores[:, 0], "float32"))[:, END:]
             return ops.reshape(likely, (-1, beams, likely.shape[-1])), caches
 
-        def going_on(step: Tensor, done: Tensor, *_: Any) -> Tensor:
+        def going_on(step, done, *_):
             return ops.logical_not(ops.all(done))
 
         def write(step, done, ids, likely, found, best, finished, caches):
