@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Collection, Iterable, Sequence
+from itertools import groupby
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -55,7 +56,10 @@ def assign_parts(where: Path, paths: Sequence[PurePosixPath]) -> Places:
     after them: `seg_train` and `seg_test`. Folders that all images are in say nothing,
     nor do those that repeat the name of the one that they are in.
     """
-    folders = _without_common({path: _unrepeated(path) for path in paths})
+    # A name that is repeated right below itself counts once.
+    folders = _without_common(
+        {path: tuple(name for name, _ in groupby(path.parts[:-1])) for path in paths}
+    )
     deep = [names for names in folders.values() if len(names) > 1]
     parts = _parts({names[0] for names in folders.values()})
     if any(names[0] in parts for names in deep):
@@ -84,13 +88,6 @@ def _parts(folders: Iterable[str]) -> dict[str, str]:
         if not any(around) or {"train"} < set(parts.values())
         for name, part in parts.items()
     }
-
-
-def _unrepeated(path: PurePosixPath) -> Folders:
-    names = path.parts[:-1]
-    return tuple(
-        name for name, outer in zip(names, ("", *names), strict=False) if name != outer
-    )
 
 
 def _in_parts(
