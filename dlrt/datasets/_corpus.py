@@ -32,9 +32,8 @@ class Corpus(_Parts[SentencePair]):
     Args:
         name: Which corpus this is. After a fallback this is the name of the
             corpus that was loaded, not the one that was preferred.
-        source: Where the text came from: `"DLRT_DATA_DIR"`,
-            `"tensorflow-datasets"`, `"embedded"` or the path of the folder or file
-            that was asked for.
+        source: Where the text came from: `"DLRT_DATA_DIR"`, `"tensorflow-datasets"`,
+            `"embedded"` or the path of the folder or file that was asked for.
         train: Pairs to train on.
         validation: Pairs to choose settings by.
         test: Pairs to report results on.

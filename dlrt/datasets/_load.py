@@ -34,9 +34,8 @@ def load(
     3. A download, which fills that cache: the one that `keras.datasets` uses,
        or of `"cifar10"` the binary version from its author.
 
-    No file is ever deleted or overwritten, and none that holds pickled
-    objects is loaded. `"digits"` comes with the package and is searched for
-    nowhere.
+    No file is ever deleted or overwritten, and none that holds pickled objects is
+    loaded. `"digits"` comes with the package and is searched for nowhere.
 
     A folder holds images as `train/<class>/<image>` and `test/<class>/<image>`,
     or as `<class>/<image>`, of which every fifth of a class is for testing. The

@@ -33,17 +33,15 @@ def load_corpus(
     * `"ted"` holds transcripts of TED talks, `ted_hrlr_translate/pt_to_en`,
       which the package tensorflow-datasets downloads: `pip install -e .[ted]`.
     * `"phrases"` is generated, the same at every call: 60,000 training, 1,000
-      validation and 1,000 test pairs from a grammar of numbers, dates, times,
-      prices and short sentences. Each sentence has exactly one right
-      translation, so that training, the choice of a rank and the scoring of
-      translations can be tried anywhere within minutes. Results on it say
-      nothing about natural text.
+      validation and 1,000 test pairs from a grammar of numbers, dates, times, prices
+      and short sentences. Each sentence has exactly one right translation, so that
+      training, the choice of a rank and the scoring of translations can be tried
+      anywhere within minutes. Results on it say nothing about natural text.
 
-    A folder holds `train.<language>`, `validation.<language>` and
-    `test.<language>` in two languages: UTF-8 text, line i in one language
-    translated by line i in the other. White space at the ends of lines is
-    stripped, and text is brought to Unicode form NFC. Pairs of which a side
-    is blank are dropped with a warning.
+    A folder holds `train.<language>`, `validation.<language>` and `test.<language>` in
+    two languages: UTF-8 text, line i in one language translated by line i in the other.
+    White space at the ends of lines is stripped, and text is brought to Unicode form
+    NFC. Pairs of which a side is blank are dropped with a warning.
 
     Args:
         name: One of these, what `register_corpus` has added, and `"auto"`, which is
@@ -57,9 +55,8 @@ def load_corpus(
         A `Corpus`; its `name` and `source` tell what was loaded from where.
 
     Raises:
-        ValueError: If `name` is neither a corpus nor an existing folder, a
-            language is not a suffix, or `DLRT_DATA_DIR` is not an existing
-            directory.
+        ValueError: If `name` is neither a corpus nor an existing folder, a language is
+            not a suffix, or `DLRT_DATA_DIR` is not an existing directory.
         DatasetFileError: A `ValueError`, if the folder lacks a file; files are not
             UTF-8, hold control characters or differ in their numbers of lines; or a
             part has no pair. No other place is searched then.

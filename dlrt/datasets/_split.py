@@ -14,8 +14,7 @@ class Splits:
 
     Args:
         x_train: Images to train on.
-        y_train: Labels to train on, some of them replaced if label noise was
-            asked for.
+        y_train: Labels to train on, some of them replaced if label noise was asked for.
         x_val: Images to choose settings by.
         y_val: Labels of `x_val`.
         x_test: Images to report results on.
@@ -45,24 +44,20 @@ def split(
 
     Args:
         dataset: What `load` returned.
-        val_size: The size of the validation part: an int is a number of
-            images, a float in (0, 1) a share of the training images that
-            `fraction` keeps.
+        val_size: The size of the validation part: an int is a number of images, a float
+            in (0, 1) a share of the training images that `fraction` keeps.
         seed: A non-negative int that fixes every random choice.
-        fraction: The share of the training images, before the validation
-            part is taken from them, and of the test images to keep, in
-            (0, 1].
-        label_noise: The share of the labels of the training part, in [0, 1),
-            to replace by labels drawn uniformly from all classes. A drawn
-            label may be the right one. Validation and test labels stay
-            as they are.
+        fraction: The share of the training images, before the validation part is taken
+            from them, and of the test images to keep, in (0, 1].
+        label_noise: The share of the labels of the training part, in [0, 1), to replace
+            by labels drawn uniformly from all classes. A drawn label may be the right
+            one. Validation and test labels stay as they are.
 
     Returns:
         A `Splits`.
 
     Raises:
-        ValueError: If an argument is not as described, or a part would have
-            no image.
+        ValueError: If an argument is not as described, or a part would have no image.
 
     Example:
     >>> from dlrt.datasets import load
@@ -114,8 +109,7 @@ def _with_noise(
     labels: np.ndarray, label_noise: float, num_classes: int, rng: np.random.Generator
 ) -> np.ndarray:
     replaced = rng.permutation(len(labels))[: round(label_noise * len(labels))]
-    # Drawn for all labels, so that the draw for one does not depend on
-    # `label_noise`.
+    # Drawn for all labels, so that the draw for one does not depend on `label_noise`.
     drawn = rng.integers(num_classes, size=len(labels), dtype=np.int64)
     noisy = labels.copy()
     noisy[replaced] = drawn[replaced]

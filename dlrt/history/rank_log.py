@@ -11,11 +11,10 @@ class RankLog(keras.callbacks.Callback):
     """Adds ranks and compression to the logs of every epoch.
 
     They appear in Keras's progress bar, in `History.history` and in every logger that
-    comes after this callback, as `rank/<layer>` (see
-    `dlrt.accounting.named_layers`), `parameters` (needed for
-    prediction) and `compression` (share of the dense model's parameters saved). The
-    last one is left out where it is not known: without low-rank layers and
-    `dense_parameters`.
+    comes after this callback, as `rank/<layer>` (see `dlrt.accounting.named_layers`),
+    `parameters` (needed for prediction) and `compression` (share of the dense model's
+    parameters saved). The last one is left out where it is not known: without low-rank
+    layers and `dense_parameters`.
 
     Args:
         dense_parameters: Number of parameters of the dense model, see

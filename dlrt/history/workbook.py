@@ -25,9 +25,8 @@ def read_history(path: str | os.PathLike[str]) -> tuple[list[Row], dict[str, Any
         path: The `.xlsx` file.
 
     Returns:
-        The rows of the history, one dictionary an epoch with the column names as
-        keys and `None` where the workbook says "NA", and the configuration as a
-        dictionary.
+        The rows of the history, one dictionary an epoch with the column names as keys
+        and `None` where the workbook says "NA", and the configuration as a dictionary.
 
     Raises:
         ValueError: The file is not such a workbook.
