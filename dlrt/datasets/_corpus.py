@@ -51,11 +51,8 @@ class Text(_Parts[str]):
 def read_folder(folder: Path, source_language: str, target_language: str) -> Corpus:
     """Reads a corpus of the files `<part>.<language>`, see `read_lines`.
 
-    The pairs are as they are, blank sides included.
-
-    Raises:
-        DatasetFileError: If files are missing, cannot be read, hold something else than
-            lines of UTF-8 text, or do not go together.
+    The pairs are as they are, blank sides included. A `DatasetFileError` says which
+    file is missing or damaged, or that two do not go together.
     """
     languages = (source_language, target_language)
     names = [f"{part}.{language}" for part in PARTS for language in languages]

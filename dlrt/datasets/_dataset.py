@@ -61,11 +61,7 @@ class Dataset:
 
 
 def scale(name: str, arrays: Arrays) -> Dataset:
-    """Checks what a loader has returned, and makes float32 and int64 of it.
-
-    Raises:
-        ValueError: If it is not as `Arrays` says.
-    """
+    """Checks what a loader has returned, and makes float32 and int64 of it."""
     what = f"The data set {name!r}"
     x_train, y_train, x_test, y_test, source, num_classes, class_names, _ = arrays
     class_names = tuple(class_names)

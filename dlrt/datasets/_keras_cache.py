@@ -42,10 +42,10 @@ class CachedImages:
         return _keras_home() / self.subdirectory
 
     def load(self, data_dir: str | os.PathLike[str] | None) -> Arrays:
-        own, why = find_own(self.own, data_dir)
+        own, said = find_own(self.own, data_dir)
         if own is not None:
-            return self.read_own(own)._replace(source=why)
-        tried = [why]
+            return self.read_own(own)._replace(source=said)
+        tried = [said]
         remarks: tuple[str, ...] = ()
         if self.missing():
             lacking = ", ".join(self.missing())

@@ -103,11 +103,11 @@ def load_corpus(
 
 def load_pt_en() -> Corpus:
     """Loads the folder of that name in the user's directory."""
-    folder, why = find_own(["pt_en"])
+    folder, said = find_own(["pt_en"])
     if folder is None:
-        raise DatasetUnavailableError(f"The corpus 'pt_en' could not be had: {why}")
+        raise DatasetUnavailableError(f"The corpus 'pt_en' could not be had: {said}")
     corpus = read_folder(folder, _SOURCE_LANGUAGE, _TARGET_LANGUAGE)
-    return replace(corpus, source=why)
+    return replace(corpus, source=said)
 
 
 def load_phrases() -> Corpus:

@@ -1,7 +1,8 @@
 """Files that appear under their name complete or not at all.
 
 Whatever writes a file does so here. Where the name is a link, its target is written and
-the link stays. Devices, pipes and folders are refused.
+the link stays. Devices, pipes and folders are refused. An `OSError` names the path that
+was given.
 """
 
 import contextlib
@@ -39,9 +40,7 @@ def check(path: Path) -> None:
 def create(path: Path, content: bytes) -> None:
     """Writes a new file; of several processes with one `path`, one succeeds.
 
-    Raises:
-        FileExistsError: There is a file of that name already.
-        OSError: It can't be written; the error names `path`.
+    The others get a `FileExistsError`.
     """
     with _temporary(path) as (temporary, target):
         _write_and_sync(temporary, content)
@@ -57,11 +56,7 @@ def create(path: Path, content: bytes) -> None:
 
 
 def replace(path: Path, content: bytes) -> None:
-    """Writes a file in the place of an earlier one, which stays if that fails.
-
-    Raises:
-        OSError: It can't be written; the error names `path`.
-    """
+    """Writes a file in the place of an earlier one, which stays if that fails."""
     with replacing(path) as temporary:
         _write_and_sync(temporary, content)
 
@@ -71,9 +66,6 @@ def replacing(path: Path) -> Iterator[Path]:
     """A path to write a file to, which takes the place of `path` if that succeeds.
 
     It has the same ending, and the file keeps the permissions of an earlier one.
-
-    Raises:
-        OSError: It can't be written; the error names `path`.
     """
     with _temporary(path) as (temporary, target):
         yield temporary

@@ -15,12 +15,7 @@ _FORBIDDEN = "[]:*?/\\"
 
 
 def check_configuration(configuration: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns what a workbook will give back for a configuration.
-
-    Raises:
-        TypeError: A value is none of JSON's.
-        ValueError: A key is no text or reserved, or a value is too long.
-    """
+    """Returns what a workbook will give back, or raises ValueError or TypeError."""
     for key in configuration:
         if not isinstance(key, str) or not key or log_schema.is_reserved(key):
             raise ValueError(
@@ -48,11 +43,7 @@ def compare(path: Path, stored: Mapping[str, Any], given: Mapping[str, Any]) -> 
 
 
 def check_name(name: str, others: Iterable[str], foreign: Iterable[str] = ()) -> None:
-    """Raises if a sheet must not have this name, beside `others` and `foreign` ones.
-
-    Raises:
-        ValueError: Excel doesn't allow the name, or takes it for that of another sheet.
-    """
+    """Raises a ValueError if Excel doesn't allow a name, or there is one like it."""
     if not (
         isinstance(name, str)
         and 0 < len(name) <= _MAX_NAME
@@ -76,9 +67,7 @@ def check_name(name: str, others: Iterable[str], foreign: Iterable[str] = ()) ->
 def check_row(sheet: str, row: Mapping[str, Any]) -> Row:
     """Returns what a workbook will give back for a row, with texts cut that are long.
 
-    Raises:
-        TypeError: A value is none of JSON's.
-        ValueError: A column has no allowed name, or a value is too long.
+    Raises ValueError or TypeError, see `HistoryLog.add_rows`.
     """
     for column in row:
         if not isinstance(column, str) or not column or column == EPOCH:

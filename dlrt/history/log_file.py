@@ -36,14 +36,10 @@ class LogFile:
     def claim(
         self, resume: bool, changeable: Collection[str]
     ) -> tuple[list[Row], Tables]:
-        """Creates the file, or reads the rows and tables of the one to be continued.
+        """Creates the file, or reads rows and tables of the one to be continued.
 
-        Keys of the configuration that are changeable may have another value then.
-
-        Raises:
-            FileExistsError: The file exists and is not to be continued.
-            ValueError: It is no such workbook, or has another configuration.
-            OSError: It cannot be written.
+        Keys that are changeable may have another value then. See `HistoryLog.open` for
+        errors.
         """
         rows: list[Row] = []
         tables: Tables = {}
@@ -58,12 +54,7 @@ class LogFile:
         return rows, tables
 
     def write(self, rows: list[Row], tables: Tables) -> None:
-        """Replaces the file by one with these rows.
-
-        Raises:
-            FileExistsError: Another run has continued or replaced it meanwhile.
-            OSError: It cannot be written.
-        """
+        """Replaces the file; a FileExistsError if another run has done so already."""
         with atomic_file.naming(self.path):
             if _state(self.path) not in (None, self._seen):
                 # Somebody who looked at it may have saved it, and added something.

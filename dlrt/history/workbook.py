@@ -77,11 +77,7 @@ def read_log(path: Path) -> tuple[list[Row], dict[str, Any], dict[str, list[Row]
 
 
 def read_additions(path: str | os.PathLike[str]) -> list[tuple[str, ...]]:
-    """Returns what somebody else has added to a workbook, to be compared.
-
-    Raises:
-        ValueError: The file is not a workbook of `HistoryLog`.
-    """
+    """Returns what somebody else has added to a workbook, to be compared."""
     path = Path(path)
     workbook = _open(path)
     own = [HISTORY, CONFIGURATION, *(sheet.title for sheet in find_tables(workbook))]
@@ -241,11 +237,7 @@ class Book:
         configuration: Mapping[str, Any],
         tables: Mapping[str, Sequence[Row]],
     ) -> bytes:
-        """Returns the content of the file, see `render`.
-
-        Raises:
-            ValueError: Somebody else's sheet has the name of a table.
-        """
+        """Returns the file's content; a ValueError if a foreign sheet is in the way."""
         lost = self._sheets.keys() - {HISTORY, CONFIGURATION, *tables}
         if self._package.own and lost:
             self._begin()

@@ -209,10 +209,6 @@ class TrainingBatches(PaddedBatches):
     with `steps_per_epoch`, goes on where the one before it stopped. A batch has
     `batch_size` sentences, at the end of a pass fewer, or else at most `batch_tokens`
     ids on the target side, padding included, but at least one sentence.
-
-    Raises:
-        ValueError: If sizes are not positive, or not exactly one of `batch_size` and
-            `batch_tokens` is given.
     """
 
     def __init__(

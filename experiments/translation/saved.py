@@ -27,10 +27,8 @@ def save_translation(
 def load_translation(directory: Path) -> tuple[Vocabularies, int]:
     """Reads the tokenizers and `max_length` that `save_translation` has written.
 
-    Raises:
-        ValueError: If the tokenizers are not those of the training, or a file has the
-            wrong content.
-        OSError: If a file can't be read.
+    A ValueError names files that have the wrong content, or are not those of the
+    training.
     """
     path = Path(directory) / _NAME
     try:
@@ -52,11 +50,7 @@ def load_translation(directory: Path) -> tuple[Vocabularies, int]:
 
 
 def check_sizes(model: keras.Model, vocabularies: Vocabularies) -> None:
-    """Raises unless a network has embeddings and scores for all ids, and no more.
-
-    Raises:
-        ValueError: If sizes differ, or the network does not translate.
-    """
+    """Raises a ValueError unless a network has embeddings and scores for all ids."""
     sizes = {
         "source": ("source_embedding", "input_dim", vocabularies.source.size),
         "target": ("target_embedding", "input_dim", vocabularies.target.size),

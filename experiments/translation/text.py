@@ -74,12 +74,9 @@ def lengths(rows: np.ndarray) -> np.ndarray:
 def encode_pairs(
     pairs: Iterable[Sequence[str]], vocabularies: Vocabularies, max_length: int
 ) -> EncodedPairs:
-    """Encodes sentences and their translations, for training or validation.
+    """Encodes pairs but those in which one has more than `max_length` ids with its end.
 
-    A pair in which one has more than `max_length` ids with its end is left out.
-
-    Raises:
-        ValueError: If no pair is left, or `max_length` is below 2.
+    If none is left, or `max_length` is below 2, there is a ValueError.
     """
     _check_length(max_length)
     pairs = list(pairs)
@@ -104,10 +101,7 @@ def encode_sources(
 ) -> np.ndarray:
     """Encodes sentences to be translated, each cut if it is too long.
 
-    They are int32 of shape `(sentences, max_length)`, as in `EncodedPairs`.
-
-    Raises:
-        ValueError: If there are no sentences, or `max_length` is below 2.
+    The shape is `(sentences, max_length)`, and rows are as in `EncodedPairs`.
     """
     _check_length(max_length)
     if not sentences:
@@ -141,13 +135,7 @@ class Scores(NamedTuple):
 
 
 def score(hypotheses: Sequence[str], references: Sequence[str]) -> Scores:
-    """Scores plain text, which may be empty, by sacrebleu (Post 2018,
-    arXiv:1804.08771).
-
-    Raises:
-        ValueError: If the lists differ in length or are empty.
-        ImportError: If sacrebleu is missing.
-    """
+    """Scores plain text by sacrebleu (Post 2018, arXiv:1804.08771); it may be empty."""
     try:
         from sacrebleu.metrics import BLEU, CHRF
     except ImportError as error:

@@ -43,10 +43,7 @@ class Tokenizer:
 
     Ids 0 to 3 stand for padding, the start and the end of a sentence, and unknown
     characters; there are `size` ids. The fingerprint is the SHA-256 of the model, in
-    hexadecimal.
-
-    Raises:
-        ValueError: If `model` is not such a model, or has other special ids.
+    hexadecimal. A ValueError says that it is no such model, or has other special ids.
     """
 
     def __init__(self, model: bytes) -> None:
@@ -64,13 +61,7 @@ class Tokenizer:
         return self._processor.encode(list(sentences), out_type=int, num_threads=1)
 
     def decode(self, rows: Iterable[Iterable[int]]) -> list[str]:
-        """The sentences of rows of ids, each up to its first end.
-
-        Padding and starts are passed over.
-
-        Raises:
-            ValueError: If this tokenizer has no such id.
-        """
+        """The sentences of rows of ids, each up to its first end, without padding."""
         return [self._processor.decode(self._text_ids(row)) for row in rows]
 
     def _text_ids(self, row: Iterable[int]) -> list[int]:
@@ -116,9 +107,7 @@ def load(path: Path) -> Tokenizer:
 def train(sentences: Iterable[str], vocab_size: int) -> Tokenizer:
     """Makes a tokenizer of at most `vocab_size` ids. The same text gives the same one.
 
-    Raises:
-        ValueError: If there is no text, or it has more characters than `vocab_size` has
-            room for.
+    A ValueError says that there is no text, or that it has too many characters.
     """
     text = [sentence for sentence in sentences if sentence.strip()]
     if not text:
