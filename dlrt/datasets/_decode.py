@@ -46,13 +46,10 @@ def _formats() -> tuple[str, ...]:
 def decode(name: str, read: Callable[[], bytes], image_size: Size | None) -> np.ndarray:
     """Returns the pixels of an image, upright, and on white where transparent.
 
-    They are of shape `(h, w)` if it is grey, else `(h, w, 3)`, scaled to height and
-    width where given; from 0 for black to 255, of type uint8, or float32 of an image
-    with more bits. Errors call the image `name`.
-
-    Raises:
-        DatasetFileError: If it can't be read, is larger than Pillow's limit, has
-            several frames, or values whose white is not known.
+    They are of shape `(h, w)` if it is grey, else `(h, w, 3)`, from 0 for black to 255,
+    of type uint8, or float32 of an image with more bits. A `DatasetFileError` calls it
+    `name` if it can't be read, is larger than Pillow's limit, has several frames, or
+    values whose white is not known.
     """
     from PIL import Image, UnidentifiedImageError
 

@@ -42,10 +42,9 @@ def _enlarge(images: np.ndarray) -> np.ndarray:
 
 
 def _bilinear_weights() -> np.ndarray:
-    """Returns the 24x8 interpolation matrix, times `_SCALE`.
+    """Returns the 24x8 interpolation matrix, times `_SCALE`, with half-pixel centres.
 
-    Pixels are squares with the value at the centre (half-pixel centres), and
-    the image is continued by its edge pixels.
+    The image is continued by its edge pixels.
     """
     position = np.arange(_SIDE * _SCALE)
     # Distance from the first centre, in units of an enlarged pixel.

@@ -29,9 +29,7 @@ class RemoteFile(NamedTuple):
 def download(files: Sequence[RemoteFile], directory: Path) -> None:
     """Downloads files to an existing directory, with a progress bar for each.
 
-    Raises:
-        OSError: If a file cannot be had, or is not the one expected. What is left in
-            the directory then is not to be used.
+    After an `OSError`, what is left there is not to be used.
     """
     _require_answer(files[0].url)
 

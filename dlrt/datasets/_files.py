@@ -49,10 +49,7 @@ def read_idx_directory(directory: Path) -> Arrays:
 
 
 def read_cifar10(path: Path) -> Arrays:
-    """Reads the binary version of CIFAR-10, `cifar-10-binary.tar.gz`.
-
-    Each of its records is a label and the red, green and blue plane of an image.
-    """
+    """Reads the binary version of CIFAR-10: records of a label and three planes."""
     parts: dict[str, list[np.ndarray]] = {"data": [], "test": []}
     with reporting(path), tarfile.open(path) as archive:
         for member in sorted(archive.getmembers(), key=lambda member: member.name):

@@ -78,8 +78,8 @@ class CachedImages:
     def download(self) -> Arrays:
         """Downloads the data set, checks it and stores what was missing.
 
-        A file gets its name in the cache only once the whole data set is
-        known to be good, so an interrupted download never damages the cache.
+        A file gets its name in the cache only once all are known to be good, so an
+        interrupted download never damages the cache.
         """
         self.directory.mkdir(parents=True, exist_ok=True)
         place = tempfile.TemporaryDirectory(prefix=".download-", dir=self.directory)

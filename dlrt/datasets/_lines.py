@@ -12,16 +12,12 @@ _CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
 
 
 def read_lines(path: Path) -> list[str]:
-    """Reads and checks the lines of a file, as they are.
+    """Reads the lines of a file of UTF-8 text as they are, or says what is wrong.
 
-    Lines end with a line feed, with or without a carriage return before it.
-    No other character ends a line, as editors and Python's `splitlines`
-    disagree on which do, and one line too many shifts all that follow. A mark
-    of byte order at the start of a file is skipped.
-
-    Raises:
-        DatasetFileError: If it cannot be read, or holds something else than
-            lines of UTF-8 text.
+    Lines end with a line feed, with or without a carriage return before it. No other
+    character ends a line, as editors and Python's `splitlines` disagree on which do,
+    and one line too many shifts all that follow. A mark of byte order at the start is
+    skipped.
     """
     try:
         content = path.read_bytes()

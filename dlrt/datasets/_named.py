@@ -65,8 +65,7 @@ def load_named(
 ) -> tuple[str, Any]:
     """Loads what has a name, of "auto" the fallback where the preferred can't be had.
 
-    A warning then says that it is the fallback, and why. The name of what was loaded is
-    returned with it.
+    A warning then says so, and why. The name of what was loaded is returned, too.
     """
     if name != AUTO:
         return name, registry.find(name)(*arguments)
@@ -83,9 +82,7 @@ def find_own(
     """Returns the first of some names in `data_dir`, or where `DLRT_DATA_DIR` says.
 
     Beside it stands what has named the directory or, where there is no such path, why.
-
-    Raises:
-        ValueError: If what names the directory does not name an existing one.
+    The directory must exist.
     """
     source = "data_dir"
     value: object = data_dir

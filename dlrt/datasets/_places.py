@@ -33,8 +33,8 @@ class Places(NamedTuple):
     """What images are for.
 
     Attributes:
-        used: Those that are for something, in the order of the paths.
-        outside: Those that are in no folder of a class, or of no part.
+        used: Those that are for something, in the order of their paths.
+        outside: Those in no folder of a class, or of no part.
         validation: Those of a validation part that is not used.
         tested_on: The name of a validation part that is used for testing.
         within: Folders within those of classes, whose names say nothing.

@@ -94,13 +94,9 @@ class Growing:
 
 
 class Package:
-    """The parts of a workbook.
+    """The parts of a workbook: what a file holds, or without a sheet yet.
 
-    Args:
-        content: What a file holds; by default there is no sheet yet.
-
-    Raises:
-        Exception: Whatever zip and XML raise where the file is damaged.
+    A damaged file raises whatever zip and XML do.
     """
 
     def __init__(self, content: bytes | None = None) -> None:

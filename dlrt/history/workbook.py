@@ -191,12 +191,9 @@ def render(
 class Book:
     """A workbook that is written again and again, at the price of what is new in it.
 
-    It may begin with a file, in which others have put something that is kept. The
-    further sheets there that are the log's are those known, by default all that look
-    like them.
-
-    Raises:
-        ValueError: It is not a workbook of `HistoryLog`.
+    It may begin with a file of `HistoryLog`, in which others have put something that is
+    kept. The further sheets there that are the log's are those known, by default all
+    that look like them.
     """
 
     def __init__(

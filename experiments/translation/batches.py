@@ -46,19 +46,11 @@ def group_by_length(
 ) -> list[Batch]:
     """Batches of sentences of similar length, each sentence in one of them.
 
-    Sentences that don't fill a batch of their width go to the next width, so that only
-    the last batch is smaller than others of its width. Batches come in the order of
-    their widths, and have shapes that depend on lengths and sizes only. With `rng`,
-    sentences of a width come in random order.
-
-    Args:
-        lengths: Number of ids of each sentence.
-        max_length: The most that there may be.
-        batch_size: Sentences in a batch.
-        batch_tokens: Instead: ids in a row times rows, at most; at least one row.
-
-    Raises:
-        ValueError: If not exactly one size is given, or it is not positive.
+    A batch has `batch_size` sentences or else, with its padding, at most `batch_tokens`
+    ids, but at least one sentence. Sentences that don't fill a batch of their width go
+    to the next width, so that only the last batch is smaller than others of its width.
+    Batches come in the order of their widths, and have shapes that depend on lengths
+    and sizes only. With `rng`, sentences of a width come in random order.
     """
     if (batch_size is None) == (batch_tokens is None):
         raise ValueError(

@@ -25,16 +25,12 @@ _WIDTH_STEP = 16
 
 
 class Translator:
-    """Translates sentences with the current weights of a network.
+    """Translates sentences with the current weights of a network of `network.build`.
 
-    Args:
-        model: A network of `network.build`. If its ranks change and variables are
-            replaced, the translator keeps using the old ones.
-        vocabularies: Its tokenizers.
-        max_length: The most tokens of a sentence with its end, at least 2. Only the
-            beginning of a longer one is translated.
-        beams: Hypotheses that are followed, 1 for greedy search.
-        batch_size: Sentences that are translated at once.
+    If its ranks change and variables are replaced, the translator keeps using the old
+    ones. Sentences have at most `max_length` tokens with their end, at least 2; only
+    the beginning of a longer one is translated. So many beams are followed, 1 for
+    greedy search, and `batch_size` sentences are translated at once.
     """
 
     def __init__(

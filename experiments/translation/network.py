@@ -135,18 +135,11 @@ def decode_next(
     caches: list[Cache],
     start: Any,
 ) -> tuple[Tensor, list[Cache]]:
-    """`decode` for tokens that follow others, of which there are `start`.
+    """`decode` for tokens that follow `start` others, whose keys and values are cached.
 
-    Args:
-        layer, count: As in `encode`.
-        tokens: `(batch, length)`.
-        memory: Keys and values of the encoder's output, from `project_memory`.
-        mask: The mask of that output.
-        caches: Keys and values of the tokens before, at first from `empty_caches`.
-        start: Number of tokens before.
-
-    Returns:
-        The scores `(batch, length, target_size)`, and the caches with the new tokens.
+    Memory is from `project_memory`, with the mask of the encoder's output, and the
+    caches of the tokens before are at first from `empty_caches`. Beside the scores,
+    `(batch, length, target_size)`, the caches with the new tokens are returned.
     """
     updated: list[Cache] = []
 
