@@ -1,17 +1,21 @@
-"""Corpora and texts, as they are loaded, and the reader of parallel text."""
+"""Corpora and texts, as they are loaded, and readers of their files."""
 
+import codecs
+import re
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, TypeVar
 
 from dlrt.datasets._errors import DatasetFileError
-from dlrt.datasets._lines import clean, read_lines
 from dlrt.phrases.sentence_pair import SentencePair as SentencePair
 
 _Line = TypeVar("_Line")
 
 PARTS = ("train", "validation", "test")
+# Unicode's category Cc but for the tab, which is ordinary space.
+_CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
 
 
 @dataclass(frozen=True)
@@ -85,3 +89,43 @@ def _read_part(source_path: Path, target_path: Path) -> tuple[SentencePair, ...]
             f"{source_path} and {target_path}: no line with text in both"
         )
     return pairs
+
+
+def read_lines(path: Path) -> list[str]:
+    """Reads the lines of a file of UTF-8 text as they are, or says what is wrong.
+
+    Lines end with a line feed, with or without a carriage return before it. No other
+    character ends a line, as editors and Python's `splitlines` disagree on which do,
+    and one line too many shifts all that follow. A mark of byte order at the start is
+    skipped.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DatasetFileError(f"{path}: cannot be read: {error.strerror}") from error
+    content = content.removeprefix(codecs.BOM_UTF8)
+    # What follows the last line feed is a line only if there is something.
+    lines = content.removesuffix(b"\n").split(b"\n") if content else []
+    return [_decode(line, path, i) for i, line in enumerate(lines, start=1)]
+
+
+def clean(line: str) -> str:
+    """A line in Unicode form NFC, without space at either end."""
+    return unicodedata.normalize("NFC", line.strip())
+
+
+def _decode(line: bytes, path: Path, number: int) -> str:
+    try:
+        text = line.removesuffix(b"\r").decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DatasetFileError(
+            f"{path}, line {number}: byte {error.start + 1} "
+            f"(0x{line[error.start]:02x}) is not valid UTF-8: {error.reason}"
+        ) from error
+    control = _CONTROL_CHARACTER.search(text)
+    if control:
+        raise DatasetFileError(
+            f"{path}, line {number}: the control character "
+            f"U+{ord(control.group()):04X} is not text"
+        )
+    return text

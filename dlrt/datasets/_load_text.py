@@ -4,9 +4,8 @@ import os
 import warnings
 from pathlib import Path
 
-from dlrt.datasets._corpus import PARTS, Text
+from dlrt.datasets._corpus import PARTS, Text, clean, read_lines
 from dlrt.datasets._errors import DatasetFileError
-from dlrt.datasets._lines import clean, read_lines
 from dlrt.datasets._load_corpus import load_corpus
 from dlrt.datasets._named import find_path
 from dlrt_names.data_sets import CORPORA

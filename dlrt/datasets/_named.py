@@ -21,10 +21,8 @@ def register(name: str, loader: Loader, shape: tuple[int, ...] | None = None) ->
     Args:
         name: Letters, digits and "_"; not the name of another one.
         loader: A function that gets the `data_dir` of `load`, which may be `None`, and
-            returns `Arrays`, or a tuple of its first four: images and labels to train
-            on, and those to test on. Images are uint8, or floats in [0, 1]; labels
-            are integers from 0. `load` checks and scales them. Where the data can't be
-            had, the function raises a `DatasetUnavailableError`.
+            returns `Arrays`, or a tuple of its first four, which `load` checks and
+            scales. Where the data can't be had, it raises a `DatasetUnavailableError`.
         shape: Shape of an image, if it is known. A program that needs images of one
             shape does not offer data sets of another.
 

@@ -36,10 +36,9 @@ class HistoryLog(keras.callbacks.Callback):
     as those of the log are. Numbers that are not finite are written as the texts
     "nan", "inf" and "-inf"; a value that an epoch does not have is written as "NA".
 
-    A callback that adds to `logs`, such as one that measures accuracy on a test set,
-    must stand before this one in the list of callbacks. So must one that hands over
-    rows of a further sheet, see `add_rows`: several an epoch, translations of some
-    sentences for instance.
+    A callback that adds to `logs`, such as accuracy on a test set, must stand before
+    this one in the list of callbacks. So must one that hands over rows of a further
+    sheet, see `add_rows`: several an epoch, translations of sentences for instance.
 
     Args:
         path: Name of the workbook, which must end in `.xlsx`. Missing directories
@@ -50,13 +49,11 @@ class HistoryLog(keras.callbacks.Callback):
         resume: If `True`, a workbook that exists is continued. Its configuration must
             equal `configuration`. Rows of epochs after the one that `fit` starts at,
             which were logged after the last checkpoint, are dropped.
-        changeable: Keys of `configuration` that may have another value when a
-            workbook is continued, the number of epochs for instance. The new value
-            takes the place of the old one.
-        write_interval: Seconds from one writing of the workbook to the next, for
-            epochs that are shorter than that. Rows in between are written with the
-            next one, at the end of `fit`, or by `flush`. Defaults to 0, a writing
-            after every epoch.
+        changeable: Keys of `configuration` that may get another value when a workbook
+            is continued, the number of epochs for instance.
+        write_interval: Seconds from one writing to the next, for shorter epochs. Rows
+            in between are written with the next one, at the end of `fit`, or by
+            `flush`. Defaults to 0, a writing after every epoch.
         dense_parameters: Number of parameters of the dense model, that the compression
             is relative to; see `dlrt.accounting.compression`.
 
@@ -129,8 +126,7 @@ class HistoryLog(keras.callbacks.Callback):
     def open(self) -> None:
         """Claims the workbook: creates it, or reads the one to be continued.
 
-        Called by itself when it is needed first. A call before a long preparation
-        shows early that the name is taken or the directory is not writable.
+        This happens by itself; a call shows early that the name can't be written.
 
         Raises:
             FileExistsError: The file exists and `resume` is `False`.
@@ -152,12 +148,11 @@ class HistoryLog(keras.callbacks.Callback):
         """Logs one row; `fit` does so after every epoch.
 
         Args:
-            epoch: Number of the row, above that of the last one. Use 0 for what was
-                measured before training.
+            epoch: Number of the row, above the last one; 0 for before training.
             seconds: Duration.
             logs: Values by name, as Keras hands them to callbacks.
-            model: The model to take ranks, counts and the learning rate from. Defaults
-                to the model in training; without either, these read "NA".
+            model: What has the ranks, counts and learning rate. Defaults to the model
+                in training; without either, these read "NA".
         """
         self.open()
         last = self._rows[-1][EPOCH] if self._rows else -1
@@ -190,10 +185,10 @@ class HistoryLog(keras.callbacks.Callback):
         """Adds rows to a further sheet, which is made when it gets the first ones.
 
         They are written with the next row of the history and get its epoch as their
-        first column, `epoch`. The other columns are in the order in which their names
-        appear first; where a row lacks one, it reads "NA". When training resumes, rows
-        go with those of the history. Rows that wait when `fit` begins come from an
-        epoch that was broken off, and are dropped.
+        first column, `epoch`. The others are in the order in which their names appear
+        first; where a row lacks one, it reads "NA". Rows are dropped with those of the
+        history when training resumes, and if they wait when `fit` begins, since they
+        come from an epoch that was broken off then.
 
         Args:
             sheet: Name of the sheet: at most 31 characters, and none of those that

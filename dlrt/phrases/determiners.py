@@ -11,25 +11,21 @@ class Determiner(NamedTuple):
     """
 
     source: tuple[str, ...]
-    target: str
-    target_plural: str
+    target: str = ""
+    target_plural: str = ""
 
 
-def _determiner(source: str, target: str = "", target_plural: str = "") -> Determiner:
-    return Determiner(tuple(source.split(",")), target, target_plural)
-
-
-DEFINITE = _determiner("o,a,os,as", "the", "the")
-INDEFINITE = _determiner("um,uma,,", "a", "")
-THIS = _determiner("este,esta,estes,estas", "this", "these")
-THAT = _determiner("aquele,aquela,aqueles,aquelas", "that", "those")
-MY = _determiner("o meu,a minha,os meus,as minhas", "my", "my")
-YOUR = _determiner("o teu,a tua,os teus,as tuas", "your", "your")
-OUR = _determiner("o nosso,a nossa,os nossos,as nossas", "our", "our")
-OTHER = _determiner("outro,outra,outros,outras", "another", "other")
-MANY = _determiner(",,muitos,muitas", "", "many")
-ALL = _determiner(",,todos os,todas as", "", "all the")
-NO_DETERMINER = _determiner(",,,")
+DEFINITE = Determiner(("o", "a", "os", "as"), "the", "the")
+INDEFINITE = Determiner(("um", "uma", "", ""), "a", "")
+THIS = Determiner(("este", "esta", "estes", "estas"), "this", "these")
+THAT = Determiner(("aquele", "aquela", "aqueles", "aquelas"), "that", "those")
+MY = Determiner(("o meu", "a minha", "os meus", "as minhas"), "my", "my")
+YOUR = Determiner(("o teu", "a tua", "os teus", "as tuas"), "your", "your")
+OUR = Determiner(("o nosso", "a nossa", "os nossos", "as nossas"), "our", "our")
+OTHER = Determiner(("outro", "outra", "outros", "outras"), "another", "other")
+MANY = Determiner(("", "", "muitos", "muitas"), "", "many")
+ALL = Determiner(("", "", "todos os", "todas as"), "", "all the")
+NO_DETERMINER = Determiner(("", "", "", ""))
 
 # Of what is known, and of anything; the common ones more often.
 KNOWN = (DEFINITE, DEFINITE, DEFINITE, THIS, THAT, MY, YOUR, OUR)

@@ -49,19 +49,19 @@ _OWNERS = (("dele", "his"), ("dela", "her"), ("deles", "their"), ("delas", "thei
 # Without the ending, masculine or feminine.
 _ORDINALS = ("primeir", "segund", "terceir", "quart", "quint")
 
-_PRONOUNS = tuple(
-    NounPhrase(source, target, feminine, person)
-    for source, target, genders, person in (
-        ("eu", "I", (False, True), FIRST),
-        ("tu", "you", (False, True), SECOND),
-        ("ele", "he", (False,), THIRD),
-        ("ela", "she", (True,), THIRD),
-        ("nós", "we", (False, True), FIRST_PLURAL),
-        ("vocês", "you", (False, True), THIRD_PLURAL),
-        ("eles", "they", (False,), THIRD_PLURAL),
-        ("elas", "they", (True,), THIRD_PLURAL),
-    )
-    for feminine in genders
+_PRONOUNS = (
+    NounPhrase("eu", "I", False, FIRST),
+    NounPhrase("eu", "I", True, FIRST),
+    NounPhrase("tu", "you", False, SECOND),
+    NounPhrase("tu", "you", True, SECOND),
+    NounPhrase("ele", "he", False, THIRD),
+    NounPhrase("ela", "she", True, THIRD),
+    NounPhrase("nós", "we", False, FIRST_PLURAL),
+    NounPhrase("nós", "we", True, FIRST_PLURAL),
+    NounPhrase("vocês", "you", False, THIRD_PLURAL),
+    NounPhrase("vocês", "you", True, THIRD_PLURAL),
+    NounPhrase("eles", "they", False, THIRD_PLURAL),
+    NounPhrase("elas", "they", True, THIRD_PLURAL),
 )
 
 

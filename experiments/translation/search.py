@@ -41,9 +41,6 @@ class Search(keras.layers.Layer):
         """Number of tokens that translations in a batch have room for."""
         return ops.max(limits) if dynamic_shapes() else self.room(source.shape[1])
 
-    def _encode(self, source: Tensor) -> tuple[Tensor, Tensor]:
-        return network.encode(self._model.get_layer, self._count, source)
-
 
 class GreedySearch(Search):
     """Takes the token of the highest score at every step.
@@ -61,7 +58,7 @@ class GreedySearch(Search):
     def call(self, source: Tensor, limits: Tensor) -> Tensor:
         batch, length = ops.shape(source)[0], self._length(source, limits)
         layer, count = self._model.get_layer, self._count
-        memory, mask = self._encode(source)
+        memory, mask = network.encode(layer, count, source)
         caches: list[Any] = []
         if self._cached:
             memory = network.project_memory(layer, count, memory)
@@ -121,7 +118,7 @@ class BeamSearch(Search):
     def call(self, source: Tensor, limits: Tensor) -> Tensor:
         batch, length = ops.shape(source)[0], self._length(source, limits)
         layer, count, beams = self._model.get_layer, self._count, self._beams
-        encoded, mask = self._encode(source)
+        encoded, mask = network.encode(layer, count, source)
         memory, mask = keras.tree.map_structure(
             lambda x: ops.repeat(x, beams, axis=0),
             (network.project_memory(layer, count, encoded), mask),
