@@ -1,6 +1,6 @@
 """A data set: as loaders return it, and as `load` does, checked and scaled."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -69,15 +69,11 @@ def scale(name: str, arrays: Arrays) -> Dataset:
     labels = np.asarray(y_train)
     if not num_classes and labels.size and np.issubdtype(labels.dtype, np.integer):
         num_classes = int(labels.max()) + 1
-    dataset = Dataset(name, *arrays[:4], num_classes, source, class_names)
-    check(dataset, what)
-    return replace(
-        dataset,
-        x_train=_scale(x_train, what),
-        y_train=y_train.astype(np.int64),
-        x_test=_scale(x_test, what),
-        y_test=y_test.astype(np.int64),
-    )
+    check(Dataset(name, *arrays[:4], num_classes, source, class_names), what)
+    x_train, x_test = (_scale(images, what) for images in (x_train, x_test))
+    y_train, y_test = (labels.astype(np.int64) for labels in (y_train, y_test))
+    parts = x_train, y_train, x_test, y_test
+    return Dataset(name, *parts, num_classes, source, class_names)
 
 
 def _scale(images: np.ndarray, what: str) -> np.ndarray:

@@ -7,6 +7,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -104,15 +105,8 @@ def reporting(path: Path | str) -> Iterator[None]:
         raise DatasetFileError(f"{path}: cannot be read: {reason}") from error
 
 
-def _checked(
-    where: Path,
-    x_train: np.ndarray,
-    y_train: np.ndarray,
-    x_test: np.ndarray,
-    y_test: np.ndarray,
-    *,
-    shape: tuple[int, ...] = _IMAGE_SHAPE,
-) -> Arrays:
+def _checked(where: Path, *parts: Any, shape: tuple[int, ...] = _IMAGE_SHAPE) -> Arrays:
+    x_train, y_train, x_test, y_test = parts
     with reporting(where):
         for part, images in (("x_train", x_train), ("x_test", x_test)):
             if images.dtype != np.uint8:
@@ -122,6 +116,6 @@ def _checked(
                     f"{part} must have shape (N, {', '.join(map(str, shape))}) with "
                     f"N > 0, but has {images.shape}"
                 )
-        parts = x_train, y_train, x_test, y_test
-        check(Dataset(where.name, *parts, num_classes=NUM_CLASSES, source=""), "it")
-    return Arrays(*parts, num_classes=NUM_CLASSES)
+        name = where.name
+        check(Dataset(name, x_train, y_train, x_test, y_test, NUM_CLASSES, ""), "it")
+    return Arrays(x_train, y_train, x_test, y_test, num_classes=NUM_CLASSES)

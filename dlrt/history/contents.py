@@ -65,10 +65,7 @@ def check_name(name: str, others: Iterable[str], foreign: Iterable[str] = ()) ->
 
 
 def check_row(sheet: str, row: Mapping[str, Any]) -> Row:
-    """Returns what a workbook will give back for a row, with texts cut that are long.
-
-    Raises ValueError or TypeError, see `HistoryLog.add_rows`.
-    """
+    """Returns what a workbook will give back for a row, see `HistoryLog.add_rows`."""
     for column in row:
         if not isinstance(column, str) or not column or column == EPOCH:
             raise ValueError(

@@ -126,7 +126,8 @@ class HistoryLog(keras.callbacks.Callback):
     def open(self) -> None:
         """Claims the workbook: creates it, or reads the one to be continued.
 
-        This happens by itself; a call shows early that the name can't be written.
+        Called by itself when it is needed first. A call before a long preparation
+        shows early that the name is taken or the directory is not writable.
 
         Raises:
             FileExistsError: The file exists and `resume` is `False`.

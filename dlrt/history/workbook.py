@@ -181,10 +181,7 @@ def render(
     configuration: Mapping[str, Any],
     tables: Mapping[str, Sequence[Row]] | None = None,
 ) -> bytes:
-    """Returns the content of a workbook with these rows; see `Book`.
-
-    Rows of further sheets, by name, have the number of their epoch.
-    """
+    """Returns the content of a workbook with these rows, of further sheets by name."""
     return Book().render(rows, configuration, tables or {})
 
 

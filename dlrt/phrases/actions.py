@@ -1,17 +1,8 @@
 """Sentences in both languages on what somebody does."""
 
-from dlrt.phrases import lexicon
+from dlrt.phrases import clauses, lexicon
 from dlrt.phrases.choices import Choices
-from dlrt.phrases.clauses import (
-    NOTHING,
-    Tense,
-    conjugate,
-    join_pairs,
-    question,
-    sentence,
-    statement,
-    with_infinitive,
-)
+from dlrt.phrases.clauses import NOTHING, Tense, conjugate, join_pairs, sentence
 from dlrt.phrases.determiners import DEFINITE, contract
 from dlrt.phrases.expressions import when
 from dlrt.phrases.lexicon import THIRD, VERBS, Noun, Verb
@@ -121,7 +112,7 @@ def question_word(choices: Choices) -> SentencePair:
     who = subject(choices)
     predicate = conjugate(verb, tense, who.person)
     start = SentencePair(f"{asked} é que", target)
-    return sentence(question(who, predicate, rest, start), "?")
+    return sentence(clauses.question(who, predicate, rest, start), "?")
 
 
 def compound(choices: Choices) -> SentencePair:
@@ -140,7 +131,7 @@ def _short_statement(choices: Choices) -> SentencePair:
     time = SentencePair("ontem", "yesterday") if tense is Tense.PAST else NOTHING
     predicate = conjugate(verb, tense, who.person)
     rest = join_pairs(what, time)
-    return statement(who, predicate, rest, negated=choices.once_in(3))
+    return clauses.statement(who, predicate, rest, negated=choices.once_in(3))
 
 
 def _told_or_asked(
@@ -149,13 +140,13 @@ def _told_or_asked(
     predicate = conjugate(verb, tense, who.person)
     time = when(choices, tense)
     if choices.once_in(4):
-        return sentence(question(who, predicate, join_pairs(rest, time)), "?")
+        return sentence(clauses.question(who, predicate, join_pairs(rest, time)), "?")
     negated = choices.once_in(4)
     if time.source and choices.once_in(4):
-        source, target = statement(who, predicate, rest, negated)
+        source, target = clauses.statement(who, predicate, rest, negated)
         pair = SentencePair(f"{time.source}, {source}", f"{time.target}, {target}")
     else:
-        pair = statement(who, predicate, join_pairs(rest, time), negated)
+        pair = clauses.statement(who, predicate, join_pairs(rest, time), negated)
     return sentence(pair, ".")
 
 
@@ -164,7 +155,7 @@ def _with_tense(choices: Choices, infinitive: str) -> tuple[Verb, Tense]:
     verb = VERBS[infinitive]
     if infinitive not in ("ter", "querer") and choices.once_in(6):
         modal, preposition = choices.of(_MODALS)
-        verb = with_infinitive(VERBS[modal], preposition, verb)
+        verb = clauses.with_infinitive(VERBS[modal], preposition, verb)
     tense = choices.of(tuple(Tense))
     if verb.stative and tense in (Tense.PROGRESSIVE, Tense.ABILITY):
         tense = Tense.PRESENT

@@ -1,28 +1,11 @@
 """Sentences in both languages on what something is like, costs, and where it is."""
 
+from dlrt.phrases import clauses, lexicon
 from dlrt.phrases.choices import Choices
-from dlrt.phrases.clauses import (
-    BE,
-    Predicate,
-    Tense,
-    be,
-    be_like,
-    conjugate,
-    question,
-    sentence,
-    statement,
-)
+from dlrt.phrases.clauses import Predicate, be_like, question, sentence, statement
 from dlrt.phrases.determiners import INDEFINITE, form_of
 from dlrt.phrases.expressions import count, some_price
-from dlrt.phrases.lexicon import (
-    ANIMALS,
-    COMPARATIVES,
-    PEOPLE,
-    PLACES,
-    THINGS,
-    VERBS,
-    Noun,
-)
+from dlrt.phrases.lexicon import ANIMALS, PEOPLE, PLACES, THINGS, VERBS, Noun
 from dlrt.phrases.noun_phrases import (
     NounPhrase,
     adjectives_for,
@@ -54,7 +37,7 @@ def price(choices: Choices) -> SentencePair:
     if choices.once_in(3):
         return some_price(choices)
     thing = known(choices, THINGS)
-    verb = conjugate(VERBS["custar"], Tense.PRESENT, thing.person)
+    verb = clauses.conjugate(VERBS["custar"], clauses.Tense.PRESENT, thing.person)
     if choices.once_in(4):
         return _asked_of(thing, verb, SentencePair("quanto", "how much"))
     negated = choices.once_in(6)
@@ -64,7 +47,7 @@ def price(choices: Choices) -> SentencePair:
 def age(choices: Choices) -> SentencePair:
     """Says or asks how old somebody is."""
     who = subject(choices)
-    verb = be(VERBS["ter"].present, BE, who.person)
+    verb = clauses.be(VERBS["ter"].present, clauses.BE, who.person)
     if choices.once_in(4):
         return _asked_of(who, verb, SentencePair("quantos anos", "how old"))
     years = choices.between(2, 100)
@@ -94,8 +77,8 @@ def comparison(choices: Choices) -> SentencePair:
     adjective = choices.of(
         [adjective for adjective in adjectives_for(nouns[0]) if adjective.comparative]
     )
-    if adjective.source[0] in COMPARATIVES:
-        compared = COMPARATIVES[adjective.source[0]][what.plural]
+    if adjective.source[0] in lexicon.COMPARATIVES:
+        compared = lexicon.COMPARATIVES[adjective.source[0]][what.plural]
     else:
         compared = f"mais {form_of(adjective.source, what.feminine, what.plural)}"
     rest = SentencePair(

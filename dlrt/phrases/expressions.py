@@ -3,12 +3,7 @@
 from dlrt.phrases.choices import Choices
 from dlrt.phrases.clauses import NOTHING, Tense
 from dlrt.phrases.lexicon import DAYS_OF_MONTH, MONTHS, WEEKDAYS
-from dlrt.phrases.number_words import (
-    english_ordinal,
-    english_year,
-    in_words,
-    portuguese_number,
-)
+from dlrt.phrases.number_words import english_ordinal, english_year, in_words
 from dlrt.phrases.sentence_pair import SentencePair
 
 # With the first and the last hour that is told so.
@@ -138,10 +133,10 @@ def date(day: int, month: int, year: int | None = None) -> SentencePair:
     'três de março de mil novecentos e noventa e dois'
     """
     source_month, target_month = MONTHS[month - 1]
-    source = f"{portuguese_number(day)} de {source_month}"
+    source = f"{in_words(day).source} de {source_month}"
     target = f"the {english_ordinal(day)} of {target_month}"
     if year is not None:
-        source += f" de {portuguese_number(year)}"
+        source += f" de {in_words(year).source}"
         target += f", {english_year(year)}"
     return SentencePair(source, target)
 

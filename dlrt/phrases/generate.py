@@ -54,9 +54,9 @@ def distinct_pairs(num_pairs: int, seed: int = 0) -> list[SentencePair]:
     pairs: list[SentencePair] = []
     sources: set[str] = set()
     targets: set[str] = set()
-    for pair in random_pairs(seed):
-        if len(pairs) == num_pairs:
-            return pairs
+    stream = random_pairs(seed)
+    while len(pairs) < num_pairs:
+        pair = next(stream)
         if pair.source not in sources and pair.target not in targets:
             pairs.append(pair)
             sources.add(pair.source)

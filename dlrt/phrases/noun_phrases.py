@@ -5,23 +5,8 @@ from typing import NamedTuple
 
 from dlrt.phrases import determiners, lexicon
 from dlrt.phrases.choices import Choices
-from dlrt.phrases.determiners import (
-    DEFINITE,
-    INDEFINITE,
-    NO_DETERMINER,
-    Determiner,
-    contract,
-    form_of,
-)
-from dlrt.phrases.lexicon import (
-    FIRST,
-    FIRST_PLURAL,
-    SECOND,
-    THIRD,
-    THIRD_PLURAL,
-    Adjective,
-    Noun,
-)
+from dlrt.phrases.determiners import DEFINITE, NO_DETERMINER, Determiner, contract
+from dlrt.phrases.lexicon import FIRST, FIRST_PLURAL, SECOND, THIRD, THIRD_PLURAL, Noun
 from dlrt.phrases.number_words import english_ordinal, in_words
 from dlrt.phrases.sentence_pair import SentencePair
 
@@ -88,12 +73,12 @@ def build(
     Number, adjective and owner are in both languages. An owner follows in Portuguese
     ("da Maria"), and takes the place of the determiner in English ("Maria's").
     """
-    first = form_of(determiner.source, noun.feminine, plural)
+    first = determiners.form_of(determiner.source, noun.feminine, plural)
     source_noun = noun.source_plural if plural else noun.source
     source = join(first, number[0], source_noun, adjective[0], owner[0])
     target_noun = noun.target_plural if plural else noun.target
     target = join(number[1], adjective[1], target_noun)
-    if determiner is INDEFINITE:
+    if determiner is determiners.INDEFINITE:
         target = with_article(target)
     else:
         first = determiner.target_plural if plural else determiner.target
@@ -172,7 +157,7 @@ def place(choices: Choices, preposition: str, target: str = "") -> SentencePair:
     return SentencePair(contract(preposition, phrase.source), target)
 
 
-def adjectives_for(noun: Noun) -> tuple[Adjective, ...]:
+def adjectives_for(noun: Noun) -> tuple[lexicon.Adjective, ...]:
     """Returns the adjectives that make sense with a noun."""
     if noun in lexicon.PEOPLE:
         return lexicon.OF_PEOPLE + lexicon.MOODS
@@ -189,13 +174,13 @@ def _some_adjective(choices: Choices, noun: Noun, plural: bool) -> tuple[str, st
 
 def agree(
     choices: Choices,
-    adjective: Adjective,
+    adjective: lexicon.Adjective,
     feminine: bool,
     plural: bool,
     very_once_in: int,
 ) -> SentencePair:
     """Returns an adjective that agrees, sometimes with "very"."""
-    source = form_of(adjective.source, feminine, plural)
+    source = determiners.form_of(adjective.source, feminine, plural)
     if adjective.comparative and choices.once_in(very_once_in):
         return SentencePair(f"muito {source}", f"very {adjective.target}")
     return SentencePair(source, adjective.target)

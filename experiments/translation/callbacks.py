@@ -18,10 +18,7 @@ Translate = Callable[[Sequence[str]], list[str]]
 
 
 class Speed(keras.callbacks.Callback):
-    """Adds time of training and speed to the logs of every epoch.
-
-    The target tokens of the training batches are counted, without padding.
-    """
+    """Adds to the logs the time of training, and target tokens a second, unpadded."""
 
     def __init__(self, batches: PaddedBatches) -> None:
         super().__init__()

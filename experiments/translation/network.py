@@ -6,6 +6,7 @@ and decoding calls them again, token by token, with the layers of a trained mode
 """
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -80,11 +81,8 @@ def build(architecture: Architecture) -> keras.Model:
 
 def num_layers(model: keras.Model) -> int:
     """The number of decoder layers of a model that `build` has made."""
-    names = [layer.name for layer in model.layers]
-    return sum(
-        name.startswith("decoder_") and name.endswith("_cross_attention")
-        for name in names
-    )
+    name = re.compile(r"decoder_\d+_cross_attention")
+    return sum(name.fullmatch(layer.name) is not None for layer in model.layers)
 
 
 def encode(layer: Layers, count: int, tokens: Tensor) -> tuple[Tensor, Tensor]:
@@ -114,8 +112,7 @@ def decode(
 ) -> Tensor:
     """The scores of the tokens that follow each one, `(batch, length, target_size)`.
 
-    Tokens are `(batch, length)` and begin with the start token; memory and mask are the
-    encoder's.
+    Tokens, `(batch, length)`, begin with the start token; the rest is the encoder's.
     """
     return _run_decoder(
         layer,
@@ -219,10 +216,7 @@ def _make_layers(sizes: Architecture) -> dict[str, keras.layers.Layer]:
         add(_embedding(sizes, size, f"{side}_embedding"))
         add(Positions(name=f"{side}_positions"))
         add(keras.layers.Dropout(sizes.dropout, name=f"{side}_dropout"))
-    for part, attentions in (
-        ("encoder", ["self"]),
-        ("decoder", ["self", "cross"]),
-    ):
+    for part, attentions in (("encoder", ["self"]), ("decoder", ["self", "cross"])):
         for number in range(1, sizes.layers + 1):
             for attention in attentions:
                 name = f"{part}_{number}_{attention}_attention"

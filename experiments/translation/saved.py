@@ -14,11 +14,7 @@ _NAME = "translation.json"
 def save_translation(
     directory: Path, vocabularies: Vocabularies, max_length: int
 ) -> None:
-    """Writes `source.spm`, `target.spm` and `translation.json` to a folder that exists.
-
-    The network is trained with these tokenizers and sentences of at most `max_length`
-    tokens with their end.
-    """
+    """Writes `source.spm`, `target.spm` and `translation.json` into a folder."""
     vocabularies.save(directory)
     content = {"max_length": max_length, "fingerprints": vocabularies.fingerprints}
     saved_files.write_json(Path(directory) / _NAME, content)

@@ -12,13 +12,7 @@ from dlrt.datasets import Corpus
 from dlrt_names.log_schema import BLEU, CHRF, EPOCH, SPEED, TRAINING_SECONDS
 from experiments.cli.checks import MOST_WEIGHTS, option
 from experiments.cli.settings import verbosity
-from experiments.runs import (
-    optimizers,
-    run_callbacks,
-    saved_files,
-    selection,
-    summary,
-)
+from experiments.runs import optimizers, run_callbacks, saved_files, selection, summary
 from experiments.runs.folders import Folder
 from experiments.runs.phases import Phase
 from experiments.runs.run import Run

@@ -148,10 +148,7 @@ class Vocabularies:
     @property
     def fingerprints(self) -> dict[str, str]:
         """Fingerprints that identify these: `{"source": ..., "target": ...}`."""
-        return {
-            "source": self.source.fingerprint,
-            "target": self.target.fingerprint,
-        }
+        return {"source": self.source.fingerprint, "target": self.target.fingerprint}
 
     def check(self, fingerprints: dict[str, str]) -> None:
         """Raises a `ValueError` unless a model was trained with these tokenizers."""
