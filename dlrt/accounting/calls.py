@@ -89,7 +89,9 @@ def _call_graph(model: keras.Model, inputs: Any = None) -> Iterator[Call]:
         )
     actual = {}
     if inputs is not None and _find_shapes(inputs) != [x.shape for x in graph.inputs]:
-        actual = _bind_tensors(graph, inputs)
+        given = keras.tree.map_shape_structure(keras.KerasTensor, inputs)
+        found = zip(graph.inputs, graph._standardize_inputs(given), strict=True)
+        actual = {id(x): new for x, new in found if new is not None}
     for depth in sorted(graph._nodes_by_depth, reverse=True):
         for node in graph._nodes_by_depth[depth]:
             if node.is_input:
@@ -103,13 +105,6 @@ def _call_graph(model: keras.Model, inputs: Any = None) -> Iterator[Call]:
                 outputs = node.operation.compute_output_spec(*args, **kwargs)
                 pairs = zip(node.outputs, keras.tree.flatten(outputs), strict=True)
                 actual.update((id(x), new) for x, new in pairs)
-
-
-def _bind_tensors(graph: Any, shapes: Any) -> dict[int, Any]:
-    """What replaces a functional model's inputs, by their `id`."""
-    given = keras.tree.map_shape_structure(keras.KerasTensor, shapes)
-    pairs = zip(graph.inputs, graph._standardize_inputs(given), strict=True)
-    return {id(x): new for x, new in pairs if new is not None}
 
 
 def _bind_shapes(layer: Any, args: tuple, kwargs: dict[str, Any]) -> dict[str, Any]:

@@ -145,7 +145,8 @@ def compress(
     _check_training(method, train, fine_tune, one_by_one, freeze)
     check_built(model)
     check_finite(model.weights)
-    if method == "hoyer" and structure is None and _has_separable(model):
+    inside = model._flatten_layers(include_self=False)
+    if method == "hoyer" and structure is None and any(map(is_separable, inside)):
         chosen = chosen._replace(structure="separable")
     # A model made by `decompose` counts as the one that it represents.
     whole = recompose(model)
@@ -168,7 +169,12 @@ def compress(
             before, plan, planner.plan_again, fine_tune, freeze
         )
     else:
-        replaced = _replace_all(before, plan)
+        replacements = {
+            id(candidate.layer): candidate.structure.build_replacement(choice)
+            for candidate, choice in plan
+            if choice is not None
+        }
+        replaced = rebuild(before, lambda layer: replacements.get(id(layer)))
     smaller = restore_recurrent(replaced)
     report = _report(before, smaller, plan)
     if fine_tune is not None:
@@ -201,15 +207,6 @@ def _find_method(
     )
 
 
-def _replace_all(model: keras.Model, plan: Plan) -> keras.Model:
-    replacements = {
-        id(candidate.layer): candidate.structure.build_replacement(choice)
-        for candidate, choice in plan
-        if choice is not None
-    }
-    return rebuild(model, lambda layer: replacements.get(id(layer)))
-
-
 def _report(before: keras.Model, smaller: keras.Model, plan: Plan) -> Report:
     flops = count_flops(smaller)
     names = [candidate.layer.name for candidate, _ in plan]
@@ -222,10 +219,6 @@ def _report(before: keras.Model, smaller: keras.Model, plan: Plan) -> Report:
         flops=flops.total,
         not_in_flops=flops.left_out,
     )
-
-
-def _has_separable(model: keras.Model) -> bool:
-    return any(map(is_separable, model._flatten_layers(include_self=False)))
 
 
 def _check_training(

@@ -179,5 +179,6 @@ def _check_data(data: Any, model: keras.Model) -> tuple[Any, Any]:
 
 
 def _fits(shape: tuple, wanted: tuple) -> bool:
-    pairs = list(zip(shape, wanted, strict=False))[1:]
-    return len(shape) == len(wanted) and all(n in (m, None) for m, n in pairs)
+    return len(shape) == len(wanted) and all(
+        want in (have, None) for have, want in zip(shape[1:], wanted[1:], strict=True)
+    )

@@ -115,8 +115,7 @@ class _Surgery:
                 _update_spec(node)
         for part in self._model._flatten_layers():
             if isinstance(part, keras.Model):
-                for name in ("train", "test", "predict"):
-                    setattr(part, f"{name}_function", None)
+                part.train_function = part.test_function = part.predict_function = None
 
     def _change(self, part: Part) -> "_Change":
         key = id(part.variable)
@@ -232,11 +231,11 @@ def _resize(width: Width, size: int) -> None:
 def _update_spec(node: Any) -> None:
     """Tells a layer the new shape of its input, which it checks and saves."""
     layer, tensors = node.operation, node.input_tensors
+    given = [tensor.shape for tensor in tensors]
     spec: Any = getattr(layer, "input_spec", None)
-    if len(tensors) == 1 and getattr(spec, "axes", None):
-        spec.axes = {axis: tensors[0].shape[axis] for axis in spec.axes}
+    if len(given) == 1 and getattr(spec, "axes", None):
+        spec.axes = {axis: given[0][axis] for axis in spec.axes}
     shapes = getattr(layer, "_build_shapes_dict", None)
     if shapes is not None and len(shapes) == 1:
         (name,) = shapes
-        single = len(tensors) == 1
-        shapes[name] = tensors[0].shape if single else [t.shape for t in tensors]
+        shapes[name] = given[0] if len(given) == 1 else given

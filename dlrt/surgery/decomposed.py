@@ -87,7 +87,10 @@ def recompose_row(row: Layer) -> Replacement:
     scaled = np.asarray(first.kernel, "float64") * np.asarray(values.s, "float64")
     last = np.asarray(second.kernel, "float64")
     if isinstance(first, keras.layers.EinsumDense):
-        config["equation"] = _join_equations(first.equation, second.equation)
+        # The kernels share one axis.
+        rows, columns = axes_of(first.equation)[1][:-1], axes_of(second.equation)[1][1:]
+        x, y = first.equation.split(",")[0], second.equation.split("->")[1]
+        config["equation"] = f"{x},{rows}{columns}->{y}"
         kernel = np.tensordot(scaled, last, 1)
     else:
         kernel = _join_kernels(scaled, last)
@@ -95,8 +98,8 @@ def recompose_row(row: Layer) -> Replacement:
         # The second is of size 1, or of the same padding.
         config["padding"] = first.padding
         for name in ("kernel_size", "strides", "dilation_rate"):
-            sizes = zip(getattr(first, name), getattr(second, name), strict=True)
-            config[name] = tuple(one * other for one, other in sizes)
+            sizes = np.multiply(getattr(first, name), getattr(second, name))
+            config[name] = tuple(sizes.tolist())
     return Replacement(type(second).from_config(config), [kernel, *bias_of(second)])
 
 
@@ -142,9 +145,3 @@ def _join_kernels(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     product = np.transpose(product, [*order, axes, 2 * axes + 1])
     sizes = np.multiply(first.shape[:axes], second.shape[:axes]).astype(int)
     return product.reshape(*sizes, first.shape[-2], second.shape[-1])
-
-
-def _join_equations(first: str, second: str) -> str:
-    """The equation of two consecutive products whose kernels share one axis."""
-    rows, columns = axes_of(first)[1][:-1], axes_of(second)[1][1:]
-    return f"{first.split(',')[0]},{rows}{columns}->{second.split('->')[1]}"

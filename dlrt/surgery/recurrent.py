@@ -8,7 +8,7 @@ import numpy as np
 from dlrt.layers import ProjectedRNN
 from dlrt.layers.projected_rnn import RECURRENT, obstacle
 from dlrt.surgery.rebuild import rebuild
-from dlrt.surgery.replacements import Layer, Replacement
+from dlrt.surgery.replacements import Layer, Replacement, bias_of
 from dlrt.surgery.selection import (
     LayerFilter,
     check_filter,
@@ -130,12 +130,12 @@ def _to_keras(layer: ProjectedRNN) -> Replacement:
     for kind, product in zip(_KERNELS, layer.projections, strict=True):
         config[f"{kind}_regularizer"] = product.kernel_regularizer
         config[f"{kind}_constraint"] = product.kernel_constraint
-    biases = [product.bias for product in layer.projections]
-    config["use_bias"] = any(bias is not None for bias in biases)
     weights = [np.asarray(product.kernel) for product in layer.projections]
-    if config["use_bias"]:
+    biases = [bias_of(product) for product in layer.projections]
+    config["use_bias"] = any(biases)
+    if any(biases):
         zeros = np.zeros(weights[0].shape[1], weights[0].dtype)
-        values = [zeros if bias is None else np.asarray(bias) for bias in biases]
+        values = [bias[0] if bias else zeros for bias in biases]
         gru = isinstance(plain, keras.layers.GRU)
         weights.append(np.stack(values) if gru else values[0] + values[1])
     return Replacement(type(plain).from_config(config), weights)

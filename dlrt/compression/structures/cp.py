@@ -78,7 +78,8 @@ class CP(Structure):
         for axis, factor in enumerate(spatial):
             if axis in self._axes:
                 layers += _convolve_along(layer, axis)
-                kernels.append(_depthwise_kernel(factor, axis, len(spatial)))
+                shape = (*point[:axis], len(factor), *point[axis + 1 :], rank, 1)
+                kernels.append(factor.reshape(shape))
             else:
                 first = first * factor
         layers.append(last_conv(layer, **POINTWISE))
@@ -209,12 +210,6 @@ def _state_shape(layer: Layer, axis: int) -> list[Layer]:
     shape = (-1, *size) if channels_first else (*size, -1)
     name = f"{layer.name}_shape_{axis}"
     return [keras.layers.Reshape(shape, name=name, dtype=layer.dtype_policy)]
-
-
-def _depthwise_kernel(factor: np.ndarray, axis: int, axes: int) -> np.ndarray:
-    """A factor `(n, R)` along one of several axes, as a depthwise kernel."""
-    shape = [len(factor) if number == axis else 1 for number in range(axes)]
-    return factor.reshape(*shape, -1, 1)
 
 
 def _pad_causally(layer: Layer) -> list[Layer]:

@@ -45,12 +45,9 @@ class Separable(Folded):
         high, wide = self.layer.kernel_size
         rows = 2 if self.layer.data_format == "channels_first" else 1
         output = self.layer.compute_output_shape(input_shape)
-        return known_size(
-            (
-                output[rows] if high == 1 else input_shape[rows],
-                input_shape[rows + 1] if wide == 1 else output[rows + 1],
-            )
-        )
+        height = output[rows] if high == 1 else input_shape[rows]
+        width = input_shape[rows + 1] if wide == 1 else output[rows + 1]
+        return known_size([height, width])
 
     def build_layers(self, pairs: list[Pair]) -> Replacement:
         layer, ((k, vt),) = self.layer, pairs

@@ -166,9 +166,6 @@ FAMILIES: list[Family] = []
 def register_family(family: Family) -> None:
     """Makes a kind of layer known to `dlrt.convert` and related functions.
 
-    Args:
-        family: The kind.
-
     Raises:
         TypeError: If it is not an instance of `Family`.
         ValueError: If one of its types already belongs to another family.
