@@ -15,11 +15,7 @@ from dlrt.surgery.selection import LayerFilter, layers_in, out_of_reach, select
 
 
 def select_layers(model: keras.Model, layers: LayerFilter) -> list[Layer]:
-    """The layers that may be compressed, in order.
-
-    Raises:
-        ValueError: If there are none, or one was chosen that can't be.
-    """
+    """The layers that may be compressed, in order, at least one; else a ValueError."""
     if layers is None:
         found = {id(layer): layer for layer in layers_in(model)}.values()
         far = out_of_reach(model)

@@ -133,16 +133,12 @@ def schatten_penalty(u: Tensor, s: Tensor, v: Tensor, l1: float, l2: float) -> T
 def _call_with_gradient(
     function: Callable, *arguments: Tensor, at_rank: bool
 ) -> Tensor:
-    """The value of a function of `U`, `S` and `V` with custom gradients.
+    """The value of a function that returns it with a function for its gradients.
 
-    Args:
-        function: Takes the arguments; returns its value, and a function from the
-            gradient of the value to the gradients of the arguments.
-        *arguments: Tensors, the factors last.
-        at_rank: Whether the function gets the factors without their columns of zeros,
-            and its gradients are padded with zeros. For backends with dynamic shapes.
-            Differentiating the slices themselves would add operations to the graph of a
-            training step.
+    The last arguments are `U`, `S` and `V`. With `at_rank` the function gets them
+    without their columns of zeros, and their gradients are padded with zeros, for
+    backends with dynamic shapes. Differentiating the slices themselves would add
+    operations to the graph of a training step.
     """
     if not at_rank:
         return ops.custom_gradient(function)(*arguments)

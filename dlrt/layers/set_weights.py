@@ -29,12 +29,8 @@ def _set_weights(model: keras.Model, weights: list[Any]) -> None:
 def make_room(owner: keras.layers.Layer, weights: list[Any]) -> list[Any]:
     """Gives low-rank layers the ranks of weights whose shapes differ from theirs.
 
-    Args:
-        owner: A low-rank layer, or a model or layer with some.
-        weights: Values for all of its weights.
-
-    Returns:
-        The weights, those of layers that have changed without columns of zeros.
+    The owner is one, or a model or layer with some. Returns the weights, those of
+    layers that have changed without columns of zeros.
     """
     if not isinstance(weights, (list, tuple, np.ndarray)):
         raise TypeError(

@@ -29,11 +29,9 @@ def project_recurrent(
     """A copy of a model with `ProjectedRNN` in place of Keras recurrent layers.
 
     Their products are `Dense` layers, `<name>_kernel` and `<name>_recurrent_kernel`. A
-    name or expression in `layers` selects a layer or one of its two products.
-
-    Returns:
-        The copy, or the model itself if it has no such layers, and the selection of the
-        same layers in the copy.
+    name or expression in `layers` selects a layer or one of its two products. A model
+    without such layers is returned as it is. The selection that is returned selects the
+    same layers in the copy.
 
     Raises:
         ValueError: If a selected layer can't be replaced.

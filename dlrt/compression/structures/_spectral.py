@@ -15,10 +15,9 @@ def singular_values(matrix: np.ndarray) -> np.ndarray:
 
 
 def best_factors(matrix: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray]:
-    """The best approximation of a rank of a matrix `(n, m)`.
+    """The best approximation of a rank of a matrix `(n, m)`: `(n, r)` and `(r, m)`.
 
-    Returns:
-        `WV: (n, r)` and `Vᵀ: (r, m)`, or `U` and `UᵀW` if `n < m`.
+    These are `WV` and `Vᵀ`, or `U` and `UᵀW` if `n < m`.
     """
     wide = _wide(matrix)
     basis = np.linalg.eigh(_gram(wide))[1][:, ::-1][:, :rank]
