@@ -31,10 +31,10 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Problem:
-    """A problem of a file or folder.
+    """A problem.
 
     Args:
-        path: The file or folder.
+        path: The file or folder that has it.
         text: What is wrong, as the rest of a sentence that begins with the path.
         row: Row of the sheet, counted from 1 as a spreadsheet program does.
         state: The state of the log that follows; `None` if the log itself is sound.
@@ -57,8 +57,8 @@ class Log:
     Args:
         path: The file.
         epochs: Number of its last epoch.
-        wanted: Number of epochs that it should have, from the test's name or from the
-            log of a single run; `None` if neither tells.
+        wanted: Number of epochs that it should have, if the test's name, or the log of
+            a single run, tells.
         problems: What is wrong.
         run: Whether it belongs to a single run, not to a test.
     """
@@ -73,8 +73,7 @@ class Log:
     def state(self) -> State:
         """Whether it is sound, and finished."""
         length = State.FINISHED if self.epochs == self.wanted else State.UNFINISHED
-        bad = (problem.state for problem in self.problems if problem.state is not None)
-        return worst(bad, length)
+        return worst((p.state for p in self.problems if p.state is not None), length)
 
 
 def worst(states: Iterable[State], otherwise: State) -> State:
@@ -87,7 +86,7 @@ def read(path: Path, name: Name | None, called_test: bool = True) -> Log:
 
     Args:
         path: The file.
-        name: The parsed name of the test; `None` if it does not follow the grammar.
+        name: The name; `None` if it does not follow the grammar.
         called_test: Whether the folder has the name of a test. Otherwise it may hold a
             single run, whose log tells its length and has the metrics of its kind.
     """
@@ -111,11 +110,11 @@ def read(path: Path, name: Name | None, called_test: bool = True) -> Log:
         # A network that was only evaluated has nothing left to do.
         wanted = last if wanted is None and rows else wanted
     problems = [*_find_row_problems(path, rows, name, run)]
-    try:
-        if name is not None:
+    if name is not None:
+        try:
             problems += find_contradictions(path, rows, configuration, name)
-    except ValueError as error:
-        problems.append(Problem(path, str(error)))
+        except ValueError as error:
+            problems.append(Problem(path, str(error)))
     return Log(path, last, wanted, tuple(problems), run)
 
 

@@ -9,7 +9,7 @@ overwritten. A process that trains a network has claimed it, see `claims`.
 import contextlib
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -19,7 +19,7 @@ from experiments.archive import archived_logs, moves
 from experiments.archive.archived_logs import Log, State
 from experiments.archive.claims import any_held
 from experiments.runs import log_format, names
-from experiments.runs.log_format import LOGS, REASON
+from experiments.runs.log_format import LOGS, REASON, is_stray
 from experiments.runs.names import Name
 
 CHECKPOINTS = "checkpoints"
@@ -37,6 +37,9 @@ class Place(StrEnum):
     FINISHED = "finishedTests"
     FINISHED_FULL_SET = "finishedTestsFullSet"
     WRONG = log_format.WRONG
+
+
+FINISHED = Place.FINISHED, Place.FINISHED_FULL_SET
 
 
 @dataclass(frozen=True)
@@ -57,10 +60,9 @@ class ArchivedTest:
         text = self.folder.name
         if self.place is Place.WRONG:
             text = _AGAIN.sub("", text)
-        try:
+        with contextlib.suppress(ValueError):
             return names.parse(text)
-        except ValueError:
-            return None
+        return None
 
     def workbooks(self) -> list[Path]:
         """Its workbooks, by their numbers."""
@@ -72,10 +74,9 @@ class ArchivedTest:
 
         Workbooks that another process moves meanwhile are left out.
         """
-        found = []
+        found, called_test = [], _is_called_test(self.folder)
         for path in self.workbooks():
             with contextlib.suppress(FileNotFoundError):
-                called_test = is_called_test(self.folder)
                 found.append(archived_logs.read(path, self.name, called_test))
         return found
 
@@ -98,12 +99,13 @@ def list_tests(root: Path) -> list[ArchivedTest]:
 
     Single runs and other folders, figures for instance, may lie beside active tests.
     """
-    found = []
-    for place in Place:
-        for folder in _folders(root / place):
-            if place is not Place.ACTIVE or _is_test(folder):
-                found.append(ArchivedTest(folder, place))
-    return found
+    return [
+        ArchivedTest(folder, place)
+        for place in Place
+        for folder in sorted((root / place).glob("*"))
+        if folder.is_dir() and not is_stray(folder)
+        if place is not Place.ACTIVE or _is_test(folder)
+    ]
 
 
 def judge(logs: Iterable[Log]) -> State:
@@ -112,12 +114,9 @@ def judge(logs: Iterable[Log]) -> State:
 
 
 def finish(root: Path, folder: Path) -> Path:
-    """Moves a finished test to its place.
+    """Moves a finished test to its place, and returns its new folder.
 
     If a test of that name is there already, missing workbooks are added to it.
-
-    Returns:
-        Its new folder.
 
     Raises:
         ValueError: If the test is not finished.
@@ -144,46 +143,35 @@ def reject(root: Path, folder: Path, reason: str) -> Path:
     """
     with moves.losing_race(folder):
         atomic_file.replace(folder / REASON, f"{reason.strip()}\n".encode())
-    (root / Place.WRONG).mkdir(parents=True, exist_ok=True)
-    number = 1
-    while True:
-        suffix = "" if number == 1 else f".{number}"
-        target = root / Place.WRONG / f"{folder.name}{suffix}"
-        if moves.rename(folder, target):
-            return target
+    target, number = root / Place.WRONG / folder.name, 1
+    target.parent.mkdir(parents=True, exist_ok=True)
+    while not moves.rename(folder, target):
         number += 1
+        target = target.with_name(f"{folder.name}.{number}")
+    return target
 
 
 def in_use(folder: Path) -> bool:
     """Whether another process trains a network of a test."""
     files = [*(folder / LOGS).glob("*.xlsx"), *(folder / CHECKPOINTS).glob("*.keras")]
-    stems = {path.stem for path in files if not log_format.is_stray(path)}
+    stems = {path.stem for path in files if not is_stray(path)}
     return any_held(folder.parent, (f"{folder.name}/{stem}" for stem in stems))
 
 
 def is_left_behind(folder: Path) -> bool:
     """Whether only files of other programs are left, as after a test has moved."""
     files = [path for path in folder.rglob("*") if path.is_file()]
-    return bool(files) and all(map(log_format.is_stray, files))
+    return bool(files) and all(map(is_stray, files))
 
 
-def is_called_test(folder: Path) -> bool:
+def _is_called_test(folder: Path) -> bool:
     """Whether a folder has the name of a test, even an old one."""
     return _TEST.search(folder.name) is not None
 
 
-def _folders(place: Path) -> Iterator[Path]:
-    if place.is_dir():
-        for path in sorted(place.iterdir()):
-            if path.is_dir() and not log_format.is_stray(path):
-                yield path
-
-
 def _is_test(folder: Path) -> bool:
-    if folder.name in list(Place):
+    if folder.name in list(Place) or is_left_behind(folder):
         return False
-    if is_left_behind(folder):
-        return False
-    logs = [p.name for p in (folder / LOGS).glob("*") if not log_format.is_stray(p)]
+    logs = [path.name for path in (folder / LOGS).glob("*") if not is_stray(path)]
     single = any(map(_SINGLE_RUN.fullmatch, logs))
-    return is_called_test(folder) or bool(logs and not single)
+    return _is_called_test(folder) or bool(logs and not single)

@@ -1,5 +1,6 @@
 """Finds every problem of an archive, for `validate`, and the actions of `repair`."""
 
+import contextlib
 import time
 from collections.abc import Iterable, Iterator
 from functools import partial
@@ -51,13 +52,11 @@ def plan_repairs(root: Path, found: Iterable[ArchivedTest]) -> Iterator[Action]:
     for path in find_leftovers(root):
         yield Action(f"remove {path}", partial(path.unlink, missing_ok=True))
     for test in found:
-        if test.place is Place.WRONG or test.name is None:
+        folder, name = test.folder, test.name
+        if test.place is Place.WRONG or name is None or archived_tests.in_use(folder):
             continue
-        if archived_tests.in_use(test.folder):
-            continue
-        logs = test.logs()
+        logs, place = test.logs(), archived_tests.choose_place(name)
         state = archived_tests.judge(logs)
-        folder, place = test.folder, archived_tests.choose_place(test.name)
         if state in (State.DAMAGED, State.DIVERGED):
             problems = (problem for log in logs for problem in log.problems)
             reason = "\n".join(str(p) for p in problems if p.state is not None)
@@ -70,15 +69,12 @@ def plan_repairs(root: Path, found: Iterable[ArchivedTest]) -> Iterator[Action]:
 
 def find_leftovers(root: Path) -> list[Path]:
     """Temporary files of writers that were killed."""
-    now = time.time()
+    latest = time.time() - _ABANDONED
     found = []
     for path in sorted(root.rglob(".*.tmp*")):
-        try:
-            age = now - path.stat().st_mtime
-        except FileNotFoundError:
-            continue
-        if atomic_file.find_goal(path) and age > _ABANDONED:
-            found.append(path)
+        with contextlib.suppress(FileNotFoundError):
+            if atomic_file.find_goal(path) and path.stat().st_mtime < latest:
+                found.append(path)
     return found
 
 
@@ -86,11 +82,9 @@ def _check_name(test: ArchivedTest) -> Iterator[Problem]:
     folder, name = test.folder, test.name
     if name is None:
         text = "the name is not of the grammar of tests"
-        try:
+        with contextlib.suppress(ValueError):
             modern = old_names.modernize(folder.name)
             text = f"the name is an old one; `convert` makes {modern} of it"
-        except ValueError:
-            pass
         yield Problem(folder, text)
     elif test.place not in (Place.ACTIVE, archived_tests.choose_place(name)):
         yield Problem(folder, f"it belongs to {archived_tests.choose_place(name)}")

@@ -5,6 +5,7 @@ however it ends, and nothing is left to clean up. It also works between machines
 their shared file system supports locks.
 """
 
+import contextlib
 import fcntl
 import hashlib
 from collections.abc import Iterable
@@ -31,12 +32,11 @@ class Claims:
 
     def take(self, what: str) -> bool:
         """Claims a network; false if another process has it."""
-        try:
+        # Systems raise either error.
+        with contextlib.suppress(BlockingIOError, PermissionError):
             fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _byte(what))
-        except (BlockingIOError, PermissionError):
-            # Systems raise either.
-            return False
-        return True
+            return True
+        return False
 
     def drop(self, what: str) -> None:
         """Releases a claim."""
@@ -54,11 +54,8 @@ def any_held(root: Path, names: Iterable[str]) -> bool:
     """
     if not (root / _FILE).exists():
         return False
-    claims = Claims(root)
-    try:
-        return not all(claims.take(name) for name in names)
-    finally:
-        claims.close()
+    with contextlib.closing(Claims(root)) as claims:
+        return not all(map(claims.take, names))
 
 
 def _byte(what: str) -> int:

@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from experiments.archive.moves import Refusal
 
     try:
-        return subcommands.RUN[given.subcommand](given)
+        return subcommands.run(given)
     except ValueError as error:
         fail(str(error))
     except (Refusal, OSError) as error:

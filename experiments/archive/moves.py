@@ -17,12 +17,7 @@ class Refusal(Exception):
 
 
 class Action(NamedTuple):
-    """Something that a subcommand does.
-
-    Attributes:
-        text: What it does, as a sentence.
-        act: Does it.
-    """
+    """Something that a subcommand does, and its description, a sentence."""
 
     text: str
     act: Callable[[], object]
@@ -35,22 +30,20 @@ def relocate(folder: Path, target: Path) -> Path:
         Refusal: If a file is there already with other content, which stays where it
             is, or if another process has moved the test meanwhile.
     """
-    if folder.absolute() != target.absolute():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            moved = rename(folder, target)
-        except OSError as error:
-            if error.errno != errno.EXDEV:
-                raise
-            moved = False
-        if not moved:
-            files = sorted(
-                path
-                for path in folder.rglob("*")
-                if path.is_file() and not is_stray(path)
-            )
-            move_files({path: target / path.relative_to(folder) for path in files})
-            remove_empty(folder)
+    if folder.absolute() == target.absolute():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        moved = rename(folder, target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        moved = False
+    if not moved:
+        paths = sorted(folder.rglob("*"))
+        files = [path for path in paths if path.is_file() and not is_stray(path)]
+        move_files({path: target / path.relative_to(folder) for path in files})
+        remove_empty(folder)
     return target
 
 
@@ -70,13 +63,10 @@ def have_same_content(first: Path, second: Path) -> bool:
     """Whether two files, or two logs, have the same content."""
     if first.read_bytes() == second.read_bytes():
         return True
-    if first.suffix != ".xlsx":
-        return False
-    try:
-        # Two files of one log differ in the time they were written.
-        return _read_all(first) == _read_all(second)
-    except ValueError:
-        return False
+    # Two files of one log differ in the time they were written.
+    with contextlib.suppress(ValueError):
+        return first.suffix == ".xlsx" and _read_all(first) == _read_all(second)
+    return False
 
 
 def remove_empty(folder: Path) -> None:

@@ -19,17 +19,10 @@ _COLUMNS = {
 }
 _RANK = re.compile(r"rank_?(\d+)")
 _ABSENT = ("", "NA")
-# Larger accuracies are errors: above 1, or above 100 percent, even with rounding.
-_SHARE, _PERCENT = 1.01, 100.01
 
 
 class NoLog(ValueError):
-    """Raised for a file that is not such a log.
-
-    Args:
-        reason: What is wrong, as a sentence.
-        line: Where, counted from 1.
-    """
+    """Raised for a file that is not such a log: why, and in which line, from 1."""
 
     def __init__(self, reason: str, line: int) -> None:
         super().__init__(reason)
@@ -51,10 +44,8 @@ def read(path: Path) -> list[Row]:
     except UnicodeDecodeError as error:
         raise NoLog(f"it is not a text file ({error})", 1) from error
     reader = csv.reader(text.splitlines(), delimiter=";")
-    header, *lines = [(reader.line_num, cells) for cells in reader if cells] or [
-        (1, [])
-    ]
-    names = _names(header[1])
+    lines = [(reader.line_num, cells) for cells in reader if cells]
+    names = _names(lines.pop(0)[1] if lines else [])
     least = len(names)
     more = [cells[least].strip() for _, cells in lines if any(cells[least:])]
     last = _RANK.fullmatch(names[-1])
@@ -81,7 +72,7 @@ def read(path: Path) -> list[Row]:
 def _names(cells: list[str]) -> list[str]:
     """The names of the columns; some in between may be empty."""
     header = [name.strip().lower() for name in cells]
-    names = [name for name in header if name]
+    names = list(filter(None, header))
     if not set(names) & set(_COLUMNS):
         raise NoLog(f"its first line names none of {', '.join(_COLUMNS)}", 1)
     if len(set(names)) < len(names):
@@ -109,14 +100,13 @@ def _with_shares(rows: list[Row], lines: list[tuple[int, list[str]]]) -> list[Ro
     accuracies = [name for name in METRICS if name.endswith("accuracy")]
     known = [row[name] for row in rows for name in accuracies if row.get(name)]
     percent = sum(value > 1 for value in known) > len(known) / 2
-    bound = _PERCENT if percent else _SHARE
+    # The most leaves room for rounding.
+    unit, most, divisor = ("percent", 100.01, 100) if percent else ("shares", 1.01, 1)
     shares = []
     for row, (line, _) in zip(rows, lines, strict=True):
         found = {name: row[name] for name in accuracies if row.get(name)}
         for name, value in found.items():
-            if value > bound:
-                unit = "percent" if percent else "shares"
+            if value > most:
                 raise NoLog(f"{name} is {value:g}, but most are {unit}", line)
-        divisor = 100 if percent else 1
         shares.append(row | {name: value / divisor for name, value in found.items()})
     return shares

@@ -36,7 +36,12 @@ def plan_conversions(folder: Path) -> Iterator[Action | str | ValueError | Refus
     name = names.parse(modern)
     target = folder.parent / modern / LOGS
     found: dict[str, list[Path]] = {}
-    logs = _list_logs(folder)
+    logs = [
+        path
+        for place in (folder / LOGS, folder)
+        for path in sorted(place.glob("*"))
+        if path.suffix.lower() in (".csv", ".xlsx") and not is_stray(path)
+    ]
     if not logs:
         yield ValueError(f"there is no .csv or .xlsx file. Received: {folder}")
     for source in logs:
@@ -46,7 +51,7 @@ def plan_conversions(folder: Path) -> Iterator[Action | str | ValueError | Refus
             yield error
     for stem, sources in found.items():
         goal = target / f"{stem}.xlsx"
-        old = [source for source in sources if not _is_same(source, goal)]
+        old = [source for source in sources if source.resolve() != goal.resolve()]
         try:
             source, *shorter = _order(old) if old else [goal]
             for other in shorter:
@@ -59,16 +64,6 @@ def plan_conversions(folder: Path) -> Iterator[Action | str | ValueError | Refus
                 yield f"{goal} is there already, made from {source}"
         except (ValueError, Refusal) as error:
             yield error
-
-
-def _list_logs(folder: Path) -> list[Path]:
-    places = (folder / LOGS, folder)
-    return [
-        path
-        for place in places
-        for path in sorted(place.glob("*"))
-        if path.suffix.lower() in (".csv", ".xlsx") and not is_stray(path)
-    ]
 
 
 def _choose_stem(path: Path, name: Name) -> str:
@@ -86,15 +81,10 @@ def _choose_stem(path: Path, name: Name) -> str:
     return stem
 
 
-def _is_same(path: Path, other: Path) -> bool:
-    return path.resolve() == other.resolve()
-
-
 def _order(sources: list[Path]) -> list[Path]:
     """The logs of one network: a "final" one before others, a long before a short one.
 
-    Raises:
-        Refusal: If two that differ could be the first.
+    It raises `Refusal` if two that differ could be the first.
     """
     if len(sources) == 1:
         return sources
@@ -133,12 +123,6 @@ def _check_done(source: Path, goal: Path) -> None:
 
 
 def _convert(path: Path, goal: Path, name: Name) -> None:
-    """Writes a new log.
-
-    Raises:
-        ValueError: If the old one can't be read.
-        FileExistsError: If another process has just written it.
-    """
     if path.suffix.lower() == ".xlsx":
         content = path.read_bytes()
     else:

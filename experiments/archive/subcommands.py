@@ -1,9 +1,9 @@
-"""The subcommands of the archive; each returns its exit status."""
+"""The subcommands of the archive."""
 
 import argparse
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from experiments.archive import (
@@ -14,7 +14,7 @@ from experiments.archive import (
     table,
     thinning,
 )
-from experiments.archive.archived_tests import ArchivedTest, Place
+from experiments.archive.archived_tests import ArchivedTest
 from experiments.archive.moves import Action, Refusal
 from experiments.cli.command import FAILED, WRONG_INPUT, fail
 
@@ -22,42 +22,40 @@ from experiments.cli.command import FAILED, WRONG_INPUT, fail
 _PERIOD = 5.0
 
 
-def _list(given: argparse.Namespace) -> int:
-    print(table.format_table(_read_tests(given.log_dir)))
+def run(given: argparse.Namespace) -> int:
+    """Runs the subcommand of a command line and returns its exit status."""
+    root = given.log_dir
+    match given.subcommand:
+        case "list":
+            print(table.format_table(_read_tests(root)))
+        case "validate":
+            return _validate(root)
+        case "repair":
+            return _do(checks.plan_repairs(root, _read_tests(root)), given.dry_run)
+        case "rename":
+            print(merging.rename(root, given.old, given.new))
+        case "merge":
+            print(merging.merge(root, given.sources, given.target))
+        case "convert":
+            return _convert(root, given.folders, given.dry_run)
+        case "thin":
+            _thin(root, given.target, given.every)
     return 0
 
 
-def _validate(given: argparse.Namespace) -> int:
+def _validate(root: Path) -> int:
     count = 0
-    for problem in checks.find_problems(given.log_dir, _read_tests(given.log_dir)):
+    for problem in checks.find_problems(root, _read_tests(root)):
         print(problem, flush=True)
         count += 1
     print(f"{count} problem{'' if count == 1 else 's'}")
     return FAILED if count else 0
 
 
-def _repair(given: argparse.Namespace) -> int:
-    repairs = checks.plan_repairs(given.log_dir, _read_tests(given.log_dir))
-    return _do(repairs, given.dry_run)
-
-
-def _rename(given: argparse.Namespace) -> int:
-    print(merging.rename(given.log_dir, given.old, given.new))
-    return 0
-
-
-def _merge(given: argparse.Namespace) -> int:
-    print(merging.merge(given.log_dir, given.sources, given.target))
-    return 0
-
-
-def _convert(given: argparse.Namespace) -> int:
-    folders = []
-    for word in given.folders:
-        folder = merging.locate(given.log_dir, word)
-        if folder is None:
-            raise ValueError(f"`folder` must be a folder of logs. Received: {word}")
-        folders.append(folder)
+def _convert(root: Path, words: Iterable[str], dry_run: bool) -> int:
+    what = "`folder` must be a folder of logs"
+    # All of them are looked for before the first is converted.
+    folders = [merging.find(root, word, what) for word in words]
     statuses = [0]
     for folder in folders:
         try:
@@ -73,29 +71,17 @@ def _convert(given: argparse.Namespace) -> int:
             elif isinstance(item, str):
                 print(item, flush=True)
             else:
-                statuses.append(_do([item], given.dry_run))
+                statuses.append(_do([item], dry_run))
     return max(statuses)
 
 
-def _thin(given: argparse.Namespace) -> int:
-    if given.every < 1:
-        fail(f"`--every` must be at least 1. Received: --every {given.every}")
-    for test in _read_tests(given.log_dir):
-        if test.place in (Place.FINISHED, Place.FINISHED_FULL_SET):
-            for path in thinning.thin(test, given.target, given.every):
+def _thin(root: Path, target: Path, every: int) -> None:
+    if every < 1:
+        fail(f"`--every` must be at least 1. Received: --every {every}")
+    for test in _read_tests(root):
+        if test.place in archived_tests.FINISHED:
+            for path in thinning.thin(test, target, every):
                 print(path, flush=True)
-    return 0
-
-
-RUN: dict[str, Callable[[argparse.Namespace], int]] = {
-    "list": _list,
-    "validate": _validate,
-    "repair": _repair,
-    "rename": _rename,
-    "merge": _merge,
-    "convert": _convert,
-    "thin": _thin,
-}
 
 
 def _do(actions: Iterable[Action], dry_run: bool) -> int:
@@ -103,10 +89,9 @@ def _do(actions: Iterable[Action], dry_run: bool) -> int:
     status = 0
     for text, act in actions:
         print(f"would {text}" if dry_run else text, flush=True)
-        if dry_run:
-            continue
         try:
-            act()
+            if not dry_run:
+                act()
         except (Refusal, OSError, ValueError) as error:
             print(f"error: {error}", file=sys.stderr)
             status = FAILED

@@ -7,25 +7,16 @@ from typing import NamedTuple
 
 from experiments.archive import archived_tests
 from experiments.archive.archived_logs import State
-from experiments.archive.archived_tests import ArchivedTest, Place
+from experiments.archive.archived_tests import ArchivedTest
 from experiments.runs import names
 
 _HEADER = ("test", "place", "runs", "cells", "epochs", "state", "size")
 
 
-class Entry(NamedTuple):
-    """One run of a test.
+class _Run(NamedTuple):
+    """One run of a test: how many of its epochs are done, and the bytes it takes."""
 
-    Attributes:
-        run: Number of the run; `None` without one.
-        networks: Number of workbooks.
-        done: Total number of their epochs.
-        wanted: Total number of epochs that they should have.
-        state: State of the run.
-        size: Bytes of its files.
-    """
-
-    run: int | None
+    number: int | None
     networks: int
     done: int
     wanted: int
@@ -35,47 +26,38 @@ class Entry(NamedTuple):
 
 def format_table(tests: Iterable[ArchivedTest]) -> str:
     """A table with one line for each test, its runs combined."""
-    groups: dict[tuple[str, str], list[Entry]] = {}
+    groups: dict[tuple[str, str], list[_Run]] = {}
     for test in tests:
-        name = test.name
-        text = test.folder.name
+        text, name = test.folder.name, test.name
         if name is not None:
             text = names.compose(replace(name, run=None))
-        entries = groups.setdefault((text, test.place or "active"), [])
-        entries.append(_summarize(test))
+        groups.setdefault((text, test.place or "active"), []).append(_summarize(test))
     table = [_HEADER, *((*key, *_format(group)) for key, group in groups.items())]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in table)
 
 
-def _summarize(test: ArchivedTest) -> Entry:
-    """Summarises a test.
-
-    Finished tests were read when they were moved to their folder, and are not read
-    again, which would take minutes.
-    """
-    name = test.name
-    networks = len(test.workbooks())
-    wanted = done = (0 if name is None else name.epochs) * networks
-    state = State.FINISHED
-    if test.place in (Place.ACTIVE, Place.WRONG):
-        logs = test.logs()
-        done = sum(log.epochs for log in logs)
-        wanted = sum(log.wanted or 0 for log in logs)
-        state = archived_tests.judge(logs)
-    run = None if name is None else name.run
-    return Entry(run, networks, done, wanted, state, test.size())
+def _summarize(test: ArchivedTest) -> _Run:
+    number, networks = test.name and test.name.run, len(test.workbooks())
+    if test.place in archived_tests.FINISHED:
+        # They were read when they were moved there; to read them takes minutes.
+        epochs = test.name.epochs * networks if test.name else 0
+        return _Run(number, networks, epochs, epochs, State.FINISHED, test.size())
+    logs = test.logs()
+    done = sum(log.epochs for log in logs)
+    wanted = sum(log.wanted or 0 for log in logs)
+    return _Run(number, networks, done, wanted, archived_tests.judge(logs), test.size())
 
 
-def _format(group: Sequence[Entry]) -> tuple[str, ...]:
-    states = Counter(entry.state for entry in group)
+def _format(group: Sequence[_Run]) -> tuple[str, ...]:
+    states = Counter(run.state for run in group)
     shown = ", ".join(f"{states[state]} {state}" for state in State if states[state])
     return (
-        format_ranges(entry.run for entry in group if entry.run is not None) or "-",
-        str(sum(entry.networks for entry in group)),
-        f"{sum(entry.done for entry in group)}/{sum(entry.wanted for entry in group)}",
+        format_ranges(run.number for run in group if run.number is not None) or "-",
+        str(sum(run.networks for run in group)),
+        f"{sum(run.done for run in group)}/{sum(run.wanted for run in group)}",
         shown if len(states) > 1 else group[0].state,
-        format_size(sum(entry.size for entry in group)),
+        format_size(sum(run.size for run in group)),
     )
 
 

@@ -15,18 +15,10 @@ _LEFT_OUT = ("platform", SESSION)
 
 
 def thin(test: ArchivedTest, target: Path, every: int) -> list[Path]:
-    """Writes copies of the workbooks of a test.
+    """Writes copies of the workbooks of a test into a folder, and returns their paths.
 
     They keep the first ten epochs, each one whose number is a multiple of `every`, and
     the last, in all sheets.
-
-    Args:
-        test: The test.
-        target: Folder for the copy of the test's folder.
-        every: At least 1.
-
-    Returns:
-        The files that were written.
 
     Raises:
         FileExistsError: If one of them is there already.
