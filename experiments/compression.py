@@ -65,8 +65,7 @@ def _train(
         return found.best
     print(f"There is no such {config.kind} network; it is trained first.", flush=True)
     with program.part_of_a_run():
-        run = program.set_up(partial(Images, config, data, start))
-        program.train(run)
+        run = program.perform(partial(Images, config, data, start), prints=False)
     return run.folder.best
 
 

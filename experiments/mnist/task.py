@@ -8,13 +8,13 @@ import keras
 
 from experiments.mnist import network
 from experiments.mnist.config import NUM_HIDDEN, Config
-from experiments.runs import image_data, selection
+from experiments.runs import image_data, results
 from experiments.runs.classification import Classification
 from experiments.runs.folders import Folder
 from experiments.runs.image_data import Data
 from experiments.runs.phases import Phase
+from experiments.runs.results import Row
 from experiments.runs.run import Run
-from experiments.runs.selection import Row
 
 _DENSE_WEIGHTS = "dense_weights"
 
@@ -78,4 +78,4 @@ class DenseLayers(Classification):
         steps = len(self.batches)
         start = (phase.truncation(steps) or {})["truncation_start"] or 0
         patience = self.settings.patience_ranks or 1
-        return selection.has_settled(rows, patience, start // steps + 1)
+        return results.has_settled(rows, patience, start // steps + 1)

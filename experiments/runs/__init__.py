@@ -6,5 +6,5 @@
 * `network_settings`, `network_options`, `checks`: settings of several experiments.
 * `phases`, `optimizers`, `image_data`, `scoring`, `run_callbacks`, `finite`: training.
 * `folders`, `checkpoints`, `saved_files`, `log_format`, `names`: what is on disk.
-* `selection`, `results`, `summary`: results from a log, and the printed summary.
+* `results`, `summary`: results from a log, and the printed summary.
 """

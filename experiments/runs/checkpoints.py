@@ -91,30 +91,30 @@ def load_to_continue(
     Raises:
         ValueError: If the checkpoint is gone, can't be read or is not that of the log.
     """
-    end = rows[-1]["epoch"] if rows else 0
-    if not rows and not path.exists():
-        return None
-    way_out = (
-        f"No log is overwritten: put the checkpoint back, or start another run without "
-        f"`--resume`, under another `--run-name`. Received: {path}"
-    )
-    if not path.exists():
-        raise ValueError(
-            "`--resume` needs the run's last checkpoint, which is gone; the log goes "
-            f"to epoch {end}. {way_out}"
+
+    def refusal(what: str) -> ValueError:
+        return ValueError(
+            f"`--resume` needs the {what}. No log is overwritten: put the checkpoint "
+            "back, or start another run without `--resume`, under another "
+            f"`--run-name`. Received: {path}"
         )
+
+    end = rows[-1]["epoch"] if rows else 0
+    if not path.exists():
+        if not rows:
+            return None
+        what = f"run's last checkpoint, which is gone; the log goes to epoch {end}"
+        raise refusal(what)
     model, state = load(path)
     if not state.epoch <= end <= state.epoch + most_behind:
-        raise ValueError(
-            "`--resume` needs the checkpoint of the last epoch in the log, "
-            f"{end}, but finds that of epoch {state.epoch}. {way_out}"
+        what = (
+            f"checkpoint of the last epoch in the log, {end}, but finds that of epoch"
         )
+        raise refusal(f"{what} {state.epoch}")
     for row in rows:
         if row["epoch"] == state.epoch and not _is_of(model, state, row):
-            raise ValueError(
-                "`--resume` needs the checkpoint of the run in the log, but finds that "
-                f"of another one. {way_out}"
-            )
+            what = "checkpoint of the run in the log, but finds that of another one"
+            raise refusal(what)
     return model, state
 
 
@@ -141,11 +141,6 @@ def copy_state(
 
 
 def remove_leftovers(directory: Path, stem: str = "*") -> None:
-    """Removes temporary files left behind by a killed run.
-
-    Args:
-        directory: Folder of the checkpoints.
-        stem: Name of the checkpoint, without its ending; by default any.
-    """
+    """Removes temporary files of one checkpoint, or of all, after a run was killed."""
     for leftover in directory.glob(f".{stem}.{'[0-9a-f]' * 16}.tmp.keras"):
         leftover.unlink(missing_ok=True)

@@ -1,5 +1,6 @@
 """Checks of the settings that all runs share, with errors that name the option."""
 
+import contextlib
 import os
 import re
 
@@ -15,36 +16,22 @@ _RESERVED = {
     *("finishedtests", "finishedtestsfullset", WRONG.lower()),
     *("figures", "checkpoints", LOGS.lower()),
 }
-_MOST_NAME_BYTES = 255
 
 
 def check_run(settings: Settings) -> None:
-    """Checks the settings that all experiments share.
-
-    Raises:
-        ValueError: If one is out of bounds.
-    """
-    seed, run_name = settings.seed, settings.run_name
+    """Raises `ValueError` if a setting that all experiments share is out of bounds."""
+    seed, name = settings.seed, settings.run_name
     require(0 <= seed < 2**32, settings, "seed", "lie between 0 and 2**32 - 1")
-    require(
-        run_name is None or re.fullmatch(r"\w[\w.+-]*", run_name) is not None,
-        settings,
-        "run_name",
-        "be a folder's name of letters, digits and . _ + -",
-    )
-    if run_name is not None:
-        require(
-            len(os.fsencode(run_name)) <= _MOST_NAME_BYTES,
-            settings,
-            "run_name",
-            f"have at most {_MOST_NAME_BYTES} bytes",
-        )
-        require(
-            run_name.casefold() not in _RESERVED and not _is_test(run_name),
-            settings,
-            "run_name",
-            "be another name: this one is for a part of the archive of tests",
-        )
+    if name is None:
+        return
+    plain = re.fullmatch(r"\w[\w.+-]*", name) is not None
+    own = name.casefold() not in _RESERVED and not _is_test(name)
+    for valid, allowed in (
+        (plain, "be a folder's name of letters, digits and . _ + -"),
+        (len(os.fsencode(name)) <= 255, "have at most 255 bytes"),
+        (own, "be another name: this one is for a part of the archive of tests"),
+    ):
+        require(valid, settings, "run_name", allowed)
 
 
 def check_sources(settings: Settings) -> None:
@@ -66,8 +53,6 @@ def check_sources(settings: Settings) -> None:
 
 
 def _is_test(name: str) -> bool:
-    try:
-        names.parse(name)
-    except ValueError:
-        return False
-    return True
+    with contextlib.suppress(ValueError):
+        return names.parse(name) is not None
+    return False

@@ -11,12 +11,9 @@ from experiments.runs import scoring, summary
 from experiments.runs.finite import require_finite
 from experiments.runs.image_data import Data, ShuffledBatches
 from experiments.runs.phases import Phase
-from experiments.runs.results import IMAGES
+from experiments.runs.results import IMAGES, Row
 from experiments.runs.run import Run
-from experiments.runs.selection import Row
 from experiments.runs.task import Task
-
-_PARTS = {"train": "", "val": "val_", "test": "test_"}
 
 
 class Classification(Task):
@@ -43,11 +40,8 @@ class Classification(Task):
         return ShuffledBatches(*self.data.train, settings.batch_size, settings.seed)
 
     def configuration(self) -> dict[str, Any]:
-        sizes = {
-            f"{part}_{self.results.examples}": len(getattr(self.data, part)[0])
-            for part in _PARTS
-        }
-        return super().configuration() | sizes | self.data.facts
+        counts = self.data.counts(self.results.examples)
+        return super().configuration() | counts | self.data.facts
 
     @property
     def validation(self) -> dict[str, Any]:
@@ -69,12 +63,10 @@ class Classification(Task):
 
     def log_untrained(self, run: Run, phase: str) -> None:
         """Writes a row for the network before the first epoch."""
-        start = time.perf_counter()
+        start, data = time.perf_counter(), self.data
         logs: dict[str, float] = {}
-        for part, prefix in _PARTS.items():
-            examples = getattr(self.data, part)
-            size = self.data.evaluation_batch
-            logs |= scoring.evaluate(run.model, examples, prefix, size)
+        for part, prefix in (data.train, ""), (data.val, "val_"), (data.test, "test_"):
+            logs |= scoring.evaluate(run.model, part, prefix, data.evaluation_batch)
         require_finite(logs, 0, 0)
         run.log.phase = phase
         run.log.append(0, time.perf_counter() - start, logs, run.model)

@@ -5,13 +5,7 @@ from collections.abc import Mapping
 
 
 class NonFiniteLoss(ArithmeticError):
-    """A value in training is NaN or infinite.
-
-    Args:
-        epoch: The epoch, counted from 1.
-        step: The step within it, counted from 1.
-        what: What is not finite.
-    """
+    """A value in training is NaN or infinite; epochs and steps are counted from 1."""
 
     def __init__(self, epoch: int, step: int, what: str) -> None:
         super().__init__(f"{what} at epoch {epoch}, step {step}")

@@ -4,6 +4,7 @@ Nothing here needs a backend until a log is read.
 """
 
 import contextlib
+import itertools
 import os
 import re
 import shutil
@@ -17,35 +18,27 @@ from experiments.cli.settings import Settings
 from experiments.runs.log_format import LOGS, equal, workbooks
 
 
-@dataclass(frozen=True)
+@dataclass
 class Folder:
     """A run's folder, `<log dir>/<run name>`.
 
     Args:
         directory: The folder.
+
+    Attributes:
+        name: The run's name.
+        best: The model of the best epoch, by validation.
+        best_adaptive: The best model of the adaptive phase, if another phase follows.
+        last: The checkpoint to continue from.
     """
 
     directory: Path
 
-    @property
-    def name(self) -> str:
-        """The run's name."""
-        return self.directory.name
-
-    @property
-    def best(self) -> Path:
-        """The model of the best epoch, by validation."""
-        return self.directory / "best.keras"
-
-    @property
-    def best_adaptive(self) -> Path:
-        """The best model of the adaptive phase, if another phase follows."""
-        return self.directory / "best-adaptive.keras"
-
-    @property
-    def last(self) -> Path:
-        """The checkpoint to continue from."""
-        return self.directory / "last.keras"
+    def __post_init__(self) -> None:
+        self.name = self.directory.name
+        self.best = self.directory / "best.keras"
+        self.best_adaptive = self.directory / "best-adaptive.keras"
+        self.last = self.directory / "last.keras"
 
     def workbook(self, network: str) -> Path:
         """The path of a network's log: that of an existing log, whatever its name.
@@ -85,23 +78,24 @@ def create(settings: Settings) -> Folder:
         ValueError: If a run of the given name exists.
         OSError: If the folder can't be made.
     """
-    for name in _candidates(settings):
+    first = name = settings.run_name or settings.base_name
+    for number in itertools.count(2):
         run = Folder(settings.log_dir / name)
         try:
             settings.log_dir.mkdir(parents=True, exist_ok=True)
             # Only one of several processes succeeds.
             run.directory.mkdir()
+            break
         except FileExistsError as error:
             if not settings.log_dir.is_dir():
                 raise unwritable(settings.log_dir, "it is a file") from error
             if settings.run_name is not None:
                 raise _taken(settings) from error
+            name = f"{first}-{number}"
         except OSError as error:
             reason = error.strerror or str(error)
             raise unwritable(settings.log_dir, reason) from error
-        else:
-            return run
-    raise AssertionError("there is no end of numbers")
+    return run
 
 
 def find(settings: Settings) -> Folder | None:
@@ -150,15 +144,11 @@ def missing(settings: Settings) -> ValueError:
 def read_configuration(
     run: Folder, settings: Settings, lengths: Sequence[str]
 ) -> dict[str, Any]:
-    """Reads what the log of a run to continue says, and checks what may change.
-
-    Args:
-        run: The run.
-        settings: The settings to continue with.
-        lengths: Names of those that say how long a run is: they may be raised.
+    """Reads what the log of a run to continue says.
 
     Raises:
-        ValueError: If the log can't be read, or the run was meant to be longer.
+        ValueError: If the log can't be read, or the run was meant to be longer: the
+            settings that say how long it is, `lengths`, may be raised only.
     """
     from dlrt.callbacks import read_history
 
@@ -187,8 +177,8 @@ def find_newest_finished(
     """The newest finished run that trains a network with some of the same settings.
 
     Args:
-        settings: The settings to compare with, of a run of that kind.
-        same: Names of the settings that must be equal.
+        settings: The settings of a run of that kind.
+        same: Names of those that must be equal.
         facts: What else the log must say.
     """
     from dlrt.callbacks import read_history
@@ -218,17 +208,6 @@ def remove_if_unusable(run: Folder) -> Iterator[None]:
         raise
 
 
-def _candidates(settings: Settings) -> Iterator[str]:
-    if settings.run_name is not None:
-        yield settings.run_name
-        return
-    yield settings.base_name
-    number = 2
-    while True:
-        yield f"{settings.base_name}-{number}"
-        number += 1
-
-
 def _all(log_dir: Path) -> list[Folder]:
     if not log_dir.is_dir():
         return []
@@ -237,10 +216,8 @@ def _all(log_dir: Path) -> list[Folder]:
 
 def _age(run: Folder) -> tuple[int, int, str]:
     """Sorts runs by when they were last written to."""
-    times = [
-        os.stat(path).st_mtime_ns for path in (run.directory, run.last) if path.exists()
-    ]
-    return max(times), len(run.name), run.name
+    paths = [path for path in (run.directory, run.last) if path.exists()]
+    return max(path.stat().st_mtime_ns for path in paths), len(run.name), run.name
 
 
 def _taken(settings: Settings) -> ValueError:

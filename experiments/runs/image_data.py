@@ -22,15 +22,15 @@ _PREFETCHED = 2
 
 @dataclass(frozen=True, eq=False)
 class Data:
-    """A data set in three parts.
+    """A data set in three parts, each of them images and labels.
 
     Args:
         name: The data set's real name, whatever was asked for.
         source: Where it was found.
         num_classes: Number of classes.
-        train: Images and labels to train on.
-        val: Images and labels to select the best epoch by.
-        test: Images and labels to report.
+        train: The part to train on.
+        val: The part to select the best epoch by.
+        test: The part to report.
     """
 
     name: str
@@ -44,6 +44,11 @@ class Data:
     def facts(self) -> dict[str, Any]:
         """Facts on the data for the log, besides their number."""
         return {}
+
+    def counts(self, examples: str) -> dict[str, int]:
+        """How many examples the parts have, by the names that a log has for them."""
+        parts = {"train": self.train, "val": self.val, "test": self.test}
+        return {f"{name}_{examples}": len(part[0]) for name, part in parts.items()}
 
     @property
     def evaluation_batch(self) -> int:
@@ -80,29 +85,22 @@ def load(
     with quiet.warnings_as_lines():
         dataset = datasets.load(name, image_size=image_size)
     splits = datasets.split(
-        dataset,
-        val_size=val_size,
-        seed=seed,
-        fraction=dataset_size,
-        label_noise=noise,
+        dataset, val_size=val_size, seed=seed, fraction=dataset_size, label_noise=noise
     )
-    shaped = _flat if flat else _with_channels
+
+    def shape(images: np.ndarray) -> np.ndarray:
+        if flat:
+            return images.reshape(len(images), math.prod(images.shape[1:]))
+        return images[..., None] if images.ndim == 3 else images
+
     return Data(
         dataset.name,
         dataset.source,
         dataset.num_classes,
-        (shaped(splits.x_train), splits.y_train),
-        (shaped(splits.x_val), splits.y_val),
-        (shaped(splits.x_test), splits.y_test),
+        (shape(splits.x_train), splits.y_train),
+        (shape(splits.x_val), splits.y_val),
+        (shape(splits.x_test), splits.y_test),
     )
-
-
-def _flat(images: np.ndarray) -> np.ndarray:
-    return images.reshape(len(images), math.prod(images.shape[1:]))
-
-
-def _with_channels(images: np.ndarray) -> np.ndarray:
-    return images[..., None] if images.ndim == 3 else images
 
 
 class ShuffledBatches(keras.utils.PyDataset):
@@ -118,7 +116,6 @@ class ShuffledBatches(keras.utils.PyDataset):
         seed: A non-negative integer.
 
     Attributes:
-        seed: The seed.
         epoch: The current epoch, counted from 0.
         order: Indices of the images in the order of that epoch.
     """
@@ -127,10 +124,8 @@ class ShuffledBatches(keras.utils.PyDataset):
         self, x: np.ndarray, y: np.ndarray, batch_size: int, seed: int
     ) -> None:
         super().__init__()
-        self._x = x
-        self._y = y
-        self.batch_size = batch_size
-        self.seed = seed
+        self._x, self._y = x, y
+        self.batch_size, self.seed = batch_size, seed
         self._tensor: Any = None
         self.begin_epoch(0)
 
@@ -151,16 +146,14 @@ class ShuffledBatches(keras.utils.PyDataset):
             self._tensor.assign(self.order)
 
     def for_fit(self) -> Any:
-        """These batches in the form that the backend trains on fastest.
-
-        On TensorFlow, Keras would wrap them into a data set that tunes itself in a
-        thread with growing sleeps, and `fit` may stall at the end of an epoch until it
-        wakes up. This data set does not, and gathers images without going through
-        Python.
-        """
+        """These batches in the form that the backend trains on fastest."""
         if keras.backend.backend() != "tensorflow":
             return self
         import tensorflow as tf
+
+        # Keras would wrap the batches into a data set that tunes itself in a thread
+        # with growing sleeps, and `fit` may stall at the end of an epoch until it wakes
+        # up. This one does not, and gathers images without going through Python.
 
         self._tensor = tf.Variable(self.order)
         x, y = tf.constant(self._x), tf.constant(self._y)

@@ -18,6 +18,7 @@ _OPTIMIZERS = {
     "adamw": keras.optimizers.AdamW,
     "nadam": keras.optimizers.Nadam,
     "rmsprop": keras.optimizers.RMSprop,
+    "sgd": keras.optimizers.SGD,
 }
 
 
@@ -28,21 +29,14 @@ def low_rank(
 ) -> keras.optimizers.Optimizer:
     """Wraps an optimizer, unless the network is dense.
 
-    Args:
-        optimizer: The optimizer.
-        settings: The settings of the run.
-        schedule: When ranks change, as arguments of `dlrt.optimizers.LowRank`; `None`
-            if they don't.
+    Ranks change as the schedule says, see `Phase.truncation`.
     """
     if settings.integrator is None:
         return optimizer
     adaptation: dict[str, Any] = {}
     if schedule is not None:
-        adaptation = {
-            "tolerance": settings.tolerance,
-            "max_rank": settings.max_rank,
-            **schedule,
-        }
+        bounds = {"tolerance": settings.tolerance, "max_rank": settings.max_rank}
+        adaptation = bounds | schedule
     return dlrt.optimizers.LowRank(
         optimizer, integrator=settings.integrator, **adaptation
     )
@@ -67,11 +61,13 @@ def compile_classifier(
         momentum: Momentum of SGD.
         metrics: The metrics besides the loss.
     """
-    optimizer = low_rank(
-        _descent(settings, phase.epochs * steps_per_epoch, momentum),
-        settings,
-        phase.truncation(steps_per_epoch),
-    )
+    rate: Any = settings.learning_rate
+    if settings.schedule == "cosine":
+        steps = phase.epochs * steps_per_epoch
+        rate = keras.optimizers.schedules.CosineDecay(rate, decay_steps=steps)
+    momenta = {"momentum": momentum} if settings.optimizer == "sgd" else {}
+    optimizer = _OPTIMIZERS[settings.optimizer](rate, **momenta)
+    optimizer = low_rank(optimizer, settings, phase.truncation(steps_per_epoch))
     optimizer.build(model.trainable_variables)
     model.compile(
         optimizer,
@@ -86,14 +82,3 @@ def steps_per_execution(steps_per_epoch: int) -> int:
     if keras.backend.backend() != "tensorflow":
         return 1
     return min(_STEPS_PER_EXECUTION, steps_per_epoch)
-
-
-def _descent(
-    settings: ImageSettings, steps: int, momentum: float
-) -> keras.optimizers.Optimizer:
-    rate: Any = settings.learning_rate
-    if settings.schedule == "cosine":
-        rate = keras.optimizers.schedules.CosineDecay(rate, decay_steps=steps)
-    if settings.optimizer == "sgd":
-        return keras.optimizers.SGD(rate, momentum=momentum)
-    return _OPTIMIZERS[settings.optimizer](rate)

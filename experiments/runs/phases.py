@@ -25,10 +25,21 @@ class Phase:
     last: bool = True
 
     def truncation(self, steps_per_epoch: int) -> dict[str, int | None] | None:
-        """When ranks are truncated, as arguments of `LowRank`; `None` for never."""
+        """When ranks are truncated, as arguments of `LowRank`; `None` for never.
+
+        Truncation starts after the first epoch, when singular values become meaningful,
+        and comes twice an epoch, so that the network adapts to one before the next.
+        """
         if not self.adaptive:
             return None
-        return truncation_schedule(self.epochs, steps_per_epoch, stops=self.last)
+        steps = self.epochs * steps_per_epoch
+        start = min(steps_per_epoch, steps // 4)
+        stop = max(start + 1, math.ceil(_ADAPTIVE_SHARE * steps))
+        return {
+            "truncation_start": start,
+            "truncation_interval": max(1, steps_per_epoch // 2),
+            "truncation_stop": stop if self.last else None,
+        }
 
     def first_selected_epoch(self, steps_per_epoch: int) -> int:
         """The first epoch whose model may be selected as the best.
@@ -36,32 +47,8 @@ class Phase:
         While ranks shrink, an early epoch may be the more accurate for having more
         parameters; the model to report is one with the final ranks.
         """
-        if not self.adaptive or not self.last:
+        schedule = self.truncation(steps_per_epoch) if self.last else None
+        if schedule is None:
             return 1
-        schedule = truncation_schedule(self.epochs, steps_per_epoch)
         stop = schedule["truncation_stop"] or 0
         return min(self.epochs, math.ceil(stop / steps_per_epoch) + 1)
-
-
-def truncation_schedule(
-    epochs: int, steps_per_epoch: int, stops: bool = True
-) -> dict[str, int | None]:
-    """Arguments of `LowRank` that say at which steps it truncates.
-
-    It starts after the first epoch, when singular values become meaningful, and
-    truncates twice an epoch, so that the network adapts to one truncation before the
-    next.
-
-    Args:
-        epochs: Number of epochs.
-        steps_per_epoch: Steps in an epoch.
-        stops: Whether the ranks stay at the end.
-    """
-    steps = epochs * steps_per_epoch
-    start = min(steps_per_epoch, steps // 4)
-    stop = max(start + 1, math.ceil(_ADAPTIVE_SHARE * steps)) if stops else None
-    return {
-        "truncation_start": start,
-        "truncation_interval": max(1, steps_per_epoch // 2),
-        "truncation_stop": stop,
-    }

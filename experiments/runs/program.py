@@ -34,9 +34,7 @@ def begin(settings: Settings) -> None:
 def training_errors(directory: Path, rate: str) -> Iterator[None]:
     """Ends the program with one line where the training of a run can't go on.
 
-    Args:
-        directory: The folder of the run.
-        rate: The option to lower when the loss stops being a number.
+    `rate` is the option to lower when the loss stops being a number.
 
     Raises:
         SystemExit: With status 2 when a step takes more memory than there is, 3 when
@@ -74,29 +72,24 @@ def training_errors(directory: Path, rate: str) -> Iterator[None]:
 def run(
     module: str, words: Sequence[str], settings: Settings, act: Callable[[], int]
 ) -> int:
-    """Runs a subcommand; after Ctrl-C it prints how to continue.
+    """Runs a program and returns its exit status.
+
+    After Ctrl-C it prints how to continue.
 
     Args:
         module: What `python -m` takes.
         words: The words after it.
         settings: What they stand for.
         act: Does the work and returns the exit status.
-
-    Returns:
-        The exit status.
     """
     try:
         return act()
     except KeyboardInterrupt as interrupt:
-        words = list(words)
-        if not settings.resume:
-            words.append("--resume")
+        more = [] if settings.resume else ["--resume"]
         if settings.run_name is None and interrupt.args:
-            words += ["--run-name", interrupt.args[0]]
-        print(
-            f"\nInterrupted. Continue with: {command.compose_command(module, words)}",
-            file=sys.stderr,
-        )
+            more += ["--run-name", interrupt.args[0]]
+        same = command.compose_command(module, [*words, *more])
+        print(f"\nInterrupted. Continue with: {same}", file=sys.stderr)
         return command.INTERRUPTED
 
 
@@ -133,27 +126,22 @@ def main(
     return run(module, words, settings, begin_and_act)
 
 
-def perform(make: "Callable[[], Task]") -> "Run":
-    """Sets a run up, says where it is, trains, and prints the result."""
-    run = set_up(make)
-    print(run.task.announcement(run.folder.directory), flush=True)
-    train(run)
-    print("\n".join(["", *run.task.summary(run)]), flush=True)
-    return run
+def perform(make: "Callable[[], Task]", prints: bool = True) -> "Run":
+    """Sets a run up and trains; prints where the run is, and at the end its result.
 
-
-def set_up(make: "Callable[[], Task]") -> "Run":
-    """Sets a run up; the program ends with one line if its input is wrong."""
+    The program ends with one line if the input is wrong or the training can't go on.
+    """
     from experiments.runs.run import Run
 
     with command.input_errors():
-        return Run(make())
-
-
-def train(run: "Run") -> None:
-    """Trains; the program ends with one line if that can't go on."""
+        run = Run(make())
+    if prints:
+        print(run.task.announcement(run.folder.directory), flush=True)
     with training_errors(run.folder.directory, run.task.rate):
         run.train()
+    if prints:
+        print("\n".join(["", *run.task.summary(run)]), flush=True)
+    return run
 
 
 @contextlib.contextmanager

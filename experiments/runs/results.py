@@ -1,12 +1,13 @@
-"""How results on images and on words are ranked and reported."""
+"""How the rows of a log are ranked and reported, for images and for words."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from experiments.runs import selection
-from experiments.runs.selection import Row
+from dlrt_names.log_schema import EPOCH, RANK
+
+Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,31 @@ class Results:
     examples: str
     score: Callable[[Row], float]
     tell: Callable[[Row], str]
-    tell_test: Callable[[dict[str, Any]], str]
+    tell_test: Callable[[Row], str]
+
+
+def best_row(rows: Sequence[Row], score: Callable[[Row], float]) -> Row | None:
+    """The row with the highest score, the earliest of equal ones."""
+    return max(rows, key=score, default=None)
+
+
+def ranks(row: Row) -> list[int]:
+    """The ranks of the hidden layers in a row, in order."""
+    return [value for name, value in row.items() if name.startswith(RANK)]
+
+
+def has_settled(rows: Sequence[Row], patience: int, first_epoch: int) -> bool:
+    """Whether ranks have stayed the same for some epochs.
+
+    Args:
+        rows: The rows of the adaptive phase.
+        patience: Number of epochs without a change.
+        first_epoch: The first epoch after which ranks have been truncated; before it
+            they can't change.
+    """
+    seen = [ranks(row) for row in rows if row[EPOCH] >= first_epoch]
+    last = seen[-1 - patience :]
+    return len(last) > patience and all(these == last[-1] for these in last)
 
 
 def perplexity(crossentropy: float) -> float:
@@ -38,7 +63,7 @@ def _accuracies(row: Row) -> str:
     )
 
 
-def _accuracies_tested(found: dict[str, Any]) -> str:
+def _accuracies_tested(found: Row) -> str:
     return (
         f"{100 * found['test_accuracy']:.2f} % of the test images, "
         f"{100 * found['attacked_accuracy']:.2f} % under attack"
@@ -53,7 +78,7 @@ def _perplexities(row: Row) -> str:
     )
 
 
-def _perplexities_tested(found: dict[str, Any]) -> str:
+def _perplexities_tested(found: Row) -> str:
     return (
         f"test perplexity {found['test_perplexity']:.1f}, "
         f"{100 * found['test_accuracy']:.2f} % of the test words"
@@ -61,8 +86,8 @@ def _perplexities_tested(found: dict[str, Any]) -> str:
 
 
 IMAGES = Results(
-    "images", selection.validation_accuracy, _accuracies, _accuracies_tested
+    "images", lambda row: row["val_accuracy"], _accuracies, _accuracies_tested
 )
 WORDS = Results(
-    "chunks", selection.validation_crossentropy, _perplexities, _perplexities_tested
+    "chunks", lambda row: -row["val_crossentropy"], _perplexities, _perplexities_tested
 )

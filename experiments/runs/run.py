@@ -1,5 +1,7 @@
 """The life of a run: it starts or resumes, logs, saves and ends."""
 
+from typing import Any
+
 import keras
 
 import dlrt
@@ -9,7 +11,7 @@ from experiments.runs import checkpoints, folders, run_callbacks
 from experiments.runs.checkpoints import State
 from experiments.runs.folders import Folder
 from experiments.runs.phases import Phase
-from experiments.runs.selection import Row
+from experiments.runs.results import Row
 from experiments.runs.task import Task
 
 _TRUNCATION = "truncation_schedule"
@@ -26,7 +28,6 @@ class Run:
         OSError: If a file can't be written.
 
     Attributes:
-        task: The task.
         folder: The folder of the run.
         log: Its log.
         model: Its network.
@@ -69,9 +70,9 @@ class Run:
     def _open_log(self) -> None:
         task = self.task
         configuration = task.configuration()
-        schedules = [phase.truncation(len(task.batches)) for phase in task.phases]
-        if schedules[0] is not None:
-            configuration[_TRUNCATION] = schedules[0]
+        schedule = task.phases[0].truncation(len(task.batches))
+        if schedule is not None:
+            configuration[_TRUNCATION] = schedule
         self.log = run_callbacks.RunLog(
             self.folder.workbook(task.settings.network),
             configuration,
@@ -140,9 +141,13 @@ class Run:
 
         Those before the log add to it; those after it read it.
         """
-        task, state, phase = self.task, self._state, self.phase
+        task, phase, folder = self.task, self.phase, self.folder
         lines = run_callbacks.StepLines(verbosity(task.settings))
-        best = self.folder.best if phase.last else self.folder.best_adaptive
+
+        def stop_when_over(epoch: int, logs: Any) -> None:
+            if task.is_over(phase, self._rows_of_phase()):
+                self.model.stop_training = True
+
         return [
             task.batches.follow(),
             run_callbacks.SeedDropout(task.settings.seed),
@@ -151,17 +156,14 @@ class Run:
             *task.callbacks(self, lines.say),
             self.log,
             run_callbacks.Checkpoint(
-                self.folder.last,
-                best,
+                folder.last,
+                folder.best if phase.last else folder.best_adaptive,
                 self.log,
                 task.score,
-                state.phase,
-                state.phase_start,
+                self._state,
                 self.first_selected_epoch,
             ),
-            run_callbacks.StopWhenOver(
-                lambda: task.is_over(phase, self._rows_of_phase())
-            ),
+            keras.callbacks.LambdaCallback(on_epoch_end=stop_when_over),
         ]
 
     def _enter_next_phase(self, epoch: int) -> None:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,12 @@ import numpy as np
 
 import dlrt
 from dlrt_names.log_schema import EPOCH, PHASE, SCORING_SECONDS, SPECTRUM
-from experiments.runs import checkpoints, selection
+from experiments.runs import checkpoints
+from experiments.runs.checkpoints import State
 from experiments.runs.finite import NonFiniteLoss, require_finite
+from experiments.runs.results import Row, best_row
+
+Logs = dict[str, Any] | None
 
 
 class SeedDropout(keras.callbacks.Callback):
@@ -25,7 +30,7 @@ class SeedDropout(keras.callbacks.Callback):
         super().__init__()
         self._seed = seed
 
-    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         rng = np.random.default_rng([self._seed, epoch])
         for layer in self.model.layers:
             generator = getattr(layer, "seed_generator", None)
@@ -36,22 +41,18 @@ class SeedDropout(keras.callbacks.Callback):
 class StopAtNonFinite(keras.callbacks.Callback):
     """Raises `NonFiniteLoss` before anything of that epoch is logged or saved."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._epoch = self._step = 0
+    _epoch = _step = 0
 
-    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         self._epoch = epoch + 1
 
-    def on_train_batch_end(
-        self, batch: int, logs: Mapping[str, Any] | None = None
-    ) -> None:
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         self._step = batch + 1
         loss = float((logs or {}).get("loss", 0.0))
         if not np.isfinite(loss):
             raise NonFiniteLoss(self._epoch, self._step, f"The loss became {loss}")
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         # The loss of a step is measured before it, so the last one is still unseen.
         for variable in self.model.variables:
             # NumPy doesn't count bfloat16 as a float, but Keras does.
@@ -77,20 +78,16 @@ class StepLines(keras.callbacks.Callback):
         self._seconds = seconds
         self._said = time.monotonic()
 
-    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         self._said = time.monotonic()
 
-    def on_train_batch_end(
-        self, batch: int, logs: Mapping[str, Any] | None = None
-    ) -> None:
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         if self._is_due():
             loss = float((logs or {}).get("loss", np.nan))
             total = (self.params or {}).get("steps") or "?"
             self.say(f"step {batch + 1} of {total}, loss {loss:.4f}")
 
-    def on_test_batch_end(
-        self, batch: int, logs: Mapping[str, Any] | None = None
-    ) -> None:
+    def on_test_batch_end(self, batch: int, logs: Logs = None) -> None:
         if self._is_due():
             self.say(f"validation, step {batch + 1}")
 
@@ -101,7 +98,7 @@ class StepLines(keras.callbacks.Callback):
             self._said = time.monotonic()
 
     def _is_due(self) -> bool:
-        return self._verbose == 2 and time.monotonic() - self._said >= self._seconds
+        return time.monotonic() - self._said >= self._seconds
 
 
 def singular_values(model: keras.Model) -> dict[str, list[float]]:
@@ -153,8 +150,7 @@ class Checkpoint(keras.callbacks.Callback):
         log: The log, which tells the best epoch.
         score: Scores a row of the log; the best epoch has the highest score. `None`:
             no best model is kept.
-        phase: Index of the phase.
-        phase_start: Number of epochs that were finished when it began.
+        start: The state at the beginning of the phase.
         first_epoch: The first epoch that may be the best.
     """
 
@@ -163,55 +159,35 @@ class Checkpoint(keras.callbacks.Callback):
         last: Path,
         best: Path,
         log: RunLog,
-        score: Callable[[selection.Row], float] | None,
-        phase: int = 0,
-        phase_start: int = 0,
+        score: Callable[[Row], float] | None,
+        start: State,
         first_epoch: int = 1,
     ) -> None:
         super().__init__()
-        self._last = last
-        self._best = best
+        self._last, self._best = last, best
         self._log = log
         self._score = score
-        self._phase = phase
-        self._phase_start = phase_start
+        self._start = start
         self._first_epoch = first_epoch
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         if self._score is not None and self._is_best(epoch + 1, self._score):
             checkpoints.save(self.model, self._best)
         loss = (logs or {}).get("loss")
-        state = checkpoints.State(
-            epoch + 1,
-            self._phase,
-            self._phase_start,
-            checkpoints.capacities(self.model),
-            None if loss is None else float(loss),
+        state = replace(
+            self._start,
+            epoch=epoch + 1,
+            capacities=checkpoints.capacities(self.model),
+            loss=None if loss is None else float(loss),
         )
         checkpoints.save(self.model, self._last, state)
 
-    def _is_best(self, epoch: int, score: Callable[[selection.Row], float]) -> bool:
+    def _is_best(self, epoch: int, score: Callable[[Row], float]) -> bool:
         # As the workbook has them: a resumed run must compare the same digits.
         rows = [
             row
             for row in dlrt.callbacks.read_history(self._log.path)[0]
             if row.get(PHASE, "") == self._log.phase and row[EPOCH] >= self._first_epoch
         ]
-        best = selection.best_row(rows, score)
+        best = best_row(rows, score)
         return best is not None and best[EPOCH] == epoch
-
-
-class StopWhenOver(keras.callbacks.Callback):
-    """Ends a phase early.
-
-    Args:
-        is_over: Whether to end it, asked after every epoch.
-    """
-
-    def __init__(self, is_over: Callable[[], bool]) -> None:
-        super().__init__()
-        self._is_over = is_over
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        if self._is_over():
-            self.model.stop_training = True

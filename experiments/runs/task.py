@@ -9,7 +9,7 @@ import keras
 
 from experiments.runs.folders import Folder
 from experiments.runs.phases import Phase
-from experiments.runs.selection import Row
+from experiments.runs.results import Row
 
 if TYPE_CHECKING:
     from experiments.runs.run import Run

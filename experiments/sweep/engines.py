@@ -1,6 +1,7 @@
 """Where the units of a sweep are trained: in processes here, or on a Ray cluster."""
 
 import contextlib
+import itertools
 import multiprocessing
 import os
 import signal
@@ -19,7 +20,7 @@ from experiments.sweep.grid import Network
 Unit = Sequence[Network]
 
 # Threads gain little in a small network; processes scale better.
-ONE_THREAD = {
+_ONE_THREAD = {
     "OMP_NUM_THREADS": "1",
     "TF_NUM_INTRAOP_THREADS": "1",
     "TF_NUM_INTEROP_THREADS": "1",
@@ -37,11 +38,7 @@ class WorkersDied(RuntimeError):
 
 
 def train_locally(
-    units: Sequence[Unit],
-    root: Path,
-    interval: float,
-    workers: int,
-    report: Report,
+    units: Sequence[Unit], root: Path, interval: float, workers: int, report: Report
 ) -> None:
     """Trains units in processes of one thread each.
 
@@ -64,16 +61,13 @@ def train_locally(
     events, stop = context.Queue(), context.Event()
     left = list(units)
     deaths = 0
-    while left:
-        with _setting_environment(ONE_THREAD):
-            pool = ProcessPoolExecutor(
-                min(workers, len(left)), context, _begin_worker, (events, stop)
-            )
-            # In order, the longest first; processes start when there is work.
-            futures = {
-                pool.submit(_train_in_worker, unit, root, interval): unit
-                for unit in left
-            }
+    while True:
+        pool = ProcessPoolExecutor(
+            min(workers, len(left)), context, _begin_worker, (events, stop)
+        )
+        futures = {
+            pool.submit(_train_in_worker, unit, root, interval): unit for unit in left
+        }
         try:
             ended = _watch(futures, events, report)
             left = [futures[future] for future in ended if _has_broken(future)]
@@ -89,16 +83,16 @@ def train_locally(
         finally:
             pool.shutdown(cancel_futures=True)
             _drain(events, report)
-        if left:
-            for unit in left:
-                for network in unit:
-                    report(Event(str(network), "stopped"))
-            deaths += 1
-            if deaths == _MOST_DEATHS:
-                raise WorkersDied(
-                    f"processes have been killed {deaths} times, perhaps for want of "
-                    f"memory, with {len(left)} units unfinished; try fewer --workers"
-                )
+        if not left:
+            return
+        for network in itertools.chain(*left):
+            report(Event(str(network), "stopped"))
+        deaths += 1
+        if deaths == _MOST_DEATHS:
+            raise WorkersDied(
+                f"processes have been killed {deaths} times, perhaps for want of "
+                f"memory, with {len(left)} units unfinished; try fewer --workers"
+            )
 
 
 def _watch(futures: Iterable[Future], events: Any, report: Report) -> Iterator[Future]:
@@ -124,25 +118,12 @@ def _drain(events: Any, report: Report) -> None:
             report(events.get_nowait())
 
 
-@contextlib.contextmanager
-def _setting_environment(values: dict[str, str]) -> Iterator[None]:
-    """Within this context the environment has these values; they are reset after."""
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-
-
 _worker: dict[str, Any] = {}
 
 
 def _begin_worker(events: Any, stop: Any) -> None:
+    # Before the backend is imported, which reads it.
+    os.environ.update(_ONE_THREAD)
     # Ctrl-C reaches all processes of a terminal; the first one tells the others.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _worker.update(events=events, stop=stop)
@@ -167,15 +148,12 @@ def _train_in_worker(unit: Unit, root: Path, interval: float) -> None:
 
 
 def train_on_ray(
-    units: Sequence[Unit],
-    root: Path,
-    interval: float,
-    address: str,
-    report: Report,
+    units: Sequence[Unit], root: Path, interval: float, address: str, report: Report
 ) -> None:
     """Trains units as Ray tasks of one core each; Ray repeats those that die.
 
-    All machines must see the archive under the same path.
+    The arguments are those of `train_locally`, but for the address of the cluster. All
+    machines must see the archive under the same path.
 
     Raises:
         ModuleNotFoundError: If Ray is not installed.
@@ -191,7 +169,7 @@ def train_on_ray(
             "`--engine ray` needs the extra `ray`: pip install -e .[ray]"
         ) from error
     project = str(Path(__file__).resolve().parents[2])
-    environment = ONE_THREAD | {"PYTHONPATH": project, "TF_CPP_MIN_LOG_LEVEL": "2"}
+    environment = _ONE_THREAD | {"PYTHONPATH": project, "TF_CPP_MIN_LOG_LEVEL": "2"}
     handed_on = "DLRT_DATA_DIR", "KERAS_BACKEND"
     environment |= {name: os.environ[name] for name in handed_on if name in os.environ}
     ray.init(

@@ -174,32 +174,33 @@ def group(networks: Iterable[Network]) -> list[list[Network]]:
 def _count(grid: Grid) -> int:
     """How many networks a grid has, with those that are left out."""
     tests = {"reference": 1, "dlrt": len(grid.ranks), "adaptive": len(grid.tolerances)}
-    penalties = (
-        1 if regularizer == "none" else len(grid.regularizer_amount)
-        for regularizer in grid.regularizer
-    )
     sizes = [len(getattr(grid, key)) for key in (*_SHARED, "runs", "dims")]
-    several = sum(penalties) * math.prod(sizes)
+    several = len(_penalties(grid)) * math.prod(sizes)
     return several * sum(tests[method] for method in grid.methods)
+
+
+def _penalties(grid: Grid) -> list[tuple[str, float]]:
+    """Every regularizer with each of its factors."""
+    return [
+        (name, factor)
+        for name in grid.regularizer
+        for factor in ((0.0,) if name == "none" else grid.regularizer_amount)
+    ]
 
 
 def _tests(grid: Grid) -> Iterator[tuple[str, Name, tuple]]:
     """The tests of a grid: method, name without the run, and ranks."""
     ends = min(grid.dims), max(grid.dims) + 1
-    for method, *values in itertools.product(
-        grid.methods, *(getattr(grid, key) for key in _SHARED)
+    shared = (getattr(grid, key) for key in _SHARED)
+    for method, *values, (regularizer, amount) in itertools.product(
+        grid.methods, *shared, _penalties(grid)
     ):
-        for regularizer in grid.regularizer:
-            amounts = grid.regularizer_amount if regularizer != "none" else (0.0,)
-            for amount in amounts:
-                name = Name(
-                    dims=ends,
-                    **dict(zip(_SHARED, values, strict=True)),
-                    regularizer=regularizer,
-                    regularizer_amount=amount,
-                )
-                for changes, ranks in _tests_of(method, grid):
-                    yield method, replace(name, **changes), ranks
+        settings = dict(zip(_SHARED, values, strict=True))
+        name = Name(
+            ends, **settings, regularizer=regularizer, regularizer_amount=amount
+        )
+        for changes, ranks in _tests_of(method, grid):
+            yield method, replace(name, **changes), ranks
 
 
 def _tests_of(method: str, grid: Grid) -> Iterator[tuple[dict[str, Any], tuple]]:

@@ -9,7 +9,6 @@
 A workbook moves by itself, so that sweeps which share a test don't wait for each other.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from dlrt.history import atomic_file
@@ -20,41 +19,27 @@ from experiments.runs.log_format import LOGS, REASON
 from experiments.sweep.grid import Network
 
 
-@dataclass(frozen=True)
 class Places:
     """The files of one network.
 
     Args:
         root: Folder of the archive.
         network: The network.
+
+    Attributes:
+        growing: The workbook while the network is trained.
+        finished: The workbook when it is complete.
+        wrong: The workbook when training has failed.
+        checkpoint: The model to continue from.
     """
 
-    root: Path
-    network: Network
-
-    @property
-    def growing(self) -> Path:
-        """The workbook while the network is trained."""
-        return self._log(self.root)
-
-    @property
-    def finished(self) -> Path:
-        """The workbook when it is complete."""
-        return self._log(self.root / choose_place(names.parse(self.network.test)))
-
-    @property
-    def wrong(self) -> Path:
-        """The workbook when training has failed."""
-        return self._log(self.root / Place.WRONG)
-
-    @property
-    def checkpoint(self) -> Path:
-        """The model to continue from."""
-        folder = self.root / self.network.test / CHECKPOINTS
-        return folder / f"{self.network.name}.keras"
-
-    def _log(self, place: Path) -> Path:
-        return place / self.network.test / LOGS / f"{self.network.name}.xlsx"
+    def __init__(self, root: Path, network: Network) -> None:
+        test, self._name = network.test, network.name
+        log = Path(test, LOGS, f"{network.name}.xlsx")
+        self.growing = root / log
+        self.finished = root / choose_place(names.parse(test)) / log
+        self.wrong = root / Place.WRONG / log
+        self.checkpoint = root / test / CHECKPOINTS / f"{network.name}.keras"
 
     def state(self) -> str:
         """`"finished"`, `"wrong"`, `"begun"` or `"new"`."""
@@ -76,7 +61,7 @@ class Places:
         note.parent.mkdir(parents=True, exist_ok=True)
         atomic_file.check(note)
         with open(note, "a", encoding="utf-8") as file:
-            file.write(f"{self.network.name}: {' '.join(reason.split())}\n")
+            file.write(f"{self._name}: {' '.join(reason.split())}\n")
         self._move(self.wrong)
 
     def _move(self, target: Path) -> None:
@@ -90,14 +75,11 @@ class Places:
     def tidy(self) -> None:
         """Removes what a finished network, or a killed process, has left behind."""
         self.checkpoint.unlink(missing_ok=True)
-        checkpoints.remove_leftovers(self.checkpoint.parent, self.network.name)
-        if self.growing.parent.is_dir():
+        checkpoints.remove_leftovers(self.checkpoint.parent, self._name)
+        logs = self.growing.parent
+        if logs.is_dir():
             atomic_file.remove_leftovers(self.growing)
-        for folder in (
-            self.growing.parent,
-            self.checkpoint.parent,
-            self.growing.parent.parent,
-        ):
+        for folder in (logs, self.checkpoint.parent, logs.parent):
             try:
                 folder.rmdir()
             except FileNotFoundError:

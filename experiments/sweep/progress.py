@@ -24,17 +24,13 @@ class Progress:
         self._epochs = {str(network): network.config.epochs for network in networks}
         self._left = dict(self._work)
         self._running: set[str] = set()
-        self.finished = self.kept = 0
         self.wrong: dict[str, str] = {}
-        self.trained = 0
-        self._start = time.monotonic()
+        self._done = self._trained = 0
         self._done_here = 0.0
-        self._printed = self._start
+        self._start = self._printed = time.monotonic()
         self._display: Any = None
-        self._task: Any = None
 
     def __enter__(self) -> "Progress":
-        self._start = self._printed = time.monotonic()
         if sys.stdout.isatty():
             from rich.progress import BarColumn, TextColumn
             from rich.progress import Progress as Display
@@ -43,9 +39,8 @@ class Progress:
                 BarColumn(), TextColumn("{task.percentage:.0f} % {task.description}")
             )
             self._display.start()
-            self._task = self._display.add_task(
-                self.line(), total=sum(self._work.values())
-            )
+            total = sum(self._work.values())
+            self._task = self._display.add_task(self.line(), total=total)
         return self
 
     def __exit__(self, *_: Any) -> None:
@@ -64,13 +59,12 @@ class Progress:
         else:
             self._left[network] -= share * event.epochs
             self._done_here += share * event.epochs
-            self.trained += event.epochs
+            self._trained += event.epochs
         if event.kind in ("finished", "kept", "wrong", "stopped"):
             self._running.discard(network)
             if event.kind != "stopped":
                 self._left[network] = 0.0
-        self.finished += event.kind == "finished"
-        self.kept += event.kind == "kept"
+        self._done += event.kind in ("finished", "kept")
         if event.kind == "wrong":
             self.wrong[network] = event.reason
         self._show()
@@ -79,10 +73,10 @@ class Progress:
         """One line: counts, rate, time left."""
         seconds = max(time.monotonic() - self._start, 1e-3)
         parts = [
-            f"done {self.finished + self.kept} of {len(self._work)}",
+            f"done {self._done} of {len(self._work)}",
             f"running {len(self._running)}",
             f"failed {len(self.wrong)}",
-            f"{self.trained / seconds:.1f} epochs/s",
+            f"{self._trained / seconds:.1f} epochs/s",
         ]
         if self._done_here:
             left = sum(self._left.values()) * seconds / self._done_here

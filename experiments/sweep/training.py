@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from dlrt.callbacks import HistoryLog
@@ -49,7 +49,6 @@ class UnitTraining:
             OSError: If a file can't be written.
         """
         waiting = list(self.unit)
-        trainer: epoch_trainer.EpochTrainer | None = None
         busy: list[Network] = []
         # Closing the file drops every claim of this process, so it trains one unit at
         # a time.
@@ -61,9 +60,7 @@ class UnitTraining:
                 else:
                     try:
                         if self._must_train(network):
-                            if trainer is None:
-                                trainer = self._make_trainer()
-                            self._train(network, trainer)
+                            self._train(network)
                     finally:
                         claims.drop(str(network))
                 if busy and not waiting:
@@ -82,25 +79,24 @@ class UnitTraining:
             self._tell(network, "wrong", reason=reason)
         return state not in ("finished", "wrong")
 
-    def _make_trainer(self) -> epoch_trainer.EpochTrainer:
+    @cached_property
+    def _trainer(self) -> epoch_trainer.EpochTrainer:
         classes = _load_data(self.unit[0]).num_classes
         configs = [network.config for network in self.unit]
         return epoch_trainer.EpochTrainer(configs, classes)
 
-    def _train(self, network: Network, trainer: epoch_trainer.EpochTrainer) -> None:
+    def _train(self, network: Network) -> None:
         """Trains a network to its end, from its checkpoint if it has one."""
-        data, config = _load_data(network), network.config
+        data, config, trainer = _load_data(network), network.config, self._trainer
         places = Places(self.root, network)
         log = _open_log(places, network, data)
         # Rows are never overwritten. Those beyond the checkpoint, or of a run whose
         # checkpoint is gone, stay while their epochs are trained once more.
         logged = log.rows[-1]["epoch"] if log.rows else 0
-        epoch = 0
-        try:
+        epoch, saved = 0, None
+        # A checkpoint is a convenience: without it the training begins again.
+        with contextlib.suppress(ValueError):
             saved = checkpoints.load_to_continue(places.checkpoint, log.rows, math.inf)
-        except ValueError:
-            # A checkpoint is a convenience: without it the training begins again.
-            saved = None
         if saved is None:
             trainer.begin(config, data)
         else:
@@ -134,12 +130,9 @@ class UnitTraining:
             if self.stopped() or time.monotonic() - saved_at > self.interval:
                 log.flush()
                 capacities = checkpoints.capacities(trainer.model)
+                state = checkpoints.State(epoch, 0, 0, capacities, float(logs["loss"]))
                 places.checkpoint.parent.mkdir(exist_ok=True)
-                checkpoints.save(
-                    trainer.model,
-                    places.checkpoint,
-                    checkpoints.State(epoch, 0, 0, capacities, float(logs["loss"])),
-                )
+                checkpoints.save(trainer.model, places.checkpoint, state)
                 saved_at = time.monotonic()
                 if self.stopped() and epoch < config.epochs:
                     self._tell(network, "stopped", unreported)
@@ -169,17 +162,8 @@ _prepare = lru_cache(maxsize=4)(image_data.load)
 
 
 def _open_log(places: Places, network: Network, data: image_data.Data) -> HistoryLog:
-    config = replace(network.config, dataset=data.name)
-    counts = {
-        f"{part}_images": len(getattr(data, part)[0])
-        for part in ("train", "val", "test")
-    }
-    log = HistoryLog(
-        places.growing,
-        config.record() | counts,
-        resume=True,
-        write_interval=math.inf,
-    )
+    config = replace(network.config, dataset=data.name).record() | data.counts("images")
+    log = HistoryLog(places.growing, config, resume=True, write_interval=math.inf)
     for _ in range(_TRIES):
         with contextlib.suppress(FileNotFoundError):
             log.open()

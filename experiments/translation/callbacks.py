@@ -9,7 +9,7 @@ import keras
 
 from dlrt.datasets import SentencePair
 from dlrt_names import log_schema
-from experiments.runs import selection
+from experiments.runs.results import Row
 from experiments.runs.run_callbacks import RunLog
 from experiments.translation.batches import PaddedBatches
 from experiments.translation.text import score
@@ -64,7 +64,7 @@ class Translations(keras.callbacks.Callback):
     sample: Sequence[SentencePair]
     test: Sequence[SentencePair]
     interval: int
-    is_last: Callable[[int, selection.Row], bool]
+    is_last: Callable[[int, Row], bool]
     say: Callable[[str], object]
 
     def __post_init__(self) -> None:

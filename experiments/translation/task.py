@@ -12,11 +12,11 @@ from dlrt.datasets import Corpus
 from dlrt_names.log_schema import BLEU, CHRF, EPOCH, SPEED, TRAINING_SECONDS
 from experiments.cli.checks import MOST_WEIGHTS, option
 from experiments.cli.settings import verbosity
-from experiments.runs import optimizers, run_callbacks, saved_files, selection, summary
+from experiments.runs import optimizers, results, run_callbacks, saved_files, summary
 from experiments.runs.folders import Folder
 from experiments.runs.phases import Phase
+from experiments.runs.results import Row
 from experiments.runs.run import Run
-from experiments.runs.selection import Row
 from experiments.runs.task import Task
 from experiments.translation import callbacks, network, text, warm_up
 from experiments.translation.batches import EvaluationBatches, TrainingBatches
@@ -188,7 +188,7 @@ class Translation(Task):
         )
 
     def _best_row(self, run: Run) -> Row:
-        best = selection.best_row(run.log.rows, self.score)
+        best = results.best_row(run.log.rows, self.score)
         if best is None:
             raise ValueError(f"the log must have rows. Received: {run.log.path}")
         return best
@@ -208,7 +208,7 @@ class Translation(Task):
             f"validation accuracy {100 * row['val_accuracy']:.2f} %",
             "test": f"BLEU {scores[BLEU]:.2f}, chrF {scores[CHRF]:.2f}, {search}",
         }
-        ranks = selection.ranks(row)
+        ranks = results.ranks(row)
         if ranks:
             facts["ranks"] = f"{min(ranks)} to {max(ranks)}"
         facts |= summary.sizes(row)

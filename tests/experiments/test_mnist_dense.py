@@ -27,7 +27,7 @@ from experiments import mnist_dense
 from experiments.cli import settings
 from experiments.mnist import config as _config
 from experiments.mnist import options as _options
-from experiments.runs import folders, run_callbacks, selection
+from experiments.runs import folders, results, run_callbacks
 from experiments.runs.image_data import ShuffledBatches
 
 WIDTH = 24
@@ -169,7 +169,7 @@ class TestRuns:
         assert status == 0
         directory = only_run(logs)
         rows = rows_of(directory)
-        ranks = [selection.ranks(row) for row in rows]
+        ranks = [results.ranks(row) for row in rows]
         assert max(ranks[-1]) < 16
         for row in rows:
             values = row["singular values/hidden_2"]
@@ -218,7 +218,7 @@ class TestRuns:
         assert run("fixed-rank", logs, "-l", best, "-a", 0, "--run-name", "again") == 0
         (before,), (after,) = rows_of(logs / "first"), rows_of(logs / "again")
         assert after["phase"] == "loaded"
-        assert selection.ranks(after) == [4] * 4
+        assert results.ranks(after) == [4] * 4
         for name in ("val_loss", "val_accuracy", "test_loss", "test_accuracy"):
             assert after[name] == pytest.approx(before[name], rel=1e-5)
 
@@ -237,10 +237,10 @@ class TestFineTune:
         phases = [row["phase"] for row in expected]
         adaptive = phases.count("adaptive")
         assert phases == ["adaptive"] * adaptive + ["fixed"] * 2
-        assert selection.ranks(expected[adaptive]) == selection.ranks(
+        assert results.ranks(expected[adaptive]) == results.ranks(
             expected[adaptive - 1]
         )
-        assert selection.ranks(expected[0]) != selection.ranks(expected[-1])
+        assert results.ranks(expected[0]) != results.ranks(expected[-1])
         # The second phase has a learning rate of its own.
         assert expected[adaptive]["learning rate"] == pytest.approx(5e-4, rel=1e-3)
         assert (tmp_path / "a" / "run" / "best-adaptive.keras").exists()
@@ -554,19 +554,19 @@ class TestParts:
                 for epoch, rank in enumerate(ranks, start=1)
             ]
 
-        assert not selection.has_settled([], 3, 2)
-        assert not selection.has_settled(rows(9, 4, 4, 4), 3, 2)
-        assert selection.has_settled(rows(9, 4, 4, 4, 4), 3, 2)
-        assert not selection.has_settled(rows(9, 4, 4, 4, 3), 3, 2)
+        assert not results.has_settled([], 3, 2)
+        assert not results.has_settled(rows(9, 4, 4, 4), 3, 2)
+        assert results.has_settled(rows(9, 4, 4, 4, 4), 3, 2)
+        assert not results.has_settled(rows(9, 4, 4, 4, 3), 3, 2)
         # Before the first truncation ranks say nothing.
-        assert not selection.has_settled(rows(9, 9, 9), 2, 2)
-        assert selection.has_settled(rows(9, 9, 9), 2, 1)
+        assert not results.has_settled(rows(9, 9, 9), 2, 2)
+        assert results.has_settled(rows(9, 9, 9), 2, 1)
 
     def test_best_is_the_first_of_equals(self):
-        score = selection.validation_accuracy
+        score = results.IMAGES.score
         rows = [{"epoch": i, "val_accuracy": a} for i, a in enumerate((0.1, 0.3, 0.3))]
-        assert selection.best_row(rows, score)["epoch"] == 1
-        assert selection.best_row([], score) is None
+        assert results.best_row(rows, score)["epoch"] == 1
+        assert results.best_row([], score) is None
 
     @pytest.mark.tensorflow_only
     def test_checkpoint_holds_its_state(self, logs):

@@ -460,8 +460,9 @@ def test_best_epoch_by_the_smallest_loss(settings):
     model.compile(keras.optimizers.SGD(0.1), "mse")
     log = run_callbacks.RunLog(run.workbook(settings.network), settings.record())
     log.open()
+    start = checkpoints.State(0, 0, 0, {})
     checkpoint = run_callbacks.Checkpoint(
-        run.last, run.best, log, lambda row: -row["val_loss"]
+        run.last, run.best, log, lambda row: -row["val_loss"], start
     )
     model.fit(
         x,

@@ -29,7 +29,7 @@ from dlrt_names.log_schema import TRANSLATIONS
 from evaluation.collection import collect
 from evaluation.transformer_runs import networks
 from experiments import transformer
-from experiments.runs.phases import truncation_schedule
+from experiments.runs.phases import Phase
 from experiments.translation import config, options, task
 from experiments.translation.decoding import Translator
 from experiments.translation.text import encode_pairs, score
@@ -511,7 +511,7 @@ class TestParts:
 
     def test_truncations_end_before_the_run(self):
         for epochs, steps in ((1, 1), (1, 8), (2, 5), (100, 900)):
-            schedule = truncation_schedule(epochs, steps)
+            schedule = Phase("adaptive", epochs, adaptive=True).truncation(steps)
             start, stop = (schedule[f"truncation_{end}"] for end in ("start", "stop"))
             assert 0 <= start < stop <= max(1, epochs * steps)
 
