@@ -107,10 +107,8 @@ def load_to_continue(
         raise refusal(what)
     model, state = load(path)
     if not state.epoch <= end <= state.epoch + most_behind:
-        what = (
-            f"checkpoint of the last epoch in the log, {end}, but finds that of epoch"
-        )
-        raise refusal(f"{what} {state.epoch}")
+        found = f"finds that of epoch {state.epoch}"
+        raise refusal(f"checkpoint of the last epoch in the log, {end}, but {found}")
     for row in rows:
         if row["epoch"] == state.epoch and not _is_of(model, state, row):
             what = "checkpoint of the run in the log, but finds that of another one"
