@@ -44,12 +44,7 @@ FINISHED = Place.FINISHED, Place.FINISHED_FULL_SET
 
 @dataclass(frozen=True)
 class ArchivedTest:
-    """A test somewhere in the archive.
-
-    Args:
-        folder: Its folder.
-        place: Where that lies.
-    """
+    """A test somewhere in the archive: its folder, and the place that this lies in."""
 
     folder: Path
     place: Place

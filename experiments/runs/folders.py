@@ -112,23 +112,24 @@ def find(settings: Settings) -> Folder | None:
         pattern = re.compile(re.escape(settings.base_name) + r"(-[1-9]\d*)?")
         runs = [run for run in _all(settings.log_dir) if pattern.fullmatch(run.name)]
         run = max(runs, key=_age, default=None)
-    if run is not None:
-        for path in (run.directory, run.directory / LOGS):
-            if path.is_symlink():
-                raise ValueError(
-                    "`--resume` follows no links; name the folder that they lead to "
-                    f"by `--log-dir` and `--run-name`. Received: {path}, which leads "
-                    f"to {path.resolve()}"
-                )
-        # A run opens its log before it saves anything.
-        models = (run.last, run.best, run.best_adaptive)
-        log = run.workbook(settings.network)
-        if not log.exists() and any(path.exists() for path in models):
+    if run is None:
+        return None
+    for path in (run.directory, run.directory / LOGS):
+        if path.is_symlink():
             raise ValueError(
-                "`--resume` needs the run's log, which is gone; its models are left as "
-                "they are. Put the log back, or start another run without `--resume`, "
-                f"under another `--run-name`. Received: {log}"
+                "`--resume` follows no links; name the folder that they lead to by "
+                f"`--log-dir` and `--run-name`. Received: {path}, which leads to "
+                f"{path.resolve()}"
             )
+    # A run opens its log before it saves anything.
+    log = run.workbook(settings.network)
+    models = (run.last, run.best, run.best_adaptive)
+    if not log.exists() and any(path.exists() for path in models):
+        raise ValueError(
+            "`--resume` needs the run's log, which is gone; its models are left as "
+            "they are. Put the log back, or start another run without `--resume`, "
+            f"under another `--run-name`. Received: {log}"
+        )
     return run
 
 

@@ -22,6 +22,11 @@ from typing import Any
 OPTIMIZERS = {"adam": "", "sgd": "SGD"}
 # Regularizers and their words, the longest words first.
 REGULARIZERS = {"l1l2": "L1L2Reg", "l1": "L1Reg", "full": "RegFull", "l2": "Reg"}
+# The settings that a name has under their own names, whatever the method.
+_SETTINGS = (
+    *("epochs", "batch_size", "learning_rate", "optimizer"),
+    *("noise", "dataset_size", "regularizer"),
+)
 _RANGE = r"\d+-\d+"
 _NUMBER = r"\d+(?:e-?\d+|-\d+)?"
 _GRAMMAR = re.compile(
@@ -130,11 +135,9 @@ def parse(text: str) -> Name:
 
 
 def read_words(words: Mapping[str, Any], text: str) -> Name:
-    """Parses the words of a name.
+    """Parses the words of a name, by the groups of the grammar.
 
-    Args:
-        words: The words by the groups of the grammar; `None` for those that it lacks.
-        text: The name, for errors.
+    Words that it lacks are `None`. The text is named in errors.
 
     Raises:
         ValueError: If a number is one that no test can have.
@@ -161,11 +164,9 @@ def read_words(words: Mapping[str, Any], text: str) -> Name:
 
 
 def parse_stem(stem: str, name: Name) -> tuple[int, int | None]:
-    """Width and rank of a network; the rank is `None` where the name gives none.
+    """Width and rank of the network whose workbook has this name, without its ending.
 
-    Args:
-        stem: Name of the workbook, without its ending.
-        name: Name of the test.
+    The rank is `None` where the name of the test gives none.
 
     Raises:
         ValueError: If the test has no such network.
@@ -202,17 +203,8 @@ def compose_stem(name: Name, width: int, rank: int | None) -> str:
 
 def settings(name: Name, width: int, rank: int | None) -> dict[str, Any]:
     """The settings of a network, as far as the name of its test tells them."""
-    found = {
-        "epochs": name.epochs,
-        "batch_size": name.batch_size,
-        "learning_rate": name.learning_rate,
-        "optimizer": name.optimizer,
-        "noise": name.noise,
-        "dataset_size": name.dataset_size,
-        "regularizer": name.regularizer,
-        "dim_layer": width,
-        "tolerance": name.tolerance,
-    }
+    found = {key: getattr(name, key) for key in _SETTINGS}
+    found |= {"dim_layer": width, "tolerance": name.tolerance}
     if name.regularizer != "none":
         found["regularizer_amount"] = name.regularizer_amount
     if name.run is not None:

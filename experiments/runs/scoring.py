@@ -9,21 +9,13 @@ from experiments.runs.image_data import EVALUATION_BATCH
 
 
 class TestEvaluation(keras.callbacks.Callback):
-    """Adds `test_loss` and metrics, as `test_accuracy`, to the logs of every epoch.
-
-    Args:
-        test: The test part.
-        batch_size: Examples to evaluate at a time.
-    """
+    """Adds `test_loss` and metrics, as `test_accuracy`, to the logs of every epoch."""
 
     def __init__(
-        self,
-        test: tuple[np.ndarray, np.ndarray],
-        batch_size: int = EVALUATION_BATCH,
+        self, test: tuple[np.ndarray, np.ndarray], batch_size: int = EVALUATION_BATCH
     ) -> None:
         super().__init__()
-        self._test = test
-        self._batch_size = batch_size
+        self._test, self._batch_size = test, batch_size
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if logs is not None:

@@ -43,11 +43,7 @@ class UnitTraining:
     stopped: Callable[[], bool]
 
     def run(self) -> None:
-        """Trains them one after another.
-
-        Raises:
-            OSError: If a file can't be written.
-        """
+        """Trains them one by one; raises `OSError` if a file can't be written."""
         waiting = list(self.unit)
         busy: list[Network] = []
         # Closing the file drops every claim of this process, so it trains one unit at
