@@ -14,8 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from experiments.cli import command
-from experiments.images import compression_options
-from experiments.images.compression_config import HOYER, CompressionConfig
+from experiments.images.compression_config import HOYER, CompressionConfig, parse
 from experiments.images.config import Config
 from experiments.runs import program
 
@@ -69,7 +68,7 @@ def _train(
     return run.folder.best
 
 
-_PARSE = partial(compression_options.parse, prog=f"python -m {_MODULE}")
+_PARSE = partial(parse, prog=f"python -m {_MODULE}")
 main = partial(program.main, _MODULE, _PARSE, _run)
 
 

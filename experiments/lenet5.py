@@ -11,8 +11,7 @@ from dataclasses import replace
 from functools import partial
 
 from experiments.cli import command
-from experiments.images import options
-from experiments.images.config import Config
+from experiments.images.config import Config, parse
 from experiments.runs import program
 
 _MODULE = "experiments.lenet5"
@@ -27,7 +26,7 @@ def _run(config: Config) -> None:
     program.perform(lambda: Images(named, data, title="LeNet-5, "))
 
 
-_PARSE = partial(options.parse, prog=f"python -m {_MODULE}", architecture="lenet5")
+_PARSE = partial(parse, prog=f"python -m {_MODULE}", architecture="lenet5")
 main = partial(program.main, _MODULE, _PARSE, _run)
 
 

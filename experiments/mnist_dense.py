@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiments.cli import command
-from experiments.mnist import options
-from experiments.mnist.config import DEFAULTS, Config
+from experiments.mnist.config import DEFAULTS, Config, parse
 from experiments.runs import folders, program
 
 if TYPE_CHECKING:
@@ -72,7 +71,7 @@ def _dense_config(config: Config) -> Config:
     return replace(config, **changes)
 
 
-main = partial(program.main, "experiments.mnist_dense", options.parse, _run)
+main = partial(program.main, "experiments.mnist_dense", parse, _run)
 
 
 if __name__ == "__main__":

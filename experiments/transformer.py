@@ -12,8 +12,7 @@ from functools import partial
 
 from experiments.cli import command, quiet
 from experiments.runs import program
-from experiments.translation import options
-from experiments.translation.config import Config
+from experiments.translation.config import Config, parse
 
 
 def _run(config: Config) -> None:
@@ -30,7 +29,7 @@ def _run(config: Config) -> None:
         command.fail(str(error))
 
 
-main = partial(program.main, "experiments.transformer", options.parse, _run)
+main = partial(program.main, "experiments.transformer", parse, _run)
 
 
 if __name__ == "__main__":

@@ -2,10 +2,12 @@
 
 import math
 import os
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import Any
 
-from experiments.cli.settings import Settings
+# Returns what a value must, as the rest of "it must", or nothing if it does so.
+Rule = Callable[[Any], str]
 
 # The largest count of a backend, in 32 bits.
 MOST = 2**31 - 1
@@ -13,6 +15,32 @@ MOST = 2**31 - 1
 MOST_EPOCHS = 500_000
 # Of one network: 8 GiB in float32, beside gradients and moments of the same size.
 MOST_WEIGHTS = 2**31
+
+
+def must(holds: Callable[[Any], bool], allowed: str) -> Rule:
+    """The rule that a condition holds."""
+    return lambda value: "" if holds(value) else allowed
+
+
+def count(least: int = 1, most: int = MOST) -> Rule:
+    """The rule for a number of things."""
+
+    def rule(value: int) -> str:
+        if value < least:
+            return f"be at least {least}"
+        return f"be at most {most}" if value > most else ""
+
+    return rule
+
+
+EPOCHS = count(most=MOST_EPOCHS)
+POSITIVE = must(lambda x: math.isfinite(x) and x > 0, "be a positive number")
+NOT_NEGATIVE = must(
+    lambda x: math.isfinite(x) and x >= 0, "be a number that is not negative"
+)
+SHARE = must(lambda x: 0 < x < 1, "lie in (0, 1)")
+SHARE_OR_ALL = must(lambda x: 0 < x <= 1, "lie in (0, 1]")
+SHARE_OR_NONE = must(lambda x: 0 <= x < 1, "lie in [0, 1)")
 
 
 def check_log_dir(path: Path) -> None:
@@ -34,7 +62,7 @@ def unwritable(log_dir: Path, reason: str) -> OSError:
     )
 
 
-def require(condition: bool, settings: Settings, name: str, allowed: str) -> None:
+def require(condition: bool, settings: object, name: str, allowed: str) -> None:
     """Raises `ValueError` unless a condition holds.
 
     Args:
@@ -52,18 +80,7 @@ def require(condition: bool, settings: Settings, name: str, allowed: str) -> Non
     )
 
 
-def at_least_one(settings: Settings, *counts: str) -> None:
-    """Raises `ValueError` unless a setting is a valid count or `None`."""
-    for name in counts:
-        value = getattr(settings, name)
-        if value is None:
-            continue
-        most = MOST_EPOCHS if name.endswith("epochs") else MOST
-        require(value >= 1, settings, name, "be at least 1")
-        require(value <= most, settings, name, f"be at most {most}")
-
-
-def few_weights(settings: Settings, count: int, *sizes: str) -> None:
+def few_weights(settings: object, count: int, *sizes: str) -> None:
     """Raises `ValueError` if a network has too many weights.
 
     Args:
@@ -82,17 +99,10 @@ def few_weights(settings: Settings, count: int, *sizes: str) -> None:
     )
 
 
-def positive(settings: Settings, name: str) -> None:
-    """Raises `ValueError` unless a setting is a finite number above 0."""
-    value = getattr(settings, name)
-    valid = math.isfinite(value) and value > 0
-    require(valid, settings, name, "be a positive number")
-
-
-def one_of(settings: Settings, name: str, allowed: Collection[str]) -> None:
+def one_of(settings: object, name: str, allowed: Collection[str]) -> None:
     """Raises `ValueError` unless a setting is one of some words."""
     valid = getattr(settings, name) in allowed
-    require(valid, settings, name, f"be one of {', '.join(allowed)}")
+    require(valid, settings, name, f"be one of {', '.join(map(str, allowed))}")
 
 
 def option(name: str) -> str:

@@ -7,6 +7,9 @@ from dataclasses import KW_ONLY, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from experiments.cli import options
+from experiments.cli.options import setting
+
 # The built-in integrators, and whether they adapt ranks: the one list outside of their
 # registry, so that help and mistyped options don't wait for Keras to start.
 _INTEGRATORS = {
@@ -32,20 +35,36 @@ class Settings(abc.ABC):
 
     Args:
         subcommand: Which of the experiment's runs.
-        seed: Seed of everything random, in [0, 2**32).
-        run_name: Name of the run's folder. Defaults to one made from the settings.
-        log_dir: Folder of the runs.
-        resume: Whether to continue a run.
-        verbose: Keras's `verbose`. Defaults to what suits the terminal.
     """
 
     subcommand: str
     _: KW_ONLY
-    seed: int = 0
-    run_name: str | None = None
-    log_dir: Path = LOG_DIR
-    resume: bool = False
-    verbose: int | None = None
+    seed: int = setting(
+        0, "seed of weights, dropout, noise, and split and order of the data"
+    )
+    run_name: str | None = setting(
+        None,
+        "folder of the run",
+        shown="made from the settings, and never one in use",
+    )
+    log_dir: Path = setting(
+        LOG_DIR,
+        "folder of the runs",
+        shown="history_logs of the repository",
+        metavar="DIR",
+    )
+    resume: bool = setting(
+        False,
+        "continue the run of that name after its last finished epoch; without "
+        "--run-name the newest with these settings",
+        shown="a new run",
+    )
+    verbose: int | None = setting(
+        None,
+        "progress: 0 none, 1 a bar, 2 a line an epoch",
+        shown="1 in a terminal, else 2",
+        choices=(0, 1, 2),
+    )
 
     @property
     @abc.abstractmethod
@@ -56,6 +75,10 @@ class Settings(abc.ABC):
     @abc.abstractmethod
     def base_name(self) -> str:
         """The run's default name, before a number is added to make it unique."""
+
+    def check(self) -> None:
+        """Raises `ValueError` if a setting is out of bounds."""
+        options.check(self)
 
     def record(self) -> dict[str, Any]:
         """The settings that the log keeps: those that affect what a run computes."""

@@ -1,37 +1,106 @@
-"""The settings of compression runs, their defaults and their bounds."""
+"""The settings of compression runs: their options, defaults and bounds."""
 
+import argparse
 import importlib.util
 import re
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from dlrt_names.compression import ALLOCATIONS as ALLOCATIONS
-from dlrt_names.compression import METHODS as _METHODS
-from dlrt_names.compression import STRUCTURES
-from experiments.cli.checks import at_least_one, one_of, option, require
-from experiments.images.config import LANGUAGE_MODELS, Config, add_training_defaults
-from experiments.runs.network_settings import not_negative
+from dlrt_names.compression import ALLOCATIONS, METHODS, STRUCTURES
+from experiments.cli import options
+from experiments.cli.checks import (
+    EPOCHS,
+    NOT_NEGATIVE,
+    SHARE,
+    SHARE_OR_ALL,
+    count,
+    must,
+    one_of,
+    option,
+    require,
+)
+from experiments.cli.command import Parser
+from experiments.cli.options import setting
+from experiments.images.config import (
+    IMAGES_HELP,
+    LANGUAGE_MODELS,
+    NETWORKS,
+    Config,
+    add_training_defaults,
+)
 
 SUBCOMMAND = "compress"
 
 HOYER, CP = "hoyer", "cp"
 _ADAPTIVE = ("tolerance", "integrator")
 _HOYER_SETTINGS = ("svd_epochs", "sparsity", "orthogonality")
-METHODS = tuple(_METHODS)
 # Only the method "dlrt" makes low-rank layers.
 SCHEMES = tuple(name for name in STRUCTURES if name != "manifold")
 SENSITIVITY = "sensitivity"
-BUDGETS = ("ratio", "parameters", "flops", "error", "ranks")
 # How many times fewer parameters.
 PRESETS = {"light": 2.0, "medium": 4.0, "strong": 8.0}
 
 _DEFAULT_BUDGET = ("ratio", PRESETS["medium"])
 # Embeddings, two fifths of a language model, are not compressed.
 _LANGUAGE_MODEL_BUDGET = ("ratio", 1.5)
-_ATTACK = 0.1
 # A trained network needs smaller steps than a new one.
 _FINE_TUNING_SHARE = 0.1
+
+
+def _read_ranks(text: str) -> dict[str, Any]:
+    found = {}
+    for part in text.split(","):
+        match = re.fullmatch(r"(.+)=([1-9]\d*)(?:x([1-9]\d*))?", part)
+        if match is None:
+            raise ValueError(
+                "must be layers with their ranks, as conv_1=8,conv_2=16x20. "
+                f"Received: {text}"
+            )
+        name, first, second = match.groups()
+        found[name] = int(first) if second is None else (int(first), int(second))
+    return found
+
+
+def _is_pattern(text: str) -> bool:
+    try:
+        re.compile(text)
+    except re.error:
+        return False
+    return True
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The options that set the budget of a compression, at most one of which is given.
+
+    All but the preset are budgets of `dlrt.compress`.
+    """
+
+    preset: str | None = setting(
+        None,
+        "budget, as --ratio: "
+        + ", ".join(f"{name}: {ratio:g}" for name, ratio in PRESETS.items()),
+        shown="medium, of lstm --ratio 1.5",
+        choices=tuple(PRESETS),
+    )
+    ratio: float | None = setting(
+        None, "budget: X times fewer parameters", shown="--preset"
+    )
+    parameters: int | None = setting(None, "budget: N parameters", shown="--preset")
+    flops: int | None = setting(None, "budget: N flops an image", shown="--preset")
+    error: float | None = setting(
+        None, "budget: relative error of every kernel", shown="--preset"
+    )
+    ranks: dict[str, Any] | None = setting(
+        None,
+        "budget: the rank of each layer, as conv_1=8, or conv_1=8x4 of a Tucker "
+        "decomposition",
+        shown="--preset",
+        type=_read_ranks,
+        metavar="LAYER=R[,...]",
+    )
 
 
 @dataclass(frozen=True)
@@ -51,59 +120,117 @@ class SVDTrainingConfig(Config):
 
     @property
     def network(self) -> str:
-        """What is trained on which data; the workbook has this name."""
         return f"svd-{self.scheme}-{self.trained}"
 
     @property
     def base_name(self) -> str:
-        """The run's name, if it gets no other and is the first of its kind."""
         return f"{self.network}-h{self.sparsity:g}-seed{self.seed}"
 
 
 @dataclass(frozen=True)
 class CompressionConfig(Config):
-    """The settings of one compression and of the training after it.
+    """The settings of one compression, see `dlrt.compress`, and of the training after.
 
     Args:
-        method: Name of the method, see `dlrt.compress`.
-        budget: Its budget, `(key, amount)`.
-        scheme: What kernels are decomposed into; `None`: that of the method.
-        allocation: Which layer gets which rank; `None`: that of the method.
-        layers: Which layers may be made smaller, see `dlrt.compress`; `None`: all that
-            can be.
-        train: Whether to fine-tune the compressed network, for `epochs`.
-        test: Whether to measure latency and accuracy under attack at the end.
-        attack: Largest change of a pixel in the attack; `None`: there is none, as of
-            language models.
-        transfer: Data set to fine-tune on; `None`: that of the dense network.
-        load_model: The trained dense network; `None`: the newest finished run of it in
-            `log_dir`, trained first if there is none.
-        dense_epochs: Epochs of training it; `None`: those of `NETWORKS`.
-        svd_epochs: Of "hoyer": epochs of training singular vectors and values, before
-            the network is made smaller.
-        sparsity: Of "hoyer": factor of the regularizer of singular values.
-        orthogonality: Of "hoyer": factor of that of singular vectors.
+        budget: The budget, `(key, amount)`.
     """
 
-    method: str = "alds"
+    architecture: str = setting("lenet5", "the network", "-n", choices=tuple(NETWORKS))
+    method: str = setting("alds", "how it is made smaller", choices=tuple(METHODS))
     budget: tuple[str, Any] = _DEFAULT_BUDGET
-    scheme: str | None = None
-    allocation: str | None = None
-    layers: str | None = None
-    train: bool = False
-    test: bool = False
-    attack: float | None = _ATTACK
-    transfer: str | None = None
-    load_model: Path | None = None
-    dense_epochs: int | None = None
-    svd_epochs: int = 10
-    sparsity: float = 0.1
-    orthogonality: float = 1.0
+    scheme: str | None = setting(
+        None,
+        "what kernels are decomposed into",
+        shown="that of the method",
+        choices=SCHEMES,
+    )
+    allocation: str | None = setting(
+        None,
+        "which layer gets which rank",
+        shown="that of the method",
+        choices=tuple(ALLOCATIONS),
+    )
+    layers: str | None = setting(
+        None,
+        "regular expression for the names of the layers that may be made smaller, "
+        "matched in full, as 'conv.*'",
+        shown="all that can be",
+        rule=must(_is_pattern, "be a regular expression"),
+        metavar="PATTERN",
+    )
+    train: bool = setting(
+        False, "train the smaller network on, for --epochs", shown="no"
+    )
+    test: bool = setting(
+        False, "measure speed, and accuracy under attack or perplexity", shown="no"
+    )
+    # `None` for language models, which are not attacked.
+    attack: float | None = setting(
+        0.1, "largest change of a pixel in the attack of --test", rule=SHARE_OR_ALL
+    )
+    transfer: str | None = setting(
+        None,
+        "data set to train the smaller network on, with a new last layer",
+        shown="--dataset",
+        metavar="NAME|DIR",
+    )
+    load_model: Path | None = setting(
+        None,
+        "the trained dense network, a .keras file",
+        "-l",
+        shown="the newest finished run of the network, trained if there is none",
+    )
+    dense_epochs: int | None = setting(
+        None,
+        "epochs of the dense network, if it is trained",
+        shown="those of the network",
+        rule=EPOCHS,
+    )
+    tolerance: float | None = setting(
+        None,
+        "of --method dlrt: truncation tolerance, from which ranks follow within the "
+        "budget",
+        "-t",
+        shown="the ranks of the budget stay",
+        rule=SHARE,
+    )
+    svd_epochs: int = setting(
+        10,
+        "of --method hoyer: epochs of training singular vectors and values, before the "
+        "network is made smaller",
+        rule=EPOCHS,
+    )
+    sparsity: float = setting(
+        0.1,
+        "of --method hoyer: factor of the regularizer of singular values",
+        rule=NOT_NEGATIVE,
+    )
+    orthogonality: float = setting(
+        1.0, "of --method hoyer: factor of that of singular vectors", rule=NOT_NEGATIVE
+    )
+    batch_size: int = setting(
+        128,
+        "images in a step",
+        shown=f"128, of lstm {NETWORKS['lstm']['batch_size']}",
+        rule=count(),
+    )
+    dataset: str = setting(
+        "auto",
+        f"{IMAGES_HELP}; of lstm, a text: pt_en, ted, phrases, a file, or a folder "
+        "with train.txt, validation.txt and test.txt; auto is pt_en where it can be "
+        "had, else phrases",
+        metavar="NAME|DIR",
+    )
+    vocabulary: int | None = setting(
+        None,
+        "of lstm: words to know, the most frequent ones of the text",
+        shown=str(NETWORKS["lstm"]["vocabulary"]),
+        rule=count(),
+    )
     kind = "fine-tuned"
 
     @property
     def base_name(self) -> str:
-        """The run's name, if it gets no other and is the first of its kind."""
         key, amount = self.budget
         what = f"{key}{amount:g}" if key != "ranks" else key
         scheme = [] if self.scheme is None else [self.scheme]
@@ -111,7 +238,6 @@ class CompressionConfig(Config):
         return "-".join([self.network, SUBCOMMAND, self.method, *scheme, what, seed])
 
     def record(self) -> dict[str, Any]:
-        """The settings that the log keeps."""
         key, amount = self.budget
         return super().record() | {
             "experiment": "compression",
@@ -120,11 +246,8 @@ class CompressionConfig(Config):
 
     def check(self) -> None:
         super().check()
-        at_least_one(self, "dense_epochs", "svd_epochs")
-        not_negative(self, "sparsity", "orthogonality")
         if self.method == HOYER and self.scheme is not None:
             one_of(self, "scheme", ("pointwise", "separable"))
-        one_of(self, "method", METHODS)
         decomposition = self.scheme or self.method
         if decomposition == CP and importlib.util.find_spec("tensorly") is None:
             # Checked before the dense network is trained, not after.
@@ -132,16 +255,11 @@ class CompressionConfig(Config):
                 "CP decompositions need the extra `cp`: pip install -e .[cp]"
             )
         if self.layers is not None:
-            pattern = _is_pattern(self.layers)
-            require(pattern, self, "layers", "be a regular expression")
             named = self.budget[0] == "ranks"
             allowed = "be left out with --ranks, which name them"
             require(not named, self, "layers", allowed)
         if self.reads_text:
             self.leave_out("attack", "transfer")
-        else:
-            valid = self.attack is not None and 0 < self.attack <= 1
-            require(valid, self, "attack", "lie in (0, 1]")
         if self.method != "dlrt":
             self._require_unset("be left out without --method dlrt", *_ADAPTIVE)
         else:
@@ -187,12 +305,21 @@ class CompressionConfig(Config):
 DEFAULTS = CompressionConfig(SUBCOMMAND, epochs=10, integrator=None)
 
 
+def parse(arguments: Sequence[str], prog: str) -> CompressionConfig:
+    """Parses the command line of a program with some name into settings."""
+    parser = Parser(
+        prog=prog,
+        description="Makes a trained network smaller by a low-rank method.",
+        argument_default=argparse.SUPPRESS,
+    )
+    return options.parse(arguments, parser, resolve, Budget(), DEFAULTS)
+
+
 def resolve(given: dict[str, Any]) -> CompressionConfig:
     """Fills the given settings up with the defaults.
 
     Args:
-        given: The settings that override defaults, by name; keys of `BUDGETS` and
-            `preset` set the budget.
+        given: The settings that override defaults, and those of `Budget`, by name.
 
     Raises:
         ValueError: If a setting is out of bounds.
@@ -234,26 +361,15 @@ def resolve(given: dict[str, Any]) -> CompressionConfig:
 
 def _budget(given: dict[str, Any]) -> tuple[str, Any] | None:
     """Takes the budget, if there is one, out of the given settings."""
-    found = {
-        name: given.pop(name)
-        for name in ("preset", *BUDGETS)
-        if given.get(name) is not None
-    }
+    names = [field.name for field in fields(Budget)]
+    found = {name: given.pop(name) for name in names if given.get(name) is not None}
     if len(found) > 1:
         raise ValueError(
             "At most one of `--preset` and of the budgets "
-            f"{', '.join(map(option, BUDGETS))} may be given. Received: "
+            f"{', '.join(map(option, names[1:]))} may be given. Received: "
             f"{' '.join(map(option, found))}"
         )
     if not found:
         return None
     ((name, amount),) = found.items()
     return ("ratio", PRESETS[amount]) if name == "preset" else (name, amount)
-
-
-def _is_pattern(text: str) -> bool:
-    try:
-        re.compile(text)
-    except re.error:
-        return False
-    return True

@@ -1,17 +1,25 @@
-"""The settings of image runs, their defaults and their bounds.
+"""The settings of image runs: their options, defaults and bounds.
 
 The language model of compression runs shares them, where that makes sense.
 """
 
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from dlrt_names.data_sets import IMAGES
-from experiments.cli.checks import at_least_one, one_of, require
+from experiments.cli import options
+from experiments.cli.checks import (
+    NOT_NEGATIVE,
+    POSITIVE,
+    SHARE_OR_NONE,
+    require,
+)
+from experiments.cli.command import Parser
+from experiments.cli.options import setting
 from experiments.cli.settings import word
 from experiments.runs import results
-from experiments.runs.network_settings import ImageSettings, not_negative
+from experiments.runs.network_settings import ImageSettings
 
 # The learning rate of each: of SGD that of "Low-rank lottery tickets".
 LEARNING_RATES = {"adam": 1e-3, "adamw": 1e-3, "sgd": 0.05}
@@ -41,38 +49,84 @@ NETWORKS: dict[str, dict[str, Any]] = {
 }
 # Networks that take words, not images.
 LANGUAGE_MODELS = ("lstm",)
+IMAGES_HELP = (
+    f"data set, {', '.join(IMAGES)}, or a folder with images as train/<class>/<image> "
+    "and test/<class>/<image>; auto is mnist where it can be had, else digits"
+)
+_DESCRIPTIONS = {
+    "dense-reference": "Trains the dense network that the others are compared with.",
+    "fixed-rank": "Trains a network whose layers have fixed ranks.",
+    "rank-adaptive": "Trains a network that finds the ranks of its layers.",
+}
+
+
+def _read_ranks(text: str) -> tuple[int, ...]:
+    try:
+        ranks = tuple(map(int, text.split(",")))
+    except ValueError:
+        ranks = ()
+    if not ranks or min(ranks) < 1:
+        raise ValueError(
+            f"must be positive integers with commas between. Received: {text}"
+        )
+    return ranks
+
+
+def _read_image_size(text: str) -> tuple[int, int]:
+    try:
+        height, width = map(int, text.split("x"))
+    except ValueError:
+        height = width = 0
+    if min(height, width) < 1:
+        raise ValueError(f"must be two positive integers, as 32x32. Received: {text}")
+    return height, width
 
 
 @dataclass(frozen=True)
 class Config(ImageSettings):
     """The settings of one run; `None` where a subcommand has no such setting.
 
-    Beside those of `ImageSettings`, whose `dataset` may be a folder, and whose
-    `val_size` is not for texts, which have a part for validation:
-
-    Args:
-        architecture: A key of `NETWORKS`.
-        ranks: Rank of every layer that is low-rank, at the start if it adapts; one
-            for all, or one for each layer. A smaller kernel has its full rank.
-        optimizer: A key of `LEARNING_RATES`.
-        learning_rate: `None`: that of the optimizer in `LEARNING_RATES`.
-        momentum: Momentum of SGD.
-        weight_decay: Factor of half the squared norm of all kernels in the loss.
-        vocabulary: Of language models: number of words to know, at most.
-        augment: Whether to shift and mirror training images; `None`: those in colour.
-        image_size: Height and width that the images of a folder are scaled to.
+    Texts of language models have a part for validation; `val_size` is for images.
     """
 
     architecture: str = "lenet5"
     epochs: int = 40
-    ranks: tuple[int, ...] | None = None
+    ranks: tuple[int, ...] | None = setting(
+        None,
+        "rank of the low-rank layers, or of each in order, at the start if they adapt; "
+        "at most full rank",
+        "-s",
+        type=_read_ranks,
+        metavar="R[,R...]",
+    )
     batch_size: int = 128
-    learning_rate: float | None = None
-    momentum: float = 0.0
-    weight_decay: float = 0.0
+    optimizer: str = setting("adam", "optimizer", choices=tuple(LEARNING_RATES))
+    learning_rate: float | None = setting(
+        None,
+        "learning rate, at the start of its schedule",
+        shown=", ".join(f"{name}: {rate:g}" for name, rate in LEARNING_RATES.items()),
+        rule=POSITIVE,
+    )
+    momentum: float = setting(0.0, "momentum of sgd", rule=SHARE_OR_NONE)
+    weight_decay: float = setting(
+        0.0,
+        "factor of half the squared norm of all kernels in the loss",
+        rule=NOT_NEGATIVE,
+    )
+    dataset: str = setting("auto", IMAGES_HELP, metavar="NAME|DIR")
     vocabulary: int | None = None
-    augment: bool | None = None
-    image_size: tuple[int, int] | None = None
+    augment: bool | None = setting(
+        None,
+        "1: shift and mirror training images at random",
+        shown="1 for images in colour",
+    )
+    image_size: tuple[int, int] | None = setting(
+        None,
+        "height and width to scale the images of a folder to",
+        shown="that which all have",
+        type=_read_image_size,
+        metavar="HxW",
+    )
 
     @property
     def reads_text(self) -> bool:
@@ -86,7 +140,6 @@ class Config(ImageSettings):
 
     @property
     def network(self) -> str:
-        """What is trained on which data; the workbook has this name."""
         return f"{self.form}-{self.trained}"
 
     @property
@@ -96,13 +149,11 @@ class Config(ImageSettings):
 
     @property
     def base_name(self) -> str:
-        """The run's name, if it gets no other and is the first of its kind."""
         words = self.architecture, self.subcommand, word(self.dataset)
         ranks = None if self.ranks is None else "-".join(map(str, self.ranks))
         return self.name_run(*words, rank=ranks)
 
     def record(self) -> dict[str, Any]:
-        """The settings that the log keeps."""
         joined = {
             name: None if value is None else ",".join(map(str, value))
             for name, value in (("ranks", self.ranks), ("image_size", self.image_size))
@@ -113,7 +164,6 @@ class Config(ImageSettings):
 
     def check(self) -> None:
         super().check()
-        one_of(self, "architecture", NETWORKS)
         if self.reads_text:
             self.leave_out("augment", "image_size")
             require(
@@ -126,12 +176,6 @@ class Config(ImageSettings):
             self.leave_out("vocabulary")
         folder = self.image_size is None or self.dataset not in IMAGES
         require(folder, self, "image_size", "come with a folder as `--dataset`")
-        at_least_one(self, "max_rank", "vocabulary")
-        if self.max_rank is not None:
-            require(self.max_rank >= 2, self, "max_rank", "be at least 2")
-        one_of(self, "optimizer", LEARNING_RATES)
-        require(0 <= self.momentum < 1, self, "momentum", "lie in [0, 1)")
-        not_negative(self, "weight_decay")
 
     def check_momentum(self, given: Container[str]) -> None:
         """Raises `ValueError` if the optimizer lacks a momentum that is given."""
@@ -153,6 +197,23 @@ DEFAULTS = {
         Config("rank-adaptive", ranks=(100,), tolerance=0.3),
     )
 }
+
+
+def parse(arguments: Sequence[str], prog: str, architecture: str) -> Config:
+    """Parses the command line of a program into settings.
+
+    Args:
+        arguments: The arguments.
+        prog: The name of the program.
+        architecture: The network that it trains.
+    """
+    return options.parse_subcommand(
+        arguments,
+        Parser(prog=prog, description=f"Trains {architecture} on images."),
+        _DESCRIPTIONS,
+        lambda name, given: resolve(name, {"architecture": architecture, **given}),
+        DEFAULTS,
+    )
 
 
 def resolve(subcommand: str, given: dict[str, Any]) -> Config:

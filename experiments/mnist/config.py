@@ -1,15 +1,24 @@
-"""The settings of MNIST runs, their defaults and their bounds."""
+"""The settings of MNIST runs: their options, defaults and bounds."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.cli.checks import at_least_one, few_weights, one_of, require
+from experiments.cli import options
+from experiments.cli.checks import (
+    EPOCHS,
+    NOT_NEGATIVE,
+    SHARE_OR_NONE,
+    count,
+    few_weights,
+    require,
+)
+from experiments.cli.command import Parser
+from experiments.cli.options import setting
 from experiments.runs.network_settings import (
     ImageSettings,
     check_ranks,
-    list_datasets,
-    not_negative,
     weights_at_once,
 )
 from experiments.runs.phases import Phase
@@ -17,40 +26,71 @@ from experiments.runs.phases import Phase
 NUM_INPUTS = 28 * 28
 NUM_HIDDEN = 4
 
-OPTIMIZERS = ("adam", "adamw", "nadam", "rmsprop", "sgd")
-REGULARIZERS = ("none", "l1", "l2", "l1l2", "full")
+_DESCRIPTIONS = {
+    "dense-reference": "Trains the dense network that the others are compared with.",
+    "fixed-rank": "Trains a low-rank network at one fixed rank.",
+    "rank-adaptive": "Trains a low-rank network that finds its own ranks.",
+    "fine-tune": (
+        "Trains with adaptive ranks until they settle, then goes on at those ranks."
+    ),
+    "train-from-prune": (
+        "Prunes a dense network by SVD, then retrains it at a fixed rank. Without "
+        "--load-model it takes the newest finished dense-reference run with the same "
+        "data and width, or trains one first."
+    ),
+}
 
 
 @dataclass(frozen=True)
 class Config(ImageSettings):
-    """The settings of one run; `None` where a subcommand has no such setting.
+    """The settings of one run; `None` where a subcommand has no such setting."""
 
-    Beside those of `ImageSettings`, whose `epochs` are those of the adaptive phase, at
-    most, when fine-tuning:
-
-    Args:
-        start_rank: Rank of the hidden layers at the start. `None` with `load_model`:
-            the ranks of the loaded low-rank network.
-        fine_tune_epochs: Number of epochs at fixed rank after the adaptive phase.
-        patience_ranks: Epochs that ranks must stay the same to count as settled.
-        load_model: File or folder to take weights from.
-        train: Whether to train, or only to evaluate what was loaded.
-        dim_layer: Width of the hidden layers.
-        noise: Share of the training labels to replace by random ones.
-        regularizer: One of `REGULARIZERS`, for the kernels of the hidden layers;
-            `"full"` is L2 on all weights, those of the output and biases too.
-        regularizer_amount: Its factor.
-    """
-
-    start_rank: int | None = None
-    fine_tune_epochs: int | None = None
-    patience_ranks: int | None = None
-    load_model: Path | None = None
-    train: bool = True
-    dim_layer: int = 500
-    noise: float = 0.0
-    regularizer: str = "none"
-    regularizer_amount: float = 1e-4
+    epochs: int = setting(
+        20, "epochs; of fine-tune the adaptive ones, at most", "-e", rule=EPOCHS
+    )
+    # `None`: the ranks of the loaded low-rank network.
+    start_rank: int | None = setting(
+        None,
+        "rank of the hidden layers, at the start if it adapts; by default at most full "
+        "rank, and with a low-rank --load-model its ranks",
+        "-s",
+    )
+    fine_tune_epochs: int | None = setting(
+        None,
+        "epochs at fixed rank after those, by default at most as many",
+        rule=EPOCHS,
+    )
+    patience_ranks: int | None = setting(
+        None, "ranks have settled after so many epochs without a change", rule=count()
+    )
+    load_model: Path | None = setting(
+        None,
+        "weights to start from: a .keras file, or of a dense network the .weights.h5 "
+        "or a folder of w<i>.npy, b<i>.npy, w_out.npy, b_out.npy",
+        "-l",
+        shown="none",
+    )
+    train: bool = setting(True, "0: only evaluate and log what was loaded", "-a")
+    dim_layer: int = setting(500, "width of the hidden layers", "-d", rule=count())
+    optimizer: str = setting(
+        "adam",
+        "optimizer; sgd has momentum 0.9",
+        choices=("adam", "adamw", "nadam", "rmsprop", "sgd"),
+    )
+    noise: float = setting(
+        0.0,
+        "share of the training labels to replace by random ones",
+        rule=SHARE_OR_NONE,
+    )
+    regularizer: str = setting(
+        "none",
+        "penalty on the kernels of the hidden layers; in low-rank layers l1 acts on "
+        "the singular values; full is l2 on all weights",
+        choices=("none", "l1", "l2", "l1l2", "full"),
+    )
+    regularizer_amount: float = setting(
+        1e-4, "factor of the penalty", rule=NOT_NEGATIVE
+    )
 
     @property
     def full_rank(self) -> int:
@@ -70,12 +110,10 @@ class Config(ImageSettings):
 
     @property
     def network(self) -> str:
-        """What is trained on which data; the workbook has this name."""
         return f"{self.form}-{NUM_HIDDEN}x{self.dim_layer}-{self.dataset}"
 
     @property
     def base_name(self) -> str:
-        """The run's name, if it gets no other and is the first of its kind."""
         words = self.subcommand, self.dataset, f"d{self.dim_layer}"
         return self.name_run(*words, rank=self.start_rank)
 
@@ -88,12 +126,6 @@ class Config(ImageSettings):
 
     def check(self) -> None:
         super().check()
-        at_least_one(self, "fine_tune_epochs", "patience_ranks", "dim_layer")
-        one_of(self, "dataset", list_datasets())
-        one_of(self, "optimizer", OPTIMIZERS)
-        one_of(self, "regularizer", REGULARIZERS)
-        require(0 <= self.noise < 1, self, "noise", "lie in [0, 1)")
-        not_negative(self, "regularizer_amount")
         if not self.train and self.load_model is None:
             allowed = "be 1 where `--load-model` names nothing to evaluate"
             require(self.prunes, self, "train", allowed)
@@ -116,6 +148,15 @@ DEFAULTS = {
         Config("train-from-prune", epochs=20, start_rank=20),
     )
 }
+
+
+def parse(arguments: Sequence[str]) -> Config:
+    """Parses the command line into settings."""
+    parser = Parser(
+        prog="python -m experiments.mnist_dense",
+        description="Trains networks of four hidden layers on MNIST and its like.",
+    )
+    return options.parse_subcommand(arguments, parser, _DESCRIPTIONS, resolve, DEFAULTS)
 
 
 def resolve(subcommand: str, given: dict[str, Any]) -> Config:
@@ -150,8 +191,8 @@ def resolve(subcommand: str, given: dict[str, Any]) -> Config:
     dense = config.dense or config.prunes
     most = config.max_rank or config.full_rank
     rank = most if config.tolerance else config.start_rank or most
-    count = weights_at_once(config.kernels, None if dense else rank)
-    few_weights(config, count, "dim_layer")
+    needed = weights_at_once(config.kernels, None if dense else rank)
+    few_weights(config, needed, "dim_layer")
     return config
 
 

@@ -1,11 +1,20 @@
 """The settings that dense and low-rank networks of several experiments share."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from dlrt_names.data_sets import IMAGES
-from experiments.cli.checks import at_least_one, one_of, option, positive, require
+from experiments.cli.checks import (
+    EPOCHS,
+    POSITIVE,
+    SHARE,
+    SHARE_OR_ALL,
+    count,
+    must,
+    option,
+)
+from experiments.cli.options import setting
 from experiments.cli.settings import Settings, list_integrators
 from experiments.runs.checks import check_run
 from experiments.runs.phases import Phase
@@ -20,21 +29,28 @@ def list_datasets() -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class LowRankSettings(Settings):
-    """The settings of networks whose layers may have low rank.
+    """The settings of networks whose layers may have low rank."""
 
-    Beside those of `Settings`:
-
-    Args:
-        epochs: Number of epochs, at most.
-        tolerance: Relative truncation tolerance; `None` where ranks are fixed.
-        max_rank: Upper bound of adapted ranks.
-        integrator: Name of the integrator; `None` for dense networks.
-    """
-
-    epochs: int = 20
-    tolerance: float | None = None
-    max_rank: int | None = None
-    integrator: str | None = "parallel_bug"
+    epochs: int = setting(20, "epochs, at most", "-e", rule=EPOCHS)
+    tolerance: float | None = setting(
+        None,
+        "relative truncation tolerance: larger means smaller ranks",
+        "-t",
+        rule=SHARE,
+    )
+    max_rank: int | None = setting(
+        None,
+        "upper bound of the ranks",
+        "-m",
+        shown="full rank",
+        where="tolerance",
+        rule=count(2),
+    )
+    integrator: str | None = setting(
+        "parallel_bug",
+        "how factors are stepped",
+        choices=lambda settings: list_integrators(settings.adaptive),
+    )
 
     @property
     def dense(self) -> bool:
@@ -73,61 +89,59 @@ class LowRankSettings(Settings):
         return "-".join([*parts, f"seed{self.seed}"])
 
     def check(self) -> None:
-        """Raises `ValueError` if a setting is out of bounds."""
-        at_least_one(self, "epochs")
-        if self.tolerance is not None:
-            require(0 < self.tolerance < 1, self, "tolerance", "lie in (0, 1)")
+        super().check()
         check_run(self)
-        if self.integrator is not None:
-            one_of(self, "integrator", list_integrators(self.adaptive))
+
+
+def setting_of_small_images() -> Any:
+    """The setting that names one of the data sets of 28x28."""
+    return setting(
+        "auto",
+        "data set; auto is mnist where it can be had, else digits",
+        choices=lambda _: list_datasets(),
+    )
+
+
+def read_size(text: str) -> int | float:
+    """A number of images or a share of them."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    raise ValueError(
+        f"must be a number of images or a share in (0, 1). Received: {text}"
+    )
 
 
 @dataclass(frozen=True)
 class ImageSettings(LowRankSettings):
-    """The settings of networks that classify.
+    """The settings of networks that classify."""
 
-    Beside those of `LowRankSettings`:
-
-    Args:
-        batch_size: Images in a step.
-        learning_rate: Learning rate, at the start of its schedule.
-        optimizer: Name of the optimizer.
-        schedule: One of `SCHEDULES`.
-        dataset: Name of a data set; the real one once the data are loaded.
-        dataset_size: Share of the images to use.
-        val_size: Number or share of the training images to validate with.
-    """
-
-    batch_size: int = 256
-    learning_rate: float | None = 1e-3
+    batch_size: int = setting(256, "images in a step", rule=count())
+    learning_rate: float | None = setting(
+        1e-3, "learning rate, at the start of its schedule", rule=POSITIVE
+    )
     optimizer: str = "adam"
-    schedule: str = "cosine"
-    dataset: str = "auto"
-    dataset_size: float = 1.0
+    schedule: str = setting(
+        "cosine",
+        "learning rate over the epochs: constant, or a cosine down to 0",
+        choices=SCHEDULES,
+    )
+    # The real name once the data are loaded.
+    dataset: str = setting_of_small_images()
+    dataset_size: float = setting(1.0, "share of images to use", rule=SHARE_OR_ALL)
     # A sixth of MNIST's 60,000 training images are the usual 10,000.
-    val_size: int | float = 1 / 6
-
-    def check(self) -> None:
-        super().check()
-        at_least_one(self, "batch_size")
-        positive(self, "learning_rate")
-        one_of(self, "schedule", SCHEDULES)
-        require(0 < self.dataset_size <= 1, self, "dataset_size", "lie in (0, 1]")
-        size = self.val_size
-        require(
-            size > 0 if isinstance(size, int) else 0 < size < 1,
-            self,
-            "val_size",
+    val_size: int | float = setting(
+        1 / 6,
+        "number or share of the training images to validate with",
+        shown="a sixth, 10000 for mnist",
+        rule=must(
+            lambda size: size > 0 if isinstance(size, int) else 0 < size < 1,
             "be a positive number of images or a share in (0, 1)",
-        )
-
-
-def not_negative(settings: Settings, *names: str) -> None:
-    """Raises `ValueError` unless a setting is finite and at least 0."""
-    for name in names:
-        value = getattr(settings, name)
-        valid = math.isfinite(value) and value >= 0
-        require(valid, settings, name, "be a number that is not negative")
+        ),
+        type=read_size,
+    )
 
 
 def check_ranks(settings: Settings, full: int, where: str, *names: str) -> None:

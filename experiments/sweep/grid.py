@@ -1,4 +1,4 @@
-"""The grid of a sweep: its settings and its networks."""
+"""The networks of a sweep."""
 
 import itertools
 import math
@@ -7,20 +7,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from experiments.cli.checks import option
 from experiments.mnist.config import DEFAULTS, NUM_INPUTS, Config, resolve
 from experiments.runs import names
 from experiments.runs.names import Name
 from experiments.runs.network_settings import weights
-
-# The methods, and the subcommands of `experiments.mnist_dense` that train by them.
-METHODS = {
-    "reference": "dense-reference",
-    "dlrt": "fixed-rank",
-    "adaptive": "rank-adaptive",
-}
-REGULARIZERS = ("none", *names.REGULARIZERS)
-MOST_NETWORKS = 100_000
+from experiments.sweep.options import METHODS, MOST_NETWORKS, Grid
 
 # Training images of MNIST, without the sixth for validation.
 _TRAIN_IMAGES = 50_000
@@ -28,63 +19,6 @@ _TRAIN_IMAGES = 50_000
 _SHARED = "epochs", "batch_size", "learning_rate", "optimizer", "dataset_size", "noise"
 # The options of single runs that have another name here.
 _OPTIONS = {"--dim-layer": "--dims", "--seed": "--runs", "--tolerance": "--tolerances"}
-
-
-@dataclass(frozen=True)
-class Grid:
-    """The settings of a sweep; every combination of values is trained.
-
-    Args:
-        methods: Some of `METHODS`: dense, at fixed ranks, at adaptive ranks.
-        runs: Numbers of the repetitions, which are their seeds.
-        dims: Widths of the hidden layers.
-        ranks: Ranks of `"dlrt"`.
-        tolerances: Tolerances of `"adaptive"`.
-        start_rank: Rank at which `"adaptive"` starts, at most full rank.
-        epochs, batch_size, learning_rate, optimizer, dataset_size, noise, regularizer,
-        regularizer_amount: As in `Config`, several values each.
-        dataset, val_size, integrator, schedule: As in `Config`.
-    """
-
-    methods: tuple[str, ...] = ("reference", "dlrt")
-    runs: tuple[int, ...] = (0,)
-    dims: tuple[int, ...] = tuple(range(10, 201, 10))
-    ranks: tuple[int, ...] = (5,)
-    tolerances: tuple[float, ...] = (0.2,)
-    start_rank: int = 100
-    epochs: tuple[int, ...] = (250,)
-    batch_size: tuple[int, ...] = (256,)
-    learning_rate: tuple[float, ...] = (1e-3,)
-    optimizer: tuple[str, ...] = ("adam",)
-    dataset: str = "auto"
-    dataset_size: tuple[float, ...] = (0.1,)
-    noise: tuple[float, ...] = (0.0,)
-    regularizer: tuple[str, ...] = ("none",)
-    regularizer_amount: tuple[float, ...] = (1e-4,)
-    val_size: int | float = 1 / 6
-    integrator: str = "parallel_bug"
-    schedule: str = "constant"
-
-    def __post_init__(self) -> None:
-        for name, values in vars(self).items():
-            if values == ():
-                raise ValueError(
-                    f"`{option(name)}` must name at least one value, or the grid is "
-                    "empty"
-                )
-        for name, allowed in (
-            ("methods", METHODS),
-            ("optimizer", names.OPTIMIZERS),
-            ("regularizer", REGULARIZERS),
-        ):
-            for value in getattr(self, name):
-                if value not in allowed:
-                    raise ValueError(
-                        f"`--{name}` must be of {', '.join(allowed)}. Received: {value}"
-                    )
-        for name in ("dims", "ranks"):
-            if min(getattr(self, name)) < 1:
-                raise ValueError(f"`--{name}` must be at least 1. Received: 0")
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,21 @@
-"""The settings of transformer runs, their defaults and their bounds."""
+"""The settings of transformer runs: their options, defaults and bounds."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from experiments.cli import options
 from experiments.cli.checks import (
     MOST,
-    at_least_one,
+    POSITIVE,
+    SHARE_OR_NONE,
+    count,
     few_weights,
     option,
-    positive,
     require,
 )
+from experiments.cli.command import Parser
+from experiments.cli.options import setting
 from experiments.cli.settings import word
 from experiments.runs.network_settings import (
     LowRankSettings,
@@ -33,97 +38,136 @@ _MOST_LAYERS = 1000
 VOCAB_SIZE = 8000
 # The generated phrases have few words.
 PHRASES_VOCAB_SIZE = 1000
+_DESCRIPTIONS = {
+    "reference": "Trains the dense transformer that the others are compared with.",
+    "fixed-rank": "Trains a transformer whose projections have one fixed rank.",
+    "rank-adaptive": "Trains a transformer that finds the ranks of its projections.",
+}
+
+
+@dataclass(frozen=True)
+class Preset:
+    """The option that sets several sizes."""
+
+    preset: str = setting(
+        "small",
+        "sizes of the network that are not given one by one",
+        choices=tuple(PRESETS),
+    )
+
+
+def _size(name: str, help: str, most: int = MOST) -> Any:
+    """A size of the network, which a preset may set."""
+    small, big = (preset[name] for preset in PRESETS.values())
+    shown = str(small) if small == big else f"{small}, big: {big}"
+    return setting(small, help, shown=shown, rule=count(most=most))
 
 
 @dataclass(frozen=True)
 class Config(LowRankSettings):
-    """The settings of one run; `None` where a subcommand has no such setting.
-
-    Beside those of `LowRankSettings`:
-
-    Args:
-        steps_per_epoch: Steps in an epoch. Defaults to one pass through the sentences.
-        minutes: Minutes of training, scores and validation excluded, after which a run
-            ends with its epoch. Defaults to no limit.
-        rank: Rank of every projection, at the start if it adapts.
-        embedding_rank: Rank of the embeddings; `None` for dense ones.
-        dim: Width of the tokens' vectors.
-        layers: Number of encoder layers, and of decoder layers.
-        heads: Number of attention heads.
-        feed_forward: Width of the hidden layer of feed-forward blocks.
-        dropout: Share of the outputs of blocks and of embeddings to drop.
-        batch_size: Sentences in a step; `None` with `batch_tokens`.
-        batch_tokens: Instead: target tokens in a step, with padding, at most.
-        warm_up_steps: Steps that the learning rate rises for. `None`: see
-            `default_warm_up_steps`.
-        learning_rate_factor: Multiplies the learning rate.
-        corpus: A corpus's name or folder; the real name once it is loaded.
-        vocab_size: Size of each vocabulary, at most. `None`: depends on the corpus.
-        max_length: Tokens of a sentence with its end, at most.
-        score_interval: Epochs from one scoring of the test set to the next; 0 for one
-            after the last epoch only.
-        beams: Beams of the search that the best model is scored with.
-    """
+    """The settings of one run; `None` where a subcommand has no such setting."""
 
     epochs: int = 100
-    steps_per_epoch: int | None = None
-    minutes: float | None = None
-    rank: int | None = None
-    embedding_rank: int | None = None
-    dim: int = 128
-    layers: int = 4
-    heads: int = 8
-    feed_forward: int = 512
-    dropout: float = 0.1
-    batch_size: int | None = 64
-    batch_tokens: int | None = None
-    warm_up_steps: int | None = None
-    learning_rate_factor: float = 1.0
-    corpus: str = "auto"
-    vocab_size: int | None = None
-    max_length: int = 64
-    score_interval: int = 5
-    beams: int = 1
+    steps_per_epoch: int | None = setting(
+        None,
+        "steps in an epoch, which go on where the epoch before ended",
+        shown="those of one pass through the sentences",
+        rule=count(),
+    )
+    minutes: float | None = setting(
+        None,
+        "time of training, validation and scores excluded, after which the run ends "
+        "with its epoch; --resume with more goes on",
+        shown="no such end",
+        rule=POSITIVE,
+    )
+    rank: int | None = setting(
+        None,
+        "rank of every projection, at the start if it adapts; by default at most full "
+        "rank",
+        "-s",
+    )
+    embedding_rank: int | None = setting(
+        None, "rank of the embeddings", shown="dense embeddings", where="rank"
+    )
+    dim: int = _size("dim", "width of the tokens' vectors")
+    layers: int = _size("layers", "encoder layers, and decoder layers", _MOST_LAYERS)
+    heads: int = _size("heads", "attention heads")
+    feed_forward: int = _size("feed_forward", "hidden width of feed-forward blocks")
+    dropout: float = setting(
+        0.1, "share of outputs of blocks and of embeddings to drop", rule=SHARE_OR_NONE
+    )
+    # `None` with `batch_tokens`.
+    batch_size: int | None = setting(64, "sentences in a step", rule=count())
+    batch_tokens: int | None = setting(
+        None,
+        "instead: target tokens in a step, with padding, at most",
+        shown="--batch-size counts",
+        rule=count(),
+    )
+    warm_up_steps: int | None = setting(
+        None,
+        "steps that the learning rate rises for, to fall as 1/sqrt(step)",
+        shown=f"{WARM_UP_STEPS}, at most half of all steps, so that the rate of a "
+        "short run falls too",
+        rule=count(),
+    )
+    learning_rate_factor: float = setting(
+        1.0,
+        "multiplies the learning rate, whose peak is 1/sqrt(dim * warm-up steps), for "
+        f"fewer than {WARM_UP_STEPS} steps that of {WARM_UP_STEPS}",
+        rule=POSITIVE,
+    )
+    # The real name once it is loaded.
+    corpus: str = setting(
+        "auto",
+        "pt_en, ted, phrases, or a folder with train.pt, train.en, validation.pt, "
+        "validation.en, test.pt and test.en",
+        shown="auto, which is pt_en where DLRT_DATA_DIR has it, else phrases",
+        metavar="NAME|DIR",
+    )
+    vocab_size: int | None = setting(
+        None,
+        "subwords of each language, at most",
+        shown=f"{VOCAB_SIZE}, phrases: {PHRASES_VOCAB_SIZE}",
+        rule=count(),
+    )
+    max_length: int = setting(
+        64,
+        "subwords of a sentence with its end, at most: longer pairs are not trained "
+        "on, and longer test sentences are cut",
+        rule=count(2, MOST_TOKENS),
+    )
+    score_interval: int = setting(
+        5,
+        "epochs from one translation of the test set, for BLEU and chrF, to the next; "
+        "0: after the last epoch only",
+        rule=count(0),
+    )
+    beams: int = setting(
+        1,
+        "beams of the search that the best model is scored with at the end",
+        rule=count(most=MOST_BEAMS),
+    )
 
     @property
     def network(self) -> str:
-        """What is trained on which data; the workbook has this name."""
         return f"{self.form}-transformer-{self.layers}x{self.dim}-{word(self.corpus)}"
 
     @property
     def base_name(self) -> str:
-        """The run's name, if it gets no other and is the first of its kind."""
         words = "transformer", self.subcommand, word(self.corpus), f"d{self.dim}"
         return self.name_run(*words, rank=self.rank)
 
     def record(self) -> dict[str, Any]:
-        """The settings that the log keeps."""
         return {"experiment": "transformer"} | super().record()
 
     def check(self) -> None:
         super().check()
-        at_least_one(
-            self,
-            *("steps_per_epoch", "dim", "layers", "heads", "feed_forward", "beams"),
-            *("batch_size", "batch_tokens", "warm_up_steps", "vocab_size", "max_rank"),
-        )
-        for name, most in (
-            ("layers", _MOST_LAYERS),
-            ("beams", MOST_BEAMS),
-            ("max_length", MOST_TOKENS),
-            ("score_interval", MOST),
-        ):
-            require(getattr(self, name) <= most, self, name, f"be at most {most}")
         dim = self.dim
         require(dim % 2 == 0, self, "dim", "be even, for sines and cosines")
         fits = dim % self.heads == 0
         require(fits, self, "heads", f"divide the width, `--dim {dim}`")
-        require(0 <= self.dropout < 1, self, "dropout", "lie in [0, 1)")
-        require(self.max_length >= 2, self, "max_length", "be at least 2")
-        require(self.score_interval >= 0, self, "score_interval", "be at least 0")
-        positive(self, "learning_rate_factor")
-        if self.minutes is not None:
-            positive(self, "minutes")
 
 
 DEFAULTS = {
@@ -148,6 +192,17 @@ def default_warm_up_steps(steps: int) -> int:
     rate of a short run would only rise.
     """
     return min(WARM_UP_STEPS, max(1, steps // 2))
+
+
+def parse(arguments: Sequence[str]) -> Config:
+    """Parses the command line into settings."""
+    parser = Parser(
+        prog="python -m experiments.transformer",
+        description="Trains transformers that translate.",
+    )
+    return options.parse_subcommand(
+        arguments, parser, _DESCRIPTIONS, resolve, DEFAULTS, Preset()
+    )
 
 
 def resolve(subcommand: str, given: dict[str, Any]) -> Config:
@@ -206,7 +261,6 @@ def _check_ranks(config: Config) -> None:
     check_ranks(config, config.dim, f"with `--dim {config.dim}`", *names)
     if config.max_rank is None:
         return
-    require(config.max_rank >= 2, config, "max_rank", "be at least 2")
     for name in ("rank", "embedding_rank"):
         rank = getattr(config, name)
         if rank is not None and rank > config.max_rank:

@@ -17,8 +17,8 @@ from dlrt.datasets import (
     register_corpus,
 )
 from dlrt_names.data_sets import CORPORA, IMAGES
-from experiments.mnist.config import list_datasets
 from experiments.runs import checks
+from experiments.runs.network_settings import list_datasets
 
 PIXELS = np.arange(6 * 4 * 5, dtype=np.uint8).reshape(6, 4, 5)
 LABELS = np.array([0, 1, 2, 0, 1, 2], np.int32)

@@ -18,7 +18,7 @@ from run_folders import (
 import dlrt
 from dlrt.callbacks import read_history, read_table
 from experiments import compression
-from experiments.images import compression_options, measuring, networks
+from experiments.images import compression_config, measuring, networks
 from experiments.images.batches import augment
 from experiments.images.config import LANGUAGE_MODELS, NETWORKS
 
@@ -290,5 +290,5 @@ class TestWrongInput:
             networks.build("lenet5", (4052, 4052, 1), 10)
 
     def test_ranks_of_layers(self):
-        config = compression_options.parse(["--ranks", "conv_1=8,conv_2=16x20"], "x")
+        config = compression_config.parse(["--ranks", "conv_1=8,conv_2=16x20"], "x")
         assert config.budget == ("ranks", {"conv_1": 8, "conv_2": (16, 20)})

@@ -13,7 +13,7 @@ from run_folders import failure, interrupt_second_epoch, rows_of, workbook
 
 from dlrt.callbacks import read_history, read_table
 from experiments import compression
-from experiments.images import compression_options, compression_task
+from experiments.images import compression_config, compression_task
 from experiments.images.config import NETWORKS
 from experiments.runs import results
 from experiments.runs.image_data import Data
@@ -210,7 +210,7 @@ class TestRuns:
 
     def test_other_text_of_the_same_name(self, folder, tmp_path, capsys):
         """A network of other words is not taken, and refused if it is named."""
-        config = compression_options.parse(["-n", "lstm"], "x").dense_run()
+        config = compression_config.parse(["-n", "lstm"], "x").dense_run()
         config = replace(config, dataset="mine", log_dir=folder / "runs", epochs=4)
         data = text.load(folder / "mine.txt", 5000)
         best = compression_task.find_newest(config, data).best
@@ -265,7 +265,7 @@ class TestWrongInput:
 
 
 def test_defaults():
-    config = compression_options.parse(["-n", "lstm"], "x")
+    config = compression_config.parse(["-n", "lstm"], "x")
     assert config.budget == ("ratio", 1.5)
     assert (config.vocabulary, config.batch_size) == (5000, 32)
     rate = NETWORKS["lstm"]["learning_rate"]
@@ -273,7 +273,7 @@ def test_defaults():
     dense = config.dense_run()
     assert (dense.vocabulary, dense.batch_size, dense.epochs) == (5000, 32, 10)
     assert dense.learning_rate == rate
-    images = compression_options.parse([], "x")
+    images = compression_config.parse([], "x")
     assert images.budget == ("ratio", 4.0)
     assert (images.attack, images.batch_size) == (0.1, 128)
 

@@ -26,7 +26,6 @@ from dlrt.callbacks import read_history
 from experiments import mnist_dense
 from experiments.cli import settings
 from experiments.mnist import config as _config
-from experiments.mnist import options as _options
 from experiments.runs import folders, results, run_callbacks
 from experiments.runs.image_data import ShuffledBatches
 
@@ -202,10 +201,10 @@ class TestRuns:
         assert configuration["dense_weights"] == str(dense / "best.keras")
         assert rows[1]["rank hidden_1"] == 6
         # A second one finds it, unless it was trained on other images.
-        config = _options.parse(["train-from-prune", *SMALL, "--log-dir", str(logs)])
+        config = _config.parse(["train-from-prune", *SMALL, "--log-dir", str(logs)])
         assert mnist_dense.find_dense(config).directory == dense
         for options in (("--seed", "1"), ("--dataset-size", "0.5"), ("-d", "25")):
-            other = _options.parse(
+            other = _config.parse(
                 ["train-from-prune", *SMALL, "--log-dir", str(logs), *options]
             )
             assert mnist_dense.find_dense(other) is None
@@ -492,7 +491,7 @@ class TestParts:
     @pytest.mark.parametrize("subcommand", _config.DEFAULTS)
     def test_help_needs_no_keras_and_tells_defaults(self, subcommand, capsys):
         with pytest.raises(SystemExit) as stop:
-            _options.parse([subcommand, "--help"])
+            _config.parse([subcommand, "--help"])
         assert stop.value.code == 0
         assert "default: 500" in " ".join(capsys.readouterr().out.split())
 

@@ -20,8 +20,9 @@ import dlrt
 from dlrt.callbacks import read_history
 from dlrt.history import workbook
 from experiments.archive.archived_tests import Place
-from experiments.cli import checks, run_options
+from experiments.cli import checks
 from experiments.cli import command as _command
+from experiments.cli import options as _options
 from experiments.cli import settings as _settings
 from experiments.runs import checkpoints, folders, program, run_callbacks, saved_files
 from experiments.runs import checks as run_checks
@@ -35,10 +36,11 @@ ROOT = Path(__file__).resolve().parents[2]
 @dataclass(frozen=True)
 class Translation(_settings.Settings):
     corpus: Path = Path("corpus") / "train.txt"
-    optimizer: str = "adam"
-    epochs: int = 4
-    batch_size: int = 8
-    learning_rate: float = 0.5
+    optimizer: str = _options.setting("adam", "optimizer", choices=("adam", "sgd"))
+    epochs: int = _options.setting(4, "epochs", "-e", rule=checks.EPOCHS)
+    batch_size: int = _options.setting(8, "batch", rule=checks.count())
+    learning_rate: float = _options.setting(0.5, "100 % of it", rule=checks.POSITIVE)
+    tolerance: float | None = _options.setting(None, "not for all")
 
     @property
     def network(self) -> str:
@@ -63,6 +65,7 @@ def test_record_says_what_is_computed_not_where(settings):
         "epochs": 4,
         "batch_size": 8,
         "learning_rate": 0.5,
+        "tolerance": None,
         "seed": 7,
     }
     assert _settings.verbosity(settings) == 2
@@ -95,21 +98,12 @@ def test_record_says_what_is_computed_not_where(settings):
 )
 def test_settings_out_of_bounds(settings, changes, message):
     def check(settings):
+        settings.check()
         run_checks.check_run(settings)
-        checks.at_least_one(settings, "epochs", "batch_size")
-        checks.positive(settings, "learning_rate")
-        checks.one_of(settings, "optimizer", ("adam", "sgd"))
 
     check(settings)
     with pytest.raises(ValueError, match=message):
         check(replace(settings, **changes))
-
-
-class Options(run_options.RunOptions):
-    def add_all(self):
-        self.add("-e", "--epochs", type=int, help="epochs")
-        self.add("--learning-rate", type=float, help="100 % of it")
-        self.add_run("weights and batches")
 
 
 def test_options_of_a_run(settings, capsys):
@@ -119,7 +113,7 @@ def test_options_of_a_run(settings, capsys):
         {"low-rank": "Trains at 5 % of the weights."},
         argument_default=argparse.SUPPRESS,
     )
-    Options(subparsers["low-rank"], settings).add_all()
+    _options.add_options(subparsers["low-rank"], settings)
     words = ["low-rank", "-e", "9", "--resume", "--run-name", "a", "--verbose", "0"]
     given = vars(parser.parse_args(words))
     assert given.pop("subcommand") == "low-rank"
@@ -142,7 +136,8 @@ def test_options_of_a_run(settings, capsys):
         parser.parse_args(["low-rank", "--help"])
     text = " ".join(capsys.readouterr().out.split())
     assert "epochs (default: 4)" in text and "100 % of it (default: 0.5)" in text
-    assert "seed of weights and batches (default: 7)" in text
+    assert "order of the data (default: 7)" in text
+    assert "--tolerance" not in text
 
 
 def write_log(run, settings):

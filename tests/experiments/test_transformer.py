@@ -30,7 +30,7 @@ from evaluation.collection import collect
 from evaluation.transformer_runs import networks
 from experiments import transformer
 from experiments.runs.phases import Phase
-from experiments.translation import config, options, task
+from experiments.translation import config, task
 from experiments.translation.decoding import Translator
 from experiments.translation.text import encode_pairs, score
 from experiments.translation.tokenizers import START, load_vocabularies
@@ -485,7 +485,7 @@ class TestParts:
     @pytest.mark.parametrize("subcommand", config.DEFAULTS)
     def test_help_tells_defaults(self, subcommand, capsys):
         with pytest.raises(SystemExit) as stop:
-            options.parse([subcommand, "--help"])
+            config.parse([subcommand, "--help"])
         assert stop.value.code == 0
         assert "default: 512, big: 2048" in " ".join(capsys.readouterr().out.split())
 
