@@ -25,29 +25,25 @@ class Layers:
         self._ranks = ranks
         self._weight_decay = weight_decay
 
-    def conv(self, filters: int, size: int, *, name: str, **kwargs: Any) -> Any:
+    def conv(self, filters: int, size: int, **kwargs: Any) -> Any:
         """A convolution over a plane."""
-        kind = self._kind(keras.layers.Conv2D, dlrt.layers.LowRankConv2D, name)
-        return kind(filters, size, name=name, **kwargs, **self._shared(name))
+        kinds = keras.layers.Conv2D, dlrt.layers.LowRankConv2D
+        return self._make(*kinds, filters, size, **kwargs)
 
-    def dense(self, units: int, *, name: str, **kwargs: Any) -> Any:
+    def dense(self, units: int, **kwargs: Any) -> Any:
         """A dense layer."""
-        kind = self._kind(keras.layers.Dense, dlrt.layers.LowRankDense, name)
-        return kind(units, name=name, **kwargs, **self._shared(name))
+        return self._make(keras.layers.Dense, dlrt.layers.LowRankDense, units, **kwargs)
 
-    def _kind(self, plain: Any, low_rank: Any, name: str) -> Any:
-        return low_rank if name in self._ranks else plain
-
-    def _shared(self, name: str) -> dict[str, Any]:
-        rank = {"rank": self._ranks[name]} if name in self._ranks else {}
-        if not self._weight_decay:
-            return rank
-        return rank | {
-            "kernel_regularizer": keras.regularizers.L2(self._weight_decay / 2)
-        }
+    def _make(self, full: Any, low_rank: Any, *sizes: int, **kwargs: Any) -> Any:
+        if self._weight_decay:
+            decay = keras.regularizers.L2(self._weight_decay / 2)
+            kwargs["kernel_regularizer"] = decay
+        if kwargs["name"] in self._ranks:
+            return low_rank(*sizes, rank=self._ranks[kwargs["name"]], **kwargs)
+        return full(*sizes, **kwargs)
 
 
-def lenet5(make: Layers, x: Any, num_classes: int) -> Any:
+def lenet5(make: Layers, x: Any) -> Any:
     """LeNet-5 with 20 and 50 filters and 500 units: 430,500 weights and 580 biases.
 
     LeCun et al., 1998, Proceedings of the IEEE 86, in the sizes of "Low-rank lottery
@@ -57,52 +53,45 @@ def lenet5(make: Layers, x: Any, num_classes: int) -> Any:
     x = keras.layers.MaxPooling2D(name="pool_1")(x)
     x = make.conv(50, 5, activation="relu", name="conv_2")(x)
     x = keras.layers.MaxPooling2D(name="pool_2")(x)
-    x = _flat(x)
-    x = make.dense(500, activation="relu", name="dense_1")(x)
-    return make.dense(num_classes, name="output")(x)
+    return make.dense(500, activation="relu", name="dense_1")(_flat(x))
 
 
-def cnn(make: Layers, x: Any, num_classes: int) -> Any:
+def cnn(make: Layers, x: Any) -> Any:
     """A small network: three convolutions and two dense layers."""
     for number, filters in enumerate((32, 64, 128), start=1):
-        x = _normalised(make, x, filters, 3, name=f"conv_{number}")
+        x = _activated(make, x, filters, 3, name=f"conv_{number}")
         x = keras.layers.MaxPooling2D(padding="same", name=f"pool_{number}")(x)
-    x = _flat(x)
-    x = make.dense(128, activation="relu", name="dense_1")(x)
-    return make.dense(num_classes, name="output")(x)
+    return make.dense(128, activation="relu", name="dense_1")(_flat(x))
 
 
-def alexnet(make: Layers, x: Any, num_classes: int) -> Any:
+def alexnet(make: Layers, x: Any) -> Any:
     """AlexNet for images of 32x32, with batch normalisation and one dense layer.
 
     Krizhevsky et al., 2012, NeurIPS 25, in the sizes of 2014, arXiv:1404.5997.
     """
-    x = _alexnet_features(make, x, pool=2)
-    x = _flat(x)
-    return make.dense(num_classes, name="output")(x)
+    return _flat(_alexnet_features(make, x, pool=2))
 
 
-def alexnet_full(make: Layers, x: Any, num_classes: int) -> Any:
+def alexnet_full(make: Layers, x: Any) -> Any:
     """AlexNet for images of 224x224, with batch normalisation."""
-    x = _alexnet_features(make, x, pool=3)
-    x = _flat(x)
+    x = _flat(_alexnet_features(make, x, pool=3))
     for number in (1, 2):
         x = keras.layers.Dropout(0.5, name=f"dropout_{number}")(x)
         x = make.dense(4096, activation="relu", name=f"dense_{number}")(x)
-    return make.dense(num_classes, name="output")(x)
+    return x
 
 
-def resnet20(make: Layers, x: Any, num_classes: int) -> Any:
+def resnet20(make: Layers, x: Any) -> Any:
     """ResNet-20 for images of 32x32: He et al., 2016, arXiv:1512.03385, section 4.2.
 
     Where the shape changes, the shortcut is a convolution of size 1.
     """
-    return _resnet(make, x, num_classes, blocks=3)
+    return _resnet(make, x, blocks=3)
 
 
-def resnet8(make: Layers, x: Any, num_classes: int) -> Any:
+def resnet8(make: Layers, x: Any) -> Any:
     """A light residual network: `resnet20` with one block a stage."""
-    return _resnet(make, x, num_classes, blocks=1)
+    return _resnet(make, x, blocks=1)
 
 
 def _flat(x: Any) -> Any:
@@ -121,28 +110,26 @@ def _flat(x: Any) -> Any:
 
 
 def _normalised(
-    make: Layers,
-    x: Any,
-    filters: int,
-    size: int,
-    *,
-    name: str,
-    strides: int = 1,
-    activation: bool = True,
+    make: Layers, x: Any, filters: int, size: int, name: str, strides: int = 1
 ) -> Any:
     """A convolution with batch normalisation."""
     x = make.conv(
         filters, size, strides=strides, padding="same", use_bias=False, name=name
     )(x)
-    x = keras.layers.BatchNormalization(name=f"{name}_norm")(x)
-    return keras.layers.ReLU(name=f"{name}_relu")(x) if activation else x
+    return keras.layers.BatchNormalization(name=f"{name}_norm")(x)
+
+
+def _activated(make: Layers, x: Any, *sizes: int, name: str, strides: int = 1) -> Any:
+    """A convolution with batch normalisation and ReLU."""
+    x = _normalised(make, x, *sizes, name, strides)
+    return keras.layers.ReLU(name=f"{name}_relu")(x)
 
 
 def _alexnet_features(make: Layers, x: Any, pool: int) -> Any:
     sizes = ((64, 11, 4), (192, 5, 1), (384, 3, 1), (256, 3, 1), (256, 3, 1))
     for number, (filters, size, strides) in enumerate(sizes, start=1):
         name = f"conv_{number}"
-        x = _normalised(make, x, filters, size, name=name, strides=strides)
+        x = _activated(make, x, filters, size, name=name, strides=strides)
         if number in (1, 2, 5):
             padding = "same" if pool == 2 else "valid"
             x = keras.layers.MaxPooling2D(
@@ -151,35 +138,27 @@ def _alexnet_features(make: Layers, x: Any, pool: int) -> Any:
     return x
 
 
-def _resnet(make: Layers, x: Any, num_classes: int, blocks: int) -> Any:
-    x = _normalised(make, x, 16, 3, name="conv")
+def _resnet(make: Layers, x: Any, blocks: int) -> Any:
+    x = _activated(make, x, 16, 3, name="conv")
     for stage, filters in enumerate((16, 32, 64), start=1):
         for block in range(1, blocks + 1):
             strides = 2 if stage > 1 and block == 1 else 1
             x = _block(make, x, filters, strides, f"block_{stage}_{block}")
-    x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
-    return make.dense(num_classes, name="output")(x)
+    return keras.layers.GlobalAveragePooling2D(name="pool")(x)
 
 
 def _block(make: Layers, x: Any, filters: int, strides: int, name: str) -> Any:
     shortcut = x
     if strides > 1:
-        shortcut = _normalised(
-            make,
-            x,
-            filters,
-            1,
-            name=f"{name}_shortcut",
-            strides=strides,
-            activation=False,
-        )
-    x = _normalised(make, x, filters, 3, name=f"{name}_conv_1", strides=strides)
-    x = _normalised(make, x, filters, 3, name=f"{name}_conv_2", activation=False)
+        shortcut = _normalised(make, x, filters, 1, f"{name}_shortcut", strides)
+    x = _activated(make, x, filters, 3, name=f"{name}_conv_1", strides=strides)
+    x = _normalised(make, x, filters, 3, f"{name}_conv_2")
     x = keras.layers.Add(name=f"{name}_sum")([x, shortcut])
     return keras.layers.ReLU(name=f"{name}_relu")(x)
 
 
-_BUILDERS: dict[str, Callable[[Layers, Any, int], Any]] = {
+# All but the last layer of each.
+_BUILDERS: dict[str, Callable[[Layers, Any], Any]] = {
     builder.__name__: builder
     for builder in (lenet5, cnn, alexnet, alexnet_full, resnet8, resnet20)
 }
@@ -206,7 +185,9 @@ def build(
     """
     ranks = ranks or {}
     inputs = keras.Input(input_shape)
-    outputs = _BUILDERS[name](Layers(ranks, weight_decay), inputs, num_classes)
+    make = Layers(ranks, weight_decay)
+    features = _BUILDERS[name](make, inputs)
+    outputs = make.dense(num_classes, name="output")(features)
     return (dlrt.Model if ranks else keras.Model)(inputs, outputs, name=name)
 
 
@@ -217,6 +198,4 @@ def full_ranks(model: keras.Model) -> dict[str, int]:
         for layer in model.layers
         if isinstance(layer, (keras.layers.Conv2D, keras.layers.Dense))
     }
-    return {
-        name: min(math.prod(shape[:-1]), shape[-1]) for name, shape in kernels.items()
-    }
+    return {name: min(math.prod(s[:-1]), s[-1]) for name, s in kernels.items()}

@@ -57,21 +57,12 @@ def low_rank_parameters(width: int, ranks: Sequence[int]) -> int:
         width: Width of the hidden layers.
         ranks: Their ranks, from the input on.
     """
-    sizes = zip(_inputs(width, len(ranks)), ranks, strict=True)
-    return sum(rank * (inputs + width) for inputs, rank in sizes) + _others(
-        width, len(ranks)
-    )
+    inputs = [_NUM_INPUTS, *[width] * (len(ranks) - 1)]
+    kernels = [rank * (n + width) for n, rank in zip(inputs, ranks, strict=True)]
+    return sum(kernels) + len(ranks) * width + _NUM_CLASSES * (width + 1)
 
 
 def dense_parameters(width: int) -> int:
     """Parameters of the dense network with hidden layers of a width."""
-    kernels = sum(inputs * width for inputs in _inputs(width, NUM_HIDDEN))
-    return kernels + _others(width, NUM_HIDDEN)
-
-
-def _inputs(width: int, layers: int) -> list[int]:
-    return [_NUM_INPUTS, *[width] * (layers - 1)]
-
-
-def _others(width: int, layers: int) -> int:
-    return layers * width + _NUM_CLASSES * (width + 1)
+    hidden = (_NUM_INPUTS + 1) * width + (NUM_HIDDEN - 1) * (width + 1) * width
+    return hidden + _NUM_CLASSES * (width + 1)
