@@ -4,7 +4,7 @@ import argparse
 import importlib.util
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,12 @@ from experiments.cli.checks import (
     count,
     must,
     one_of,
-    option,
     require,
 )
 from experiments.cli.command import Parser
 from experiments.cli.options import setting
+from experiments.images import budgets
+from experiments.images.budgets import PRESETS
 from experiments.images.config import (
     IMAGES_HELP,
     LANGUAGE_MODELS,
@@ -39,8 +40,6 @@ _HOYER_SETTINGS = ("svd_epochs", "sparsity", "orthogonality")
 # Only the method "dlrt" makes low-rank layers.
 SCHEMES = tuple(name for name in STRUCTURES if name != "manifold")
 SENSITIVITY = "sensitivity"
-# How many times fewer parameters.
-PRESETS = {"light": 2.0, "medium": 4.0, "strong": 8.0}
 
 _DEFAULT_BUDGET = ("ratio", PRESETS["medium"])
 # Embeddings, two fifths of a language model, are not compressed.
@@ -49,58 +48,12 @@ _LANGUAGE_MODEL_BUDGET = ("ratio", 1.5)
 _FINE_TUNING_SHARE = 0.1
 
 
-def _read_ranks(text: str) -> dict[str, Any]:
-    found = {}
-    for part in text.split(","):
-        match = re.fullmatch(r"(.+)=([1-9]\d*)(?:x([1-9]\d*))?", part)
-        if match is None:
-            raise ValueError(
-                "must be layers with their ranks, as conv_1=8,conv_2=16x20. "
-                f"Received: {text}"
-            )
-        name, first, second = match.groups()
-        found[name] = int(first) if second is None else (int(first), int(second))
-    return found
-
-
 def _is_pattern(text: str) -> bool:
     try:
         re.compile(text)
     except re.error:
         return False
     return True
-
-
-@dataclass(frozen=True)
-class Budget:
-    """The options that set the budget of a compression, at most one of which is given.
-
-    All but the preset are budgets of `dlrt.compress`.
-    """
-
-    preset: str | None = setting(
-        None,
-        "budget, as --ratio: "
-        + ", ".join(f"{name}: {ratio:g}" for name, ratio in PRESETS.items()),
-        shown="medium, of lstm --ratio 1.5",
-        choices=tuple(PRESETS),
-    )
-    ratio: float | None = setting(
-        None, "budget: X times fewer parameters", shown="--preset"
-    )
-    parameters: int | None = setting(None, "budget: N parameters", shown="--preset")
-    flops: int | None = setting(None, "budget: N flops an image", shown="--preset")
-    error: float | None = setting(
-        None, "budget: relative error of every kernel", shown="--preset"
-    )
-    ranks: dict[str, Any] | None = setting(
-        None,
-        "budget: the rank of each layer, as conv_1=8, or conv_1=8x4 of a Tucker "
-        "decomposition",
-        shown="--preset",
-        type=_read_ranks,
-        metavar="LAYER=R[,...]",
-    )
 
 
 @dataclass(frozen=True)
@@ -312,21 +265,21 @@ def parse(arguments: Sequence[str], prog: str) -> CompressionConfig:
         description="Makes a trained network smaller by a low-rank method.",
         argument_default=argparse.SUPPRESS,
     )
-    return options.parse(arguments, parser, resolve, Budget(), DEFAULTS)
+    return options.parse(arguments, parser, resolve, budgets.Budget(), DEFAULTS)
 
 
 def resolve(given: dict[str, Any]) -> CompressionConfig:
     """Fills the given settings up with the defaults.
 
     Args:
-        given: The settings that override defaults, and those of `Budget`, by name.
+        given: The settings that override defaults, and the `budgets.Budget`, by name.
 
     Raises:
         ValueError: If a setting is out of bounds.
     """
     given = dict(given)
     reads_text = given.get("architecture") in LANGUAGE_MODELS
-    budget = _budget(given) or (
+    budget = budgets.take(given) or (
         _LANGUAGE_MODEL_BUDGET if reads_text else _DEFAULT_BUDGET
     )
     alike = add_training_defaults(vars(DEFAULTS), given)
@@ -357,19 +310,3 @@ def resolve(given: dict[str, Any]) -> CompressionConfig:
     if config.load_model is not None:
         return replace(config, load_model=config.load_model.expanduser().absolute())
     return config
-
-
-def _budget(given: dict[str, Any]) -> tuple[str, Any] | None:
-    """Takes the budget, if there is one, out of the given settings."""
-    names = [field.name for field in fields(Budget)]
-    found = {name: given.pop(name) for name in names if given.get(name) is not None}
-    if len(found) > 1:
-        raise ValueError(
-            "At most one of `--preset` and of the budgets "
-            f"{', '.join(map(option, names[1:]))} may be given. Received: "
-            f"{' '.join(map(option, found))}"
-        )
-    if not found:
-        return None
-    ((name, amount),) = found.items()
-    return ("ratio", PRESETS[amount]) if name == "preset" else (name, amount)
