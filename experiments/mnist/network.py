@@ -1,6 +1,5 @@
 """The network of the MNIST runs: four hidden layers, then the classes."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +35,10 @@ def build(config: Config, num_classes: int, weights: Path | None) -> keras.Model
     keras.utils.set_random_seed(config.seed)
     if weights is not None:
         return _load(config, num_classes, weights)
-    ranks = None if config.dense else [default_start_rank(config)] * NUM_HIDDEN
-    return _network(config, num_classes, ranks)
+    if config.dense:
+        return _dense(config, num_classes)
+    ranks = [default_start_rank(config)] * NUM_HIDDEN
+    return _low_rank(config, num_classes, ranks)
 
 
 def compile_model(
@@ -49,52 +50,62 @@ def compile_model(
     )
 
 
-def _network(
-    config: Config, num_classes: int, ranks: Sequence[int] | None = None
-) -> keras.Model:
-    """A network whose hidden layers are dense, or have some ranks."""
-    hidden, everywhere = _regularizers(config)
-    inputs = x = keras.Input((NUM_INPUTS,))
-    for number, name in enumerate(HIDDEN_NAMES):
-        shared: dict[str, Any] = {
-            "units": config.dim_layer,
-            "activation": "relu",
-            "kernel_regularizer": hidden,
-            "bias_regularizer": everywhere,
-            "name": name,
-        }
-        if ranks is None:
-            x = keras.layers.Dense(**shared)(x)
-        else:
-            x = dlrt.layers.LowRankDense(**shared, rank=ranks[number])(x)
-    output = keras.layers.Dense(
+def _regularizer(config: Config) -> keras.regularizers.Regularizer | None:
+    amount = config.regularizer_amount
+    if config.regularizer == "l1":
+        return keras.regularizers.L1(amount)
+    if config.regularizer in ("l2", "full"):
+        return keras.regularizers.L2(amount)
+    if config.regularizer == "l1l2":
+        return keras.regularizers.L1L2(amount, amount)
+    return None
+
+
+def _everywhere(config: Config) -> keras.regularizers.Regularizer | None:
+    """The regularizer of all weights but the hidden kernels."""
+    return _regularizer(config) if config.regularizer == "full" else None
+
+
+def _hidden(config: Config) -> dict[str, Any]:
+    """What dense and low-rank hidden layers have in common."""
+    return {
+        "units": config.dim_layer,
+        "activation": "relu",
+        "kernel_regularizer": _regularizer(config),
+        "bias_regularizer": _everywhere(config),
+    }
+
+
+def _output(config: Config, num_classes: int) -> keras.layers.Layer:
+    return keras.layers.Dense(
         num_classes,
-        kernel_regularizer=everywhere,
-        bias_regularizer=everywhere,
+        kernel_regularizer=_everywhere(config),
+        bias_regularizer=_everywhere(config),
         name=_OUTPUT_NAME,
     )
-    return (keras.Model if ranks is None else dlrt.Model)(inputs, output(x))
 
 
-def _regularizers(config: Config) -> tuple[Any, Any]:
-    """The regularizers of the hidden kernels and of all other weights."""
-    amount = config.regularizer_amount
-    hidden = {
-        "none": None,
-        "l1": keras.regularizers.L1(amount),
-        "l2": keras.regularizers.L2(amount),
-        "l1l2": keras.regularizers.L1L2(amount, amount),
-        "full": keras.regularizers.L2(amount),
-    }[config.regularizer]
-    return hidden, hidden if config.regularizer == "full" else None
+def _dense(config: Config, num_classes: int) -> keras.Model:
+    inputs = x = keras.Input((NUM_INPUTS,))
+    for name in HIDDEN_NAMES:
+        x = keras.layers.Dense(**_hidden(config), name=name)(x)
+    return keras.Model(inputs, _output(config, num_classes)(x))
+
+
+def _low_rank(config: Config, num_classes: int, ranks: list[int]) -> dlrt.Model:
+    inputs = x = keras.Input((NUM_INPUTS,))
+    for name, rank in zip(HIDDEN_NAMES, ranks, strict=True):
+        x = dlrt.layers.LowRankDense(**_hidden(config), rank=rank, name=name)(x)
+    return dlrt.Model(inputs, _output(config, num_classes)(x))
 
 
 def _load(config: Config, num_classes: int, path: Path) -> keras.Model:
     output = (config.dim_layer, num_classes)
     layers = weight_files.read(path, [*config.kernels, output])
+    *hidden, _ = layers
     low_rank = [isinstance(layer.kernel, dlrt.Factors) for layer in layers]
     if not any(low_rank):
-        model = _network(config, num_classes)
+        model = _dense(config, num_classes)
         for name, layer in zip([*HIDDEN_NAMES, _OUTPUT_NAME], layers, strict=True):
             model.get_layer(name).set_weights(list(layer))
         if config.dense:
@@ -104,22 +115,36 @@ def _load(config: Config, num_classes: int, path: Path) -> keras.Model:
         )
         factors = [pruned.get_layer(name).factors for name in HIDDEN_NAMES]
     elif low_rank != [True] * NUM_HIDDEN + [False] or config.dense or config.prunes:
-        wanted = "a dense network"
-        if not (config.dense or config.prunes):
-            wanted += " or one with low-rank hidden layers only"
         at = [number for number, is_low in enumerate(low_rank, start=1) if is_low]
         raise ValueError(
-            f"`--load-model` must hold {wanted}, but has low-rank layers at {at} of "
-            f"{len(layers)}. Received: --load-model {path}"
+            f"`--load-model` must hold {_wanted(config)}, but has low-rank layers at "
+            f"{at} of {len(layers)}. Received: --load-model {path}"
         )
     else:
-        factors = [dlrt.Factors(*layer.kernel) for layer in layers[:-1]]
-    bounds = (config.start_rank, config.max_rank, config.full_rank)
-    bound = min(rank for rank in bounds if rank is not None)
+        factors = [dlrt.Factors(*layer.kernel) for layer in hidden]
+    return _with_weights(config, factors, layers)
+
+
+def _with_weights(
+    config: Config,
+    factors: list[dlrt.Factors],
+    layers: list[weight_files.LayerWeights],
+) -> dlrt.Model:
+    bound = min(
+        config.start_rank or config.full_rank, config.max_rank or config.full_rank
+    )
     factors = [kept.truncated(bound) for kept in factors]
-    model = _network(config, num_classes, [len(kept.s) for kept in factors])
-    for name, kept, layer in zip(HIDDEN_NAMES, factors, layers, strict=False):
-        model.get_layer(name).set_factors(kept)
-        model.get_layer(name).bias.assign(layer.bias)
-    model.get_layer(_OUTPUT_NAME).set_weights(list(layers[-1]))
+    *hidden, output = layers
+    model = _low_rank(config, len(output.bias), [len(kept.s) for kept in factors])
+    for name, kept, layer in zip(HIDDEN_NAMES, factors, hidden, strict=True):
+        low_rank_layer = model.get_layer(name)
+        low_rank_layer.set_factors(kept)
+        low_rank_layer.bias.assign(layer.bias)
+    model.get_layer(_OUTPUT_NAME).set_weights(list(output))
     return model
+
+
+def _wanted(config: Config) -> str:
+    if config.dense or config.prunes:
+        return "a dense network"
+    return "a dense network or one with low-rank hidden layers only"
