@@ -241,8 +241,9 @@ def _dense(
     if sizes.rank is None:
         return keras.layers.Dense(units, activation=activation, name=name)
     # Scores that start smaller would only have to grow.
-    block = _block_initializer(sizes.rank, inputs, units)
-    initializer = block if in_block else "glorot_uniform"
+    initializer = "glorot_uniform"
+    if in_block:
+        initializer = _block_initializer(sizes.rank, inputs, units)
     return dlrt.layers.LowRankDense(
         units,
         activation=activation,
