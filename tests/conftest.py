@@ -85,6 +85,11 @@ def pytest_addoption(parser):
     )
 
 
+# Whether tests of a few steps take them eagerly, as tracing takes longer than these.
+# On JAX every operation would be compiled by itself.
+EAGER = keras.backend.backend() == "tensorflow"
+
+
 # What is drawn for a property is the same every time.
 for name, most in (("quick", 20), ("all", 300)):
     hypothesis.settings.register_profile(

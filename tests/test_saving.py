@@ -7,7 +7,7 @@ import sys
 import keras
 import numpy as np
 import pytest
-from conftest import SLOW, slow
+from conftest import EAGER, SLOW, slow
 
 import dlrt
 
@@ -61,7 +61,7 @@ def low_rank(rank):
     return dlrt.layers.LowRankDense(16, rank=rank, activation="relu", name="h")
 
 
-def network(case, kind=dlrt.Model, rank=6):
+def network(case, kind=dlrt.Model, rank=6, eagerly=False):
     keras.utils.set_random_seed(0)
     if kind is Late:
         model = Late(rank)
@@ -73,6 +73,7 @@ def network(case, kind=dlrt.Model, rank=6):
     model.compile(
         dlrt.optimizers.LowRank(keras.optimizers.Adam(schedule), **CASES[case]),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        run_eagerly=eagerly and EAGER,
     )
     return model
 
@@ -132,12 +133,12 @@ def test_a_checkpoint_in_mid_run_has_the_exact_ranks(tmp_path, scaled):
             self.model.save(path)
             seen.append((path, self.model.get_layer("h").rank))
 
-    model = network("adaptive")
+    model = network("adaptive", eagerly=True)
     if scaled:
         optimizer = keras.optimizers.LossScaleOptimizer(model.optimizer)
-        model.compile(optimizer, model.loss)
+        model.compile(optimizer, model.loss, run_eagerly=EAGER)
     x, y = data()
-    model.fit(x, y, batch_size=16, epochs=3, verbose=0, callbacks=[Save()])
+    model.fit(x, y, batch_size=32, epochs=3, verbose=0, callbacks=[Save()])
     for path, rank in seen:
         loaded = keras.saving.load_model(path)
         layer = loaded.get_layer("h")
@@ -150,8 +151,8 @@ def test_a_checkpoint_in_mid_run_has_the_exact_ranks(tmp_path, scaled):
 
 
 def test_weights_of_another_rank_can_be_loaded(tmp_path):
-    model = network("adaptive")
-    fit(model, 3)
+    model = network("adaptive", eagerly=True)
+    fit(model, 1)
     assert model.get_layer("h").rank < 6
     model.save_weights(tmp_path / "model.weights.h5")
     other = network("adaptive")
@@ -201,14 +202,14 @@ def test_weights_of_another_rank_in_a_trained_model(tmp_path, scaled):
 def test_backup_and_restore(tmp_path, case, kind):
     class Interrupt(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
-            if epoch == 2:
+            if epoch == 1:
                 raise KeyboardInterrupt
 
     def run(*callbacks):
         x, y = data()
-        model = network(case, kind)
+        model = network(case, kind, eagerly=True)
         callbacks = [keras.callbacks.BackupAndRestore(tmp_path / "b"), *callbacks]
-        options = dict(batch_size=16, epochs=5, shuffle=False, verbose=0)
+        options = dict(batch_size=16, epochs=4, shuffle=False, verbose=0)
         losses = model.fit(x, y, callbacks=callbacks, **options).history["loss"]
         assert layer_of(model).rank == layer_of(model).capacity < 6
         return losses
@@ -216,15 +217,16 @@ def test_backup_and_restore(tmp_path, case, kind):
     with pytest.raises(KeyboardInterrupt):
         run(Interrupt())
     restored = run()
-    np.testing.assert_allclose(restored, fit(network(case, kind), 5)[3:], atol=1e-6)
+    whole = fit(network(case, kind, eagerly=True), 4)
+    np.testing.assert_allclose(restored, whole[2:], atol=1e-6)
 
 
 @pytest.mark.tensorflow_only
 def test_export_after_a_change_of_rank(tmp_path):
     import tensorflow as tf
 
-    model = network("adaptive")
-    fit(model, 3)
+    model = network("adaptive", eagerly=True)
+    fit(model, 1)
     assert model.get_layer("h").rank < 6
     model.export(tmp_path / "model", verbose=False)
     x, _ = data()
@@ -300,7 +302,8 @@ def assert_works(*models):
     ],
 )
 def test_compiled_functions_follow_a_change_of_rank(tmp_path, kind, ranks, way):
-    model, source = (network("fixed", kind, rank) for rank in ranks)
+    model = network("fixed", kind, ranks[0])
+    source = network("fixed", kind, ranks[1], eagerly=True)
     for each in (model, source):
         fit(each, 1)
     x, y = data()

@@ -57,6 +57,10 @@ def test_planes(geometry, data_format):
         np.testing.assert_allclose(
             array(smaller(data(shape))), array(model(data(shape))), atol=1e-4
         )
+    # Without oneDNN, those of TensorFlow have one stride for both axes.
+    for part in smaller.get_layer("conv").layers:
+        if isinstance(part, keras.layers.DepthwiseConv2D):
+            assert len(set(part.strides)) == 1
     (row,) = report.layers
     assert row.error < 1e-6
     assert row.parameters == accounting.parameter_count(smaller) - 4 * layer.use_bias
@@ -77,6 +81,7 @@ for strides in ((2, 1), (2, 2)):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow_only
 def test_strides_without_onednn():
     """The depthwise convolutions of TensorFlow itself have one stride for both axes."""

@@ -1,7 +1,7 @@
 import keras
 import numpy as np
 import pytest
-from conftest import slow
+from conftest import EAGER, slow
 from helpers import array
 
 import dlrt
@@ -118,7 +118,7 @@ def test_layers_that_have_been_replaced_can_be_frozen(freeze):
     seen = []
 
     def fine_tune(model):
-        model.compile(keras.optimizers.SGD(0.1), "mse")
+        model.compile(keras.optimizers.SGD(0.1), "mse", run_eagerly=EAGER)
         before = {w.path: array(w) for w in model.trainable_weights}
         every = {w.path: array(w) for w in model.weights}
         model.fit(X, np.ones((16, 10)), verbose=0)

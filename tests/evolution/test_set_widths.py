@@ -3,7 +3,7 @@ import json
 import keras
 import numpy as np
 import pytest
-from conftest import SLOW, slow
+from conftest import EAGER, SLOW, slow
 from keras import layers
 from networks import (
     NETWORKS,
@@ -187,7 +187,7 @@ def test_channels_first():
 )
 def test_optimizer_goes_on(optimizer):
     model = randomized(normalized())
-    model.compile(optimizer(), "mse")
+    model.compile(optimizer(), "mse", run_eagerly=EAGER)
     x = samples_of(model)
     y = np.ones((len(x), 2), "float32")
     model.fit(x, y, verbose=0)
@@ -200,7 +200,7 @@ def test_optimizer_goes_on(optimizer):
 
 def test_moments_of_channels_that_stay():
     model = randomized(dense())
-    model.compile(keras.optimizers.Adam(1e-2), "mse")
+    model.compile(keras.optimizers.Adam(1e-2), "mse", run_eagerly=EAGER)
     x = samples_of(model)
     model.fit(x, np.ones((len(x), 3), "float32"), verbose=0)
 

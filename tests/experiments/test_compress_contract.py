@@ -5,6 +5,7 @@ import functools
 import keras
 import numpy as np
 import pytest
+from conftest import slow
 
 import dlrt
 from dlrt.compression import method_names
@@ -124,7 +125,11 @@ def test_contract(method, name, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "method, name", [pair for pair in PAIRS if pair.values[1] in ("lenet5", "lstm")]
+    "method, name",
+    [
+        *(pair for pair in PAIRS if pair.values[1] == "lenet5"),
+        *slow(*((method, "lstm") for method in method_names())),
+    ],
 )
 def test_the_whole_budget_is_the_network(method, name):
     model = trained(name)

@@ -164,7 +164,7 @@ class TestRuns:
         assert float(sum(model.losses)) == pytest.approx(penalty, rel=1e-4)
 
     def test_rank_adaptive(self, logs):
-        status = run("rank-adaptive", logs, "-e", 2, "-s", 16, "-t", "0.6", "-m", 16)
+        status = run("rank-adaptive", logs, "-e", 1, "-s", 16, "-t", "0.6", "-m", 16)
         assert status == 0
         directory = only_run(logs)
         rows = rows_of(directory)

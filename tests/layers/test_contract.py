@@ -5,7 +5,7 @@ from dataclasses import replace
 import keras
 import numpy as np
 import pytest
-from conftest import slow
+from conftest import EAGER, slow
 from contract import CASES, QUICK, array, gradients_of, parts
 from keras import ops
 
@@ -299,10 +299,11 @@ def test_layers_of_every_kind_are_trained(kind):
     model.compile(
         dlrt.optimizers.LowRank(keras.optimizers.Adam(2e-2), **INTEGRATORS[kind]),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        run_eagerly=EAGER and kind == "adaptive",
     )
     start = model.evaluate(*task(), verbose=0)
-    model.fit(*task(), batch_size=16, epochs=3, verbose=0)
-    assert model.evaluate(*task(), verbose=0) < 0.5 * start
+    model.fit(*task(), batch_size=64, epochs=3, verbose=0)
+    assert model.evaluate(*task(), verbose=0) < 0.7 * start
     layers = accounting.low_rank_layers(model)
     assert len(layers) == 1 + 4 + 2
     for layer in layers:

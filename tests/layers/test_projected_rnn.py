@@ -1,7 +1,7 @@
 import keras
 import numpy as np
 import pytest
-from conftest import slow
+from conftest import EAGER, slow
 from keras import layers, ops
 
 import dlrt
@@ -221,7 +221,8 @@ def test_low_rank_layers_for_products_train_on_the_manifold():
         dlrt.layers.LowRankDense(18, rank=3, use_bias=False),
     )
     model = keras.Sequential([keras.Input((LENGTH, FEATURES)), layer, layers.Dense(2)])
-    model.compile(dlrt.optimizers.LowRank(keras.optimizers.Adam(0.02)), "mse")
+    optimizer = dlrt.optimizers.LowRank(keras.optimizers.Adam(0.02))
+    model.compile(optimizer, "mse", run_eagerly=EAGER)
     before = [product.factors.to_dense() for product in layer.projections]
     x = array(sequences(32))
     y = x.mean(1)[:, :2]

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from conftest import slow
 from helpers import array
 from surgery.models import KEEP, assert_close, fill, outputs, reload
 
@@ -90,7 +91,7 @@ def test_a_converted_transformer_is_trained_on():
     assert set(dlrt.accounting.ranks(low_rank).values()) == {5}
 
 
-@pytest.mark.parametrize("back", [dlrt.to_dense, dlrt.merge])
+@pytest.mark.parametrize("back", [*slow(dlrt.to_dense), dlrt.merge])
 def test_a_low_rank_transformer_predicts_the_same_in_other_forms(back, tmp_path):
     model, x = transformer(rank=4, embedding_rank=3), sentences()
     other = back(model)

@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+from conftest import EAGER
 
 import dlrt
 
@@ -24,12 +25,13 @@ def network(model_class=dlrt.Model, rank=RANK, depth=2, **layer_arguments):
     return model_class(inputs, keras.layers.Dense(CLASSES, name="out")(x))
 
 
-def compiled(inner, model=None, **arguments):
+def compiled(inner, model=None, eagerly=False, **arguments):
     model = network() if model is None else model
     model.compile(
         dlrt.optimizers.LowRank(inner, **arguments),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
+        run_eagerly=eagerly and EAGER,
     )
     return model
 

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from conftest import SLOW, slow
+from conftest import EAGER, SLOW, slow
 
 import dlrt
 from dlrt.training._phased_step import phased_step
@@ -67,7 +67,11 @@ def test_one_gradient_that_is_not_finite_undoes_the_whole_step(integrator, bad):
     x, y = data()
     tolerance = None if integrator == "kls" else 0.4
     model = compiled(
-        integrator, tolerance, inner=keras.optimizers.Adam(1e-2), initial_scale=8.0
+        integrator,
+        tolerance,
+        EAGER,
+        inner=keras.optimizers.Adam(1e-2),
+        initial_scale=8.0,
     )
     model.fit(x, y, batch_size=32, epochs=1, verbose=0)
     model.make_train_function()  # makes room for augmented bases

@@ -64,7 +64,7 @@ def test_learns_and_stays_orthonormal(inner, integrator):
 
 def test_one_step_of_sgd_is_a_step_of_the_integrator():
     x, y = data(16)
-    model = compiled(keras.optimizers.SGD(0.1), integrator="parallel_bug")
+    model = compiled(keras.optimizers.SGD(0.1), None, True, integrator="parallel_bug")
     before = [layer.factors for layer in hidden(model)]
     gradients = kernel_gradients(dlrt.to_dense(model), x, y)
     model.fit(x, y, batch_size=16, epochs=1, verbose=0)
@@ -115,7 +115,7 @@ def test_update_scaling_makes_the_first_adam_step_as_long_as_a_dense_one():
     x, y = data(64)
     lengths = {}
     for rule in ("dense", "none"):
-        model = compiled(keras.optimizers.Adam(1e-3), update_scaling=rule)
+        model = compiled(keras.optimizers.Adam(1e-3), None, True, update_scaling=rule)
         layer = hidden(model)[1]
         old = np.asarray(layer.kernel)
         model.fit(x, y, batch_size=64, epochs=1, verbose=0)
@@ -154,10 +154,10 @@ def test_adam_converges_in_augmented_spaces():
 
 def test_one_optimizer_step_a_training_step():
     x, y = data(64)
-    for integrator in ("parallel_bug", "kls", "projector_splitting"):
-        model = compiled(keras.optimizers.Adam(1e-3), integrator=integrator)
-        model.fit(x, y, batch_size=16, epochs=2, verbose=0)
-        assert int(model.optimizer.iterations) == 8
+    for integrator in ("parallel_bug", "projector_splitting"):
+        model = compiled(keras.optimizers.Adam(1e-3), None, True, integrator=integrator)
+        model.fit(x, y, batch_size=32, epochs=2, verbose=0)
+        assert int(model.optimizer.iterations) == 4
 
 
 @pytest.mark.parametrize("tolerance", [0.5, *slow(None)])
@@ -166,8 +166,8 @@ def test_gradient_accumulation_equals_the_large_batch(tolerance):
     kernels = []
     for steps, batch in ((None, 64), (4, 16)):
         inner = keras.optimizers.SGD(0.1, gradient_accumulation_steps=steps)
-        model = compiled(inner, tolerance=tolerance)
-        model.fit(x, y, batch_size=batch, epochs=3, shuffle=False, verbose=0)
+        model = compiled(inner, None, True, tolerance=tolerance)
+        model.fit(x, y, batch_size=batch, epochs=2, shuffle=False, verbose=0)
         kernels.append([np.asarray(layer.kernel) for layer in hidden(model)])
     for whole, accumulated in zip(*kernels, strict=True):
         # Truncations make much of rounding, which differs from machine to machine.
@@ -188,8 +188,8 @@ def test_dtype_policies(policy, integrator):
     x, y = data()
     keras.config.set_dtype_policy(policy)
     try:
-        model = compiled(keras.optimizers.Adam(1e-2), integrator=integrator)
-        losses = model.fit(x, y, epochs=8, batch_size=16, verbose=0).history["loss"]
+        model = compiled(keras.optimizers.Adam(1e-2), None, True, integrator=integrator)
+        losses = model.fit(x, y, epochs=3, batch_size=32, verbose=0).history["loss"]
     finally:
         keras.config.set_dtype_policy("float32")
     assert losses[-1] < losses[0]
@@ -205,7 +205,9 @@ def test_a_step_in_single_precision_agrees_with_double(name):
     for dtype in ("float32", "float64"):
         keras.config.set_dtype_policy(dtype)
         try:
-            model = compiled(keras.optimizers.SGD(0.3), network(), integrator=name)
+            model = compiled(
+                keras.optimizers.SGD(0.3), network(), True, integrator=name
+            )
             for layer, values in zip(hidden(model), start_of_hidden(), strict=True):
                 layer.set_factors(values)
             model.get_layer("out").set_weights([np.eye(WIDTH, CLASSES), np.zeros(3)])
@@ -264,7 +266,9 @@ def test_bad_inner_optimizers():
 
 def test_a_plain_model_is_told_about_the_model_it_needs():
     x, y = data()
-    model = compiled(keras.optimizers.Adam(), network(keras.Model), integrator="kls")
+    model = compiled(
+        keras.optimizers.Adam(), network(keras.Model), True, integrator="kls"
+    )
     with pytest.raises(ValueError, match="'kls' evaluates 2 gradients.*dlrt.Model"):
         model.fit(x, y, verbose=0)
 
@@ -316,7 +320,7 @@ def test_xla_is_left_alone():
 
 
 def test_learning_rate_can_be_set():
-    model = compiled(keras.optimizers.Adam(1e-2))
+    model = compiled(keras.optimizers.Adam(1e-2), eagerly=True)
     model.optimizer.learning_rate = 0.5
     assert float(model.optimizer.inner_optimizer.learning_rate) == 0.5
     callback = keras.callbacks.LearningRateScheduler(lambda epoch: 0.25)
@@ -329,7 +333,7 @@ def test_a_frozen_layer_does_not_move():
     x, y = data()
     model = network()
     hidden(model)[0].trainable = False
-    compiled(keras.optimizers.Adam(1e-2), model)
+    compiled(keras.optimizers.Adam(1e-2), model, eagerly=True)
     before = [np.asarray(layer.kernel) for layer in hidden(model)]
     model.fit(x, y, verbose=0)
     np.testing.assert_array_equal(np.asarray(hidden(model)[0].kernel), before[0])

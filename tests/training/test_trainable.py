@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from conftest import slow
+from conftest import EAGER, slow
 
 import dlrt
 
@@ -45,7 +45,7 @@ def low_rank(integrator, tolerance):
 
 
 def fit(model):
-    model.fit(*data(), batch_size=16, epochs=2, verbose=0)
+    model.fit(*data(), batch_size=16, verbose=0)
 
 
 def kernels(model):
@@ -95,14 +95,14 @@ def test_other_optimizers_are_refused_in_loops_of_ones_own():
 
 def test_a_trained_model_is_refused_by_other_optimizers_unless_it_is_frozen():
     model = network()
-    model.compile(low_rank("parallel_bug", 0.4), LOSS)
+    model.compile(low_rank("parallel_bug", 0.4), LOSS, run_eagerly=EAGER)
     fit(model)
     model.compile("adam", LOSS)
     with pytest.raises(ValueError, match=REFUSED):
         fit(model)
     for layer in dlrt.accounting.low_rank_layers(model):
         layer.trainable = False
-    model.compile("adam", LOSS)
+    model.compile("adam", LOSS, run_eagerly=EAGER)
     before = kernels(model), np.asarray(model.layers[-1].kernel)
     fit(model)
     np.testing.assert_array_equal(kernels(model)[0], before[0][0])
@@ -117,7 +117,7 @@ def test_frozen_kernels_stay_and_learn_once_they_are_trained_again(
     first, second = dlrt.accounting.low_rank_layers(model)
     for factor in (first.u, first.s, first.v):
         factor.trainable = False
-    model.compile(low_rank(integrator, tolerance), LOSS)
+    model.compile(low_rank(integrator, tolerance), LOSS, run_eagerly=EAGER)
     before, bias = kernels(model), np.asarray(first.bias)
     fit(model)
     after = kernels(model)
@@ -129,7 +129,7 @@ def test_frozen_kernels_stay_and_learn_once_they_are_trained_again(
     for factor in (first.u, first.s, first.v):
         factor.trainable = True
     second.trainable = False
-    model.compile(low_rank(integrator, tolerance), LOSS)
+    model.compile(low_rank(integrator, tolerance), LOSS, run_eagerly=EAGER)
     rank = second.rank
     fit(model)
     assert np.abs(kernels(model)[0] - after[0]).max() > 1e-4
@@ -144,7 +144,7 @@ def test_frozen_kernels_stay_and_learn_once_they_are_trained_again(
 def test_factors_are_trained_together_or_not_at_all(integrator, name):
     model = network()
     getattr(model.layers[1], name).trainable = False
-    model.compile(low_rank(integrator, None), LOSS)
+    model.compile(low_rank(integrator, None), LOSS, run_eagerly=EAGER)
     with pytest.raises(ValueError, match=f"Received: {name} of layer 'h0'"):
         fit(model)
 
@@ -154,9 +154,9 @@ def test_layers_that_an_optimizer_does_not_know_are_refused(integrator):
     model = network()
     model.layers[1].trainable = False
     optimizer = low_rank(integrator, None)
-    model.compile(optimizer, LOSS)
+    model.compile(optimizer, LOSS, run_eagerly=EAGER)
     fit(model)
     model.layers[1].trainable = True
-    model.compile(optimizer, LOSS)
+    model.compile(optimizer, LOSS, run_eagerly=EAGER)
     with pytest.raises(ValueError, match="Unknown variable|was built with|a new opt"):
         fit(model)
