@@ -1,3 +1,5 @@
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -27,6 +29,12 @@ def fill(model):
             values = (u * s @ vt).reshape(shape)
         weight.assign(np.abs(values) if "variance" in weight.name else values)
     return model
+
+
+@functools.cache
+def given_images():
+    """A model for tests that leave it as it is."""
+    return images()
 
 
 def images():
@@ -94,13 +102,20 @@ def layers_of(model):
 # What every combination keeps
 
 
+def budgets_of_structures(shift):
+    """Every structure with an allocation and a kind of budget, in turn."""
+    kinds = ("parameters", "flops")
+    for number, structure in enumerate(STRUCTURES):
+        allocation = ALLOCATIONS[(number // 2 + shift) % 2]
+        yield structure, allocation, kinds[(number + shift) % 2]
+
+
 @pytest.mark.parametrize(
     "structure, allocation, kind",
     # Both allocations with every structure and with both kinds, not all at once.
     [
-        (structure, ALLOCATIONS[(number + shift) % 2], kind)
-        for number, structure in enumerate(STRUCTURES)
-        for shift, kind in enumerate(("parameters", "flops"))
+        *budgets_of_structures(shift=0),
+        *slow(*budgets_of_structures(shift=1)),
     ],
 )
 def test_budgets_are_kept_and_used(model, structure, allocation, kind):
@@ -530,7 +545,7 @@ def test_reports_are_printed_as_tables():
 )
 def test_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
-        dlrt.compress(images(), *arguments)
+        dlrt.compress(given_images(), *arguments)
 
 
 def test_ranks_of_layers_that_were_not_selected():

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from conftest import EAGER
 
 import dlrt
 from dlrt import integrators
@@ -72,6 +73,7 @@ def test_a_saved_model_has_its_integrator(integrator, custom_objects, tmp_path):
     found = restored.optimizer.integrator
     assert type(found) is type(integrator)
     assert vars(found) == vars(integrator)
+    restored.run_eagerly = EAGER
     restored.fit(np.ones((4, 4)), np.ones((4, 3)), verbose=0)
 
 

@@ -293,13 +293,13 @@ INTEGRATORS = {
 }
 
 
-@pytest.mark.parametrize("kind", ["adaptive", *slow("kls", "fixed", "augmented_bug")])
+@pytest.mark.parametrize("kind", ["fixed", *slow("kls", "adaptive", "augmented_bug")])
 def test_layers_of_every_kind_are_trained(kind):
     model = network()
     model.compile(
         dlrt.optimizers.LowRank(keras.optimizers.Adam(2e-2), **INTEGRATORS[kind]),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        run_eagerly=EAGER and kind == "adaptive",
+        run_eagerly=EAGER and kind == "fixed",
     )
     start = model.evaluate(*task(), verbose=0)
     model.fit(*task(), batch_size=64, epochs=3, verbose=0)
