@@ -166,8 +166,8 @@ def test_gradient_accumulation_equals_the_large_batch(tolerance):
     kernels = []
     for steps, batch in ((None, 64), (4, 16)):
         inner = keras.optimizers.SGD(0.1, gradient_accumulation_steps=steps)
-        model = compiled(inner, None, True, tolerance=tolerance)
-        model.fit(x, y, batch_size=batch, epochs=2, shuffle=False, verbose=0)
+        model = compiled(inner, tolerance=tolerance)
+        model.fit(x, y, batch_size=batch, epochs=3, shuffle=False, verbose=0)
         kernels.append([np.asarray(layer.kernel) for layer in hidden(model)])
     for whole, accumulated in zip(*kernels, strict=True):
         # Truncations make much of rounding, which differs from machine to machine.
