@@ -7,6 +7,7 @@ from dlrt import callbacks as callbacks
 from dlrt import compression as compression
 from dlrt import datasets as datasets
 from dlrt import evolution as evolution
+from dlrt import initializers as initializers
 from dlrt import integrators as integrators
 from dlrt import layers as layers
 from dlrt import linalg as linalg

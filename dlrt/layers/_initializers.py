@@ -11,6 +11,7 @@ from keras import initializers, ops
 from keras.src.initializers.random_initializers import compute_fans  # not exported
 
 from dlrt.factors import Factors
+from dlrt.initializers import DenseSpectrum
 from dlrt.linalg import at_least_float32
 
 Initializer = Callable[..., Any]
@@ -32,7 +33,11 @@ def factor_initializers(
     """Initializers of `U`, `S` and `V`; arguments as for `LowRankLayer.add_factors`."""
     kernel_shape = shape if kernel_shape is None else kernel_shape
     fans = shape if fans is None else fans
-    variance = entry_variance(kernel_initializer, fans, kernel_shape)
+    entries, scale, count = kernel_initializer, 1.0, rank
+    if isinstance(kernel_initializer, DenseSpectrum):
+        entries, scale = kernel_initializer.initializer, kernel_initializer.scale
+        count = min(shape)
+    variance = entry_variance(entries, fans, kernel_shape)
     if variance is None:
 
         def draw(dtype: Any) -> np.ndarray:
@@ -40,9 +45,10 @@ def factor_initializers(
             return kernel if unfold is None else unfold(kernel)
 
         return _approximation(draw, rank)
-    # ‖W‖_F² = r σ² must be that of the dense kernel, n m times the variance.
-    sigma = math.sqrt(shape[0] * shape[1] * variance / rank)
-    seed = getattr(kernel_initializer, "seed", None)
+    # ‖W‖_F² is that of a dense kernel, n m times the variance, if all `count` singular
+    # values are σ.
+    sigma = scale * math.sqrt(shape[0] * shape[1] * variance / count)
+    seed = getattr(entries, "seed", None)
     second = seed + 1 if isinstance(seed, int) else seed
     return (
         _orthonormal(seed),
