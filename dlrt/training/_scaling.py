@@ -21,11 +21,10 @@ _VALUE_DEPENDENT = (
     keras.optimizers.Ftrl,
 )
 
-# Lengths of the scaled steps relative to the rule in `step_scales`: best of a search on
-# MNIST (width 500, ranks 10 to 30, Adam 1e-3), where half of either cost up to 0.3
-# points of accuracy and twice of either gained nothing.
+# Length of the scaled steps of `K` and `L` relative to dense ones: best of a search on
+# MNIST (width 500, ranks 10 to 30, Adam 1e-3), where half of it cost up to 0.3 points
+# of accuracy and twice of it gained nothing.
 _BASIS_FACTOR = 2.0
-_CORE_FACTOR = 3.0
 
 RULES = ("auto", "dense", "none")
 
@@ -59,7 +58,7 @@ def new_direction_scale(shape: tuple[Any, Any], rank: Any, dtype: str) -> Any:
     """Factor for the steps of coefficients in directions that a basis was augmented by.
 
     There an `(r, r)` block of coefficients takes the place of `K` or `L`, and must be
-    as long as their scaled steps, `η √(n m)`: the factor is `√(n m) / r`.
+    as long as their scaled steps: the factor is `√(n m) / r` times theirs.
 
     Args:
         shape: `(n, m)`, the shape of the kernel, ints or scalar tensors.
@@ -67,7 +66,8 @@ def new_direction_scale(shape: tuple[Any, Any], rank: Any, dtype: str) -> Any:
         dtype: Dtype of the result.
     """
     n, m = (ops.cast(size, dtype) for size in shape)
-    return ops.sqrt(n * m) / ops.maximum(ops.cast(rank, dtype), 1)
+    rank = ops.maximum(ops.cast(rank, dtype), 1)
+    return _BASIS_FACTOR * ops.sqrt(n * m) / rank
 
 
 def step_scales(shape: tuple[Any, Any], rank: Any, dtype: str) -> dict[str, Any]:
@@ -77,10 +77,14 @@ def step_scales(shape: tuple[Any, Any], rank: Any, dtype: str) -> dict[str, Any]
     entry of a variable by about the learning rate `η`. A dense kernel then moves by
     `‖ΔW‖_F ≈ η √(n m)`, but `K: (n, r)` moves it by `η √(n r)` and `L: (m, r)` by
     `η √(m r)`: a learning rate that suits the dense network is too small by `√(m / r)`
-    and `√(n / r)`. Coefficients have the right size by themselves: for `ΔW` with
-    independent entries of size `η`, those of `Uᵀ ΔW V` have size `η` too. Gradients
-    are not independent entries, though: what matters in them is of low rank, and the
-    best steps measured are a small constant factor longer than these counts say.
+    and `√(n / r)`. Gradients are not independent entries: what matters in them is of
+    low rank, and the best steps measured are a constant factor longer.
+
+    For coefficients there are two counts. Were `ΔW` independent entries of size `η`,
+    those of `Uᵀ ΔW V` had size `η` too, and the factor were 1. Were all of `ΔW` within
+    the bases, it were `√(n m) / r`, as for new directions. The truth is between, and
+    the factor is the geometric mean of both. It makes the spectral norm of a step of
+    independent entries, `2 η √r`, that of a dense one for `n = m`, `2 η √n`.
 
     Args:
         shape: `(n, m)`, the shape of the kernel, ints or scalar tensors.
@@ -92,7 +96,7 @@ def step_scales(shape: tuple[Any, Any], rank: Any, dtype: str) -> dict[str, Any]
     return {
         "u": _BASIS_FACTOR * ops.sqrt(m / rank),
         "v": _BASIS_FACTOR * ops.sqrt(n / rank),
-        "s": _CORE_FACTOR,
+        "s": ops.sqrt(ops.sqrt(n * m) / rank),
     }
 
 
@@ -112,14 +116,13 @@ def scaled(
         before: Where coefficients are those of augmented bases, the width of the bases
             before that.
     """
-    scales = step_scales(shape, rank, next(iter(increments.values())).dtype)
-    increments = {name: step * scales[name] for name, step in increments.items()}
+    dtype = next(iter(increments.values())).dtype
+    scales = step_scales(shape, rank, dtype)
     if before is not None:
-        core = increments["s"]
-        new = new_coefficients(ops.shape(core)[-1], before)
-        longer = new_direction_scale(shape, rank, core.dtype)
-        increments["s"] = core * ops.where(new, longer, 1.0)
-    return increments
+        new = new_coefficients(ops.shape(increments["s"])[-1], before)
+        longer = new_direction_scale(shape, rank, dtype)
+        scales["s"] = ops.where(new, longer, scales["s"])
+    return {name: step * scales[name] for name, step in increments.items()}
 
 
 def new_coefficients(width: Any, before: Any) -> Any:
