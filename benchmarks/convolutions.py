@@ -23,7 +23,7 @@ import numpy as np  # noqa: E402
 import dlrt  # noqa: E402
 from benchmarks import reports, timing  # noqa: E402
 from benchmarks.common_options import add_turns, make_parser, whole  # noqa: E402
-from benchmarks.networks import LEARNING_RATE, TOLERANCE, compile_model  # noqa: E402
+from benchmarks.networks import HELD, LEARNING_RATE, compile_model  # noqa: E402
 from benchmarks.places import RESULTS  # noqa: E402
 
 DENSE, TWO_FACTOR, FIXED, ADAPTIVE = KINDS = (
@@ -60,9 +60,8 @@ def make_model(kind: str, rank: int) -> keras.Model:
     outputs = keras.layers.Dense(_CLASSES)(x)
     adam = keras.optimizers.Adam(LEARNING_RATE)
     if kind in (FIXED, ADAPTIVE):
-        tolerance = TOLERANCE if kind == ADAPTIVE else None
         model = dlrt.Model(inputs, outputs)
-        return compile_model(model, adam, {"tolerance": tolerance})
+        return compile_model(model, adam, HELD if kind == ADAPTIVE else {})
     model = keras.Model(inputs, outputs)
     return compile_model(dlrt.merge(model) if kind == TWO_FACTOR else model, adam)
 

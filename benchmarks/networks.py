@@ -30,8 +30,8 @@ KINDS = (
 
 # So small that weights hardly move: no time may depend on how far training has come.
 LEARNING_RATE = 1e-6
-# So small that no rank falls.
-TOLERANCE = 1e-5
+# So small that no rank falls, and none rises without candidates.
+HELD = {"tolerance": 1e-5, "truncation_interval": 1, "candidates": 0}
 
 
 @dataclass(frozen=True)
@@ -83,17 +83,21 @@ def make_network(kind: str, case: Case) -> keras.Model:
         model = make_low_rank_network(case.width, [case.rank] * HIDDEN_LAYERS)
         low_rank = {"integrator": kind.removesuffix(_ADAPTIVE)}
         if kind.endswith(_ADAPTIVE):
-            low_rank |= {"tolerance": 0.1, "min_rank": case.rank, "max_rank": case.rank}
+            low_rank |= {"tolerance": 0.1, "truncation_interval": 1}
+            low_rank |= {"min_rank": case.rank, "max_rank": case.rank}
     adam = keras.optimizers.Adam(LEARNING_RATE)
     steps = case.steps_per_execution
     return compile_model(model, adam, low_rank, steps_per_execution=steps)
 
 
-def make_low_rank_network(width: int, ranks: Iterable[int]) -> dlrt.Model:
+def make_low_rank_network(
+    width: int, ranks: Iterable[int], initializer: Any = "glorot_uniform"
+) -> dlrt.Model:
     """A network with low-rank hidden layers, not compiled."""
+    hidden = {"units": width, "activation": "relu", "kernel_initializer": initializer}
     inputs = x = keras.Input((INPUTS,))
     for rank in ranks:
-        x = dlrt.layers.LowRankDense(width, rank=rank, activation="relu")(x)
+        x = dlrt.layers.LowRankDense(**hidden, rank=rank)(x)
     return dlrt.Model(inputs, keras.layers.Dense(CLASSES)(x))
 
 

@@ -25,7 +25,7 @@ import numpy as np  # noqa: E402
 import dlrt  # noqa: E402
 from benchmarks import reports, timing  # noqa: E402
 from benchmarks.common_options import add_turns, make_parser  # noqa: E402
-from benchmarks.networks import LEARNING_RATE, TOLERANCE, compile_model  # noqa: E402
+from benchmarks.networks import HELD, LEARNING_RATE, compile_model  # noqa: E402
 from benchmarks.places import RESULTS  # noqa: E402
 from experiments.translation import network  # noqa: E402
 
@@ -55,10 +55,8 @@ def make_model(size: str, kind: str) -> keras.Model:
         )
     )
     adam = keras.optimizers.Adam(LEARNING_RATE, beta_1=0.9, beta_2=0.98, epsilon=1e-9)
-    tolerance = TOLERANCE if kind == ADAPTIVE else None
-    return compile_model(
-        model, adam, None if kind == DENSE else {"tolerance": tolerance}
-    )
+    low_rank = {DENSE: None, ADAPTIVE: HELD}.get(kind, {})
+    return compile_model(model, adam, low_rank)
 
 
 def draw_tokens(number: int) -> tuple[dict[str, np.ndarray], np.ndarray]:

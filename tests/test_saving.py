@@ -11,12 +11,14 @@ from conftest import EAGER, SLOW, slow
 
 import dlrt
 
+# Ranks fall within few steps by the rule that truncates at each.
+FALLING = dict(tolerance=0.5, truncation_interval=1, candidates=0)
 CASES = {
     "fixed": dict(integrator="parallel_bug"),
-    "adaptive": dict(integrator="parallel_bug", tolerance=0.5),
-    "settled": dict(integrator="parallel_bug", tolerance=0.5, truncation_stop=6),
+    "adaptive": dict(integrator="parallel_bug", **FALLING),
+    "settled": dict(integrator="parallel_bug", truncation_stop=6, **FALLING),
     "kls": dict(integrator="kls"),
-    "augmented": dict(integrator="augmented_bug", tolerance=0.5),
+    "augmented": dict(integrator="augmented_bug", **FALLING),
 }
 
 # What the second process runs: its own imports and paths, nothing of this one.

@@ -152,6 +152,10 @@ def _kept(factors: Factors, singular_values: Tensor, truncation: Truncation) -> 
         truncation.min_rank,
         truncation.max_rank,
     )
+    upper = ops.shape(singular_values)[-1]
+    if truncation.max_rank is not None:
+        upper = ops.minimum(upper, truncation.max_rank)
+    rank = ops.minimum(rank + truncation.candidates, upper)
     if truncation.now is not True:
         old = ops.cast(ops.sum(linalg.used_columns(factors.u)), rank.dtype)
         rank = ops.where(truncation.now, rank, old)

@@ -146,9 +146,10 @@ def keeps_rank(rotated: Rotated, truncation: Truncation, rank: Tensor | int) -> 
     Then the approximation in turned bases is within the tolerance, and serves as well
     as a truncated SVD of twice the width, which is needed only where this is false.
 
-    The approximation is `A = Pᵀ Ŝ Q` with orthonormal `P` and `Q`, so the error of
-    the best one of its rank is at most `(‖Ŝ‖² - ‖A‖²)^(1/2)`, and singular values
-    interlace: the error at the next smaller rank is at least the smallest one of `A`.
+    The approximation is `A = Pᵀ Ŝ Q` with orthonormal `P` and `Q`, so its singular
+    values `a_j` are at most those of `Ŝ`. With `k` for the rank without candidates, the
+    error at rank `k` is at most `(‖Ŝ‖² - a_1² - ... - a_k²)^(1/2)`, and at `k - 1` at
+    least `(a_k² + a_(k+1)² + ...)^(1/2)`.
 
     Args:
         rotated: The approximation.
@@ -160,11 +161,13 @@ def keeps_rank(rotated: Rotated, truncation: Truncation, rank: Tensor | int) -> 
     upper = truncation.max_rank
     upper = 2 * rank if upper is None else ops.minimum(upper, 2 * rank)
     rounding = 32 * linalg.epsilon(core) * whole
-    enough = whole - _square_norm(core) + rounding <= square
+    squares = ops.square(linalg.singular_values(core))
+    index, k = ops.arange(ops.shape(squares)[0]), rank - truncation.candidates
+    left_out = whole - ops.sum(ops.where(index < k, squares, 0.0))
+    enough = left_out + rounding <= square
     enough = ops.logical_or(ops.logical_and(enough, rank < upper), rank == upper)
-    above = ops.square(linalg.singular_values(core)) > square + rounding
-    needed = ops.sum(ops.cast(above, "int32")) >= rank
-    lower = ops.minimum(truncation.min_rank, upper)
+    needed = ops.sum(ops.where(index < k - 1, 0.0, squares)) > square + rounding
+    lower = ops.minimum(truncation.min_rank + truncation.candidates, upper)
     needed = ops.logical_or(ops.logical_and(needed, rank > lower), rank == lower)
     return ops.logical_and(enough, needed)
 

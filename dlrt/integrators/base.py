@@ -38,6 +38,8 @@ class Truncation(NamedTuple):
             otherwise it stays, which saves the singular value decomposition.
         width: Number of columns of the resulting factors. `None`: exactly as many as
             the rank, which needs a backend with dynamic shapes, or eager execution.
+        candidates: Number of directions that are kept beyond the rank that the
+            tolerance asks for, as far as `max_rank` allows. May be a scalar tensor.
     """
 
     tolerance: Any
@@ -45,6 +47,7 @@ class Truncation(NamedTuple):
     max_rank: int | None = None
     now: Any = True
     width: int | None = None
+    candidates: Any = 0
 
 
 class Update(NamedTuple):

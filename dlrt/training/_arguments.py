@@ -68,6 +68,7 @@ def check_arguments(optimizer: Any) -> None:
         ("truncation_start", 0),
         ("truncation_interval", 1),
         ("truncation_stop", 1),
+        ("candidates", 0),
     ):
         value = getattr(optimizer, name)
         if value is not None or name not in ("max_rank", "truncation_stop"):

@@ -15,7 +15,7 @@ from dlrt.factors import Factors
 from dlrt.ragged import Ragged
 from dlrt.training import optimizer_slots
 from dlrt.training._layer_step import LayerStep, Start
-from dlrt.training._update import Rule, update
+from dlrt.training._update import Choice, Rule, update
 
 Tensor = Any
 
@@ -25,18 +25,18 @@ Tensor = Any
 _STACKED = 8
 
 
-def finish(steps: list[LayerStep], now: Tensor, updating: Tensor | None) -> None:
+def finish(steps: list[LayerStep], choice: Choice, updating: Tensor | None) -> None:
     """Turns the stepped values of layers into factors and assigns them.
 
     Args:
         steps: The steps of the layers, begun and stepped by the inner optimizer.
-        now: Whether adaptive ranks are chosen at this step.
+        choice: Whether adaptive ranks are chosen at this step, and how.
         updating: Whether this step ends an accumulation of gradients; `None` where
             there is none.
     """
     for step in steps:
         if step.rule.bounds is not None:
-            _finish_adaptive(step, now, updating)
+            _finish_adaptive(step, choice, updating)
     for batch in _batches([step for step in steps if step.rule.bounds is None]):
         slots = [[slot for _, slot in step.carried_slots] for step in batch]
         found = tracing.shared(_Shared(_with_slots(batch[0])), "update_alike")(
@@ -50,14 +50,14 @@ def finish(steps: list[LayerStep], now: Tensor, updating: Tensor | None) -> None
                 slot.assign(value)
 
 
-def _finish_adaptive(step: LayerStep, now: Tensor, updating: Tensor | None) -> None:
+def _finish_adaptive(step: LayerStep, choice: Choice, updating: Tensor | None) -> None:
     shared = _Shared(_with_slots(step))
     tracing.shared(shared, "update_adaptive", any_height=True)(
         list(step.variables.values()),
         [slot for _, slot in step.carried_slots],
         step.start.whole,
         step.rank,
-        now,
+        choice,
         updating,
     )
 
@@ -98,6 +98,7 @@ class _Shared(NamedTuple):
             # Only the slots of coefficients.
             list(map(_stack, zip(*slots, strict=True))),
             self.rule.columns,
+            Choice(),
         )
         each = zip(*(_split(part, count) for part in found), strict=True)
         values = [_split(value, count) for value in carried]
@@ -112,7 +113,7 @@ class _Shared(NamedTuple):
         slots: list,
         old: Factors,
         rank: Tensor | None,
-        now: Tensor,
+        choice: Choice,
         updating: Tensor | None,
     ) -> None:
         """Finds new factors and slots of a layer, and assigns them.
@@ -122,7 +123,7 @@ class _Shared(NamedTuple):
             slots: The slots, in the order of `rule.slots`.
             old: The factors at the start of the phase, at the width of the variables.
             rank: The rank at the start of the step; `None` where `old` tells it.
-            now: Whether the rank is chosen at this step.
+            choice: Whether the rank is chosen at this step, and how.
             updating: Whether this step ends an accumulation of gradients; `None` where
                 there is none.
         """
@@ -133,7 +134,7 @@ class _Shared(NamedTuple):
             start.increments(),
             list(map(value_of, slots)),
             start.rank,
-            now,
+            choice,
         )
         _write(variables, factors, old, updating)
         for slot, value in zip(slots, values, strict=True):

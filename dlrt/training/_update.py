@@ -32,6 +32,20 @@ class Bounds(NamedTuple):
     max_rank: int
 
 
+class Choice(NamedTuple):
+    """What a step does about adaptive ranks.
+
+    Attributes:
+        now: Whether the ranks are chosen at this step, or stay; a boolean or a scalar
+            tensor.
+        candidates: Number of directions that are kept beyond those that the tolerance
+            asks for; an int or a scalar tensor.
+    """
+
+    now: Any = True
+    candidates: Any = 0
+
+
 class Rule(NamedTuple):
     """What layers with the same update have in common in a phase of a step.
 
@@ -83,22 +97,24 @@ class Rule(NamedTuple):
             return {name: getattr(factors, name) for name in steps}
         return self.integrator.points(self.phase, factors)
 
-    def truncation(self, rank: Tensor | int, now: Tensor) -> Truncation | None:
+    def truncation(self, rank: Tensor | int, choice: Choice) -> Truncation | None:
         """The rule for the next rank, `None` if that is not chosen in this phase.
 
         Args:
             rank: The rank at the start of the step.
-            now: Whether the rank is chosen at this step, or stays.
+            choice: Whether the rank is chosen at this step, and how.
         """
         if self.bounds is None or not self.is_last_phase():
             return None
         tolerance, lower, upper = self.bounds
+        now, candidates = choice
         width = None if dynamic_shapes() else self.columns
         if not self.integrator.augments:
-            return Truncation(tolerance, lower, upper, now, width)
+            return Truncation(tolerance, lower, upper, now, width, candidates)
         # The augmented factors don't tell the rank to keep.
         least = ops.where(now, min(lower, upper), rank)
-        return Truncation(tolerance, least, ops.where(now, upper, rank), True, width)
+        most = ops.where(now, upper, rank)
+        return Truncation(tolerance, least, most, True, width, candidates)
 
 
 def update(
@@ -107,7 +123,7 @@ def update(
     increments: dict[str, Tensor],
     slots: list[Tensor],
     rank: Tensor | int,
-    now: Tensor = True,
+    choice: Choice,
 ) -> tuple[Factors, list[Tensor]]:
     """New factors, and the slots of the optimizer in their coordinates.
 
@@ -122,9 +138,9 @@ def update(
         slots: Values of the slots in the order of `rule.slots`, at the width of the
             variables.
         rank: The rank at the start of the step.
-        now: Whether an adaptive rank is chosen at this step.
+        choice: Whether an adaptive rank is chosen at this step, and how.
     """
-    truncation = rule.truncation(rank, now)
+    truncation = rule.truncation(rank, choice)
 
     def step() -> tuple[Factors, list[Tensor]]:
         steps = increments

@@ -22,7 +22,7 @@ from dlrt.training._arguments import (
 from dlrt.training._driver import finish
 from dlrt.training._layer_step import LayerStep
 from dlrt.training._shared_updates import shared_updates
-from dlrt.training._update import Bounds, Rule
+from dlrt.training._update import Bounds, Choice, Rule
 from dlrt.training.resize import compact_trained
 
 Tensor = Any
@@ -62,9 +62,16 @@ class LowRank(keras.optimizers.Optimizer):
             ranks stay as they are, while the singular values become meaningful.
             Defaults to 0.
         truncation_interval: Number of steps from one truncation to the next; between
-            them the rank stays. Defaults to 1, the rule of the paper.
+            them the rank stays, and candidates grow. Defaults to 10.
         truncation_stop: Step number from which on the rank stays. Defaults to `None`,
             never.
+        candidates: Number of directions that a truncation keeps beyond those that the
+            tolerance asks for, as far as `max_rank` allows. A new direction is as
+            small as one step; a candidate has until the next truncation to show that
+            training makes it larger than the tolerance. The last truncation before
+            `truncation_stop` keeps none. Defaults to 2. With 0 and
+            `truncation_interval=1` it is the rule of the paper, by which ranks hardly
+            ever grow.
         update_scaling: `"dense"` scales the steps of `K` and `L` so that they move the
             kernel as far as the same optimizer moves a dense kernel, which lets the
             learning rate of a dense network carry over; `"none"` leaves them;
@@ -96,8 +103,9 @@ class LowRank(keras.optimizers.Optimizer):
         min_rank: int = 2,
         max_rank: int | None = None,
         truncation_start: int = 0,
-        truncation_interval: int = 1,
+        truncation_interval: int = 10,
         truncation_stop: int | None = None,
+        candidates: int = 2,
         update_scaling: str = "auto",
         name: str | None = None,
         **kwargs: Any,
@@ -115,6 +123,7 @@ class LowRank(keras.optimizers.Optimizer):
         self.truncation_start = truncation_start
         self.truncation_interval = truncation_interval
         self.truncation_stop = truncation_stop
+        self.candidates = candidates
         self.update_scaling = update_scaling
         self._scaled = _scaling.resolve(update_scaling, self.inner_optimizer)
         self._value_dependent = _scaling.depends_on_values(self.inner_optimizer)
@@ -218,10 +227,10 @@ class LowRank(keras.optimizers.Optimizer):
                 if g is not None and layer_of(v) is None
             ]
         # As they are before the inner optimizer counts its step.
-        truncating, updating = self._truncates_and_updates()
+        choice, updating = self._choice_and_updating()
         if pairs:
             self._step_inner(pairs, last)
-        finish(steps, truncating, updating)
+        finish(steps, choice, updating)
 
     def _step_inner(self, pairs: list[tuple[Tensor, Any]], last: bool) -> None:
         inner = self.inner_optimizer
@@ -258,28 +267,32 @@ class LowRank(keras.optimizers.Optimizer):
             bounds=bounds,
         )
 
-    def _truncates_and_updates(self) -> tuple[Tensor, Tensor | None]:
-        """Whether this step chooses adaptive ranks, and whether it updates.
+    def _choice_and_updating(self) -> tuple[Choice, Tensor | None]:
+        """Whether and how this step chooses adaptive ranks, and whether it updates.
 
         The latter is `None` where gradients are not accumulated.
         """
         inner = self.inner_optimizer
-        truncating = self._truncates(value_of(inner.iterations))
+        choice = self._choice(value_of(inner.iterations))
         if not inner.gradient_accumulation_steps:
-            return truncating, None
+            return choice, None
         count = ops.convert_to_tensor(inner._iterations) + 1
         updating = count % inner.gradient_accumulation_steps == 0
-        return ops.logical_and(truncating, updating), updating
+        return choice._replace(now=ops.logical_and(choice.now, updating)), updating
 
-    def _truncates(self, iteration: Tensor) -> Tensor:
-        """Whether the step of this number chooses adaptive ranks."""
+    def _choice(self, iteration: Tensor) -> Choice:
+        """Whether and how the step of this number chooses adaptive ranks."""
         now = iteration >= self.truncation_start
         if self.truncation_interval > 1:
             since = iteration - self.truncation_start
             now = ops.logical_and(now, since % self.truncation_interval == 0)
         if self.truncation_stop is not None:
             now = ops.logical_and(now, iteration < self.truncation_stop)
-        return now
+        candidates = ops.where(now, self.candidates, 0)
+        if self.truncation_stop is not None:
+            last = iteration + self.truncation_interval >= self.truncation_stop
+            candidates = ops.where(last, 0, candidates)
+        return Choice(now, candidates)
 
     def bounds_of(self, layer: LowRankLayer) -> Bounds | None:
         """Bounds of the rank of a layer, `None` if it stays."""
@@ -317,6 +330,7 @@ class LowRank(keras.optimizers.Optimizer):
             "truncation_start": self.truncation_start,
             "truncation_interval": self.truncation_interval,
             "truncation_stop": self.truncation_stop,
+            "candidates": self.candidates,
             "update_scaling": self.update_scaling,
             "name": self.name,
         }
@@ -325,7 +339,8 @@ class LowRank(keras.optimizers.Optimizer):
     def from_config(
         cls, config: dict[str, Any], custom_objects: Any = None
     ) -> "LowRank":
-        config = dict(config)
+        # Before there were candidates, none were kept.
+        config = {"candidates": 0, **config}
         config["inner_optimizer"] = keras.saving.deserialize_keras_object(
             config["inner_optimizer"], custom_objects=custom_objects
         )

@@ -151,8 +151,12 @@ def test_step_with_truncation(name, tolerance, columns, start):
     np.testing.assert_array_equal(array(end.s)[:, rank:], 0.0)
 
 
-@pytest.mark.parametrize("tolerance", [0.003, 0.03, 0.3])
-def test_parallel_bug_decomposes_only_where_the_rank_may_change(tolerance, shape):
+@pytest.mark.parametrize(
+    "tolerance, candidates", [(0.003, 0), (0.03, 0), (0.3, 0), (0.03, 1), (0.3, 1)]
+)
+def test_parallel_bug_decomposes_only_where_the_rank_may_change(
+    tolerance, candidates, shape
+):
     certain = 0
     for seed in range(12):
         random = np.random.default_rng(seed)
@@ -169,10 +173,12 @@ def test_parallel_bug_decomposes_only_where_the_rank_may_change(tolerance, shape
             continue
         norm = np.linalg.norm(values)
         np.testing.assert_allclose(float(rotated.square_norm), norm**2, rtol=1e-9)
-        if _rotation.keeps_rank(rotated, Truncation(tolerance, 1, None), 3):
+        rule = Truncation(tolerance, 1, None, candidates=candidates)
+        if _rotation.keeps_rank(rotated, rule, 3):
             certain += 1
-            bound = tolerance * norm
-            assert np.linalg.norm(values[3:]) <= bound < np.linalg.norm(values[2:])
+            bound, asked = tolerance * norm, 3 - candidates
+            assert np.linalg.norm(values[asked:]) <= bound
+            assert bound < np.linalg.norm(values[asked - 1 :])
     assert certain >= 2
 
 
@@ -183,6 +189,16 @@ def test_rank_stays_within_bounds(name, low, high, expected, start):
     tolerance = 0.9 if low > 1 else 1e-12
     end = run_step(name, start, g, Truncation(tolerance, low, high, width=6))
     assert assert_bases(end) == expected
+
+
+@pytest.mark.parametrize("name", ADAPTIVE)
+@pytest.mark.parametrize("most, expected", [(None, 1), (6, 1), (2, 0)])
+def test_candidates_are_kept_beyond_the_tolerance(name, most, expected, start):
+    g = field_for(start, 0.1)
+    asked = assert_bases(run_step(name, start, g, Truncation(0.6, 1, 6, width=6)))
+    assert asked == 2
+    rule = Truncation(0.6, 1, most, width=6, candidates=1)
+    assert assert_bases(run_step(name, start, g, rule)) == asked + expected
 
 
 @pytest.mark.parametrize("name", ADAPTIVE)

@@ -29,6 +29,8 @@ def compiled(integrator, tolerance, eagerly=False, inner=None, **scaling):
         keras.optimizers.SGD(0.3) if inner is None else inner,
         integrator,
         tolerance=tolerance,
+        truncation_interval=1,
+        candidates=0,
     )
     if scaling:
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer, **scaling)

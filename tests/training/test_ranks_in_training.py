@@ -173,6 +173,51 @@ def test_rank_grows_where_the_data_ask_for_it():
     assert loss < 1e-2
 
 
+@pytest.mark.tensorflow_only
+@pytest.mark.parametrize("integrator", ["parallel_bug", *slow("augmented_bug")])
+@pytest.mark.parametrize("start", [2, *slow(16)])
+def test_ranks_find_the_rank_of_a_teacher(integrator, start):
+    random = np.random.default_rng(0)
+    teacher = random.normal(size=(32, 5)) @ random.normal(size=(5, 24)) / 8
+    x = random.normal(size=(1024, 32)).astype("float32")
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((32,))
+    layer = dlrt.layers.LowRankDense(24, rank=start, use_bias=False)
+    model = dlrt.Model(inputs, layer(inputs))
+    optimizer = dlrt.optimizers.LowRank(
+        keras.optimizers.SGD(0.3, momentum=0.9),
+        integrator,
+        tolerance=0.01,
+        truncation_stop=300,
+    )
+    model.compile(optimizer, "mse")
+    y = x @ teacher.astype("float32")
+    model.fit(x, y, batch_size=32, epochs=11, verbose=0)
+    assert layer.rank == 5
+    error = np.linalg.norm(np.asarray(layer.kernel) - teacher) / np.linalg.norm(teacher)
+    assert error < 1e-3
+    config = optimizer.get_config()
+    assert config["candidates"] == 2
+    # What was saved before there were candidates trains on without them.
+    del config["candidates"]
+    assert dlrt.optimizers.LowRank.from_config(config).candidates == 0
+
+
+def test_growth_that_meets_its_limit_is_a_warning():
+    x, _ = data()
+    y = x @ np.eye(FEATURES, dtype="float32")
+    inputs = keras.Input((FEATURES,))
+    layer = dlrt.layers.LowRankDense(FEATURES, rank=2, name="limited")
+    model = dlrt.Model(inputs, layer(inputs))
+    model.compile(
+        dlrt.optimizers.LowRank(keras.optimizers.SGD(0.3), tolerance=0.01, max_rank=3),
+        "mse",
+    )
+    with pytest.warns(UserWarning, match="'limited' stays at max_rank=3: tolerance"):
+        model.fit(x, y, epochs=3, batch_size=16, verbose=0)
+    assert layer.rank == 3
+
+
 @pytest.mark.slow
 def test_a_model_that_is_gone_does_not_stand_in_the_way_of_its_like():
     """They share a trace, which was made with the variables of the first."""
@@ -206,8 +251,8 @@ def test_truncation_schedule():
             seen.append((layer.rank, layer.capacity, self.model.optimizer.settled))
 
     model.fit(x, y, epochs=5, batch_size=32, verbose=0, callbacks=[Record()])
-    # Neither truncated nor given room to grow before the start.
-    assert seen[:2] == [(10, 10, False)] * 2
+    # Not truncated before the start.
+    assert [(rank, settled) for rank, _, settled in seen[:2]] == [(10, False)] * 2
     rank = seen[2][0]
     assert rank < 10
     # From the stop on, a step of fixed rank.
@@ -233,11 +278,10 @@ def test_augmented_ranks_stay_before_the_first_truncation():
 def test_steps_that_are_not_finite_leave_the_ranks(integrator):
     x, y = data()
     model = network(rank=10, depth=1)
-    model.compile(
-        dlrt.optimizers.LowRank(keras.optimizers.Adam(1e-2), integrator, tolerance=0.3),
-        "mse",
-        run_eagerly=EAGER,
+    compiled(
+        keras.optimizers.Adam(1e-2), model, True, integrator=integrator, tolerance=0.3
     )
+    model.compile(model.optimizer, "mse", run_eagerly=EAGER)
     targets = np.eye(CLASSES)[y]
     model.fit(x, targets, batch_size=32, epochs=2, verbose=0)
     (layer,) = hidden(model)

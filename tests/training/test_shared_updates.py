@@ -53,8 +53,9 @@ def test_updates_are_those_of_the_optimizer(cls, monkeypatch):
 @pytest.mark.tensorflow_only
 def test_eager_steps_of_adam_are_compiled_ones_where_ranks_adapt():
     """A truncation makes much of little: updates must not differ by rounding."""
+    adaptation = dict(tolerance=0.7, min_rank=1, truncation_interval=1, candidates=0)
     compiled, eager = (
-        trained(keras.optimizers.Adam(0.05), eagerly, tolerance=0.6, min_rank=1)
+        trained(keras.optimizers.Adam(0.05), eagerly, **adaptation)
         for eagerly in (False, True)
     )
     assert compiled.layers[1].rank < 2
