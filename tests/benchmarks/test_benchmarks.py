@@ -25,6 +25,7 @@ from benchmarks import (
     reports,
     studies,
     sweeps,
+    teacher,
     timing,
     transformers,
     translation,
@@ -315,3 +316,22 @@ def test_finetuning_starts_all_kinds_from_the_same_matrices(monkeypatch):
     assert len(rows) == 3
     assert len({(row["dense"], row["converted"]) for row in rows}) == 1
     assert all(0 <= row["epoch 1"] <= 100 for row in rows)
+
+
+@pytest.mark.slow
+@pytest.mark.tensorflow_only
+@pytest.mark.parametrize("start", [2, 32])
+def test_ranks_are_those_of_a_teacher(start):
+    for rank, tolerance in ((5, 0.1), (20, 0.05)):
+        found = teacher.Student(start, tolerance, seed=0).learn(rank)
+        assert found["rank"] == rank
+        assert float(found["error"]) < 1e-3
+
+
+@pytest.mark.slow
+@pytest.mark.tensorflow_only
+def test_ranks_follow_a_teacher():
+    student = teacher.Student(2, 0.05, seed=0, targets=3)
+    found = [student.learn(rank) for rank in (5, 12, 5)]
+    assert [target["rank"] for target in found] == [7, 14, 5]
+    assert all(float(target["error"]) < 1e-3 for target in found)
