@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
+import dlrt
 from benchmarks.networks import (
     HIDDEN_LAYERS,
     Case,
@@ -91,7 +92,8 @@ def run(settings: Settings, rounds: int, dataset: str = "auto") -> Outcome:
     x = data.x_train.reshape(len(data.x_train), -1)[:number]
     batches = ShuffledBatches(x, data.y_train[:number], case.batch, seed=0)
     keras.utils.set_random_seed(0)
-    model = make_low_rank_network(case.width, [case.rank] * HIDDEN_LAYERS)
+    start = dlrt.initializers.DenseSpectrum()
+    model = make_low_rank_network(case.width, [case.rank] * HIDDEN_LAYERS, start)
     config = resolve("rank-adaptive", {"epochs": epochs})
     decay = keras.optimizers.schedules.CosineDecay(
         config.learning_rate, epochs * len(batches)
@@ -112,6 +114,7 @@ def run(settings: Settings, rounds: int, dataset: str = "auto") -> Outcome:
         callbacks=[batches.follow(), clock],
     )
     # From here on steps so small that ranks stay, with a truncation at each of them.
+    adaptation |= {"candidates": 0, "truncation_interval": 1}
     compile_model(model, keras.optimizers.Adam(1e-9), adaptation)
     adaptive = prepare_training(model, case)
     adaptive(10)

@@ -118,9 +118,14 @@ class Config(ImageSettings):
         return self.name_run(*words, rank=self.start_rank)
 
     @property
+    def grows(self) -> bool:
+        """Whether ranks are found from any start, not only by falling."""
+        return self.adaptive and self.fine_tune_epochs is None
+
+    @property
     def phases(self) -> list[Phase]:
         if self.fine_tune_epochs is None:
-            return super().phases
+            return [Phase(self.kind, self.epochs, self.adaptive, grows=self.grows)]
         adaptive = Phase("adaptive", self.epochs, adaptive=True, last=False)
         return [adaptive, Phase("fixed", self.fine_tune_epochs)]
 

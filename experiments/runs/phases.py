@@ -17,28 +17,34 @@ class Phase:
         epochs: Number of epochs, at most.
         adaptive: Whether ranks change.
         last: Whether no other phase follows.
+        grows: Whether ranks may grow, from singular values that are meaningful from the
+            first step.
     """
 
     name: str
     epochs: int
     adaptive: bool = False
     last: bool = True
+    grows: bool = False
 
     def truncation(self, steps_per_epoch: int) -> dict[str, int | None] | None:
         """When ranks are truncated, as arguments of `LowRank`; `None` for never.
 
-        Truncation starts after the first epoch, when singular values become meaningful,
-        and comes twice an epoch, so that the network adapts to one before the next.
+        Where ranks only fall, truncation starts after the first epoch, when singular
+        values become meaningful, and comes twice an epoch, so that the network adapts
+        to one before the next. Where they grow as well, it comes ten times an epoch.
         """
         if not self.adaptive:
             return None
         steps = self.epochs * steps_per_epoch
-        start = min(steps_per_epoch, steps // 4)
+        interval = max(1, steps_per_epoch // (10 if self.grows else 2))
+        start = interval if self.grows else min(steps_per_epoch, steps // 4)
         stop = max(start + 1, math.ceil(_ADAPTIVE_SHARE * steps))
         return {
             "truncation_start": start,
-            "truncation_interval": max(1, steps_per_epoch // 2),
+            "truncation_interval": interval,
             "truncation_stop": stop if self.last else None,
+            "candidates": 2 if self.grows else 0,
         }
 
     def first_selected_epoch(self, steps_per_epoch: int) -> int:
