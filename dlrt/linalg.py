@@ -149,12 +149,26 @@ def orthonormalize(matrix: Tensor) -> Tensor:
 def inverse(matrix: Tensor) -> Tensor:
     """The inverse of a square matrix, NaN where there is none."""
     prepared = _promote(matrix)
-    # TensorFlow raises for a zero pivot, in the middle of a training step.
     _, logarithm = ops.slogdet(prepared)
     regular = ops.isfinite(logarithm)[..., None, None]
     identity = ops.eye(ops.shape(matrix)[-1], dtype=prepared.dtype)
-    inverted = ops.inv(ops.where(regular, prepared, identity))
+    prepared = ops.where(regular, prepared, identity)
+    inverted = _invert_regular(prepared)
     return _cast_like(ops.where(regular, inverted, float("nan")), matrix)
+
+
+def _invert_regular(matrix: Tensor) -> Tensor:
+    """The inverse where `ops.slogdet` is finite.
+
+    TensorFlow raises for a zero pivot, in the middle of a training step. Where a matrix
+    is singular up to rounding, its `inv` finds such pivots in other cases than its
+    `slogdet`; its `lu` finds them in the same.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return ops.inv(matrix)
+    import tensorflow as tf
+
+    return tf.linalg.lu_matrix_inverse(*tf.linalg.lu(matrix))
 
 
 def polar_factor(matrix: Tensor) -> Tensor:
