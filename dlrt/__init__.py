@@ -17,6 +17,7 @@ from dlrt import surgery as surgery
 from dlrt.compression import compress as compress
 from dlrt.compression import decompose as decompose
 from dlrt.factors import Factors as Factors
+from dlrt.surgery.bases import align_bases as align_bases
 from dlrt.surgery.convert import convert as convert
 from dlrt.surgery.convert import merge as merge
 from dlrt.surgery.convert import to_dense as to_dense

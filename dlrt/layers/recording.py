@@ -20,6 +20,11 @@ _CURRENT: contextvars.ContextVar["Recording | None"] = contextvars.ContextVar(
 class Recording:
     """The low-rank products of one pass, in order.
 
+    Args:
+        scope: Returns the graph or trace to which operations are added.
+        probes: Zeros to be added to the outputs, so that a function can be
+            differentiated with respect to them.
+
     Attributes:
         layers: The layer of each product.
         inputs: `x: (batch, n)` of each, `(batch,)` integers where rows are looked up,
@@ -52,16 +57,8 @@ class Recording:
 
 
 @contextlib.contextmanager
-def recording(
-    scope: Callable[[], Any], probes: list[Tensor] | None = None
-) -> Iterator[Recording]:
-    """Within this context low-rank products of this thread are recorded.
-
-    `scope` returns the graph or trace to which operations are added. `probes` are zeros
-    to be added to the outputs, so that a function can be differentiated with respect to
-    them.
-    """
-    record = Recording(scope, probes)
+def recording(record: Recording) -> Iterator[Recording]:
+    """Within this context low-rank products of this thread are recorded."""
     token = _CURRENT.set(record)
     try:
         yield record

@@ -25,7 +25,7 @@ def train_step(
     records: list[Recording] = []
 
     def compute_loss(trainable: list, probes: list | None) -> tuple[Tensor, tuple]:
-        with recording(_trace, probes) as record:
+        with recording(Recording(_trace, probes)) as record:
             loss, auxiliary = model.compute_loss_and_updates(
                 trainable,
                 non_trainable,

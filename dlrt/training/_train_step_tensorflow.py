@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 from keras import tree
 
-from dlrt.layers.recording import recording
+from dlrt.layers.recording import Recording, recording
 from dlrt.training._augmented_gradients import Product, augmented_gradients
 from dlrt.training._phased_step import phase_weights, phased_step
 from dlrt.training.optimizer import LowRank
@@ -71,7 +71,7 @@ def _differentiate(
 ) -> _Pass:
     """One pass, with the gradients that a phase needs; all, if one pass may suffice."""
     weights = model.trainable_weights
-    with tf.GradientTape() as tape, recording(_graph) as record:
+    with tf.GradientTape() as tape, recording(Recording(_graph)) as record:
         prediction = model(x, training=True)
         loss = model._compute_loss(
             x=x, y=y, y_pred=prediction, sample_weight=sample_weight, training=True
