@@ -94,15 +94,15 @@ STUDIES = {
         Setting("rank 12", ("fixed-rank", "-s", "12")),
         Setting("rank 14", ("fixed-rank", "-s", "14")),
     ],
-    "adaptive-500": _adaptive(500, (0.02, 0.05, 0.1, 0.2)),
+    "adaptive-500": _adaptive(500, (0.15, 0.2, 0.21, 0.225, 0.23)),
     "growth": [
         Setting(
             f"tolerance 0.1, from rank {start}",
-            ("rank-adaptive", "-s", str(start), "-t", "0.1"),
+            ("rank-adaptive", "-s", str(start), "-t", "0.1", "--candidates", "2"),
         )
         for start in (5, 20, 100)
     ],
-    "adaptive-784": _adaptive(784, (0.02, 0.05, 0.1, 0.2)),
+    "adaptive-784": _adaptive(784, (0.15, 0.18, 0.2, 0.21, 0.225)),
     # Ranks of at most as many parameters as the published networks, in truth. The small
     # ones have a last layer of low rank.
     "lenet5-fixed": [

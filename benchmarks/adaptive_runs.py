@@ -11,7 +11,6 @@ from typing import Any
 import keras
 import numpy as np
 
-import dlrt
 from benchmarks.networks import (
     HIDDEN_LAYERS,
     Case,
@@ -92,8 +91,7 @@ def run(settings: Settings, rounds: int, dataset: str = "auto") -> Outcome:
     x = data.x_train.reshape(len(data.x_train), -1)[:number]
     batches = ShuffledBatches(x, data.y_train[:number], case.batch, seed=0)
     keras.utils.set_random_seed(0)
-    start = dlrt.initializers.DenseSpectrum()
-    model = make_low_rank_network(case.width, [case.rank] * HIDDEN_LAYERS, start)
+    model = make_low_rank_network(case.width, [case.rank] * HIDDEN_LAYERS)
     config = resolve("rank-adaptive", {"epochs": epochs})
     decay = keras.optimizers.schedules.CosineDecay(
         config.learning_rate, epochs * len(batches)

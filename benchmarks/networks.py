@@ -90,14 +90,11 @@ def make_network(kind: str, case: Case) -> keras.Model:
     return compile_model(model, adam, low_rank, steps_per_execution=steps)
 
 
-def make_low_rank_network(
-    width: int, ranks: Iterable[int], initializer: Any = "glorot_uniform"
-) -> dlrt.Model:
+def make_low_rank_network(width: int, ranks: Iterable[int]) -> dlrt.Model:
     """A network with low-rank hidden layers, not compiled."""
-    hidden = {"units": width, "activation": "relu", "kernel_initializer": initializer}
     inputs = x = keras.Input((INPUTS,))
     for rank in ranks:
-        x = dlrt.layers.LowRankDense(**hidden, rank=rank)(x)
+        x = dlrt.layers.LowRankDense(width, rank=rank, activation="relu")(x)
     return dlrt.Model(inputs, keras.layers.Dense(CLASSES)(x))
 
 

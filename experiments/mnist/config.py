@@ -1,7 +1,7 @@
 """The settings of MNIST runs: their options, defaults and bounds."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,13 @@ class Config(ImageSettings):
         "rank of the hidden layers, at the start if it adapts; by default at most full "
         "rank, and with a low-rank --load-model its ranks",
         "-s",
+    )
+    candidates: int = setting(
+        0,
+        "directions that a truncation keeps beyond those that the tolerance asks for, "
+        "so that ranks grow as well; 2 is a good choice",
+        where="tolerance",
+        rule=count(0),
     )
     fine_tune_epochs: int | None = setting(
         None,
@@ -118,15 +125,12 @@ class Config(ImageSettings):
         return self.name_run(*words, rank=self.start_rank)
 
     @property
-    def grows(self) -> bool:
-        """Whether ranks are found from any start, not only by falling."""
-        return self.adaptive and self.fine_tune_epochs is None
-
-    @property
     def phases(self) -> list[Phase]:
+        (phase,) = super().phases
+        phase = replace(phase, candidates=self.candidates)
         if self.fine_tune_epochs is None:
-            return [Phase(self.kind, self.epochs, self.adaptive, grows=self.grows)]
-        adaptive = Phase("adaptive", self.epochs, adaptive=True, last=False)
+            return [phase]
+        adaptive = replace(phase, name="adaptive", last=False)
         return [adaptive, Phase("fixed", self.fine_tune_epochs)]
 
     def check(self) -> None:

@@ -95,7 +95,7 @@ def _dense(config: Config, num_classes: int) -> keras.Model:
 def _low_rank(config: Config, num_classes: int, ranks: list[int]) -> dlrt.Model:
     inputs = x = keras.Input((NUM_INPUTS,))
     hidden = _hidden(config)
-    if config.grows:
+    if config.candidates:
         hidden["kernel_initializer"] = dlrt.initializers.DenseSpectrum()
     for name, rank in zip(HIDDEN_NAMES, ranks, strict=True):
         x = dlrt.layers.LowRankDense(**hidden, rank=rank, name=name)(x)

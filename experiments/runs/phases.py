@@ -17,15 +17,15 @@ class Phase:
         epochs: Number of epochs, at most.
         adaptive: Whether ranks change.
         last: Whether no other phase follows.
-        grows: Whether ranks may grow, from singular values that are meaningful from the
-            first step.
+        candidates: See `dlrt.optimizers.LowRank`. If there are any, singular values
+            must be meaningful from the first step.
     """
 
     name: str
     epochs: int
     adaptive: bool = False
     last: bool = True
-    grows: bool = False
+    candidates: int = 0
 
     def truncation(self, steps_per_epoch: int) -> dict[str, int | None] | None:
         """When ranks are truncated, as arguments of `LowRank`; `None` for never.
@@ -37,14 +37,14 @@ class Phase:
         if not self.adaptive:
             return None
         steps = self.epochs * steps_per_epoch
-        interval = max(1, steps_per_epoch // (10 if self.grows else 2))
-        start = interval if self.grows else min(steps_per_epoch, steps // 4)
+        interval = max(1, steps_per_epoch // (10 if self.candidates else 2))
+        start = interval if self.candidates else min(steps_per_epoch, steps // 4)
         stop = max(start + 1, math.ceil(_ADAPTIVE_SHARE * steps))
         return {
             "truncation_start": start,
             "truncation_interval": interval,
             "truncation_stop": stop if self.last else None,
-            "candidates": 2 if self.grows else 0,
+            "candidates": self.candidates,
         }
 
     def first_selected_epoch(self, steps_per_epoch: int) -> int:
