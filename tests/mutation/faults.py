@@ -210,8 +210,8 @@ FAULTS: list[Fault] = [
     )(
         (
             "the variance of a kernel is divided by its rank twice",
-            "variance / rank)",
-            "variance) / rank",
+            "variance / count)",
+            "variance) / count",
         ),
     ),
     *_in(
@@ -506,8 +506,8 @@ FAULTS: list[Fault] = [
     *_in("dlrt/training/capacity.py", "tests/training/test_ranks_in_training.py")(
         (
             "room never grows",
-            "integrator.room(min(2 * columns, bounds.max_rank))",
-            "integrator.room(columns)",
+            "more = min(max(2 * columns, columns + _GROWTH), bounds.max_rank)",
+            "more = columns",
         ),
     ),
     *_in("dlrt/surgery/recurrent.py", "tests/compression/test_recurrent.py")(
